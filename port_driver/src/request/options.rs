@@ -1,0 +1,262 @@
+//! The option maps of `open` and `execute`: every key and value is known, or the request is refused with an error that
+//! names the key, the value and what is allowed.
+
+use std::fmt::Display;
+
+use super::fields::{check_text, names, shown_token};
+use super::{Refusal, RequestError};
+use crate::error_code::ErrorCode;
+use crate::etf::{Decoder, Token};
+use crate::value::Shown;
+
+/// How the result of an execute travels. What is absent is the program's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResultOptions {
+    /// Row chunks that may be sent before the first `credit`.
+    pub credits: Option<u32>,
+    /// Body size of a `rows` frame.
+    pub chunk_bytes: Option<u32>,
+    /// Ceiling of the result; 0 for none.
+    pub rows_max: Option<u64>,
+    /// Ceiling of the result; 0 for none.
+    pub bytes_max: Option<u64>,
+}
+
+/// What may be done with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Made if it does not exist.
+    ReadWriteCreate,
+    /// Must exist.
+    ReadWrite,
+    /// Must exist.
+    ReadOnly,
+}
+
+/// How a database is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenOptions<'a> {
+    /// What may be done with the file.
+    pub mode: OpenMode,
+    /// The path is the name of a database in memory.
+    pub memory: bool,
+    /// Further `SQLITE_OPEN_*` bits.
+    pub open_flags: u32,
+    /// For locks of foreign programs.
+    pub busy_timeout_ms: u32,
+    /// Statements kept prepared.
+    pub statement_cache: u32,
+    /// WAL pages from which a commit is followed by a checkpoint; 0: never.
+    pub checkpoint_pages: u32,
+    /// Idle time after which the WAL is checkpointed; 0: never.
+    pub checkpoint_idle_ms: u32,
+    /// Names and values as they came: which ones exist is the program's to say.
+    pub pragmas: Vec<(String, PragmaValue<'a>)>,
+}
+
+/// A pragma's value, not yet checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PragmaValue<'a> {
+    /// An integer of 64 bits.
+    Integer(i64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// An atom or a text.
+    Word(&'a str),
+    /// A float.
+    Real(f64),
+}
+
+/// More would not be options but an attack.
+const PRAGMAS_MAX: u32 = 64;
+/// What an integer option can be where the engine wants a C int.
+const INT_MAX: u64 = i32::MAX as u64;
+/// URI, NOMUTEX, PRIVATECACHE, NOFOLLOW and EXRESCODE, in SQLite's numbers.
+const OPEN_FLAGS: u64 = 0x40 | 0x8000 | 0x4_0000 | 0x0100_0000 | 0x0200_0000;
+
+const OPEN_MODES: &[(&str, OpenMode)] = &[
+    ("read_write_create", OpenMode::ReadWriteCreate),
+    ("read_write", OpenMode::ReadWrite),
+    ("read_only", OpenMode::ReadOnly),
+];
+
+const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max"];
+const OPEN_KEYS: &[&str] = &[
+    "mode",
+    "memory",
+    "open_flags",
+    "busy_timeout",
+    "statement_cache",
+    "checkpoint_pages",
+    "checkpoint_idle",
+    "pragmas",
+];
+
+impl ResultOptions {
+    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        let u32_max = u64::from(u32::MAX);
+        for_each_option(decoder, RESULT_KEYS, |key, decoder| {
+            match key {
+                "credits" => options.credits = Some(integer(decoder, key, u32_max)? as u32),
+                "chunk_bytes" => options.chunk_bytes = Some(integer(decoder, key, u32_max)? as u32),
+                "rows_max" => options.rows_max = Some(integer(decoder, key, i64::MAX as u64)?),
+                _ => options.bytes_max = Some(integer(decoder, key, i64::MAX as u64)?),
+            }
+            Ok(())
+        })?;
+        Ok(options)
+    }
+}
+
+impl Default for OpenOptions<'_> {
+    fn default() -> Self {
+        Self {
+            mode: OpenMode::ReadWriteCreate,
+            memory: false,
+            open_flags: 0,
+            busy_timeout_ms: 5000,
+            statement_cache: 100,
+            checkpoint_pages: 1000,
+            checkpoint_idle_ms: 1000,
+            pragmas: Vec::new(),
+        }
+    }
+}
+
+impl<'a> OpenOptions<'a> {
+    pub(super) fn decode(decoder: &mut Decoder<'a>) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        for_each_option(decoder, OPEN_KEYS, |key, decoder| {
+            match key {
+                "mode" => options.mode = choice(decoder, key, OPEN_MODES)?,
+                "memory" => options.memory = choice(decoder, key, &[("true", true), ("false", false)])?,
+                "open_flags" => options.open_flags = flags(decoder, key)?,
+                "busy_timeout" => options.busy_timeout_ms = integer(decoder, key, INT_MAX)? as u32,
+                "statement_cache" => options.statement_cache = integer(decoder, key, 10_000)? as u32,
+                "checkpoint_pages" => options.checkpoint_pages = integer(decoder, key, INT_MAX)? as u32,
+                "checkpoint_idle" => options.checkpoint_idle_ms = integer(decoder, key, INT_MAX)? as u32,
+                _ => options.pragmas = pragmas(decoder)?,
+            }
+            Ok(())
+        })?;
+        Ok(options)
+    }
+}
+
+/// Calls `set` for each key of a map; it reads the value.
+fn for_each_option<'a>(
+    decoder: &mut Decoder<'a>,
+    keys: &'static [&'static str],
+    mut set: impl FnMut(&'static str, &mut Decoder<'a>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let pairs = match decoder.next()? {
+        Token::Map(pairs) => pairs,
+        token => {
+            return Err(RequestError::new(
+                ErrorCode::InvalidRequest,
+                format!("the options must be a map, not {}", shown_token(token)),
+            )
+            .into())
+        }
+    };
+    // An atom and a binary can spell the same key.
+    let mut seen = 0u32;
+    for _ in 0..pairs {
+        let token = decoder.next()?;
+        let (Token::Atom(name) | Token::Binary(name)) = token else {
+            return Err(invalid(format_args!(
+                "a key must be an atom or a binary, not {}",
+                shown_token(token)
+            )));
+        };
+        let Some(index) = keys.iter().position(|key| key.as_bytes() == name) else {
+            return Err(invalid(format_args!("unknown key {}; there are {}", Shown(name), keys.join(", "))));
+        };
+        if seen & (1 << index) != 0 {
+            return Err(invalid(format_args!("{} is given twice", keys[index])));
+        }
+        seen |= 1 << index;
+        set(keys[index], decoder)?;
+    }
+    Ok(())
+}
+
+fn integer(decoder: &mut Decoder<'_>, key: &str, max: u64) -> Result<u64, Refusal> {
+    let token = decoder.next()?;
+    if let Token::Integer(value) = token {
+        if let Some(value) = u64::try_from(value).ok().filter(|value| *value <= max) {
+            return Ok(value);
+        }
+    }
+    Err(wrong(key, token, format_args!("an integer from 0 to {max}")))
+}
+
+fn flags(decoder: &mut Decoder<'_>, key: &str) -> Result<u32, Refusal> {
+    let token = decoder.next()?;
+    if let Token::Integer(value) = token {
+        if let Some(value) = u64::try_from(value).ok().filter(|value| value & !OPEN_FLAGS == 0) {
+            return Ok(value as u32);
+        }
+    }
+    Err(wrong(key, token, format_args!("a sum of the bits of {OPEN_FLAGS:#x}")))
+}
+
+fn choice<T: Copy>(decoder: &mut Decoder<'_>, key: &str, choices: &[(&str, T)]) -> Result<T, Refusal> {
+    let token = decoder.next()?;
+    if let Token::Atom(name) | Token::Binary(name) = token {
+        if let Some((_, value)) = choices.iter().find(|(choice, _)| choice.as_bytes() == name) {
+            return Ok(*value);
+        }
+    }
+    Err(wrong(key, token, format_args!("one of {}", names(choices))))
+}
+
+fn pragmas<'a>(decoder: &mut Decoder<'a>) -> Result<Vec<(String, PragmaValue<'a>)>, Refusal> {
+    let pairs = match decoder.next()? {
+        Token::Map(pairs) if pairs <= PRAGMAS_MAX => pairs,
+        token => return Err(wrong("pragmas", token, format_args!("a map of at most {PRAGMAS_MAX} pairs"))),
+    };
+    (0..pairs).map(|_| pragma(decoder)).collect()
+}
+
+fn pragma<'a>(decoder: &mut Decoder<'a>) -> Result<(String, PragmaValue<'a>), Refusal> {
+    let token = decoder.next()?;
+    let name = match token {
+        Token::Atom(name) | Token::Binary(name) => check_text(name).ok(),
+        _ => None,
+    };
+    let Some(name) = name else {
+        return Err(invalid(format_args!(
+            "a pragma's name must be an atom or a text, not {}",
+            shown_token(token)
+        )));
+    };
+    let token = decoder.next()?;
+    let value = match token {
+        Token::Integer(value) => Some(PragmaValue::Integer(value)),
+        Token::Float(value) => Some(PragmaValue::Real(value)),
+        Token::Atom(b"true") => Some(PragmaValue::Bool(true)),
+        Token::Atom(b"false") => Some(PragmaValue::Bool(false)),
+        Token::Atom(word) | Token::Binary(word) => check_text(word).ok().map(PragmaValue::Word),
+        _ => None,
+    };
+    match value {
+        Some(value) => Ok((name.to_owned(), value)),
+        None => Err(wrong(
+            &format!("pragma {}", Shown(name.as_bytes())),
+            token,
+            format_args!("an integer, a float, a boolean, an atom or a text"),
+        )),
+    }
+}
+
+#[cold]
+fn wrong(key: &str, found: Token<'_>, allowed: impl Display) -> Refusal {
+    invalid(format_args!("{key} must be {allowed}, not {}", shown_token(found)))
+}
+
+#[cold]
+fn invalid(message: impl Display) -> Refusal {
+    RequestError::new(ErrorCode::InvalidOption, format!("options: {message}")).into()
+}

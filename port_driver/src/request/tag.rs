@@ -1,0 +1,114 @@
+//! The tags of every message (protocol, sections 3 to 5).
+
+macro_rules! tags {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal;)+) => {
+        $($(#[doc = $doc])+ pub const $name: u8 = $number;)+
+
+        /// The protocol's name of a tag, for logs and messages.
+        pub const fn name(tag: u8) -> Option<&'static str> {
+            match tag {
+                $($number => Some(stringify!($name)),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+tags! {
+    /// Request: the same term comes back.
+    PING = 1;
+    /// Request: the program's counters.
+    STATUS = 2;
+    /// Request: a connection's counters.
+    CONNECTION_STATUS = 3;
+    /// Request: open a database.
+    OPEN = 4;
+    /// Request: close a connection.
+    CLOSE = 5;
+    /// Request: run a statement.
+    EXECUTE = 6;
+    /// Request: run a statement that yields one row.
+    QUERY_ONE = 7;
+    /// Request: prepare a statement.
+    PREPARE = 8;
+    /// Request: columns and parameters of a statement.
+    DESCRIBE = 9;
+    /// Request: run a prepared statement.
+    EXECUTE_PREPARED = 10;
+    /// Request: close a prepared statement.
+    CLOSE_STATEMENT = 11;
+    /// Request: open a cursor.
+    DECLARE = 12;
+    /// Request: rows of a cursor.
+    FETCH = 13;
+    /// Request: close a cursor.
+    CLOSE_CURSOR = 14;
+    /// Request: begin a transaction.
+    BEGIN = 15;
+    /// Request: commit.
+    COMMIT = 16;
+    /// Request: roll back.
+    ROLLBACK = 17;
+    /// Request: set a savepoint.
+    SAVEPOINT = 18;
+    /// Request: release a savepoint.
+    RELEASE = 19;
+    /// Request: roll back to a savepoint.
+    ROLLBACK_TO = 20;
+    /// Request: many statements in one round trip. (Its reply is [`BATCH_REPLY`].)
+    BATCH = 21;
+    /// Request: a text of many statements.
+    SCRIPT = 22;
+    /// Request: a connection as if just opened.
+    RESET = 23;
+    /// Request: stop another request.
+    CANCEL = 24;
+    /// Request: more chunks for a streaming execute. The only one that is not answered.
+    CREDIT = 25;
+    /// Request: checkpoint the WAL.
+    CHECKPOINT = 26;
+
+    /// Reply: what was asked for.
+    OK = 64;
+    /// Reply: an error.
+    ERROR = 65;
+    /// Reply: the end, or the whole, of a statement's result.
+    RESULT = 66;
+    /// Reply: a chunk of rows. The only one that does not close its request, besides the parts of it.
+    ROWS = 67;
+    /// Reply: the last rows of a cursor.
+    LAST_ROWS = 68;
+    /// Reply: the results of a batch.
+    BATCH_REPLY = 69;
+    /// Reply: a piece of a reply that is too long for one frame.
+    PART = 70;
+    /// Reply: rows of a cursor that may have more.
+    MORE_ROWS = 71;
+
+    /// Event: the first frame of all.
+    HELLO = 96;
+    /// Event: a bug ended a connection.
+    CONNECTION_LOST = 97;
+}
+
+/// Whether a reply of this tag ends its request. Parts say so themselves.
+pub const fn closes(tag: u8) -> bool {
+    matches!(tag, OK | ERROR | RESULT | LAST_ROWS | BATCH_REPLY | MORE_ROWS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_events_close_nothing() {
+        let closing: Vec<u8> = (0..=u8::MAX).filter(|tag| closes(*tag)).collect();
+        assert_eq!(closing, [64, 65, 66, 68, 69, 71]);
+    }
+
+    #[test]
+    fn names_are_known_for_known_tags_alone() {
+        assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 26 + 8 + 2);
+    }
+}

@@ -1,0 +1,30 @@
+# Every target is one script of scripts/, so that what CI runs and what a person runs are the same lines.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench fmt lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install what is missing (apt on Debian and Ubuntu; elsewhere it says what to install)
+	@scripts/setup
+
+build: setup ## compile the sidecar (target/release/libsql_port) and the Elixir driver
+	@scripts/build
+
+demo: build ## the main job on real data, start to finish, in about a minute
+	@scripts/demo
+
+test: setup ## every test suite; ends with one line "N passed, N failed"
+	@scripts/test
+
+bench: build ## micro and macro benchmarks; BENCH_QUICK=1 for a short run
+	@scripts/bench
+
+fmt: ## format Rust and Elixir sources in place
+	@scripts/setup lint && scripts/format
+
+lint: ## formatters in check mode, clippy, Elixir compiled with warnings as errors
+	@scripts/setup lint && scripts/lint
+
+clean: ## remove what was built
+	@scripts/clean

@@ -1,0 +1,34 @@
+# What a request costs from the caller's line of Elixir to the engine and back. Run it with `make bench`.
+#
+# Goal: the costs of the whole path as ratios to what it cannot undercut: the round trip of the same bytes to a program
+# that does nothing (examples/port_echo.rs), and the decoding of the same rows in the same VM.
+# Fixed: one machine, one VM, one sidecar with its defaults, a WAL file in a temporary directory, data from the seed
+# in macro/bench.exs. Sizes of the echo's frames are those of the measured requests and replies, read from the port.
+# Varied: the work, and the number of callers.
+# Method: work and yardstick take turns, round by round, so that a neighbour's load meets both; each round gives one
+# figure, a row shows the median of the rounds and the best of them. One round more comes first and is not counted, for
+# code to be loaded, statements prepared and pages read; after that nothing is left out.
+#
+#   macro.exs DIRECTORY     BENCH_QUICK=1: fewer rounds, smaller ones
+
+for file <- ~w(statistics bench report point_select result_sets inserts memory start_up endless) do
+  Code.require_file("macro/#{file}.exs", __DIR__)
+end
+
+alias Bench.{Endless, Inserts, Memory, PointSelect, Report, ResultSets, StartUp}
+
+[directory] = System.argv()
+bench = Bench.start(directory)
+Report.conditions(bench)
+
+# The start of a sidecar comes last, when caches of the machine are as warm for it as they are in operation.
+rows =
+  Enum.flat_map([PointSelect, ResultSets, Inserts, Memory, Endless, StartUp], fn work ->
+    Report.progress(work)
+    work.run(bench)
+  end)
+
+Bench.stop(bench)
+Report.table(rows)
+
+if Enum.any?(rows, &(&1.verdict == :missed)), do: System.halt(1)

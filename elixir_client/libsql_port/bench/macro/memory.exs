@@ -1,0 +1,71 @@
+defmodule Bench.Memory do
+  # The memory of both processes while a long result streams through, sampled by a process beside it.
+  @moduledoc false
+  alias Bench.Report
+
+  @limit_bytes 64_000_000
+  @sample_ms 50
+
+  def run(bench) do
+    times = Bench.setting(bench, 100, 10)
+    rows = times * Bench.bulk_rows()
+
+    sql = """
+    WITH RECURSIVE again (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM again WHERE i < #{times})
+    SELECT bulk.* FROM again CROSS JOIN bulk
+    """
+
+    Enum.each(Process.list(), &:erlang.garbage_collect/1)
+    idle = sample(bench)
+    streaming = Task.async(fn -> streamed(bench.conn, sql) end)
+    samples = samples(bench, streaming.pid, [])
+    ^rows = Task.await(streaming, :infinity)
+
+    vm = growth(samples, idle, :vm)
+    sidecar = growth(samples, idle, :sidecar)
+    label = "memory while streaming #{div(rows, 1_000_000)} M rows (#{length(samples)} samples)"
+
+    [
+      Report.within("#{label}: both above idle, peak", @limit_bytes, [vm + sidecar], &Report.mb/1),
+      Report.within("    of which this VM", @limit_bytes, [vm], &Report.mb/1),
+      Report.within("    of which the sidecar", @limit_bytes, [sidecar], &Report.mb/1),
+      Report.within(
+        "    flat: last quarter above second quarter",
+        div(@limit_bytes, 8),
+        [drift(samples)],
+        &Report.mb/1
+      )
+    ]
+  end
+
+  defp samples(bench, pid, taken) do
+    if Process.alive?(pid) do
+      Process.sleep(@sample_ms)
+      samples(bench, pid, [sample(bench) | taken])
+    else
+      Enum.reverse(taken)
+    end
+  end
+
+  defp sample(bench) do
+    {:ok, %{rss_bytes: rss}} = LibsqlPort.status(bench.sidecar)
+    %{vm: :erlang.memory(:total), sidecar: rss}
+  end
+
+  defp growth(samples, idle, key) do
+    peak = samples |> Enum.map(&Map.fetch!(&1, key)) |> Enum.max()
+    max(peak - Map.fetch!(idle, key), 0)
+  end
+
+  # A leak shows as a rise between the second and the last quarter, whatever the first allocations cost.
+  defp drift(samples) do
+    quarter = max(div(length(samples), 4), 1)
+    sums = Enum.map(samples, &(&1.vm + &1.sidecar))
+    mean = fn values -> Enum.sum(values) / length(values) end
+    max(mean.(Enum.take(sums, -quarter)) - mean.(sums |> Enum.drop(quarter) |> Enum.take(quarter)), 0)
+  end
+
+  defp streamed(conn, sql) do
+    conn |> LibsqlPort.stream(sql, [], timeout: :infinity) |> Enum.reduce(0, fn _row, count -> count + 1 end)
+  end
+end

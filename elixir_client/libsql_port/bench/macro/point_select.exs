@@ -1,0 +1,84 @@
+defmodule Bench.PointSelect do
+  # One row of six columns by its primary key: what a call costs when the engine has next to nothing to do.
+  @moduledoc false
+  alias Bench.{Report, Statistics}
+
+  @sql "SELECT id, short, value, long, nothing, bytes FROM bulk WHERE id = ?1"
+  @factor 2.2
+  @throughput_factor 2
+  @connections 5
+  @callers [8, 32]
+
+  def run(bench), do: [latency(bench) | throughput(bench)]
+
+  defp latency(bench) do
+    calls = Bench.setting(bench, 5_000, 1_000)
+    select = fn -> select(bench.conn) end
+    sizes = {request_bytes, reply_bytes} = Bench.frame_bytes(bench, select)
+    echo = Bench.echo(bench, sizes)
+
+    [echoes, selects] =
+      Statistics.in_turns(Bench.setting(bench, 11, 5), [
+        fn -> Statistics.median(Statistics.times(calls, echo)) end,
+        fn -> Statistics.median(Statistics.times(calls, select)) end
+      ])
+
+    Report.at_most(
+      "point SELECT, one caller, p50 (frames of #{request_bytes} and #{reply_bytes} bytes)",
+      @factor,
+      selects,
+      echoes,
+      {"echo p50", &Report.us/1}
+    )
+  end
+
+  defp throughput(bench) do
+    duration_ms = Bench.setting(bench, 1_000, 300)
+    conns = Enum.map(1..@connections, fn _ -> Bench.connect(bench) end)
+    measure = fn callers -> fn -> per_second(conns, callers, duration_ms) end end
+    [one | many] = Statistics.in_turns(Bench.setting(bench, 7, 3), Enum.map([1 | @callers], measure))
+    Enum.each(conns, &LibsqlPort.close/1)
+
+    Enum.zip_with(@callers, many, fn callers, figures ->
+      Report.at_least(
+        "the same, #{callers} callers on #{@connections} connections",
+        @throughput_factor,
+        figures,
+        one,
+        {"one caller", &Report.per_second/1}
+      )
+    end)
+  end
+
+  # Calls per second of so many processes that ask without pause, each on one of the connections.
+  defp per_second(conns, callers, duration_ms) do
+    stop = :atomics.new(1, [])
+
+    tasks =
+      for number <- 1..callers do
+        conn = Enum.at(conns, rem(number, length(conns)))
+        Task.async(fn -> until_stopped(conn, stop, 0) end)
+      end
+
+    started = System.monotonic_time(:microsecond)
+    Process.sleep(duration_ms)
+    :atomics.put(stop, 1, 1)
+    calls = tasks |> Task.await_many(:infinity) |> Enum.sum()
+    calls * 1_000_000 / (System.monotonic_time(:microsecond) - started)
+  end
+
+  defp until_stopped(conn, stop, calls) do
+    if :atomics.get(stop, 1) == 1 do
+      calls
+    else
+      select(conn)
+      until_stopped(conn, stop, calls + 1)
+    end
+  end
+
+  # A key of the caller's own in every call, spread over the table.
+  defp select(conn) do
+    id = :rand.uniform(Bench.bulk_rows())
+    {:ok, %{rows: [[^id, _, _, _, _, _]]}} = LibsqlPort.query(conn, @sql, [id])
+  end
+end

@@ -1,0 +1,164 @@
+defmodule Bench.Report do
+  # The table, and the conditions without which its figures mean nothing.
+  @moduledoc false
+
+  defmodule Row do
+    @moduledoc false
+    # `measured`, `best` and `limit` are texts with their units; `ratio` is what the limit is about: measured divided
+    # by its yardstick, or by the limit itself where that is an absolute figure. `verdict` is :reached or :missed.
+    @enforce_keys [:work, :measured, :limit, :ratio, :verdict]
+    defstruct [:work, :measured, :best, :limit, :ratio, :verdict]
+  end
+
+  @header ["work", "measured", "best round", "limit", "ratio", "verdict"]
+
+  @doc """
+  A row that compares with a yardstick measured in the same rounds: at most `factor` times as much, medians compared.
+  """
+  def at_most(work, factor, measured, yardstick, {yardstick_name, format}) do
+    ratio = median(measured) / median(yardstick)
+
+    %Row{
+      work: work,
+      measured: format.(median(measured)),
+      best: format.(Enum.min(measured)),
+      limit:
+        "#{number(factor)} × #{format.(median(yardstick))} (#{yardstick_name}, best #{format.(Enum.min(yardstick))})",
+      ratio: ratio,
+      verdict: verdict(ratio <= factor)
+    }
+  end
+
+  @doc "As `at_most/5`, for figures of which more is better."
+  def at_least(work, factor, measured, yardstick, {yardstick_name, format}) do
+    ratio = median(measured) / median(yardstick)
+
+    %Row{
+      work: work,
+      measured: format.(median(measured)),
+      best: format.(Enum.max(measured)),
+      limit: "#{number(factor)} × #{format.(median(yardstick))} (#{yardstick_name}), or more",
+      ratio: ratio,
+      verdict: verdict(ratio >= factor)
+    }
+  end
+
+  @doc "A row with an absolute limit; the ratio is the share of it that is used up."
+  def within(work, limit, measured, format) do
+    ratio = median(measured) / limit
+
+    %Row{
+      work: work,
+      measured: format.(median(measured)),
+      best: format.(Enum.min(measured)),
+      limit: format.(limit),
+      ratio: ratio,
+      verdict: verdict(ratio <= 1)
+    }
+  end
+
+  def us(value), do: fixed(value, 1) <> " µs"
+  def ms(microseconds), do: fixed(microseconds / 1_000, 1) <> " ms"
+  def mb(bytes), do: fixed(bytes / 1_000_000, 1) <> " MB"
+  def per_second(value), do: "#{round(value / 1_000)}k/s"
+
+  def progress(work) do
+    name = work |> Module.split() |> List.last() |> Macro.underscore() |> String.replace("_", " ")
+    IO.puts("measuring: #{name}")
+  end
+
+  def conditions(bench) do
+    {:ok, status} = LibsqlPort.status(bench.sidecar)
+
+    IO.puts("""
+    Macro benchmark: Elixir → driver → port → sidecar → engine and back
+      goal        costs as ratios to the round trip of the same bytes, and to decoding the same rows
+      fixed       one machine, one VM, one sidecar (process #{status.os_pid}) with its defaults, one WAL file
+      varied      the work, the number of callers
+      method      work and yardstick in turns, medians of rounds#{if bench.quick?, do: "; QUICK RUN, not to be quoted"}
+      machine     #{cpu()}, #{:erlang.system_info(:logical_processors)} logical cores, load #{load()}
+      kernel      #{command("uname", ["-srm"])}
+      VM          OTP #{otp()}, ERTS #{:erlang.system_info(:version)}, #{flavor()}, Elixir #{System.version()}, #{System.schedulers_online()} schedulers
+      directory   #{bench.directory} (#{command("stat", ["-f", "-c", "%T", bench.directory])})
+    """)
+  end
+
+  def table(rows) do
+    cells = [@header | Enum.map(rows, &cells/1)]
+
+    widths =
+      cells
+      |> Enum.zip_with(& &1)
+      |> Enum.map(fn column -> column |> Enum.map(&String.length/1) |> Enum.max() end)
+
+    IO.puts("")
+
+    for {row, index} <- Enum.with_index(cells) do
+      row
+      |> Enum.zip(widths)
+      |> Enum.map_join("  ", fn {text, width} -> String.pad_trailing(text, width) end)
+      |> put()
+
+      if index == 0, do: widths |> Enum.map_join("  ", &String.duplicate("─", &1)) |> put()
+    end
+
+    missed = Enum.count(rows, &(&1.verdict == :missed))
+    IO.puts("\n#{length(rows) - missed} of #{length(rows)} limits reached, #{missed} missed")
+  end
+
+  defp put(line), do: line |> String.trim_trailing() |> IO.puts()
+
+  defp cells(row) do
+    [row.work, row.measured, row.best || "", row.limit, fixed(row.ratio, 2), verdict_text(row.verdict)]
+  end
+
+  defp verdict(true), do: :reached
+  defp verdict(false), do: :missed
+
+  defp verdict_text(:reached), do: "reached"
+  defp verdict_text(:missed), do: "MISSED"
+
+  defp median(values), do: Bench.Statistics.median(values)
+
+  defp number(value) when is_integer(value), do: Integer.to_string(value)
+  defp number(value), do: fixed(value, 1)
+
+  defp fixed(value, decimals), do: :erlang.float_to_binary(value * 1.0, decimals: decimals)
+
+  defp otp do
+    # The release's file names the patch level, system_info only the major version.
+    path = Path.join([:code.root_dir(), "releases", System.otp_release(), "OTP_VERSION"])
+
+    case File.read(path) do
+      {:ok, version} -> String.trim(version)
+      {:error, _} -> System.otp_release()
+    end
+  end
+
+  defp flavor, do: "emulator #{:erlang.system_info(:emu_flavor)}"
+
+  defp cpu do
+    with {:ok, text} <- File.read("/proc/cpuinfo"),
+         [_, name] <- Regex.run(~r/^model name\s*: (.*)$/m, text) do
+      name
+    else
+      _ -> command("uname", ["-m"])
+    end
+  end
+
+  defp load do
+    case File.read("/proc/loadavg") do
+      {:ok, text} -> text |> String.split() |> List.first()
+      {:error, _} -> "unknown"
+    end
+  end
+
+  defp command(program, arguments) do
+    case System.cmd(program, arguments, stderr_to_stdout: true) do
+      {text, 0} -> String.trim(text)
+      _ -> "unknown"
+    end
+  rescue
+    ErlangError -> "unknown"
+  end
+end

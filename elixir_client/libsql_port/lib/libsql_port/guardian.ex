@@ -1,0 +1,108 @@
+defmodule LibsqlPort.Guardian do
+  @moduledoc false
+  # Stands behind the process that owns the port. However that one ends, the table of requests in flight falls to the
+  # guardian, who answers every waiting caller at once and sees to it that the program itself goes: its standard input
+  # is closed by then, and if it is still there after `shutdown_grace`, it is killed.
+  #
+  # Talks to nobody while things go well.
+
+  use GenServer
+
+  require Logger
+
+  alias LibsqlPort.{InFlight, OsProcess}
+
+  @poll_ms 20
+
+  @doc false
+  # The supervisor waits for the program to go, so it gives the guardian more than the grace.
+  def child_spec({_registry, options} = argument) do
+    %{
+      id: __MODULE__,
+      start: {__MODULE__, :start_link, [argument]},
+      shutdown: options.shutdown_grace + 5_000
+    }
+  end
+
+  def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
+
+  @doc "Names the program that a new run of the sidecar started."
+  @spec watch(pid, OsProcess.identity()) :: :ok
+  def watch(guardian, identity), do: GenServer.cast(guardian, {:watch, identity})
+
+  @doc "The program has exited; nothing is left to be killed."
+  @spec gone(pid, OsProcess.identity()) :: :ok
+  def gone(guardian, identity), do: GenServer.cast(guardian, {:gone, identity})
+
+  @impl true
+  def init({registry, options}) do
+    Process.flag(:trap_exit, true)
+    :ets.insert(registry, {:guardian, self()})
+    {:ok, %{grace: options.shutdown_grace, programs: MapSet.new()}}
+  end
+
+  @impl true
+  def handle_cast({:watch, identity}, state) do
+    {:noreply, %{state | programs: MapSet.put(state.programs, identity)}}
+  end
+
+  def handle_cast({:gone, identity}, state) do
+    {:noreply, %{state | programs: MapSet.delete(state.programs, identity)}}
+  end
+
+  @impl true
+  def handle_info({:"ETS-TRANSFER", table, _from, :in_flight}, state) do
+    answer_all(table)
+    for program <- state.programs, do: Process.send_after(self(), {:overdue, program}, state.grace)
+    {:noreply, state}
+  end
+
+  def handle_info({:sync, pid, ref}, state) do
+    send(pid, {ref, :synced})
+    {:noreply, state}
+  end
+
+  def handle_info({:overdue, program}, state) do
+    if MapSet.member?(state.programs, program), do: end_program(program)
+    {:noreply, %{state | programs: MapSet.delete(state.programs, program)}}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  # The port's owner has ended before: the supervisor stops its children in the reverse order of their start.
+  @impl true
+  def terminate(_reason, state) do
+    deadline = System.monotonic_time(:millisecond) + state.grace
+    Enum.each(state.programs, &await_end(&1, deadline))
+  end
+
+  defp answer_all(table) do
+    for id <- InFlight.ids(table), {:ok, pid, ref} <- [InFlight.take(table, id)] do
+      send(pid, {ref, :sidecar_down})
+    end
+
+    # A caller that enters itself from here on finds the port closed and answers itself.
+    :ets.delete(table)
+  end
+
+  defp await_end(program, deadline) do
+    cond do
+      not OsProcess.alive?(program) ->
+        :ok
+
+      System.monotonic_time(:millisecond) >= deadline ->
+        end_program(program)
+
+      true ->
+        Process.sleep(@poll_ms)
+        await_end(program, deadline)
+    end
+  end
+
+  defp end_program({os_pid, _started} = program) do
+    if OsProcess.alive?(program) do
+      Logger.warning("libsql_port: the sidecar #{os_pid} did not end with its input; killing it")
+      OsProcess.kill(program)
+    end
+  end
+end

@@ -1,0 +1,22 @@
+defmodule LibsqlPort.Handle do
+  @moduledoc false
+  # Everything a caller needs to talk to one run of the sidecar without asking a process: the port, the table of
+  # requests in flight and the counter of ids. It dies with that run: a call on a stale handle finds the port closed
+  # and answers `:sidecar_down`.
+
+  @enforce_keys [:port, :table, :ids, :sidecar, :guardian, :os_pid, :hello, :frame_bytes_max, :reply_grace]
+  @derive {Inspect, only: [:os_pid]}
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          port: port,
+          table: :ets.table(),
+          ids: :atomics.atomics_ref(),
+          sidecar: pid,
+          guardian: pid,
+          os_pid: non_neg_integer | nil,
+          hello: map,
+          frame_bytes_max: pos_integer,
+          reply_grace: non_neg_integer
+        }
+end

@@ -1,0 +1,133 @@
+defmodule LibsqlPort.Handshake do
+  @moduledoc false
+  # Starts the program and waits for its first frame. Runs in the process that is to own the port. Whatever the
+  # program does instead of saying hello becomes an error that tells what it did.
+
+  alias LibsqlPort.{Error, Executable, OsProcess, Wire}
+
+  # The port refuses more (or suspends, without `:nosuspend`) while its queue holds the second figure, until it is
+  # down at the first. The default of 8 kB makes a caller with one large request wait for no reason.
+  @queue_bytes {512 * 1024, 1024 * 1024}
+  @hello Wire.tag(:hello)
+
+  @doc "Starts the program. The identity is `nil` if it has already ended."
+  @spec open(map) :: {:ok, port, OsProcess.identity() | nil} | {:error, Error.t()}
+  def open(options) do
+    with {:ok, path} <- Executable.find(options.executable), do: spawn_program(path, options)
+  end
+
+  defp spawn_program(path, options) do
+    settings = [
+      {:packet, 4},
+      :binary,
+      :exit_status,
+      :use_stdio,
+      {:busy_limits_port, @queue_bytes},
+      {:args, Executable.arguments(options)},
+      {:env, Executable.environment(options)}
+    ]
+
+    port = Port.open({:spawn_executable, path}, settings)
+    # Asked at once: a program that has exited no longer has a number.
+    {:ok, port, identity(port)}
+  rescue
+    error in [ErlangError, ArgumentError] ->
+      {:error, Error.new(:executable_not_found, "#{path} cannot be started: #{Exception.message(error)}")}
+  end
+
+  defp identity(port) do
+    case Port.info(port, :os_pid) do
+      {:os_pid, os_pid} -> OsProcess.identity(os_pid)
+      nil -> nil
+    end
+  end
+
+  @doc "Waits for the hello. Closes the port if something else comes, or nothing."
+  @spec await_hello(port, pos_integer) :: {:ok, map} | {:error, Error.t()}
+  def await_hello(port, timeout) do
+    with {:error, _} = error <- receive_hello(port, timeout) do
+      close(port)
+      error
+    end
+  end
+
+  defp receive_hello(port, timeout) do
+    receive do
+      {^port, {:data, <<131, 104, 3, 98, 0::32, 97, @hello, _::binary>> = frame}} ->
+        read_hello(frame)
+
+      {^port, {:data, frame}} ->
+        down("sent something else than a hello: #{excerpt(frame)}")
+
+      {^port, {:exit_status, status}} ->
+        down("ended before it said hello, #{exit_status(status)}")
+
+      {:EXIT, ^port, reason} ->
+        down("closed its output before it said hello (#{inspect(reason)})")
+    after
+      timeout -> down("said no hello within #{timeout} ms")
+    end
+  end
+
+  # The program is a stranger until its hello is read: what cannot be decoded is its fault, not a crash of ours.
+  defp read_hello(frame) do
+    case Wire.payload(frame) do
+      {protocol, info} when is_integer(protocol) and is_map(info) -> check(protocol, info)
+      _other -> down("sent a hello of another form")
+    end
+  rescue
+    ArgumentError -> down("sent a hello that cannot be read")
+  end
+
+  defp check(protocol, info) do
+    if protocol == Wire.protocol() do
+      {:ok, info}
+    else
+      {:error,
+       Error.new(
+         :protocol_mismatch,
+         "the sidecar speaks protocol #{protocol} (program version #{info["version"] || "unknown"}), " <>
+           "this client protocol #{Wire.protocol()} (libsql_port #{client_version()})"
+       )}
+    end
+  end
+
+  defp client_version do
+    case :application.get_key(:libsql_port, :vsn) do
+      {:ok, version} -> List.to_string(version)
+      :undefined -> "unknown"
+    end
+  end
+
+  defp down(message), do: {:error, Error.new(:sidecar_down, "the sidecar " <> message)}
+
+  defp excerpt(frame), do: inspect(binary_part(frame, 0, min(byte_size(frame), 40)))
+
+  defp close(port) do
+    Port.close(port)
+  rescue
+    ArgumentError -> true
+  after
+    drain(port)
+  end
+
+  defp drain(port) do
+    receive do
+      {^port, _} -> drain(port)
+      {:EXIT, ^port, _} -> drain(port)
+    after
+      0 -> :ok
+    end
+  end
+
+  @doc "What an exit status says, in words."
+  @spec exit_status(non_neg_integer) :: String.t()
+  def exit_status(0), do: "exit status 0 (end of input)"
+  def exit_status(2), do: "exit status 2 (bad arguments)"
+  def exit_status(70), do: "exit status 70 (a bug in the program)"
+  def exit_status(71), do: "exit status 71 (the system refused something at start)"
+  def exit_status(74), do: "exit status 74 (its output could not be written)"
+  def exit_status(76), do: "exit status 76 (broken frame)"
+  def exit_status(status) when status > 128, do: "killed by signal #{status - 128}"
+  def exit_status(status), do: "exit status #{status}"
+end

@@ -1,0 +1,261 @@
+defmodule LibsqlPort.Options do
+  @moduledoc """
+  The options of `LibsqlPort.start_link/1` and `LibsqlPort.connect/2`, checked by hand: an unknown name or a wrong value
+  is an error of code `:invalid_option` that names the option and says what it takes.
+
+  ## Of the sidecar (`start_link/1`, child specification)
+
+    * `:name` – the name to register and to give to `LibsqlPort.connect/2`
+    * `:executable` – path of the program (see `LibsqlPort.Executable`)
+    * `:start_timeout` – ms within which the program must say hello; default 10000
+    * `:shutdown_grace` – ms that a program may take to go after its input was closed, before it is killed; default 5000
+    * `:reply_grace` – ms that a caller waits beyond its timeout for the sidecar's own `:timeout` answer; default 1000
+    * `:heartbeat` – ms between two signs of life, `:infinity` for none; default 15000. A program that answers none
+      within that time is replaced
+    * `:max_restarts`, `:max_seconds` – restart intensity; default 10 in 10
+    * `:frame_bytes_max`, `:connections_max`, `:statement_cache`, `:result_rows_max`, `:result_bytes_max`, `:log_level`
+      (`:error`, `:warn`, `:info`, `:debug`, `:trace`), `:log_format` (`:text`, `:json`) – passed to the program, whose
+      defaults hold otherwise
+    * `:args` – further arguments for the program, a list of strings
+    * `:env` – environment variables for the program, a list of pairs of strings
+
+  ## Of a connection (`connect/2`)
+
+    * `:database` – path of the file, or `":memory:"`
+    * `:memory` – `true`: a database in memory, named by `:database`, shared by all connections of this sidecar that
+      give the same name; without a name a private one
+    * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
+    * `:timeout` – default timeout of the connection's requests in ms, or `:infinity`; default 15000
+    * `:connect_timeout` – ms for opening, a restart of the sidecar included; default 15000
+    * `:owner` – the process with whose end the connection is closed; default the caller, `nil` for none
+    * `:busy_timeout` – ms to wait for locks of foreign programs; default 5000
+    * `:statement_cache` – statements kept prepared; default 100
+    * `:checkpoint_pages`, `:checkpoint_idle` – WAL pages, and ms of rest, after which a checkpoint is made; 0 for never
+    * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
+    * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
+    * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
+      `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers` – pragmas by their own name
+  """
+
+  alias LibsqlPort.{Error, Pragma, Wire}
+
+  @int_max 2_147_483_647
+
+  # Name, default, what is allowed.
+  @sidecar [
+    {:name, nil, :name},
+    {:executable, nil, :path},
+    {:start_timeout, 10_000, {:integer, 1, @int_max}},
+    {:shutdown_grace, 5_000, {:integer, 0, 600_000}},
+    {:reply_grace, 1_000, {:integer, 0, 600_000}},
+    {:heartbeat, 15_000, :timeout},
+    {:max_restarts, 10, {:integer, 0, @int_max}},
+    {:max_seconds, 10, {:integer, 1, @int_max}},
+    {:frame_bytes_max, nil, {:integer, 65_536, @int_max}},
+    {:connections_max, nil, {:integer, 1, @int_max}},
+    {:statement_cache, nil, {:integer, 0, 10_000}},
+    {:result_rows_max, nil, {:integer, 0, @int_max}},
+    {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
+    {:log_level, nil, {:one_of, [:error, :warn, :info, :debug, :trace]}},
+    {:log_format, nil, {:one_of, [:text, :json]}},
+    {:args, [], :strings},
+    {:env, [], :env}
+  ]
+
+  @flags [uri: 0x40, nomutex: 0x8000, privatecache: 0x40000, nofollow: 0x1000000, exrescode: 0x2000000]
+
+  # The same, with the key under which the option travels; `nil` for one that stays here.
+  @connection [
+    {:database, nil, :path, nil},
+    {:memory, false, :boolean, "memory"},
+    {:mode, nil, {:one_of, [:read_write_create, :read_write, :read_only]}, "mode"},
+    {:timeout, 15_000, :timeout, nil},
+    {:connect_timeout, 15_000, {:integer, 1, @int_max}, nil},
+    {:owner, :caller, :owner, nil},
+    {:busy_timeout, nil, {:integer, 0, @int_max}, "busy_timeout"},
+    {:statement_cache, nil, {:integer, 0, 10_000}, "statement_cache"},
+    {:checkpoint_pages, nil, {:integer, 0, @int_max}, "checkpoint_pages"},
+    {:checkpoint_idle, nil, {:integer, 0, @int_max}, "checkpoint_idle"},
+    {:open_flags, nil, {:flags, @flags}, "open_flags"},
+    {:pragmas, [], :pragmas, nil}
+  ]
+
+  @pragmas [
+    :journal_mode,
+    :synchronous,
+    :foreign_keys,
+    :cache_size,
+    :temp_store,
+    :mmap_size,
+    :auto_vacuum,
+    :locking_mode,
+    :secure_delete,
+    :journal_size_limit,
+    :recursive_triggers
+  ]
+
+  @type connection :: %{
+          path: String.t(),
+          wire: map,
+          timeout: pos_integer | :infinity,
+          connect_timeout: pos_integer,
+          owner: pid | nil
+        }
+
+  @doc "Checks the options of a sidecar and fills in the defaults."
+  @spec sidecar(keyword) :: {:ok, map} | {:error, Error.t()}
+  def sidecar(options) do
+    with :ok <- keyword(options), do: read(options, @sidecar, [])
+  end
+
+  @doc "Checks the options of a connection and brings them into the form that travels."
+  @spec connection(keyword) :: {:ok, connection} | {:error, Error.t()}
+  def connection(options) do
+    with :ok <- keyword(options),
+         table = for({name, default, type, _key} <- @connection, do: {name, default, type}),
+         {:ok, values} <- read(Keyword.drop(options, @pragmas), table, @pragmas),
+         {:ok, path} <- path(values),
+         {:ok, pragmas} <- pragmas(values.pragmas, Keyword.take(options, @pragmas)) do
+      {:ok,
+       %{
+         path: path,
+         wire: wire(values, pragmas),
+         timeout: values.timeout,
+         connect_timeout: values.connect_timeout,
+         owner: if(values.owner == :caller, do: self(), else: values.owner)
+       }}
+    end
+  end
+
+  defp path(%{database: nil, memory: true}), do: {:ok, ":memory:"}
+  defp path(%{database: nil}), do: error("the option :database is missing: a path, or \":memory:\"")
+  defp path(%{database: path}), do: {:ok, path}
+
+  defp wire(values, pragmas) do
+    # A shared database needs a name; without one `memory: true` means the private one.
+    values = if values.memory and values.database == nil, do: %{values | memory: false}, else: values
+    given = for {name, _, _, key} <- @connection, key != nil, value = values[name], do: {key, value}
+    given = Map.new(given)
+    if map_size(pragmas) == 0, do: given, else: Map.put(given, "pragmas", pragmas)
+  end
+
+  defp pragmas(given, shorthands) do
+    Enum.reduce_while(Enum.concat(given, shorthands), {:ok, %{}}, fn {name, value}, {:ok, pragmas} ->
+      case Pragma.encode(name, value) do
+        {:ok, name, value} -> {:cont, {:ok, Map.put(pragmas, name, value)}}
+        {:error, _} = error -> {:halt, error}
+      end
+    end)
+  end
+
+  @doc "A request's timeout as it travels: 0 for none. Raises for what is no timeout."
+  @spec timeout_ms(pos_integer | :infinity) :: non_neg_integer
+  def timeout_ms(timeout) when is_integer(timeout) and timeout > 0 and timeout <= @int_max, do: timeout
+  def timeout_ms(:infinity), do: 0
+
+  def timeout_ms(other) do
+    raise ArgumentError,
+          "the option :timeout takes :infinity or milliseconds from 1 to #{@int_max}, not #{inspect(other)}"
+  end
+
+  # --- checking -------------------------------------------------------------------------------------------------
+
+  defp keyword(options) do
+    if Keyword.keyword?(options), do: :ok, else: error("options are a keyword list, not #{inspect(options)}")
+  end
+
+  defp read(options, table, also) do
+    case Enum.find(options, fn {name, _} -> not List.keymember?(table, name, 0) end) do
+      nil ->
+        read_each(options, table)
+
+      {name, _} ->
+        known = Enum.map_join(Enum.map(table, &elem(&1, 0)) ++ also, ", ", &inspect/1)
+        error("unknown option #{inspect(name)}; known are #{known}")
+    end
+  end
+
+  defp read_each(options, table) do
+    Enum.reduce_while(table, {:ok, %{}}, fn {name, default, type}, {:ok, values} ->
+      case Keyword.fetch(options, name) do
+        {:ok, value} -> check(name, value, type, values)
+        :error -> {:cont, {:ok, Map.put(values, name, default)}}
+      end
+    end)
+  end
+
+  defp check(name, value, type, values) do
+    case cast(value, type) do
+      {:ok, value} ->
+        {:cont, {:ok, Map.put(values, name, value)}}
+
+      {:error, _} = error ->
+        {:halt, error}
+
+      :error ->
+        {:halt, error("the option #{inspect(name)} takes #{allowed(type)}, not #{inspect(value)}")}
+    end
+  end
+
+  defp cast(value, {:integer, min, max}) when is_integer(value) and value >= min and value <= max,
+    do: {:ok, value}
+
+  defp cast(value, :boolean) when is_boolean(value), do: {:ok, value}
+  defp cast(:infinity, :timeout), do: {:ok, :infinity}
+  defp cast(value, :timeout), do: cast(value, {:integer, 1, @int_max})
+  defp cast(nil, :path), do: {:ok, nil}
+  defp cast(value, :path) when is_binary(value), do: {:ok, value}
+  defp cast(value, :owner) when is_pid(value) or value in [nil, :caller], do: {:ok, value}
+  defp cast(value, :name) when is_atom(value), do: {:ok, value}
+  defp cast({:global, _} = value, :name), do: {:ok, value}
+  defp cast({:via, module, _} = value, :name) when is_atom(module), do: {:ok, value}
+
+  defp cast(value, {:one_of, allowed}), do: if(value in allowed, do: {:ok, value}, else: :error)
+
+  defp cast(value, {:flags, _}) when is_integer(value) and value >= 0, do: {:ok, value}
+
+  defp cast(value, {:flags, flags}) when is_list(value) do
+    if Enum.all?(value, &Keyword.has_key?(flags, &1)),
+      do: {:ok, value |> Enum.uniq() |> Enum.map(&flags[&1]) |> Enum.sum()},
+      else: :error
+  end
+
+  defp cast(value, :strings) when is_list(value),
+    do: if(Enum.all?(value, &is_binary/1), do: {:ok, value}, else: :error)
+
+  defp cast(value, :env) when is_list(value) do
+    if Enum.all?(value, &match?({name, text} when is_binary(name) and is_binary(text), &1)),
+      do: {:ok, value},
+      else: :error
+  end
+
+  defp cast(value, :pragmas) when is_map(value) and not is_struct(value), do: {:ok, Map.to_list(value)}
+
+  defp cast(value, :pragmas) when is_list(value),
+    do: if(Enum.all?(value, &match?({_, _}, &1)), do: {:ok, value}, else: :error)
+
+  defp cast(_value, _type), do: :error
+
+  defp allowed({:integer, min, max}), do: "an integer from #{min} to #{max}"
+  defp allowed(:boolean), do: "true or false"
+  defp allowed(:timeout), do: ":infinity or milliseconds from 1 to #{@int_max}"
+  defp allowed(:path), do: "a path as a string"
+  defp allowed(:owner), do: "a process id or nil"
+  defp allowed(:name), do: "an atom, {:global, term} or {:via, module, term}"
+  defp allowed({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)
+
+  defp allowed({:flags, flags}),
+    do: "a list of " <> Enum.map_join(Keyword.keys(flags), ", ", &inspect/1) <> " or an integer"
+
+  defp allowed(:strings), do: "a list of strings"
+  defp allowed(:env), do: "a list of pairs of strings"
+  defp allowed(:pragmas), do: "a keyword list or a map"
+
+  defp error(message), do: {:error, Error.new(:invalid_option, message)}
+
+  @doc false
+  @spec encoded(connection) :: iodata
+  def encoded(options) do
+    Wire.encode({timeout_ms(options.connect_timeout), options.path, options.wire})
+  end
+end

@@ -1,0 +1,95 @@
+defmodule LibsqlPort.Outcome do
+  @moduledoc false
+  # What a lost reply means for the request that awaited it. Asked only after a failure, so it may read the SQL text,
+  # which the hot path never does.
+
+  alias LibsqlPort.{Error, Exchange}
+
+  # `:none` for a request that changes nothing durable, `:write` for one that may commit; of the others the text tells.
+  @type effect :: :none | :write | {:sql, String.t()} | {:script, String.t()}
+
+  @doc "The error for a reply that will not come. `transaction?` says that the caller knows of an open transaction."
+  @spec error(Exchange.lost(), effect, boolean, Exchange.timeout_ms()) :: Error.t()
+  def error(:not_sent, _effect, transaction?, _timeout) do
+    Error.new(
+      :sidecar_down,
+      "the sidecar is not running; the request was not sent#{rolled_back(transaction?)}"
+    )
+  end
+
+  def error(:pipe_full, _effect, _transaction?, timeout) do
+    Error.new(:timeout, "the sidecar read nothing for #{timeout} ms; the request was not sent")
+  end
+
+  def error({:too_large, size}, _effect, _transaction?, _timeout) do
+    Error.new(:frame_too_large, "the request takes #{size} bytes, more than the sidecar's frame_bytes_max")
+  end
+
+  def error(:down, effect, transaction?, _timeout) do
+    if commits?(effect, transaction?) do
+      Error.new(
+        :outcome_unknown,
+        "the sidecar ended before it answered; the write may have been committed or not"
+      )
+    else
+      Error.new(:sidecar_down, "the sidecar ended before it answered#{rolled_back(transaction?)}")
+    end
+  end
+
+  def error(:silent, effect, transaction?, timeout) do
+    if commits?(effect, transaction?) do
+      Error.new(
+        :outcome_unknown,
+        "no answer within #{timeout} ms and the grace; the write may have been committed or not"
+      )
+    else
+      Error.new(:timeout, "no answer within #{timeout} ms and the grace")
+    end
+  end
+
+  defp rolled_back(true), do: "; the open transaction is rolled back"
+  defp rolled_back(false), do: ""
+
+  @doc "Whether a request may have made something durable."
+  @spec commits?(effect, boolean) :: boolean
+  def commits?(:none, _transaction?), do: false
+  def commits?(:write, _transaction?), do: true
+  def commits?({:sql, sql}, true), do: keyword(sql) in ["commit", "end"]
+  def commits?({:sql, sql}, false), do: not read_only?(sql)
+  def commits?({:script, sql}, true), do: sql =~ ~r/\b(commit|end)\b/i
+  def commits?({:script, _sql}, false), do: true
+
+  @reads ["select", "values", "explain", "begin", "savepoint", "rollback"]
+
+  # Only what is certain: a common table expression may belong to an INSERT, and a pragma with a value may write.
+  defp read_only?(sql) do
+    case keyword(sql) do
+      "pragma" -> not String.contains?(sql, ["=", "("])
+      keyword -> keyword in @reads
+    end
+  end
+
+  @doc "The first word of a statement, in lower case; spaces and comments before it are skipped."
+  @spec keyword(String.t()) :: String.t()
+  def keyword(<<char, rest::binary>>) when char in [?\s, ?\t, ?\n, ?\r, ?\f, ?;], do: keyword(rest)
+  def keyword(<<"\uFEFF", rest::binary>>), do: keyword(rest)
+
+  def keyword(<<"--", rest::binary>>) do
+    case :binary.split(rest, "\n") do
+      [_comment, rest] -> keyword(rest)
+      _ -> ""
+    end
+  end
+
+  def keyword(<<"/*", rest::binary>>) do
+    case :binary.split(rest, "*/") do
+      [_comment, rest] -> keyword(rest)
+      _ -> ""
+    end
+  end
+
+  def keyword(sql) do
+    [word] = Regex.run(~r/\A[a-zA-Z]*/, sql)
+    String.downcase(word, :ascii)
+  end
+end

@@ -1,0 +1,66 @@
+defmodule LibsqlPort.Status do
+  @moduledoc false
+  # Status maps: from the wire's text keys to atoms. Keys of a newer program are dropped.
+
+  @sidecar %{
+    "os_pid" => :os_pid,
+    "uptime_ms" => :uptime,
+    "connections" => :connections,
+    "statements" => :statements,
+    "cursors" => :cursors,
+    "threads" => :threads,
+    "queued_requests" => :queued_requests,
+    "requests" => :requests,
+    "memory_bytes" => :memory,
+    "rss_bytes" => :rss,
+    "bytes_in" => :bytes_in,
+    "bytes_out" => :bytes_out
+  }
+
+  @file_keys %{
+    "path" => :path,
+    "connections" => :connections,
+    "wal_pages" => :wal_pages,
+    "writer" => :writer,
+    "waiting" => :waiting
+  }
+
+  @connection %{
+    "requests" => :requests,
+    "rows" => :rows,
+    "changes" => :changes,
+    "errors" => :errors,
+    "timeouts" => :timeouts,
+    "cancelled" => :cancelled,
+    "autocommit" => :autocommit,
+    "cache_size" => :cache_size,
+    "cache_used" => :cache_used,
+    "cache_hits" => :cache_hits,
+    "cache_misses" => :cache_misses,
+    "statements" => :statements,
+    "cursors" => :cursors
+  }
+
+  @memory %{
+    "page_cache_bytes" => :page_cache,
+    "schema_bytes" => :schema,
+    "statement_bytes" => :statement
+  }
+
+  @spec sidecar(map) :: map
+  def sidecar(map) do
+    map |> rename(@sidecar) |> Map.put(:files, Enum.map(map["files"] || [], &rename(&1, @file_keys)))
+  end
+
+  @spec connection(map) :: map
+  def connection(map) do
+    map
+    |> rename(@connection)
+    |> Map.put(:tx_status, LibsqlPort.Result.tx_status(map["tx_status"]))
+    |> Map.put(:memory, rename(map["memory"] || %{}, @memory))
+  end
+
+  defp rename(map, names) do
+    for {key, value} <- map, name = names[key], into: %{}, do: {name, value}
+  end
+end

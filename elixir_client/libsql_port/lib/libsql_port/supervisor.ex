@@ -1,0 +1,99 @@
+defmodule LibsqlPort.Supervisor do
+  @moduledoc false
+  # The guardian first, the port's owner behind it: if the guardian ends, the owner must be started anew to name the
+  # new one as its heir; the other way round not. The little table lets them find each other without names.
+
+  use Supervisor
+
+  alias LibsqlPort.{Error, Guardian, Handle, InFlight, Sidecar}
+
+  @pause_ms 10
+
+  @spec start_link(map) :: Supervisor.on_start()
+  def start_link(options) do
+    names = if options.name, do: [name: options.name], else: []
+
+    # A failed start is reported as the error it is, not as the report of a child.
+    case Supervisor.start_link(__MODULE__, options, names) do
+      {:error, {:shutdown, {:failed_to_start_child, Sidecar, %Error{} = error}}} -> {:error, error}
+      other -> other
+    end
+  end
+
+  @impl true
+  def init(options) do
+    registry = :ets.new(:libsql_port_registry, [:set, :public])
+    :ets.insert(registry, {:ids, InFlight.new_ids()})
+    children = [{Guardian, {registry, options}}, {Sidecar, {registry, options}}]
+
+    Supervisor.init(children,
+      strategy: :rest_for_one,
+      max_restarts: options.max_restarts,
+      max_seconds: options.max_seconds
+    )
+  end
+
+  @doc """
+  The process that owns the port, waiting for it up to `deadline` (monotonic milliseconds) while a restart is under way.
+  """
+  @spec sidecar(Supervisor.supervisor(), integer) :: {:ok, pid} | {:error, Error.t()}
+  def sidecar(supervisor, deadline) do
+    case children(supervisor, deadline - now()) do
+      {:ok, children} ->
+        case List.keyfind(children, Sidecar, 0) do
+          {_, pid, _, _} when is_pid(pid) -> {:ok, pid}
+          _restarting_or_none -> again(supervisor, deadline)
+        end
+
+      {:error, reason} ->
+        {:error, Error.new(:sidecar_down, "#{inspect(supervisor)} #{reason}")}
+    end
+  end
+
+  @doc "The handle of the present run."
+  @spec handle(Supervisor.supervisor(), integer) :: {:ok, Handle.t()} | {:error, Error.t()}
+  def handle(supervisor, deadline) do
+    with {:ok, sidecar} <- sidecar(supervisor, deadline) do
+      try do
+        {:ok, Sidecar.handle(sidecar, max(deadline - now(), 1))}
+      catch
+        :exit, {:timeout, _} ->
+          {:error, Error.new(:timeout, "the process that owns the port does not answer")}
+
+        :exit, _ended ->
+          again(supervisor, deadline, &handle/2)
+      end
+    end
+  end
+
+  @doc "Waits a moment and tries again, unless the deadline has passed."
+  @spec again(Supervisor.supervisor(), integer, (Supervisor.supervisor(), integer -> result)) ::
+          result | {:error, Error.t()}
+        when result: var
+  def again(supervisor, deadline, fun \\ &sidecar/2) do
+    if now() >= deadline do
+      {:error, Error.new(:sidecar_down, "the sidecar of #{inspect(supervisor)} is not running")}
+    else
+      Process.sleep(@pause_ms)
+      fun.(supervisor, deadline)
+    end
+  end
+
+  # A supervisor that is starting a child answers nobody, and the question has no timeout of its own: so it is asked
+  # by a process that can be left behind.
+  defp children(supervisor, timeout) do
+    {pid, monitor} = spawn_monitor(fn -> exit({:children, Supervisor.which_children(supervisor)}) end)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, {:children, children}} -> {:ok, children}
+      {:DOWN, ^monitor, :process, ^pid, _} -> {:error, "is not running"}
+    after
+      max(timeout, 1) ->
+        Process.demonitor(monitor, [:flush])
+        Process.exit(pid, :kill)
+        {:error, "is still starting its sidecar"}
+    end
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,254 @@
+defmodule LibsqlPort.Wire do
+  @moduledoc false
+  # The codec of docs/protocol.md: terms to frames, frames to terms. Pure: no process, no port, no state.
+  #
+  # A frame's body is the External Term `{Id, Tag, Payload}`. Its first ten bytes are fixed, so that the process
+  # that owns the port routes by them alone, and requests are a hand-built header with the payload behind it:
+  # a third of the price of `term_to_binary` of the whole tuple.
+
+  alias LibsqlPort.Error
+
+  @protocol 1
+  @header_bytes 10
+
+  @requests [
+    ping: 1,
+    status: 2,
+    connection_status: 3,
+    open: 4,
+    close: 5,
+    execute: 6,
+    query_one: 7,
+    prepare: 8,
+    describe: 9,
+    execute_prepared: 10,
+    close_statement: 11,
+    declare: 12,
+    fetch: 13,
+    close_cursor: 14,
+    begin: 15,
+    commit: 16,
+    rollback: 17,
+    savepoint: 18,
+    release: 19,
+    rollback_to: 20,
+    batch: 21,
+    script: 22,
+    reset: 23,
+    cancel: 24,
+    credit: 25,
+    checkpoint: 26
+  ]
+
+  @replies [ok: 64, error: 65, result: 66, rows: 67, last_rows: 68, batch_reply: 69, part: 70, more_rows: 71]
+  @events [hello: 96, connection_lost: 97]
+
+  @doc "The number of the protocol that this client speaks."
+  @spec protocol() :: pos_integer
+  def protocol, do: @protocol
+
+  @doc "The number of a request, reply or event."
+  @spec tag(atom) :: 0..255
+  for {name, tag} <- @requests ++ @replies ++ @events do
+    def tag(unquote(name)), do: unquote(tag)
+  end
+
+  @doc "Names and numbers of the requests."
+  @spec requests() :: [{atom, 0..255}]
+  def requests, do: @requests
+
+  # --- requests -------------------------------------------------------------------------------------------------
+
+  @doc "A frame's body: the fixed header in front of an encoded payload."
+  @spec frame(non_neg_integer, 0..255, iodata) :: iodata
+  def frame(id, tag, payload), do: [<<131, 104, 3, 98, id::32, 97, tag>> | payload]
+
+  @doc "The size of a frame's body with this payload."
+  @spec frame_size(iodata) :: non_neg_integer
+  def frame_size(payload), do: :erlang.iolist_size(payload) + @header_bytes
+
+  @doc "An External Term without its version byte, as it stands inside another one."
+  @spec encode(term) :: binary
+  def encode(term) do
+    <<131, bare::binary>> = :erlang.term_to_binary(term)
+    bare
+  end
+
+  @doc "The payload `{Connection, TimeoutMs}`; `connection` is the encoded id."
+  @spec addressed(binary, non_neg_integer) :: binary
+  def addressed(connection, timeout_ms) do
+    <<104, 2, connection::binary, 98, timeout_ms::32>>
+  end
+
+  @doc "The payload `{Connection, TimeoutMs, Term}`, the last already encoded."
+  @spec addressed(binary, non_neg_integer, iodata) :: iodata
+  def addressed(connection, timeout_ms, encoded) do
+    [<<104, 3, connection::binary, 98, timeout_ms::32>> | encoded]
+  end
+
+  @doc "A binary as an External Term, without copying it."
+  @spec binary(binary) :: iodata
+  def binary(bytes), do: [<<109, byte_size(bytes)::32>> | bytes]
+
+  @doc """
+  The payload `{Connection, TimeoutMs, Sql, Params}`, or with a map of options behind them. `source` and `params` are
+  encoded: the text or the number of a statement, and what `params/1` made.
+  """
+  @spec statement(binary, non_neg_integer, iodata, binary, map | nil) :: iodata
+  def statement(connection, timeout_ms, source, params, nil) do
+    [<<104, 4, connection::binary, 98, timeout_ms::32>>, source | params]
+  end
+
+  def statement(connection, timeout_ms, source, params, options) do
+    [<<104, 5, connection::binary, 98, timeout_ms::32>>, source, params | encode(options)]
+  end
+
+  @doc "The payload `{Connection, TimeoutMs, Cursor, RowsMax, BytesMax}`."
+  @spec fetch(binary, non_neg_integer, integer, non_neg_integer, non_neg_integer) :: iodata
+  def fetch(connection, timeout_ms, cursor, rows_max, bytes_max) do
+    <<104, 5, connection::binary, 98, timeout_ms::32, encode(cursor)::binary, encode(rows_max)::binary,
+      encode(bytes_max)::binary>>
+  end
+
+  @doc """
+  Encodes parameters: a list (positional), or a keyword list or a map (named).
+
+  A list counts as named if each element is a pair with an atom or a binary in front and not every one is
+  `{:blob, binary}`, which is a value. Only terms that are values are let through, because a process id or a
+  function inside a frame would end the program: the wire knows no such terms.
+  """
+  @spec params(list | map) :: {:ok, binary} | {:error, Error.t()}
+  def params([]), do: {:ok, <<106>>}
+  def params([{key, _} | _] = list) when is_atom(key) or is_binary(key), do: pairs(list)
+  def params(list) when is_list(list), do: positional(list)
+
+  def params(%{} = map) when not is_struct(map) do
+    with :ok <- check_named(Map.to_list(map)), do: {:ok, encode(map)}
+  end
+
+  def params(other) do
+    invalid_parameter("parameters are a list, a keyword list or a map, not #{describe(other)}")
+  end
+
+  defp pairs(list) do
+    if named?(list) do
+      map = Map.new(list)
+
+      if map_size(map) == length(list) do
+        with :ok <- check_named(list), do: {:ok, encode(map)}
+      else
+        keys = Enum.map(list, &elem(&1, 0))
+        [twice | _] = keys -- Enum.uniq(keys)
+        {:error, Error.new(:parameter_name, "the parameter #{inspect(twice)} is given twice")}
+      end
+    else
+      positional(list)
+    end
+  end
+
+  defp named?(list), do: pairs?(list) and not Enum.all?(list, &match?({:blob, _}, &1))
+
+  defp pairs?([{key, _} | rest]) when is_atom(key) or is_binary(key), do: pairs?(rest)
+  defp pairs?([]), do: true
+  defp pairs?(_other), do: false
+
+  defp positional(list) do
+    case check_values(list, 1) do
+      :ok -> {:ok, encode(list)}
+      {:error, _} = error -> error
+    end
+  end
+
+  defguardp is_value(value) when is_integer(value) or is_binary(value) or is_float(value) or is_atom(value)
+
+  defp check_values([value | rest], place) when is_value(value), do: check_values(rest, place + 1)
+  defp check_values([{:blob, blob} | rest], place) when is_binary(blob), do: check_values(rest, place + 1)
+  defp check_values([], _place), do: :ok
+
+  defp check_values([value | _], place) do
+    invalid_parameter("parameter #{place} is #{describe(value)}, which is no SQL value")
+  end
+
+  defp check_values(_tail, _place), do: invalid_parameter("the list of parameters is improper")
+
+  defp check_named([{key, value} | rest]) when is_value(value) and (is_atom(key) or is_binary(key)),
+    do: check_named(rest)
+
+  defp check_named([{key, {:blob, blob}} | rest]) when is_binary(blob) and (is_atom(key) or is_binary(key)),
+    do: check_named(rest)
+
+  defp check_named([]), do: :ok
+
+  defp check_named([{key, _value} | _]) when not is_atom(key) and not is_binary(key),
+    do:
+      {:error, Error.new(:parameter_name, "a parameter's name is an atom or a binary, not #{describe(key)}")}
+
+  defp check_named([{key, value} | _]) do
+    invalid_parameter("the parameter #{inspect(key)} is #{describe(value)}, which is no SQL value")
+  end
+
+  # The kind of a term, never its content: parameters are not to appear in logs.
+  defp describe(%module{}), do: "a %#{inspect(module)}{}"
+  defp describe(term) when is_pid(term), do: "a process id"
+  defp describe(term) when is_function(term), do: "a function"
+  defp describe(term) when is_reference(term) or is_port(term), do: "a reference"
+  defp describe({:blob, _}), do: "a :blob without a binary"
+  defp describe(term) when is_tuple(term), do: "a tuple"
+  defp describe(term) when is_map(term), do: "a map"
+  defp describe(term) when is_list(term), do: "a list"
+  defp describe(term) when is_bitstring(term), do: "a bit string"
+  defp describe(_term), do: "another term"
+
+  defp invalid_parameter(message), do: {:error, Error.new(:invalid_parameter, message)}
+
+  # --- replies --------------------------------------------------------------------------------------------------
+
+  @doc "The tag of a frame, read from its place."
+  @spec reply_tag(binary) :: 0..255
+  def reply_tag(<<131, 104, 3, 98, _id::32, 97, tag, _::binary>>), do: tag
+
+  @doc "Decodes a frame's payload. Atoms are those that this client knows: the wire cannot fill the atom table."
+  @spec payload(binary) :: term
+  def payload(frame) do
+    {_id, _tag, payload} = :erlang.binary_to_term(frame, [:safe])
+    payload
+  end
+
+  @doc "The fields of a `part` frame."
+  @spec part(binary) :: {0..2, binary}
+  def part(<<_::binary-size(10), 104, 2, 97, last, 109, size::32, bytes::binary-size(size)>>),
+    do: {last, bytes}
+
+  @doc """
+  The number of rows in a frame of rows and the rows' bytes without list header and end, to be joined with those of
+  others by `join_rows/1`.
+  """
+  @spec bare_rows(binary) :: {non_neg_integer, binary}
+  def bare_rows(<<_::binary-size(10), 106>>), do: {0, <<>>}
+
+  def bare_rows(<<_::binary-size(10), 108, count::32, rest::binary>>) do
+    {count, binary_part(rest, 0, byte_size(rest) - 1)}
+  end
+
+  @doc """
+  Decodes the rows of many chunks as one list. Decoding once costs a third of decoding each and appending, because
+  the rows are allocated in one piece.
+  """
+  @spec join_rows([{non_neg_integer, binary}]) :: [[term]]
+  def join_rows([]), do: []
+
+  def join_rows(chunks) do
+    {counts, bytes} = Enum.unzip(chunks)
+    decode_rows(Enum.sum(counts), bytes)
+  end
+
+  defp decode_rows(0, _bytes), do: []
+
+  defp decode_rows(count, bytes) do
+    :erlang.binary_to_term(IO.iodata_to_binary([<<131, 108, count::32>>, bytes, 106]), [:safe])
+  end
+
+  @doc "The atoms that a frame may bring, so that they exist before the first one comes."
+  @spec known_atoms() :: [atom]
+  def known_atoms, do: [nil, true, false, :infinity, :neg_infinity, :error]
+end

@@ -1,0 +1,29 @@
+defmodule LibsqlPort.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :libsql_port,
+      version: "0.1.0",
+      elixir: "~> 1.14",
+      description: "libSQL in a program of its own, driven over an Erlang port",
+      # The program is built after the modules, because the compiler that builds it is one of them.
+      compilers: Mix.compilers() ++ [:libsql_port],
+      elixirc_paths: elixirc_paths(Mix.env()),
+      start_permanent: Mix.env() == :prod,
+      package: package(),
+      deps: []
+    ]
+  end
+
+  def application do
+    [extra_applications: [:logger]]
+  end
+
+  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(_env), do: ["lib"]
+
+  defp package do
+    [licenses: ["Apache-2.0"], files: ["lib", "priv/.gitkeep", "mix.exs", ".formatter.exs"]]
+  end
+end

@@ -48,7 +48,7 @@ defmodule Demo do
     Terminal.heading("Start")
     {:ok, conn} = LibsqlPort.connect(@sidecar, database: database)
     {:ok, status} = LibsqlPort.status(@sidecar)
-    Terminal.field("sidecar", "process #{status.os_pid}, #{Terminal.mib(status.rss_bytes)} resident")
+    Terminal.field("sidecar", "process #{status.os_pid}, #{Terminal.mib(status.rss)} resident")
 
     Terminal.field(
       "this VM",

@@ -89,7 +89,7 @@ defmodule Demo.Streaming do
 
   defp memory(sidecar) do
     {:ok, status} = LibsqlPort.status(sidecar)
-    %{vm: :erlang.memory(:total), sidecar: status.rss_bytes}
+    %{vm: :erlang.memory(:total), sidecar: status.rss}
   end
 
   defp show(before, samples) do

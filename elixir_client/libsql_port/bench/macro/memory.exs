@@ -48,7 +48,7 @@ defmodule Bench.Memory do
   end
 
   defp sample(bench) do
-    {:ok, %{rss_bytes: rss}} = LibsqlPort.status(bench.sidecar)
+    {:ok, %{rss: rss}} = LibsqlPort.status(bench.sidecar)
     %{vm: :erlang.memory(:total), sidecar: rss}
   end
 
@@ -66,6 +66,6 @@ defmodule Bench.Memory do
   end
 
   defp streamed(conn, sql) do
-    conn |> LibsqlPort.stream(sql, [], timeout: :infinity) |> Enum.reduce(0, fn _row, count -> count + 1 end)
+    conn |> LibsqlPort.stream(sql, [], chunks: true) |> Enum.reduce(0, &(length(&1) + &2))
   end
 end

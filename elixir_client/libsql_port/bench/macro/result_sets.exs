@@ -53,4 +53,13 @@ defmodule Bench.ResultSets do
     {:ok, %{rows: rows}} = LibsqlPort.query(conn, @sql, [], timeout: 60_000)
     rows
   end
+
+  defp streamed_rows(conn) do
+    conn |> LibsqlPort.stream(@sql, [], chunks: true) |> Enum.reduce(0, &(length(&1) + &2))
+  end
+
+  # The rows of each chunk as the stream gives them, encoded as a term of its own.
+  defp chunks(conn) do
+    conn |> LibsqlPort.stream(@sql, [], chunks: true) |> Enum.map(&:erlang.term_to_binary/1)
+  end
 end

@@ -25,9 +25,9 @@ defmodule Bench.StartUp do
   end
 
   defp round_of do
-    {ping, pid, name} = started(fn name -> {:ok, _} = ping(name) end)
+    {ping, pid, name} = started(fn name -> :ok = LibsqlPort.ping(name) end)
     Process.sleep(@settle_ms)
-    {:ok, %{rss_bytes: resident}} = LibsqlPort.status(name)
+    {:ok, %{rss: resident}} = LibsqlPort.status(name)
     Supervisor.stop(pid)
 
     {row, pid, _} =
@@ -55,6 +55,4 @@ defmodule Bench.StartUp do
       {:started, pid} -> {taken, pid, name}
     end
   end
-
-  defp ping(name), do: LibsqlPort.status(name)
 end

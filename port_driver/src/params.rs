@@ -3,10 +3,12 @@
 //! Checked to be well-formed when the request is decoded, and parsed once more, value by value, while they are bound:
 //! nothing is collected in between.
 
+use std::fmt;
+
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
 use crate::request::{Refusal, RequestError};
-use crate::value::{Place, Shown, Value};
+use crate::value::{Place, Value};
 
 /// How values find their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +20,21 @@ pub enum ParamsKind {
 }
 
 /// Borrowed parameters. The terms are well-formed; whether each is a value is found out while iterating.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Params<'a> {
     len: u32,
     source: Source<'a>,
 }
 
+/// Without the values: a request in a log must not show what it is about.
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Params").field("kind", &self.kind()).field("len", &self.len).finish()
+    }
+}
+
 /// Where the values are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Source<'a> {
     /// The elements of a list, one behind the other.
     Elements(&'a [u8]),
@@ -103,7 +112,7 @@ impl<'a> Params<'a> {
                 for _ in 0..len {
                     match decoder.next()? {
                         Token::Binary(_) | Token::Atom(_) => {}
-                        _ => return Err(invalid("a parameter's name must be a binary or an atom")),
+                        _ => return Err(invalid(NAME_KINDS)),
                     }
                     decoder.skip_terms(1, depth + 1)?;
                 }
@@ -114,12 +123,14 @@ impl<'a> Params<'a> {
     }
 }
 
+const NAME_KINDS: &str = "a parameter's name must be a binary or an atom";
+
 fn invalid(message: &str) -> Refusal {
     Refusal::Answer(RequestError::new(ErrorCode::InvalidRequest, message.to_owned()))
 }
 
 /// See [`Params::values`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Values<'a> {
     left: u32,
     number: u32,
@@ -147,7 +158,7 @@ impl<'a> Iterator for Values<'a> {
 }
 
 /// See [`Params::named`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Named<'a> {
     left: u32,
     decoder: Decoder<'a>,
@@ -163,13 +174,8 @@ impl<'a> Iterator for Named<'a> {
             Ok(Token::Binary(name) | Token::Atom(name)) => {
                 Value::decode(&mut self.decoder, Place::Name(name)).map(|value| (name, value))
             }
-            other => Err(RequestError::new(
-                ErrorCode::InvalidRequest,
-                format!(
-                    "a parameter's name must be a binary or an atom, not {}",
-                    Shown(format!("{other:?}").as_bytes())
-                ),
-            )),
+            // Checked when the request was decoded.
+            _ => Err(RequestError::new(ErrorCode::InvalidRequest, NAME_KINDS.to_owned())),
         };
         if pair.is_err() {
             self.left = 0;
@@ -215,6 +221,12 @@ mod tests {
         assert_eq!(params.values().count(), 0);
         let named: Result<Vec<_>, _> = params.named().collect();
         assert_eq!(named, Ok(vec![(&b"a"[..], Value::Integer(1)), (b":b", Value::Null)]));
+    }
+
+    #[test]
+    fn debug_does_not_show_the_values() {
+        let shown = format!("{:?}", decode(b"l\0\0\0\x01m\0\0\0\x06secretj"));
+        assert_eq!(shown, "Params { kind: Positional, len: 1 }");
     }
 
     #[test]

@@ -195,6 +195,38 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// An integer from 0 to 2^31-1 in one of its two usual forms. A shortcut: `None` says nothing but that [`next`]
+    /// must be asked, and leaves the position.
+    ///
+    /// [`next`]: Self::next
+    #[inline]
+    pub(crate) fn small_unsigned(&mut self) -> Option<u32> {
+        let (bytes, value) = match *self.rest() {
+            [tag::SMALL_INTEGER, byte, ..] => (2, u32::from(byte)),
+            [tag::INTEGER, a @ 0..=127, b, c, d, ..] => (5, u32::from_be_bytes([a, b, c, d])),
+            _ => return None,
+        };
+        self.position += bytes;
+        Some(value)
+    }
+
+    /// Steps over a term of one of the commonest kinds. A shortcut as above.
+    #[inline]
+    fn skip_common(&mut self) -> bool {
+        let rest = self.rest();
+        let bytes = match *rest {
+            [tag::SMALL_INTEGER, _, ..] => 2,
+            [tag::INTEGER, _, _, _, _, ..] => 5,
+            [tag::BINARY, a, b, c, d, ..] => 5 + u64::from(u32::from_be_bytes([a, b, c, d])),
+            _ => return false,
+        };
+        let whole = bytes <= rest.len() as u64;
+        if whole {
+            self.position += bytes as usize;
+        }
+        whole
+    }
+
     /// The tail of a list, after its elements.
     #[inline]
     pub fn list_end(&mut self) -> Result<(), DecodeError> {
@@ -217,6 +249,10 @@ impl<'a> Decoder<'a> {
         let mut left = count;
         // Most terms are scalars in a row: no stack for them.
         while left > 0 {
+            if self.skip_common() {
+                left -= 1;
+                continue;
+            }
             let before = self.position;
             if matches!(self.next()?, Token::List(_) | Token::Tuple(_) | Token::Map(_)) {
                 self.position = before;
@@ -245,6 +281,9 @@ impl<'a> Decoder<'a> {
                 continue;
             }
             open[top] -= 2;
+            if self.skip_common() {
+                continue;
+            }
             let position = self.position;
             let inside = match self.next()? {
                 Token::List(count) => u64::from(count) * 2 + 1,

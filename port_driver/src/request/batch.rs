@@ -1,17 +1,26 @@
 //! The statements of a batch, read where they lie.
 
+use std::fmt;
+
 use super::fields::Fields;
 use super::{Refusal, RequestError};
 use crate::error_code::ErrorCode;
 use crate::params::Params;
 
 /// What `batch` asks for. All of its statements have been looked at; none has been copied.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Batch<'a> {
     /// All or nothing.
     pub atomic: bool,
     len: u32,
     items: &'a [u8],
+}
+
+/// Without the statements, whose parameters a log must not show.
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("atomic", &self.atomic).field("len", &self.len).finish()
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -36,7 +45,7 @@ impl<'a> Batch<'a> {
 }
 
 /// See [`Batch::statements`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Statements<'a> {
     left: u32,
     items: &'a [u8],

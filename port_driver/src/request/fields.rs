@@ -8,6 +8,10 @@ use crate::etf::{Decoder, Token};
 use crate::params::Params;
 use crate::value::Shown;
 
+/// What error messages call the fields that most requests start with.
+pub(super) const CONNECTION: &str = "the connection";
+pub(super) const TIMEOUT: &str = "the timeout";
+
 /// Where in its payload a request is being read.
 pub(super) struct Fields<'a> {
     tag: u8,
@@ -15,33 +19,32 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// A payload that is not a tuple.
-    pub fn bare(tag: u8, payload: &'a [u8]) -> Self {
+    #[inline]
+    pub fn new(tag: u8, payload: &'a [u8]) -> Self {
         Self { tag, decoder: Decoder::new(payload) }
     }
 
-    /// A payload that is a tuple of `least` to `most` fields. Gives how many it has.
+    /// The payload is a tuple of `least` to `most` fields. Gives how many it has.
     #[inline]
-    pub fn open(tag: u8, payload: &'a [u8], least: u32, most: u32) -> Result<(Self, u32), Refusal> {
-        let mut fields = Self::bare(tag, payload);
-        match fields.decoder.next()? {
-            Token::Tuple(arity) if (least..=most).contains(&arity) => Ok((fields, arity)),
-            token => Err(fields.wrong_payload(token, least, most)),
+    pub fn tuple(&mut self, least: u32, most: u32) -> Result<u32, Refusal> {
+        match self.decoder.next()? {
+            Token::Tuple(arity) if (least..=most).contains(&arity) => Ok(arity),
+            token => Err(self.wrong_payload(token, least, most)),
         }
     }
 
-    /// A payload `{Connection, TimeoutMs, …}` of `least` to `most` fields more. Gives how many more it has.
+    /// The payload is `{Connection, TimeoutMs, …}` with `least` to `most` fields more. Gives how many more it has.
     #[inline]
-    pub fn addressed(tag: u8, payload: &'a [u8], least: u32, most: u32) -> Result<(Self, u32), Refusal> {
-        let (mut fields, arity) = Self::open(tag, payload, least + 2, most + 2)?;
-        fields.u32("the connection")?;
-        fields.u32("the timeout")?;
-        Ok((fields, arity - 2))
+    pub fn addressed(&mut self, least: u32, most: u32) -> Result<u32, Refusal> {
+        let arity = self.tuple(least + 2, most + 2)?;
+        self.u32(CONNECTION)?;
+        self.u32(TIMEOUT)?;
+        Ok(arity - 2)
     }
 
     /// Nothing may follow.
     #[inline]
-    pub fn end<T>(self, request: T) -> Result<T, Refusal> {
+    pub fn end<T>(&self, request: T) -> Result<T, Refusal> {
         self.decoder.finish()?;
         Ok(request)
     }
@@ -55,6 +58,13 @@ impl<'a> Fields<'a> {
 
     #[inline]
     pub fn u32(&mut self, field: &str) -> Result<u32, Refusal> {
+        match self.decoder.small_unsigned() {
+            Some(value) => Ok(value),
+            None => self.any_u32(field),
+        }
+    }
+
+    fn any_u32(&mut self, field: &str) -> Result<u32, Refusal> {
         let token = self.decoder.next()?;
         if let Token::Integer(value) = token {
             if let Ok(value) = u32::try_from(value) {
@@ -165,7 +175,7 @@ impl<'a> Fields<'a> {
 
     /// The next statement of a batch whose statements have all been read before.
     pub fn reread_batch_item(bytes: &'a [u8]) -> Result<(&'a str, Params<'a>, &'a [u8]), Refusal> {
-        let mut fields = Fields::bare(tag::BATCH, bytes);
+        let mut fields = Fields::new(tag::BATCH, bytes);
         let (sql, params) = fields.batch_item()?;
         Ok((sql, params, &bytes[fields.decoder.position()..]))
     }

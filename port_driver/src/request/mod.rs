@@ -18,7 +18,7 @@ pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 use crate::error_code::ErrorCode;
 use crate::etf::{DecodeError, Decoder};
 use crate::params::Params;
-use fields::Fields;
+use fields::{Fields, CONNECTION, TIMEOUT};
 
 /// A well-formed term that is not a request, or asks for what does not exist. It is answered with this code.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -261,15 +261,16 @@ fn well_formed_or_fatal<T>(payload: &[u8], read: Result<T, Refusal>) -> Result<T
 
 #[inline]
 fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
+    let mut fields = Fields::new(tag, payload);
     match tag {
         tag::CONNECTION_STATUS | tag::CLOSE..=tag::RESET | tag::CHECKPOINT => {
-            let (mut fields, _) = Fields::open(tag, payload, 2, u32::MAX)?;
-            let connection = fields.u32("the connection")?;
-            Ok(Route { connection, timeout_ms: fields.u32("the timeout")? })
+            fields.tuple(2, u32::MAX)?;
+            let connection = fields.u32(CONNECTION)?;
+            Ok(Route { connection, timeout_ms: fields.u32(TIMEOUT)? })
         }
         tag::CANCEL | tag::CREDIT => {
-            let (mut fields, _) = Fields::open(tag, payload, 2, 2)?;
-            Ok(Route { connection: fields.u32("the connection")?, timeout_ms: 0 })
+            fields.tuple(2, 2)?;
+            Ok(Route { connection: fields.u32(CONNECTION)?, timeout_ms: 0 })
         }
         tag::PING | tag::STATUS | tag::OPEN => Err(RequestError::new(
             ErrorCode::InvalidRequest,
@@ -281,25 +282,25 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
 }
 
 fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
+    let mut fields = Fields::new(tag, payload);
     match tag {
         tag::PING => read_ping(payload),
         tag::STATUS => {
-            let mut fields = Fields::bare(tag, payload);
             fields.nil()?;
             fields.end(Request::Status)
         }
         tag::OPEN => {
-            let (mut fields, _) = Fields::open(tag, payload, 3, 3)?;
-            let timeout_ms = fields.u32("the timeout")?;
+            fields.tuple(3, 3)?;
+            let timeout_ms = fields.u32(TIMEOUT)?;
             let path = fields.path()?;
             let options = fields.open_options()?;
             fields.end(Request::Open(Open { timeout_ms, path, options }))
         }
         tag::EXECUTE | tag::QUERY_ONE => {
-            let (mut fields, arity) = Fields::addressed(tag, payload, 2, 3)?;
+            let more = fields.addressed(2, 3)?;
             let sql = fields.sql()?;
             let params = fields.params()?;
-            let options = fields.result_options(arity == 3)?;
+            let options = fields.result_options(more == 3)?;
             let execute = Execute { sql, params, options };
             fields.end(if tag == tag::EXECUTE {
                 Request::Execute(execute)
@@ -308,44 +309,44 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
             })
         }
         tag::EXECUTE_PREPARED => {
-            let (mut fields, arity) = Fields::addressed(tag, payload, 2, 3)?;
+            let more = fields.addressed(2, 3)?;
             let statement = fields.u32("the statement")?;
             let params = fields.params()?;
-            let options = fields.result_options(arity == 3)?;
+            let options = fields.result_options(more == 3)?;
             fields.end(Request::ExecutePrepared(ExecutePrepared { statement, params, options }))
         }
         tag::DECLARE => {
-            let (mut fields, _) = Fields::addressed(tag, payload, 2, 2)?;
+            fields.addressed(2, 2)?;
             let target = fields.target()?;
             let params = fields.params()?;
             fields.end(Request::Declare { target, params })
         }
         tag::FETCH => {
-            let (mut fields, _) = Fields::addressed(tag, payload, 3, 3)?;
+            fields.addressed(3, 3)?;
             let cursor = fields.u32("the cursor")?;
             let rows_max = fields.u32("the number of rows")?;
             let bytes_max = fields.u32("the number of bytes")?;
             fields.end(Request::Fetch { cursor, rows_max, bytes_max })
         }
         tag::BATCH => {
-            let (mut fields, _) = Fields::addressed(tag, payload, 2, 2)?;
+            fields.addressed(2, 2)?;
             let batch = fields.batch()?;
             fields.end(Request::Batch(batch))
         }
         tag::CANCEL => {
-            let (mut fields, _) = Fields::open(tag, payload, 2, 2)?;
-            fields.u32("the connection")?;
+            fields.tuple(2, 2)?;
+            fields.u32(CONNECTION)?;
             let request_id = fields.u32("the request id")?;
             fields.end(Request::Cancel { request_id })
         }
         tag::CREDIT => {
-            let (mut fields, _) = Fields::open(tag, payload, 2, 2)?;
-            fields.u32("the connection")?;
+            fields.tuple(2, 2)?;
+            fields.u32(CONNECTION)?;
             let credits = fields.u32("the credits")?;
             fields.end(Request::Credit { credits })
         }
         tag::CONNECTION_STATUS | tag::CLOSE | tag::COMMIT | tag::ROLLBACK | tag::RESET => {
-            let (fields, _) = Fields::addressed(tag, payload, 0, 0)?;
+            fields.addressed(0, 0)?;
             fields.end(match tag {
                 tag::CONNECTION_STATUS => Request::ConnectionStatus,
                 tag::CLOSE => Request::Close,
@@ -365,7 +366,8 @@ fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> 
     {
         return Err(unknown(tag));
     }
-    let (mut fields, _) = Fields::addressed(tag, payload, 1, 1)?;
+    let mut fields = Fields::new(tag, payload);
+    fields.addressed(1, 1)?;
     let request = match tag {
         tag::PREPARE => Request::Prepare { sql: fields.sql()? },
         tag::DESCRIBE => Request::Describe(fields.target()?),

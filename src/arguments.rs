@@ -1,0 +1,121 @@
+//! The command line: every limit of [`Limits`] by its name.
+
+use crate::limits::Limits;
+use clap::{Parser, ValueEnum};
+use std::time::Duration;
+
+/// libSQL in a program of its own, driven over an Erlang port.
+///
+/// It reads requests from standard input and writes replies to standard output, both as {packet,4} frames of External
+/// Term Format (docs/protocol.md). It is meant to be started by the Elixir driver LibsqlPort, not by hand.
+#[derive(Debug, Parser)]
+#[command(name = "libsql_port", version, long_version = long_version())]
+pub struct Arguments {
+    /// Form of the log lines on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Least severity that is logged
+    #[arg(long, value_enum, default_value_t = LogLevel::Warn)]
+    pub log_level: LogLevel,
+    /// Log lines per second; further ones are counted, not written
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub log_lines_per_second: u32,
+    /// Longest frame accepted, in bytes
+    #[arg(long, default_value_t = Limits::default().frame_bytes_max, value_parser = clap::value_parser!(u32).range(65536..=1 << 30))]
+    pub frame_bytes_max: u32,
+    /// Open connections
+    #[arg(long, default_value_t = Limits::default().connections_max, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: u32,
+    /// Requests that wait on one connection
+    #[arg(long, default_value_t = Limits::default().queue_requests_max, value_parser = clap::value_parser!(u32).range(1..))]
+    pub queue_requests_max: u32,
+    /// Prepared statements of one connection
+    #[arg(long, default_value_t = Limits::default().statements_max, value_parser = clap::value_parser!(u32).range(1..))]
+    pub statements_max: u32,
+    /// Open cursors of one connection
+    #[arg(long, default_value_t = Limits::default().cursors_max, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cursors_max: u32,
+    /// Rows of a result that is not streamed; 0 for no limit
+    #[arg(long, default_value_t = Limits::default().result_rows_max)]
+    pub result_rows_max: u64,
+    /// Bytes of rows of a result that is not streamed; 0 for no limit
+    #[arg(long, default_value_t = Limits::default().result_bytes_max)]
+    pub result_bytes_max: u64,
+    /// Milliseconds from the end of input to the end of the program
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub shutdown_grace_ms: u64,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What went wrong.
+    Error,
+    /// What may go wrong.
+    Warn,
+    /// What happens.
+    Info,
+    /// In detail.
+    Debug,
+}
+
+impl Arguments {
+    /// The limits that they set.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            frame_bytes_max: self.frame_bytes_max,
+            connections_max: self.connections_max,
+            queue_requests_max: self.queue_requests_max,
+            statements_max: self.statements_max,
+            cursors_max: self.cursors_max,
+            result_rows_max: self.result_rows_max,
+            result_bytes_max: self.result_bytes_max,
+            shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
+        }
+    }
+}
+
+fn long_version() -> String {
+    let (sqlite, source_id, libsql) = crate::engine::handle::versions();
+    format!(
+        "{} ({})\nprotocol {}\nlibSQL {libsql}, SQLite {sqlite}\n{source_id}",
+        env!("CARGO_PKG_VERSION"),
+        crate::server::BUILD,
+        port_driver::handshake::PROTOCOL
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_limits_defaults() {
+        let arguments = Arguments::parse_from(["libsql_port"]);
+        assert_eq!(format!("{:?}", arguments.limits()), format!("{:?}", Limits::default()));
+    }
+
+    #[test]
+    fn limits_have_ranges() {
+        for bad in ["--frame-bytes-max=100", "--connections-max=0", "--shutdown-grace-ms=0", "--log-format=xml"] {
+            assert!(Arguments::try_parse_from(["libsql_port", bad]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A connection's way into its database: the handle, and the rule that nothing is written without the writer turn.
+//!
+//! `enter` comes before a statement's first step, `leave` after its reset. A statement that may write enters with the
+//! turn of every file that the handle has open (main and attached ones, in the order of their names, so that two
+//! connections cannot wait for each other); the turns stay until the engine is back in autocommit and no open cursor
+//! writes. What ends a transaction is the engine's word, not the SQL text.
+
+use super::constraint;
+use super::deadline::{Control, Stop};
+use super::keyword::Keyword;
+use super::run::Run;
+use super::statement::Statement;
+use super::watch::ConnectionWatch;
+use crate::database::{DatabaseFile, FileShare, Files};
+use crate::engine::handle::TxStatus;
+use crate::engine::{Handle, RawStatement, Step};
+use crate::error::{Error, Result};
+use libsql_ffi as ffi;
+use std::sync::Arc;
+
+/// The handle with its turn.
+pub struct Access {
+    /// The connection's id, by which it stands in line for turns.
+    pub id: u32,
+    /// The engine's connection.
+    pub handle: Handle,
+    /// Deadline and cancellation of what runs.
+    pub control: Arc<Control>,
+    watch: Arc<ConnectionWatch>,
+    files: Arc<Files>,
+    share: FileShare,
+    attached: Vec<(String, FileShare)>,
+    turns: Vec<Arc<DatabaseFile>>,
+    /// Open cursors of statements that write.
+    pub writing_cursors: u32,
+    /// A read-only transaction is open: `PRAGMA query_only` is on until it ends.
+    pub query_only: bool,
+}
+
+impl Access {
+    /// A handle on `share`'s file.
+    pub fn new(
+        id: u32,
+        handle: Handle,
+        control: Arc<Control>,
+        watch: Arc<ConnectionWatch>,
+        files: Arc<Files>,
+        share: FileShare,
+    ) -> Self {
+        Access {
+            id,
+            handle,
+            control,
+            watch,
+            files,
+            share,
+            attached: Vec::new(),
+            turns: Vec::new(),
+            writing_cursors: 0,
+            query_only: false,
+        }
+    }
+
+    /// What the engine asks while it runs.
+    pub fn watch(&self) -> &ConnectionWatch {
+        &self.watch
+    }
+
+    /// The main database's file.
+    pub fn file(&self) -> &Arc<DatabaseFile> {
+        self.share.file()
+    }
+
+    /// Every schema that has a file, with it.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Arc<DatabaseFile>)> {
+        let attached = self.attached.iter().map(|(schema, share)| (schema.as_str(), share.file()));
+        std::iter::once(("main", self.share.file())).chain(attached)
+    }
+
+    /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
+    pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
+        self.with_callbacks(sql, |handle| Statement::prepare(handle, sql, kept))
+            .map_err(|error| self.stopped_or(error))
+    }
+
+    /// Compiles the first statement of a longer text; also says how many bytes it takes up.
+    pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
+        self.with_callbacks(sql, |handle| RawStatement::prepare(handle, sql, false))
+            .map(|prepared| (prepared.statement, prepared.consumed))
+            .map_err(|error| self.stopped_or(Error::Engine(error, None)))
+    }
+
+    /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
+    /// program's callbacks: their values are taken over instead.
+    fn with_callbacks<T>(&mut self, sql: &str, compile: impl FnOnce(&Handle) -> T) -> T {
+        if !mentions(sql, "busy_timeout") && !mentions(sql, "wal_autocheckpoint") {
+            return compile(&self.handle);
+        }
+        self.handle.set_plain_busy_timeout(self.control.busy_timeout_ms());
+        let compiled = compile(&self.handle);
+        if let Some(ms) = self.pragma_value("PRAGMA busy_timeout") {
+            self.control.set_busy_timeout_ms(u32::try_from(ms).unwrap_or(0));
+        }
+        self.handle.install_callbacks();
+        compiled
+    }
+
+    /// The integer that a statement without parameters yields.
+    pub fn pragma_value(&self, sql: &str) -> Option<i64> {
+        let mut statement = RawStatement::prepare(&self.handle, sql, false).ok()?.statement?;
+        match (statement.step(), statement.column_count()) {
+            (Ok(Step::Row), 1..) => match statement.column(0) {
+                crate::engine::statement::Column::Integer(value) => Some(value),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Before the first step of a statement: takes the writer turn if it may write.
+    #[inline]
+    pub fn enter(&mut self, read_only: bool, run: &mut Run<'_>) -> Result<()> {
+        if read_only || !self.turns.is_empty() {
+            return Ok(());
+        }
+        self.take_turns(|| run.outlet.about_to_wait())
+    }
+
+    /// True if a statement could run without waiting for a turn.
+    pub fn may_enter_at_once(&self, read_only: bool) -> bool {
+        read_only || !self.turns.is_empty()
+    }
+
+    /// The turn is held.
+    pub fn holds_turn(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// Takes the turns of all files.
+    pub fn take_turns(&mut self, mut before_waiting: impl FnMut()) -> Result<()> {
+        let mut files: Vec<_> = self.files().map(|(_, file)| Arc::clone(file)).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.dedup_by(|a, b| a.name == b.name);
+        for file in files {
+            if let Err(error) = file.turn.acquire(self.id, &self.control, &mut before_waiting) {
+                self.release_turns();
+                return Err(error.into());
+            }
+            self.turns.push(file);
+        }
+        Ok(())
+    }
+
+    /// After a statement was reset: gives the turn back if the transaction has ended.
+    #[inline]
+    pub fn leave(&mut self) {
+        if (self.turns.is_empty() && !self.query_only) || !self.handle.autocommit() {
+            return;
+        }
+        if self.writing_cursors == 0 {
+            self.release_turns();
+        }
+        if std::mem::take(&mut self.query_only) {
+            // Switching it off cannot fail: it writes nothing and needs no lock.
+            let _ = self.pragma_value("PRAGMA query_only = 0");
+        }
+    }
+
+    /// Gives all turns back.
+    pub fn release_turns(&mut self) {
+        for file in self.turns.drain(..).rev() {
+            file.turn.release();
+        }
+    }
+
+    /// After a statement that may have attached or detached a file.
+    pub fn refresh_attached(&mut self, keyword: Keyword) {
+        if keyword != Keyword::Attach {
+            return;
+        }
+        // 0 is main, 1 temp.
+        let schemas: Vec<_> = (2..).map_while(|index| self.handle.schema_name(index)).collect();
+        let attached = schemas
+            .into_iter()
+            .filter_map(|schema| {
+                let path = self.handle.file_name(&schema)?;
+                Some((schema, FileShare::new(self.files.on_disk(&path))))
+            })
+            .collect();
+        self.attached = attached;
+        self.watch.set_attached(
+            self.attached.iter().map(|(schema, share)| (schema.clone(), Arc::clone(share.file()))).collect(),
+        );
+    }
+
+    /// What the engine says about the transaction, as the wire numbers it.
+    #[inline]
+    pub fn tx_status(&self) -> u8 {
+        self.handle.tx_status() as u8
+    }
+
+    /// The error of a step that failed with `code`.
+    #[cold]
+    pub fn step_error(&self, code: i32) -> Error {
+        let error = self.handle.error(code);
+        match code & 0xff {
+            ffi::SQLITE_CONSTRAINT => {
+                let failure = constraint::read(&self.handle, &error);
+                Error::Engine(error, failure.map(Box::new))
+            }
+            _ => self.stopped_or(Error::Engine(error, None)),
+        }
+    }
+
+    /// An interrupted or busy engine means, if the work had to stop, that it did.
+    fn stopped_or(&self, error: Error) -> Error {
+        match &error {
+            Error::Engine(engine, _) if matches!(engine.code & 0xff, ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY) => {
+                match self.control.stop() {
+                    Some(stop) => stop.into(),
+                    None if engine.code == ffi::SQLITE_BUSY_SNAPSHOT => snapshot_error(error),
+                    None => error,
+                }
+            }
+            _ => error,
+        }
+    }
+
+    /// Runs a statement of this program's own that yields nothing of interest.
+    pub fn run_plain(&mut self, sql: &str) -> Result<()> {
+        let (statement, _) = self.prepare_first(sql)?;
+        let Some(mut statement) = statement else { return Ok(()) };
+        loop {
+            match statement.step() {
+                Ok(Step::Row) => {}
+                Ok(Step::Done) => return Ok(()),
+                Err(code) => return Err(self.step_error(code)),
+            }
+        }
+    }
+
+    /// Runs several statements of this program's own, separated by `; `.
+    pub fn run_plain_all(&mut self, sql: &str) -> Result<()> {
+        sql.split("; ").try_for_each(|sql| self.run_plain(sql))
+    }
+
+    /// Ends an open transaction, whatever state it is in.
+    pub fn roll_back(&mut self) {
+        if !self.handle.autocommit() {
+            // Fails only if there is nothing to roll back.
+            let _ = self.run_plain("ROLLBACK");
+        }
+        self.leave();
+    }
+
+    /// Checkpoints each file whose WAL has grown past its size, in a turn of its own.
+    pub fn checkpoint_if_grown(&mut self) {
+        if self.holds_turn() || !self.files().any(|(_, file)| file.wants_checkpoint()) {
+            return;
+        }
+        let grown = |file: &DatabaseFile| file.wants_checkpoint();
+        self.checkpoint_quietly(grown, ffi::SQLITE_CHECKPOINT_PASSIVE);
+    }
+
+    /// A checkpoint that nobody asked for: without waiting for readers, its failure only a line in the log.
+    pub fn checkpoint_quietly(&mut self, wanted: impl Fn(&DatabaseFile) -> bool, mode: i32) {
+        if !self.handle.autocommit() || self.handle.tx_status() != TxStatus::Idle {
+            return;
+        }
+        if let Err(error) = self.take_turns(|| ()) {
+            tracing::debug!(%error, connection = self.id, "no turn for a checkpoint");
+            return;
+        }
+        self.control.set_patient(false);
+        for (schema, file) in self.files() {
+            if wanted(file) {
+                match self.handle.checkpoint(schema, mode) {
+                    Ok(done) => note_checkpoint(file, done),
+                    // LOCKED: a cursor of this very connection reads.
+                    Err(error) if error.code & 0xff == ffi::SQLITE_LOCKED => {}
+                    Err(error) => {
+                        tracing::warn!(connection = self.id, code = error.code, "checkpoint failed: {}", error.message);
+                    }
+                }
+            }
+        }
+        self.control.set_patient(true);
+        self.release_turns();
+    }
+
+    /// Leaves the files; the last connection of this program checkpoints what is in the WAL, in a turn, as SQLite would
+    /// do without one.
+    pub fn close_files(&mut self) {
+        let last = self.share.leave();
+        if last && !self.handle.read_only() {
+            self.checkpoint_quietly(|file| file.wal_pages() > 0, ffi::SQLITE_CHECKPOINT_TRUNCATE);
+        }
+        self.release_turns();
+    }
+
+    /// Why the running work has to stop, if it has to.
+    pub fn check_stop(&self) -> Result<()> {
+        match self.control.stop() {
+            Some(Stop::Closed) => Err(Stop::Closed.into()),
+            Some(stop) => Err(stop.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Notes what a checkpoint left.
+pub fn note_checkpoint(file: &DatabaseFile, done: crate::engine::handle::Checkpointed) {
+    let left = done.log_frames.saturating_sub(done.checkpointed_frames);
+    file.checkpointed(u32::try_from(left).unwrap_or(0));
+}
+
+fn snapshot_error(error: Error) -> Error {
+    match error {
+        Error::Engine(mut engine, constraint) => {
+            engine.message.push_str(
+                ": this transaction began by reading, and another one has committed since; roll back and begin again, \
+                 with mode immediate if it is going to write",
+            );
+            Error::Engine(engine, constraint)
+        }
+        other => other,
+    }
+}
+
+/// True if `sql` holds `word`, in whatever case.
+fn mentions(sql: &str, word: &str) -> bool {
+    sql.len() >= word.len()
+        && sql.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mentions;
+
+    #[test]
+    fn words_are_found_in_any_case() {
+        assert!(mentions("pragma BUSY_timeout=1", "busy_timeout"));
+        assert!(!mentions("pragma busy", "busy_timeout"));
+    }
+}

@@ -1,0 +1,210 @@
+//! Many statements in one round trip: a batch (with parameters and the results of each) and a script (a text).
+
+use super::access::Access;
+use super::execute::tail;
+use super::keyword::{self, Keyword};
+use super::rows::Ceiling;
+use super::run::Run;
+use super::session::Session;
+use super::statement::Statement;
+use crate::engine::Step;
+use crate::error::{Error, Result};
+use crate::row_encoder::encode_row;
+use port_driver::error_code::ErrorCode;
+use port_driver::etf::encoder::{begin_list, end_list, put_integer, put_tuple, put_unsigned};
+use port_driver::frame::{begin_frame, end_frame};
+use port_driver::params::Params;
+use port_driver::reply::{put_error_item, Tail};
+use port_driver::request::{tag, Batch, ResultOptions};
+
+/// Runs the statements of a batch, all or none of them if it is atomic.
+pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
+    if !batch.atomic {
+        return run_items(session, run, batch);
+    }
+    let nested = !session.access.handle.autocommit();
+    let (begin, commit, undo) = if nested {
+        (
+            "SAVEPOINT libsql_port_batch",
+            "RELEASE libsql_port_batch",
+            "ROLLBACK TO libsql_port_batch; RELEASE libsql_port_batch",
+        )
+    } else {
+        ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+    };
+    session.run_cached(run, begin)?;
+    let base = run.out.len();
+    let outcome = run_items(session, run, batch).and_then(|()| session.run_cached(run, commit));
+    if outcome.is_err() {
+        run.out.truncate(base);
+        // An interrupted write has rolled back by itself.
+        if !session.access.handle.autocommit() {
+            session.access.run_plain_all(undo)?;
+        }
+        session.access.leave();
+    }
+    outcome
+}
+
+fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
+    let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits);
+    let frame = begin_frame(run.out, run.request_id, tag::BATCH);
+    put_tuple(run.out, 5);
+    let list = begin_list(run.out);
+    let base = run.out.len();
+    let mut rows = 0;
+    for (index, item) in (0..).zip(batch.statements()) {
+        let start = run.out.len();
+        let outcome = item.map_err(Error::from).and_then(|(sql, params)| {
+            rows += run_item(session, run, batch.atomic, sql, &params)?;
+            ceiling.check(rows, (run.out.len() - base) as u64)
+        });
+        match outcome {
+            Ok(()) => {}
+            Err(error) if batch.atomic || error.is_stop() || error.code() == ErrorCode::ResultTooLarge => {
+                return Err(Error::InBatch(index, Box::new(error)));
+            }
+            Err(error) => {
+                run.out.truncate(start);
+                let status = Some(session.access.tx_status());
+                Error::InBatch(index, Box::new(error))
+                    .with_reply(status, |reply| put_error_item(run.out, reply));
+            }
+        }
+    }
+    end_list(run.out, list, batch.len());
+    let mut times = Tail::default();
+    run.times(&session.access.control, &mut times);
+    put_unsigned(run.out, u64::from(final_status(session, batch.atomic)));
+    put_unsigned(run.out, times.queue_us);
+    put_unsigned(run.out, times.lock_us);
+    put_unsigned(run.out, times.run_us);
+    end_frame(run.out, frame, run.reply_bytes_max);
+    Ok(())
+}
+
+/// An atomic batch outside of a transaction is still inside its own one when its reply is written.
+fn final_status(session: &Session, atomic: bool) -> u8 {
+    if atomic && !session.in_client_transaction {
+        0
+    } else {
+        session.access.tx_status()
+    }
+}
+
+/// Runs one statement and appends its `{Rows, Columns, NumRows, Changes, LastInsertRowid}`; returns the rows.
+fn run_item(
+    session: &mut Session,
+    run: &mut Run<'_>,
+    atomic: bool,
+    sql: &str,
+    params: &Params<'_>,
+) -> Result<u64> {
+    let Session { cache, access, .. } = session;
+    let statement = cache.get(access, sql)?;
+    if atomic && statement.keyword() == Keyword::Transaction {
+        return Err(Error::new(
+            ErrorCode::InvalidRequest,
+            "an atomic batch is one transaction; it must not hold BEGIN, COMMIT, ROLLBACK or savepoints",
+        ));
+    }
+    access.enter(statement.read_only(), run)?;
+    let changes_before = access.handle.total_changes();
+    put_tuple(run.out, 5);
+    let stepped = step_item(access, statement, run.out, params);
+    access.leave();
+    access.refresh_attached(statement.keyword());
+    let rows = stepped?;
+    statement.refresh_columns();
+    run.out.extend_from_slice(statement.columns());
+    let tail = tail(access, statement.read_only(), changes_before);
+    put_unsigned(run.out, rows);
+    put_integer(run.out, tail.changes);
+    put_integer(run.out, tail.last_insert_rowid);
+    Ok(rows)
+}
+
+fn step_item(
+    access: &Access,
+    statement: &mut Statement,
+    out: &mut Vec<u8>,
+    params: &Params<'_>,
+) -> Result<u64> {
+    access.check_stop()?;
+    let mut bound = statement.bind_for_run(params)?;
+    let list = begin_list(out);
+    let mut rows: u32 = 0;
+    loop {
+        match bound.step() {
+            Ok(Step::Row) => {
+                encode_row(out, &bound, bound.column_count());
+                rows = rows.saturating_add(1);
+            }
+            Ok(Step::Done) => break,
+            Err(code) => return Err(access.step_error(code)),
+        }
+    }
+    end_list(out, list, rows);
+    Ok(u64::from(rows))
+}
+
+/// Runs every statement of a text. An error's offset counts from the start of the whole text.
+pub fn script(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()> {
+    let changes_before = session.access.handle.total_changes();
+    let mut statements: u64 = 0;
+    let mut at = 0;
+    while at < sql.len() {
+        let rest = &sql[at..];
+        let consumed = run_next(&mut session.access, run, rest, &mut statements)
+            .map_err(|error| moved(error, at as u64))?;
+        // The engine consumes at least the statement's end; a text it cannot read is an error.
+        at += consumed.max(1);
+        while !sql.is_char_boundary(at) {
+            at += 1;
+        }
+    }
+    let changes = session.access.handle.total_changes() - changes_before;
+    let status = session.access.tx_status();
+    run.ok(|out| {
+        put_tuple(out, 3);
+        put_unsigned(out, statements);
+        put_integer(out, changes);
+        put_unsigned(out, u64::from(status));
+    });
+    Ok(())
+}
+
+fn run_next(access: &mut Access, run: &mut Run<'_>, sql: &str, statements: &mut u64) -> Result<usize> {
+    access.check_stop()?;
+    let (statement, consumed) = access.prepare_first(sql)?;
+    let Some(mut statement) = statement else { return Ok(consumed) };
+    *statements += 1;
+    if statement.parameter_count() > 0 {
+        return Err(Error::new(
+            ErrorCode::ParameterCount,
+            format!("statement {statements} of the script has parameters; run it with a batch"),
+        ));
+    }
+    access.enter(statement.read_only(), run)?;
+    let outcome = loop {
+        match statement.step() {
+            Ok(Step::Row) => {}
+            Ok(Step::Done) => break Ok(()),
+            Err(code) => break Err(access.step_error(code)),
+        }
+    };
+    drop(statement);
+    access.leave();
+    access.refresh_attached(keyword::first(sql));
+    outcome.map(|()| consumed)
+}
+
+fn moved(error: Error, by: u64) -> Error {
+    match error {
+        Error::Engine(mut engine, constraint) => {
+            engine.offset = engine.offset.map(|offset| offset + by);
+            Error::Engine(engine, constraint)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,309 @@
+//! When work on a connection has to stop, and how it waits: the deadline of the running request, cancellation by
+//! request id, the end of the connection.
+//!
+//! One [`Control`] per connection. The thread that runs a request calls `begin` and `end`; any other thread may call
+//! `cancel` and `close`. The engine's progress and busy callbacks and every wait of this crate (writer turn, credit)
+//! look at it, so a wait ends as soon as the work has to. A cancellation names a request, and so never hits the next.
+
+use crate::clock::{now_ns, NEVER};
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Why work stopped before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The deadline passed.
+    Timeout,
+    /// The client cancelled this request.
+    Cancelled,
+    /// The connection is closed or the program ends.
+    Closed,
+}
+
+/// No request has this id; "nothing runs".
+const NOTHING: u32 = u32::MAX;
+
+/// The longest sleep between two looks at a foreign lock.
+const BUSY_SLEEP_MAX: Duration = Duration::from_millis(10);
+
+/// Shared by the thread that works and those that want it to stop.
+pub struct Control {
+    running: AtomicU32,
+    cancelled: AtomicU32,
+    closing: AtomicBool,
+    deadline_ns: AtomicU64,
+    busy_timeout_ns: AtomicU64,
+    busy_since_ns: AtomicU64,
+    waited_ns: AtomicU64,
+    patient: AtomicBool,
+    credits: AtomicU32,
+    gate: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Control {
+    /// A control with nothing running.
+    pub fn new() -> Self {
+        Control {
+            running: AtomicU32::new(NOTHING),
+            cancelled: AtomicU32::new(NOTHING),
+            closing: AtomicBool::new(false),
+            deadline_ns: AtomicU64::new(NEVER),
+            busy_timeout_ns: AtomicU64::new(0),
+            busy_since_ns: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
+            patient: AtomicBool::new(true),
+            credits: AtomicU32::new(0),
+            gate: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// A request starts to run here.
+    pub fn begin(&self, request_id: u32, deadline_ns: u64) {
+        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+        self.waited_ns.store(0, Ordering::Relaxed);
+        self.credits.store(0, Ordering::Relaxed);
+        self.running.store(request_id, Ordering::Release);
+    }
+
+    /// Nothing runs any more.
+    pub fn end(&self) {
+        self.running.store(NOTHING, Ordering::Release);
+        self.deadline_ns.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Tells request `request_id` to stop, if it is the one that runs.
+    pub fn cancel(&self, request_id: u32) -> bool {
+        if self.running.load(Ordering::Acquire) != request_id {
+            return false;
+        }
+        self.cancelled.store(request_id, Ordering::Release);
+        self.wake();
+        true
+    }
+
+    /// Everything on this connection has to stop, now and later.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// True after `close`.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The deadline of what runs.
+    pub fn deadline_ns(&self) -> u64 {
+        self.deadline_ns.load(Ordering::Relaxed)
+    }
+
+    /// The reason to stop, if there is one.
+    pub fn stop(&self) -> Option<Stop> {
+        let running = self.running.load(Ordering::Relaxed);
+        if self.closing.load(Ordering::Relaxed) {
+            Some(Stop::Closed)
+        } else if running != NOTHING && self.cancelled.load(Ordering::Relaxed) == running {
+            Some(Stop::Cancelled)
+        } else if now_ns() >= self.deadline_ns.load(Ordering::Relaxed) {
+            Some(Stop::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// Waits until `ready` holds. `ready` must become true together with a call of [`Self::wake`].
+    pub fn wait_until(&self, mut ready: impl FnMut() -> bool) -> Result<(), Stop> {
+        let started = now_ns();
+        let mut gate = self.gate.lock();
+        let outcome = loop {
+            if ready() {
+                break Ok(());
+            }
+            if let Some(stop) = self.stop() {
+                break Err(stop);
+            }
+            match self.deadline_ns() {
+                NEVER => self.changed.wait(&mut gate),
+                at => {
+                    self.changed.wait_for(&mut gate, crate::clock::until(at));
+                }
+            }
+        };
+        drop(gate);
+        self.add_wait(started);
+        outcome
+    }
+
+    /// Sleeps at most `time`; a stop or a [`Self::wake`] ends it.
+    pub fn pause(&self, time: Duration) -> Result<(), Stop> {
+        let started = now_ns();
+        let mut gate = self.gate.lock();
+        if self.stop().is_none() {
+            let time = time.min(crate::clock::until(self.deadline_ns()));
+            self.changed.wait_for(&mut gate, time);
+        }
+        drop(gate);
+        self.add_wait(started);
+        match self.stop() {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets whoever waits look again.
+    pub fn wake(&self) {
+        // Taken so that no wake-up falls between a waiter's look and its sleep.
+        drop(self.gate.lock());
+        self.changed.notify_all();
+    }
+
+    /// Adds row chunks that request `request_id` may send.
+    pub fn add_credits(&self, request_id: u32, credits: u32) {
+        if self.running.load(Ordering::Acquire) == request_id {
+            let more = |now: u32| Some(now.saturating_add(credits));
+            let _ = self.credits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+            self.wake();
+        }
+    }
+
+    /// Takes one credit, waiting for it. Returns true if it had to wait.
+    pub fn take_credit(&self) -> Result<(), Stop> {
+        let take = || {
+            let less = |now: u32| now.checked_sub(1);
+            self.credits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less).is_ok()
+        };
+        if take() {
+            return Ok(());
+        }
+        // The wait for the client is no wait for a lock.
+        let before = self.waited_ns.load(Ordering::Relaxed);
+        let outcome = self.wait_until(take);
+        self.waited_ns.store(before, Ordering::Relaxed);
+        outcome
+    }
+
+    /// True if a chunk could be sent without waiting.
+    pub fn has_credit(&self) -> bool {
+        self.credits.load(Ordering::Relaxed) > 0
+    }
+
+    /// Time spent waiting for turns and locks since `begin`.
+    pub fn waited_ns(&self) -> u64 {
+        self.waited_ns.load(Ordering::Relaxed)
+    }
+
+    /// How long `wait_for_lock` waits for one lock at most.
+    pub fn set_busy_timeout_ms(&self, ms: u32) {
+        self.busy_timeout_ns.store(u64::from(ms) * 1_000_000, Ordering::Relaxed);
+    }
+
+    /// The same, to be read.
+    pub fn busy_timeout_ms(&self) -> u32 {
+        u32::try_from(self.busy_timeout_ns.load(Ordering::Relaxed) / 1_000_000).unwrap_or(u32::MAX)
+    }
+
+    /// With `false` a foreign lock is not waited for at all: for work that nobody asked for.
+    pub fn set_patient(&self, patient: bool) {
+        self.patient.store(patient, Ordering::Relaxed);
+    }
+
+    /// True if a foreign lock is worth a wait; see [`Self::set_patient`].
+    pub fn is_patient(&self) -> bool {
+        self.patient.load(Ordering::Relaxed)
+    }
+
+    /// The engine's busy callback: sleeps a little longer each time, until the busy timeout or a stop.
+    pub fn wait_for_lock(&self, tries: u32) -> bool {
+        let now = now_ns();
+        if tries == 0 {
+            self.busy_since_ns.store(now, Ordering::Relaxed);
+        }
+        let waited = now.saturating_sub(self.busy_since_ns.load(Ordering::Relaxed));
+        if waited >= self.busy_timeout_ns.load(Ordering::Relaxed) {
+            return false;
+        }
+        let sleep = Duration::from_micros(100 << tries.min(7)).min(BUSY_SLEEP_MAX);
+        self.pause(sleep).is_ok()
+    }
+
+    fn add_wait(&self, since_ns: u64) {
+        self.waited_ns.fetch_add(now_ns().saturating_sub(since_ns), Ordering::Relaxed);
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_cancellation_hits_its_request_alone() {
+        let control = Control::new();
+        control.begin(300, NEVER);
+        assert!(!control.cancel(299));
+        assert_eq!(control.stop(), None);
+        assert!(control.cancel(300));
+        assert_eq!(control.stop(), Some(Stop::Cancelled));
+        control.end();
+        assert_eq!(control.stop(), None);
+        control.begin(301, NEVER);
+        assert_eq!(control.stop(), None);
+        assert!(!control.cancel(300));
+    }
+
+    #[test]
+    fn a_passed_deadline_stops_and_a_close_stays() {
+        let control = Control::new();
+        control.begin(300, 1);
+        assert_eq!(control.stop(), Some(Stop::Timeout));
+        control.end();
+        control.close();
+        control.begin(301, NEVER);
+        assert_eq!(control.stop(), Some(Stop::Closed));
+    }
+
+    #[test]
+    fn a_cancellation_wakes_a_wait_for_credit() {
+        let control = Arc::new(Control::new());
+        control.begin(300, NEVER);
+        let waiter = {
+            let control = Arc::clone(&control);
+            std::thread::spawn(move || control.take_credit())
+        };
+        assert!(control.cancel(300));
+        assert_eq!(waiter.join().unwrap(), Err(Stop::Cancelled));
+    }
+
+    #[test]
+    fn credits_belong_to_the_running_request() {
+        let control = Control::new();
+        control.begin(300, NEVER);
+        control.add_credits(299, 5);
+        assert!(!control.has_credit());
+        control.add_credits(300, 1);
+        assert_eq!(control.take_credit(), Ok(()));
+        assert!(!control.has_credit());
+        control.begin(301, 1);
+        assert_eq!(control.take_credit(), Err(Stop::Timeout));
+    }
+
+    #[test]
+    fn a_busy_wait_ends_at_its_timeout() {
+        let control = Control::new();
+        control.begin(300, NEVER);
+        assert!(!control.wait_for_lock(0), "a busy timeout of 0 does not wait");
+        control.set_busy_timeout_ms(60_000);
+        assert!(control.wait_for_lock(0));
+        control.close();
+        assert!(!control.wait_for_lock(1));
+    }
+}

@@ -1,0 +1,90 @@
+//! The first word of an SQL text: all that this program ever reads of SQL. SQLite compiles some statements with an
+//! effect (PRAGMA) or changes what a connection is (ATTACH, COMMIT), and those must be known before they run.
+
+/// What a statement's first word says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyword {
+    /// PRAGMA: many take effect when they are compiled, so a compiled one must not be used twice.
+    Pragma,
+    /// EXPLAIN, which may hold a PRAGMA.
+    Explain,
+    /// ATTACH or DETACH.
+    Attach,
+    /// BEGIN, COMMIT, END, ROLLBACK, SAVEPOINT, RELEASE.
+    Transaction,
+    /// Anything else.
+    Other,
+}
+
+/// Reads the first word, past white space, comments and semicolons.
+pub fn first(sql: &str) -> Keyword {
+    let word = first_word(sql.as_bytes());
+    let is = |keyword: &str| word.eq_ignore_ascii_case(keyword.as_bytes());
+    if is("PRAGMA") {
+        Keyword::Pragma
+    } else if is("EXPLAIN") {
+        Keyword::Explain
+    } else if is("ATTACH") || is("DETACH") {
+        Keyword::Attach
+    } else if ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"].into_iter().any(is) {
+        Keyword::Transaction
+    } else {
+        Keyword::Other
+    }
+}
+
+/// True if the text holds white space, comments and semicolons only.
+pub fn is_blank(sql: &str) -> bool {
+    skip_blank(sql.as_bytes()).is_empty()
+}
+
+fn first_word(sql: &[u8]) -> &[u8] {
+    let rest = skip_blank(sql);
+    let end = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
+    &rest[..end]
+}
+
+fn skip_blank(mut sql: &[u8]) -> &[u8] {
+    loop {
+        sql = match sql {
+            // A byte order mark is white space to SQLite's tokenizer.
+            [0xef, 0xbb, 0xbf, rest @ ..] => rest,
+            [b' ' | b'\t' | b'\n' | b'\x0c' | b'\r' | b';', rest @ ..] => rest,
+            [b'-', b'-', rest @ ..] => after(rest, b"\n"),
+            [b'/', b'*', rest @ ..] => after(rest, b"*/"),
+            _ => return sql,
+        }
+    }
+}
+
+fn after<'a>(text: &'a [u8], end: &[u8]) -> &'a [u8] {
+    match text.windows(end.len()).position(|window| window == end) {
+        Some(at) => &text[at + end.len()..],
+        None => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_behind_comments() {
+        assert_eq!(first("pragma foreign_keys"), Keyword::Pragma);
+        assert_eq!(first(" -- x\n/* y */ ;\u{feff}\tPRAGMA x"), Keyword::Pragma);
+        assert_eq!(first("Explain query plan select 1"), Keyword::Explain);
+        assert_eq!(first("ATTACH 'a' AS b"), Keyword::Attach);
+        assert_eq!(first("rollback;"), Keyword::Transaction);
+        assert_eq!(first("SELECT 1"), Keyword::Other);
+        assert_eq!(first("pragmatic"), Keyword::Other);
+    }
+
+    #[test]
+    fn blank_texts() {
+        for blank in ["", " \n", "-- only", "/* open", ";;", "/**/ -- x\n"] {
+            assert!(is_blank(blank), "{blank:?}");
+            assert_eq!(first(blank), Keyword::Other);
+        }
+        assert!(!is_blank("/* x */ y"));
+    }
+}

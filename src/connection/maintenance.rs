@@ -1,0 +1,136 @@
+//! Checkpoint, reset and the connection's status.
+
+use super::access::note_checkpoint;
+use super::cursor;
+use super::pragma;
+use super::run::Run;
+use super::session::Session;
+use super::transaction::quoted;
+use crate::engine::statement::Column;
+use crate::engine::{RawStatement, Step};
+use crate::error::{Error, Result};
+use libsql_ffi as ffi;
+use port_driver::error_code::ErrorCode;
+use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_nil, put_tuple, put_unsigned};
+use port_driver::request::CheckpointMode;
+use std::sync::atomic::Ordering;
+
+/// Checkpoints the main database in a writer turn.
+pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode) -> Result<()> {
+    let access = &mut session.access;
+    if !access.handle.autocommit() {
+        return Err(Error::new(ErrorCode::TransactionOpen, "a checkpoint cannot run inside a transaction"));
+    }
+    let mode = match mode {
+        CheckpointMode::Passive => ffi::SQLITE_CHECKPOINT_PASSIVE,
+        CheckpointMode::Full => ffi::SQLITE_CHECKPOINT_FULL,
+        CheckpointMode::Restart => ffi::SQLITE_CHECKPOINT_RESTART,
+        CheckpointMode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
+    };
+    access.enter(false, run)?;
+    let done = access.handle.checkpoint("main", mode);
+    access.leave();
+    let done = done.map_err(|error| Error::Engine(error, None))?;
+    access.check_stop()?;
+    note_checkpoint(access.file(), done);
+    run.ok(|out| {
+        put_tuple(out, 3);
+        put_unsigned(out, u64::from(done.busy));
+        put_integer(out, i64::from(done.log_frames));
+        put_integer(out, i64::from(done.checkpointed_frames));
+    });
+    Ok(())
+}
+
+/// Makes the connection as if it had just been opened, but for its cache of statements.
+pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
+    cursor::close_all(session);
+    session.prepared.clear();
+    let access = &mut session.access;
+    access.roll_back();
+    access.query_only = false;
+    for schema in (2..).map_while(|index| access.handle.schema_name(index)).collect::<Vec<_>>() {
+        access.run_plain(&format!("DETACH DATABASE {}", quoted(&schema)))?;
+    }
+    access.refresh_attached(super::keyword::Keyword::Attach);
+    drop_temporary(session)?;
+    pragma::reset(&mut session.access, &session.pragmas, session.busy_timeout_ms)?;
+    run.ok(put_nil);
+    Ok(())
+}
+
+/// Drops what the connection has made in its temporary schema; dropping a table takes its indexes and triggers along.
+fn drop_temporary(session: &mut Session) -> Result<()> {
+    const OBJECTS: &str = "SELECT type, name FROM sqlite_temp_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+                           AND type IN ('trigger', 'view', 'table') ORDER BY type = 'table', type = 'view'";
+    for (kind, name) in text_pairs(session, OBJECTS)? {
+        // The shadow tables of a virtual table go with it, and a trigger with its table: gone already is as good.
+        let drop = format!("DROP {kind} IF EXISTS temp.{}", quoted(&name));
+        session.access.run_plain(&drop)?;
+    }
+    Ok(())
+}
+
+fn text_pairs(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
+    let (statement, _) = session.access.prepare_first(sql)?;
+    let Some(mut statement) = statement else { return Ok(Vec::new()) };
+    let mut pairs = Vec::new();
+    loop {
+        match statement.step() {
+            Ok(Step::Row) => pairs.push((text_at(&statement, 0), text_at(&statement, 1))),
+            Ok(Step::Done) => return Ok(pairs),
+            Err(code) => return Err(session.access.step_error(code)),
+        }
+    }
+}
+
+/// A column's text, empty if it has none.
+pub fn text_at(statement: &RawStatement, index: i32) -> String {
+    match statement.column(index) {
+        Column::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The counters of this connection.
+pub fn status(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
+    let counters = &session.counters;
+    let (cache_size, cache_used, hits, misses) = session.cache.counters();
+    let memory = session.access.handle.memory();
+    let numbers = [
+        ("requests", counters.requests.load(Ordering::Relaxed)),
+        ("rows", counters.rows.load(Ordering::Relaxed)),
+        ("changes", u64::try_from(session.access.handle.total_changes()).unwrap_or(0)),
+        ("errors", counters.errors.load(Ordering::Relaxed)),
+        ("timeouts", counters.timeouts.load(Ordering::Relaxed)),
+        ("cancelled", counters.cancelled.load(Ordering::Relaxed)),
+        ("tx_status", u64::from(session.access.tx_status())),
+        ("cache_size", cache_size as u64),
+        ("cache_used", cache_used as u64),
+        ("cache_hits", hits),
+        ("cache_misses", misses),
+        ("statements", session.prepared.len() as u64),
+        ("cursors", session.cursors.len() as u64),
+    ];
+    let autocommit = session.access.handle.autocommit();
+    run.ok(|out| {
+        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 2);
+        for (key, number) in numbers {
+            put_key(out, key);
+            put_unsigned(out, number);
+        }
+        put_key(out, "autocommit");
+        put_bool(out, autocommit);
+        put_key(out, "memory");
+        put_map(out, 3);
+        for (key, bytes) in [
+            ("page_cache_bytes", memory.page_cache_bytes),
+            ("schema_bytes", memory.schema_bytes),
+            ("statement_bytes", memory.statement_bytes),
+        ] {
+            put_key(out, key);
+            put_integer(out, bytes);
+        }
+    });
+    Ok(())
+}

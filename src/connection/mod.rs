@@ -1,0 +1,350 @@
+//! One connection as the rest of the program sees it: a queue of requests and the right to run them.
+//!
+//! The right belongs to nobody (`Idle`), to the connection's own thread, or, for one short statement, to the thread
+//! that reads requests (`Reader`). Whoever has it may lock the session; nobody else does. Requests run in the order in
+//! which they came; `cancel` and `close` overtake.
+
+pub mod access;
+pub mod batch;
+pub mod constraint;
+pub mod cursor;
+pub mod deadline;
+pub mod describe;
+pub mod execute;
+pub mod keyword;
+pub mod maintenance;
+pub mod open;
+pub mod pragma;
+pub mod prepared;
+pub mod rows;
+pub mod run;
+pub mod session;
+pub mod statement;
+pub mod statement_cache;
+pub mod thread;
+pub mod transaction;
+pub mod watch;
+
+use crate::database::DatabaseFile;
+use bytes::Bytes;
+use deadline::Control;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use session::{Counters, Session};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// A request that waits or runs.
+#[derive(Debug)]
+pub struct Job {
+    /// Its id on the wire.
+    pub request_id: u32,
+    /// Which request.
+    pub tag: u8,
+    /// Its payload.
+    pub payload: Bytes,
+    /// When its frame was read.
+    pub received_ns: u64,
+    /// When it has to be answered.
+    pub deadline_ns: u64,
+}
+
+/// Why a request cannot wait here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The queue is full.
+    Full,
+    /// The connection is being closed.
+    Closing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Idle,
+    Reader,
+    Thread,
+}
+
+struct Inbox {
+    queue: VecDeque<Job>,
+    owner: Owner,
+    idle_checkpoint: bool,
+    closing: bool,
+    close_request: Option<u32>,
+}
+
+/// What the connection's thread is to do next.
+pub enum Next {
+    /// Run this.
+    Run(Job),
+    /// Nobody uses the file: checkpoint it.
+    IdleCheckpoint,
+    /// Close; the request that asked for it wants an answer.
+    Close(Option<u32>),
+}
+
+/// An open connection, shared by the router and the connection's thread.
+pub struct Connection {
+    /// Its id on the wire.
+    pub id: u32,
+    /// What makes running work stop.
+    pub control: Arc<Control>,
+    /// Counts.
+    pub counters: Arc<Counters>,
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
+    session: Mutex<Option<Session>>,
+    file: OnceLock<Arc<DatabaseFile>>,
+    queue_requests_max: u32,
+}
+
+impl Connection {
+    /// A connection whose thread is about to open the database.
+    pub fn new(id: u32, queue_requests_max: u32) -> Self {
+        Connection {
+            id,
+            control: Arc::new(Control::new()),
+            counters: Arc::new(Counters::default()),
+            inbox: Mutex::new(Inbox {
+                queue: VecDeque::new(),
+                owner: Owner::Thread,
+                idle_checkpoint: false,
+                closing: false,
+                close_request: None,
+            }),
+            arrived: Condvar::new(),
+            session: Mutex::new(None),
+            file: OnceLock::new(),
+            queue_requests_max,
+        }
+    }
+
+    /// Takes the right to run `job` at once, if nothing else waits or runs.
+    #[inline]
+    pub fn try_lead(&self, request_id: u32, deadline_ns: u64) -> bool {
+        let mut inbox = self.inbox.lock();
+        if inbox.owner != Owner::Idle || !inbox.queue.is_empty() || inbox.closing {
+            return false;
+        }
+        inbox.owner = Owner::Reader;
+        self.control.begin(request_id, deadline_ns);
+        true
+    }
+
+    /// Gives the right of [`Self::try_lead`] back.
+    #[inline]
+    pub fn end_lead(&self) {
+        self.control.end();
+        let mut inbox = self.inbox.lock();
+        inbox.owner = Owner::Idle;
+        if !inbox.queue.is_empty() || inbox.closing {
+            self.wake_thread(inbox);
+        }
+    }
+
+    /// Gives the right of [`Self::try_lead`] to the connection's thread, with the job.
+    pub fn pass_lead(&self, job: Job) {
+        self.control.end();
+        let mut inbox = self.inbox.lock();
+        inbox.queue.push_front(job);
+        self.wake_thread(inbox);
+    }
+
+    /// Leaves `job` to the connection's thread.
+    pub fn submit(&self, job: Job) -> Result<(), (Job, Refused)> {
+        let mut inbox = self.inbox.lock();
+        if inbox.closing {
+            return Err((job, Refused::Closing));
+        }
+        if inbox.queue.len() >= self.queue_requests_max as usize {
+            return Err((job, Refused::Full));
+        }
+        inbox.queue.push_back(job);
+        if inbox.owner == Owner::Idle {
+            self.wake_thread(inbox);
+        }
+        Ok(())
+    }
+
+    /// The session, for whoever has the right to run.
+    pub fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock()
+    }
+
+    /// Waits for work; called by the connection's thread alone, after it has done what came before.
+    pub fn next(&self) -> Next {
+        self.control.end();
+        let mut inbox = self.inbox.lock();
+        loop {
+            if inbox.owner != Owner::Reader {
+                if inbox.closing {
+                    inbox.owner = Owner::Thread;
+                    return Next::Close(inbox.close_request);
+                }
+                if let Some(job) = inbox.queue.pop_front() {
+                    inbox.owner = Owner::Thread;
+                    // Within the lock, so that a cancellation finds the job either queued or running.
+                    self.control.begin(job.request_id, job.deadline_ns);
+                    return Next::Run(job);
+                }
+                if std::mem::take(&mut inbox.idle_checkpoint) {
+                    inbox.owner = Owner::Thread;
+                    return Next::IdleCheckpoint;
+                }
+                inbox.owner = Owner::Idle;
+            }
+            self.arrived.wait(&mut inbox);
+        }
+    }
+
+    /// Stops request `request_id`. A queued one comes back, to be answered; `Err(true)` means that it runs and has been
+    /// told.
+    pub fn cancel(&self, request_id: u32) -> Result<Job, bool> {
+        let mut inbox = self.inbox.lock();
+        match inbox.queue.iter().position(|job| job.request_id == request_id) {
+            Some(at) => inbox.queue.remove(at).ok_or(false),
+            None => Err(self.control.cancel(request_id)),
+        }
+    }
+
+    /// Starts to close: what runs is stopped, what was queued comes back to be answered. `None` if that has happened
+    /// before.
+    pub fn close(&self, request_id: Option<u32>) -> Option<Vec<Job>> {
+        let mut inbox = self.inbox.lock();
+        if inbox.closing {
+            return None;
+        }
+        inbox.closing = true;
+        inbox.close_request = request_id;
+        let dropped = inbox.queue.drain(..).collect();
+        if inbox.owner == Owner::Idle {
+            self.wake_thread(inbox);
+        } else {
+            drop(inbox);
+        }
+        self.control.close();
+        Some(dropped)
+    }
+
+    /// Queued requests whose deadline has passed, to be answered, and the next deadline among the others.
+    pub fn expired(&self, now_ns: u64) -> (Vec<Job>, Option<u64>) {
+        let mut inbox = self.inbox.lock();
+        let mut expired = Vec::new();
+        let mut at = 0;
+        while at < inbox.queue.len() {
+            if inbox.queue[at].deadline_ns <= now_ns {
+                expired.extend(inbox.queue.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        (expired, inbox.queue.iter().map(|job| job.deadline_ns).min())
+    }
+
+    /// Asks the thread for a checkpoint if it has nothing else to do.
+    pub fn checkpoint_when_idle(&self) -> bool {
+        let mut inbox = self.inbox.lock();
+        let idle = inbox.owner == Owner::Idle && !inbox.closing;
+        if idle {
+            inbox.idle_checkpoint = true;
+            self.wake_thread(inbox);
+        }
+        idle
+    }
+
+    /// The file of its main database, once it is open.
+    pub fn file(&self) -> Option<Arc<DatabaseFile>> {
+        self.file.get().map(Arc::clone)
+    }
+
+    /// Notes the file of its main database.
+    pub fn set_file(&self, file: Arc<DatabaseFile>) {
+        let _ = self.file.set(file);
+    }
+
+    /// Prepared statements and cursors that its client holds.
+    pub fn held(&self) -> (usize, usize) {
+        let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        (read(&self.counters.statements), read(&self.counters.cursors))
+    }
+
+    /// Requests that wait.
+    pub fn queued(&self) -> usize {
+        self.inbox.lock().queue.len()
+    }
+
+    fn wake_thread(&self, mut inbox: MutexGuard<'_, Inbox>) {
+        inbox.owner = Owner::Thread;
+        drop(inbox);
+        self.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::NEVER;
+
+    fn job(request_id: u32, deadline_ns: u64) -> Job {
+        Job { request_id, tag: 6, payload: Bytes::new(), received_ns: 1, deadline_ns }
+    }
+
+    /// A connection whose thread has nothing to do: nothing waits, nobody has the right.
+    fn idle(queue_requests_max: u32) -> Connection {
+        let connection = Connection::new(1, queue_requests_max);
+        connection.inbox.lock().owner = Owner::Idle;
+        connection
+    }
+
+    #[test]
+    fn the_reader_leads_only_an_idle_connection() {
+        let connection = idle(10);
+        assert!(connection.try_lead(300, NEVER));
+        assert!(!connection.try_lead(301, NEVER));
+        connection.submit(job(302, NEVER)).unwrap();
+        connection.end_lead();
+        assert!(!connection.try_lead(303, NEVER), "302 came before");
+        assert!(matches!(connection.next(), Next::Run(job) if job.request_id == 302));
+    }
+
+    #[test]
+    fn a_full_queue_refuses() {
+        let connection = idle(1);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(job(301, NEVER)).unwrap();
+        assert!(matches!(connection.submit(job(302, NEVER)), Err((_, Refused::Full))));
+    }
+
+    #[test]
+    fn cancellations_find_queued_and_running_requests() {
+        let connection = idle(10);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(job(301, NEVER)).unwrap();
+        assert_eq!(connection.cancel(301).unwrap().request_id, 301);
+        assert!(matches!(connection.cancel(300), Err(true)));
+        assert!(matches!(connection.cancel(301), Err(false)));
+    }
+
+    #[test]
+    fn a_close_returns_what_was_queued_and_comes_next() {
+        let connection = idle(10);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(job(301, NEVER)).unwrap();
+        assert_eq!(connection.close(Some(302)).unwrap().len(), 1);
+        assert!(connection.close(None).is_none());
+        assert!(matches!(connection.submit(job(303, NEVER)), Err((_, Refused::Closing))));
+        connection.end_lead();
+        assert!(matches!(connection.next(), Next::Close(Some(302))));
+    }
+
+    #[test]
+    fn expired_requests_come_back() {
+        let connection = idle(10);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(job(301, 5)).unwrap();
+        connection.submit(job(302, 50)).unwrap();
+        let (expired, next) = connection.expired(10);
+        assert_eq!(expired.iter().map(|job| job.request_id).collect::<Vec<_>>(), [301]);
+        assert_eq!(next, Some(50));
+    }
+}

@@ -1,0 +1,206 @@
+//! Opens a database for one connection: path to handle, file object, pragmas, WAL.
+
+use super::access::Access;
+use super::cursor::Cursors;
+use super::deadline::Control;
+use super::maintenance::text_at;
+use super::pragma::{self, JOURNAL_MODE};
+use super::prepared::PreparedStatements;
+use super::session::{Counters, Session};
+use super::statement_cache::StatementCache;
+use super::watch::{ConnectionWatch, Relief};
+use crate::database::{DatabaseFile, FileShare, Files};
+use crate::engine::open as engine;
+use crate::engine::{Handle, Step};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use libsql_ffi as ffi;
+use port_driver::error_code::ErrorCode;
+use port_driver::request::{Open, OpenMode};
+use std::sync::Arc;
+use tokio::runtime::Handle as Runtime;
+
+/// `SQLITE_OPEN_*` bits that a client may add; the others are this program's to set.
+const OPEN_FLAGS: i32 = ffi::SQLITE_OPEN_URI
+    | ffi::SQLITE_OPEN_NOFOLLOW
+    | ffi::SQLITE_OPEN_EXRESCODE
+    | ffi::SQLITE_OPEN_PRIVATECACHE
+    | ffi::SQLITE_OPEN_NOMUTEX;
+
+/// What an opening needs from the rest of the program.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// For libsql's async API.
+    pub runtime: Runtime,
+    /// The open files.
+    pub files: Arc<Files>,
+    /// The program's limits.
+    pub limits: Arc<Limits>,
+    /// Who reads requests.
+    pub relief: Arc<dyn Relief>,
+}
+
+/// What a client is told about a connection that has just been opened.
+pub struct Info {
+    /// Absolute path, or the name in memory.
+    pub path: String,
+    /// As the engine has it now.
+    pub journal_mode: String,
+    /// It cannot be written.
+    pub read_only: bool,
+}
+
+/// Opens the database of `request` for connection `id`.
+pub fn open(
+    surroundings: &Surroundings,
+    id: u32,
+    control: &Arc<Control>,
+    counters: &Arc<Counters>,
+    request: &Open<'_>,
+) -> Result<(Session, Info)> {
+    let options = &request.options;
+    let pragmas = pragma::plan(&options.pragmas)?;
+    let (path, flags) = location(request)?;
+    let mut handle = engine::open(&surroundings.runtime, &path, flags)
+        .map_err(|source| Error::Open { path: request.path.to_owned(), source })?;
+
+    let file = file_of(&handle, &surroundings.files, request);
+    file.set_checkpoints(options.checkpoint_pages, options.checkpoint_idle_ms);
+    let watch = Arc::new(ConnectionWatch::new(Arc::clone(control), Arc::clone(&surroundings.relief)));
+    watch.set_main(Arc::clone(&file));
+    control.set_busy_timeout_ms(options.busy_timeout_ms);
+    handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::callbacks::Watch>);
+    configure(&handle).map_err(|error| Error::Engine(error, None))?;
+
+    let share = FileShare::new(file);
+    let files = Arc::clone(&surroundings.files);
+    let mut access = Access::new(id, handle, Arc::clone(control), watch, files, share);
+    // Reads the header, so that a foreign or corrupt file is an error of `open` and not of the first query.
+    first_text(&mut access, "PRAGMA schema_version")?;
+    pragma::apply(&mut access, &pragmas)?;
+    let journal_mode = set_journal_mode(&mut access, &pragmas)?;
+    let info = Info {
+        path: access.file().name.clone(),
+        journal_mode,
+        read_only: access.handle.read_only(),
+    };
+    let session = Session {
+        cursors: Cursors::default(),
+        prepared: PreparedStatements::default(),
+        cache: StatementCache::new(options.statement_cache),
+        access,
+        limits: Arc::clone(&surroundings.limits),
+        counters: Arc::clone(counters),
+        pragmas,
+        busy_timeout_ms: options.busy_timeout_ms,
+        in_client_transaction: false,
+    };
+    Ok((session, info))
+}
+
+/// The path and flags for the engine.
+fn location(request: &Open<'_>) -> Result<(String, i32)> {
+    let options = &request.options;
+    let further = i32::try_from(options.open_flags).unwrap_or(-1);
+    if further & !OPEN_FLAGS != 0 {
+        return Err(Error::new(
+            ErrorCode::InvalidOption,
+            format!(
+                "open_flags {:#x} has bits beyond {OPEN_FLAGS:#x} (URI, NOFOLLOW, EXRESCODE, PRIVATECACHE, NOMUTEX)",
+                options.open_flags
+            ),
+        ));
+    }
+    let mode = match options.mode {
+        OpenMode::ReadWriteCreate => ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE,
+        OpenMode::ReadWrite => ffi::SQLITE_OPEN_READWRITE,
+        OpenMode::ReadOnly => ffi::SQLITE_OPEN_READONLY,
+    };
+    if !options.memory {
+        return Ok((request.path.to_owned(), mode | further));
+    }
+    if request.path.is_empty() {
+        return Err(Error::new(ErrorCode::InvalidOption, "a shared database in memory needs a name as its path"));
+    }
+    // A name that starts with a slash is shared within the program (https://sqlite.org/src/file/src/memdb.c).
+    let path = format!("file:/{}?vfs=memdb", percent_encoded(request.path));
+    Ok((path, mode | further | ffi::SQLITE_OPEN_URI))
+}
+
+/// The object that stands for the opened file, by the name that the engine gives it.
+fn file_of(handle: &Handle, files: &Files, request: &Open<'_>) -> Arc<DatabaseFile> {
+    match handle.file_name("main") {
+        _ if request.options.memory => files.in_memory(request.path),
+        Some(path) => files.on_disk(&path),
+        None => DatabaseFile::private(),
+    }
+}
+
+/// What is the same for every connection.
+fn configure(handle: &Handle) -> std::result::Result<(), crate::engine::EngineError> {
+    // Checkpoints happen in the writer turn only, also the last connection's.
+    handle.configure(ffi::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // On by default in this engine, for SQL and for C.
+    handle.configure(ffi::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, false)
+}
+
+/// Sets the journal mode in a writer turn, unless the file has it already: WAL is a property of the file, so of many
+/// connections that open a new one together only the first has anything to do.
+fn set_journal_mode(access: &mut Access, pragmas: &[(String, String)]) -> Result<String> {
+    let wanted = pragmas.iter().find(|(name, _)| name == JOURNAL_MODE).map(|(_, value)| value.clone());
+    let current = first_text(access, "PRAGMA journal_mode")?;
+    let on_disk = access.handle.file_name("main").is_some();
+    let wanted = match wanted {
+        Some(wanted) => wanted,
+        None if on_disk && !access.handle.read_only() && current != "memory" => "wal".to_owned(),
+        None => return Ok(current),
+    };
+    if wanted == current {
+        return Ok(current);
+    }
+    access.take_turns(|| ())?;
+    let set = first_text(access, &format!("PRAGMA journal_mode = {wanted}"));
+    access.release_turns();
+    let now = set?;
+    if now != wanted && on_disk {
+        return Err(Error::new(
+            ErrorCode::InvalidOption,
+            format!("the journal mode cannot be {wanted} here; it stays {now}"),
+        ));
+    }
+    Ok(now)
+}
+
+/// The first column of a statement's first row, as text.
+fn first_text(access: &mut Access, sql: &str) -> Result<String> {
+    let (statement, _) = access.prepare_first(sql)?;
+    let Some(mut statement) = statement else { return Ok(String::new()) };
+    match statement.step() {
+        Ok(Step::Row) => Ok(text_at(&statement, 0)),
+        Ok(Step::Done) => Ok(String::new()),
+        Err(code) => Err(access.step_error(code)),
+    }
+}
+
+/// A name as a URI's path: everything but letters, digits and a few marks as %XX.
+fn percent_encoded(name: &str) -> String {
+    name.bytes().fold(String::with_capacity(name.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_encoded;
+
+    #[test]
+    fn names_become_uri_paths() {
+        assert_eq!(percent_encoded("a-b.c"), "a-b.c");
+        assert_eq!(percent_encoded("a b?c/ü"), "a%20b%3Fc%2F%C3%BC");
+    }
+}

@@ -1,0 +1,68 @@
+//! One request while it runs: who asked, since when, where the reply goes.
+
+use crate::clock::now_ns;
+use crate::connection::deadline::Control;
+use crate::error::{Error, Result};
+use port_driver::reply::{self, Tail};
+
+/// The way out for replies, and for word that the running thread is about to wait. Implemented by the server, once for
+/// a connection's own thread and once for the thread that reads requests.
+pub trait Outlet {
+    /// Writes whole frames and empties the buffer. Blocks while the pipe is full.
+    fn send(&mut self, frames: &mut Vec<u8>);
+    /// What runs may take a while from here: whoever reads requests on this thread lets another one go on.
+    fn about_to_wait(&mut self);
+}
+
+/// A request that runs.
+pub struct Run<'r> {
+    /// Its id on the wire.
+    pub request_id: u32,
+    /// When its frame was read.
+    pub received_ns: u64,
+    /// When its turn on the connection came.
+    pub started_ns: u64,
+    /// The longest frame to send.
+    pub reply_bytes_max: u32,
+    /// The reply, whole frames only between calls.
+    pub out: &'r mut Vec<u8>,
+    /// Where it goes.
+    pub outlet: &'r mut dyn Outlet,
+}
+
+impl Run<'_> {
+    /// Appends an `ok` reply whose payload `put` writes.
+    pub fn ok(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        reply::ok(self.out, self.request_id, self.reply_bytes_max, put);
+    }
+
+    /// Appends an `error` reply.
+    pub fn error(&mut self, error: &Error, tx_status: Option<u8>) {
+        error.with_reply(tx_status, |error| {
+            reply::error(self.out, self.request_id, self.reply_bytes_max, error);
+        });
+    }
+
+    /// Sends what has been written so far.
+    pub fn send(&mut self) {
+        self.outlet.send(self.out);
+    }
+
+    /// Sends a chunk of rows once the client has granted it.
+    pub fn send_chunk(&mut self, control: &Control) -> Result<()> {
+        // A chunk means that more come: this is not a short statement any more.
+        self.outlet.about_to_wait();
+        control.take_credit()?;
+        self.outlet.send(self.out);
+        Ok(())
+    }
+
+    /// Completes `tail` with the times of this run.
+    pub fn times(&self, control: &Control, tail: &mut Tail) {
+        let lock_ns = control.waited_ns();
+        let total_ns = now_ns().saturating_sub(self.started_ns);
+        tail.queue_us = self.started_ns.saturating_sub(self.received_ns) / 1000;
+        tail.lock_us = lock_ns / 1000;
+        tail.run_us = total_ns.saturating_sub(lock_ns) / 1000;
+    }
+}

@@ -1,0 +1,247 @@
+//! A compiled statement and what is known about it: columns as they go onto the wire, parameters, how long it ran.
+
+use super::keyword::{self, Keyword};
+use crate::engine::statement::ColumnText;
+use crate::engine::{Bound, EngineError, Handle, RawStatement};
+use crate::error::{Error, Result};
+use crate::value::{bind_borrowed, bind_copied};
+use port_driver::error_code::ErrorCode;
+use port_driver::etf::encoder::{put_binary, put_empty_list, put_list};
+use port_driver::params::{Params, ParamsKind};
+use std::cell::OnceCell;
+
+/// A statement that took longer than this last time does not run on the thread that reads requests.
+const SHORT_NS: u64 = 200_000;
+
+/// One statement, ready to be bound and stepped.
+pub struct Statement {
+    raw: RawStatement,
+    columns: Vec<u8>,
+    column_count: i32,
+    read_only: bool,
+    parameter_count: u32,
+    parameter_names: OnceCell<Box<[Option<String>]>>,
+    recompilations: i32,
+    keyword: Keyword,
+    last_run_ns: u64,
+}
+
+impl Statement {
+    /// Compiles `sql`, which must hold exactly one statement.
+    pub fn prepare(handle: &Handle, sql: &str, kept: bool) -> Result<Self> {
+        let prepared = RawStatement::prepare(handle, sql, kept).map_err(|error| Error::Engine(error, None))?;
+        let Some(raw) = prepared.statement else {
+            return Err(Error::new(
+                ErrorCode::EmptyStatement,
+                "the SQL text holds no statement, only white space or comments",
+            ));
+        };
+        let rest = sql.get(prepared.consumed..).unwrap_or("");
+        if !keyword::is_blank(rest) {
+            return Err(Error::new(
+                ErrorCode::MultipleStatements,
+                format!(
+                    "the SQL text goes on after its first statement, at byte {}; run several with a script or a batch",
+                    prepared.consumed
+                ),
+            ));
+        }
+        Ok(Self::of(raw, keyword::first(sql)))
+    }
+
+    /// What is known about a statement that has just been compiled.
+    pub fn of(raw: RawStatement, keyword: Keyword) -> Self {
+        let mut statement = Statement {
+            columns: Vec::new(),
+            column_count: 0,
+            read_only: raw.read_only(),
+            parameter_count: u32::try_from(raw.parameter_count()).unwrap_or(0),
+            parameter_names: OnceCell::new(),
+            recompilations: raw.recompilations(),
+            keyword,
+            last_run_ns: u64::MAX,
+            raw,
+        };
+        statement.read_columns();
+        statement
+    }
+
+    /// Its first word.
+    pub fn keyword(&self) -> Keyword {
+        self.keyword
+    }
+
+    /// Compiling it has an effect of its own, or tells what was true then: it must not be used a second time.
+    pub fn is_once_only(&self) -> bool {
+        matches!(self.keyword, Keyword::Pragma | Keyword::Explain)
+    }
+
+    /// It writes no database file.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// It ran fast enough last time to run on the thread that reads requests.
+    pub fn is_short(&self) -> bool {
+        self.last_run_ns < SHORT_NS
+    }
+
+    /// How long it ran this time.
+    pub fn ran(&mut self, run_ns: u64) {
+        self.last_run_ns = run_ns;
+    }
+
+    /// Columns of a row, 0 if it yields none.
+    pub fn column_count(&self) -> i32 {
+        self.column_count
+    }
+
+    /// Its column names as a term of the wire: a list of binaries.
+    pub fn columns(&self) -> &[u8] {
+        &self.columns
+    }
+
+    /// The largest parameter number.
+    pub fn parameter_count(&self) -> u32 {
+        self.parameter_count
+    }
+
+    /// The engine's statement.
+    pub fn raw(&self) -> &RawStatement {
+        &self.raw
+    }
+
+    /// The engine's statement, to be stepped.
+    pub fn raw_mut(&mut self) -> &mut RawStatement {
+        &mut self.raw
+    }
+
+    /// Names of the parameters by number − 1, with their prefixes; `None` for a plain `?`.
+    pub fn parameter_names(&self) -> &[Option<String>] {
+        self.parameter_names.get_or_init(|| {
+            (1..=self.raw.parameter_count()).map(|index| self.raw.parameter_name(index)).collect()
+        })
+    }
+
+    /// Reads the columns again if the engine compiled the statement anew since (the schema had changed). Call it after
+    /// the first step.
+    pub fn refresh_columns(&mut self) {
+        let recompilations = self.raw.recompilations();
+        if recompilations != self.recompilations {
+            self.recompilations = recompilations;
+            self.read_columns();
+        }
+    }
+
+    /// Binds parameters for one run; they are cleared when the returned guard goes.
+    pub fn bind<'p>(&mut self, params: &Params<'p>) -> Result<()> {
+        let numbers = self.plan(params)?;
+        let raw = &mut self.raw;
+        each(params, &numbers, |index, value| bind_copied(raw, index, value))
+    }
+
+    /// Binds parameters without copying them: the guard resets and clears the statement when it goes.
+    #[inline]
+    pub fn bind_for_run<'s, 'p>(&'s mut self, params: &Params<'p>) -> Result<Bound<'s, 'p>> {
+        let numbers = self.plan(params)?;
+        let mut bound = self.raw.bound();
+        each(params, &numbers, |index, value| bind_borrowed(&mut bound, index, value))?;
+        Ok(bound)
+    }
+
+    /// The parameter number of each named value in the order of the map; empty for positional ones.
+    fn plan(&self, params: &Params<'_>) -> Result<Vec<i32>> {
+        match params.kind() {
+            ParamsKind::Positional if params.len() == self.parameter_count => Ok(Vec::new()),
+            ParamsKind::Positional => Err(Error::new(
+                ErrorCode::ParameterCount,
+                format!("the statement has {} parameters, {} were given", self.parameter_count, params.len()),
+            )),
+            ParamsKind::Named => self.plan_named(params),
+        }
+    }
+
+    fn plan_named(&self, params: &Params<'_>) -> Result<Vec<i32>> {
+        let names = self.parameter_names();
+        let mut bound = vec![false; names.len()];
+        let mut numbers = Vec::with_capacity(params.len() as usize);
+        for pair in params.named() {
+            let (name, _) = pair?;
+            let matches = |candidate: &Option<String>| {
+                candidate.as_deref().is_some_and(|candidate| {
+                    candidate.as_bytes() == name
+                        || candidate.starts_with([':', '@', '$']) && &candidate.as_bytes()[1..] == name
+                })
+            };
+            let mut found = names.iter().enumerate().filter(|(_, candidate)| matches(candidate));
+            let Some((index, _)) = found.next() else {
+                return Err(self.name_error("has no parameter", &String::from_utf8_lossy(name)));
+            };
+            if found.next().is_some() {
+                return Err(self.name_error(
+                    "has several parameters (give the prefix too) named",
+                    &String::from_utf8_lossy(name),
+                ));
+            }
+            if std::mem::replace(&mut bound[index], true) {
+                return Err(self.name_error("was given two values for", &String::from_utf8_lossy(name)));
+            }
+            numbers.push(i32::try_from(index + 1).unwrap_or(i32::MAX));
+        }
+        match bound.iter().position(|bound| !bound) {
+            None => Ok(numbers),
+            Some(index) => {
+                let name = names[index].clone().unwrap_or_else(|| format!("number {}", index + 1));
+                Err(self.name_error("was given no value for", &name))
+            }
+        }
+    }
+
+    fn name_error(&self, what: &str, name: &str) -> Error {
+        let known: Vec<_> =
+            self.parameter_names().iter().map(|name| name.as_deref().unwrap_or("?")).collect();
+        Error::new(
+            ErrorCode::ParameterName,
+            format!("the statement {what} {name:?}; its parameters are [{}]", known.join(", ")),
+        )
+    }
+
+    fn read_columns(&mut self) {
+        self.column_count = self.raw.column_count();
+        self.columns.clear();
+        put_list(&mut self.columns, u32::try_from(self.column_count).unwrap_or(0));
+        for index in 0..self.column_count {
+            let name = self.raw.column_text(index, ColumnText::Name).unwrap_or_default();
+            put_binary(&mut self.columns, name.as_bytes());
+        }
+        if self.column_count > 0 {
+            put_empty_list(&mut self.columns);
+        }
+    }
+}
+
+/// Calls `bind` with each value and its parameter number.
+#[inline]
+fn each<'p>(
+    params: &Params<'p>,
+    numbers: &[i32],
+    mut bind: impl FnMut(i32, port_driver::value::Value<'p>) -> std::result::Result<(), i32>,
+) -> Result<()> {
+    let failed = |code| {
+        let message = format!("a parameter cannot be bound: {}", crate::engine::handle::error_string(code));
+        Error::Engine(EngineError { code, message, offset: None }, None)
+    };
+    match params.kind() {
+        ParamsKind::Positional => {
+            for (number, value) in (1..).zip(params.values()) {
+                bind(number, value?).map_err(failed)?;
+            }
+        }
+        ParamsKind::Named => {
+            for (number, pair) in numbers.iter().zip(params.named()) {
+                bind(*number, pair?.1).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}

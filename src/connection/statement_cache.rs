@@ -1,0 +1,67 @@
+//! Compiled statements of one connection by their SQL text, the least recently used one leaving first.
+
+use super::access::Access;
+use super::statement::Statement;
+use crate::error::Result;
+use lru::LruCache;
+use rustc_hash::FxBuildHasher;
+use std::num::NonZeroUsize;
+
+/// The cache. A statement in it is reset and has no parameters bound.
+pub struct StatementCache {
+    by_sql: Option<LruCache<Box<str>, Statement, FxBuildHasher>>,
+    // Where a statement lives for its one run if it must not be kept.
+    passing: Option<Statement>,
+    hits: u64,
+    misses: u64,
+}
+
+impl StatementCache {
+    /// Keeps at most `size` statements; 0 keeps none.
+    pub fn new(size: u32) -> Self {
+        let by_sql = NonZeroUsize::new(size as usize).map(|size| LruCache::with_hasher(size, FxBuildHasher));
+        StatementCache { by_sql, passing: None, hits: 0, misses: 0 }
+    }
+
+    /// The statement of `sql`, compiled if it is not here.
+    #[inline]
+    pub fn get(&mut self, access: &mut Access, sql: &str) -> Result<&mut Statement> {
+        // Looked up twice, because a conditional return of the first borrow is beyond the borrow checker.
+        if self.by_sql.as_mut().is_some_and(|by_sql| by_sql.get(sql).is_some()) {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+            let statement = access.prepare(sql, true)?;
+            match &mut self.by_sql {
+                Some(by_sql) if !statement.is_once_only() => {
+                    by_sql.put(sql.into(), statement);
+                }
+                _ => return Ok(self.passing.insert(statement)),
+            }
+        }
+        match self.by_sql.as_mut().and_then(|by_sql| by_sql.peek_mut(sql)) {
+            Some(statement) => Ok(statement),
+            None => Ok(self.passing.insert(access.prepare(sql, false)?)),
+        }
+    }
+
+    /// The statement of `sql` if it is here; changes neither order nor counters.
+    #[inline]
+    pub fn peek(&self, sql: &str) -> Option<&Statement> {
+        self.by_sql.as_ref()?.peek(sql)
+    }
+
+    /// Finalizes all statements.
+    pub fn clear(&mut self) {
+        self.passing = None;
+        if let Some(by_sql) = &mut self.by_sql {
+            by_sql.clear();
+        }
+    }
+
+    /// Size, use, hits, misses.
+    pub fn counters(&self) -> (usize, usize, u64, u64) {
+        let (size, used) = self.by_sql.as_ref().map_or((0, 0), |by_sql| (by_sql.cap().get(), by_sql.len()));
+        (size, used, self.hits, self.misses)
+    }
+}

@@ -1,0 +1,239 @@
+//! The thread that owns a connection: opens it, runs what is queued, closes it. A panic in a command ends this
+//! connection and nothing else.
+
+use super::deadline::Control;
+use super::open::{self, Info, Surroundings};
+use super::run::{Outlet, Run};
+use super::session::Session;
+use super::{Connection, Job, Next};
+use crate::clock::now_ns;
+use crate::error::{Error, Result};
+use libsql_ffi as ffi;
+use port_driver::error_code::ErrorCode;
+use port_driver::etf::encoder::{put_binary, put_bool, put_key, put_map, put_nil, put_tuple, put_unsigned};
+use port_driver::event;
+use port_driver::request::{self, Request};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+/// The table of connections, as their threads know it.
+pub trait Registry: Send + Sync {
+    /// The connection is gone.
+    fn closed(&self, connection: &Connection);
+}
+
+/// What a connection's thread works with.
+pub struct Thread {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Runtime, files, limits.
+    pub surroundings: Surroundings,
+    /// Where replies go.
+    pub outlet: Box<dyn Outlet + Send>,
+    /// Whom to tell of the end.
+    pub registry: Arc<dyn Registry>,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Answered,
+    /// It panicked; its reply says so, and the connection must be closed.
+    Panicked,
+}
+
+impl Thread {
+    /// The whole life of the connection, from the request that opens it.
+    pub fn run(mut self, opening: Job) {
+        let mut out = Vec::new();
+        if self.open(&opening, &mut out) {
+            self.outlet.send(&mut out);
+            while self.step(&mut out) {}
+        } else {
+            self.registry.closed(&self.connection);
+            self.outlet.send(&mut out);
+        }
+    }
+
+    fn open(&mut self, opening: &Job, out: &mut Vec<u8>) -> bool {
+        let connection = Arc::clone(&self.connection);
+        connection.control.begin(opening.request_id, opening.deadline_ns);
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            open_session(&self.surroundings, &connection, &opening.payload)
+        }));
+        let opened = opened.unwrap_or_else(|_| Err(internal_error()));
+        let mut run = new_run(opening, out, &mut *self.outlet, self.surroundings.limits.reply_bytes_max());
+        match opened {
+            Ok((session, info)) => {
+                connection.set_file(Arc::clone(session.access.file()));
+                *connection.session() = Some(session);
+                run.ok(|out| put_opened(out, connection.id, &info));
+                true
+            }
+            Err(error) => {
+                run.error(&error, None);
+                false
+            }
+        }
+    }
+
+    /// Does the next thing; false when the connection has been closed.
+    fn step(&mut self, out: &mut Vec<u8>) -> bool {
+        match self.connection.next() {
+            Next::Run(job) => {
+                self.run_job(&job, out);
+                true
+            }
+            Next::IdleCheckpoint => {
+                self.guarded(out, idle_checkpoint);
+                true
+            }
+            Next::Close(request_id) => {
+                self.close(request_id, out);
+                false
+            }
+        }
+    }
+
+    fn run_job(&mut self, job: &Job, out: &mut Vec<u8>) {
+        let connection = Arc::clone(&self.connection);
+        let mut session = connection.session();
+        let Some(open) = session.as_mut() else { return };
+        let outcome = match request::decode(job.tag, &job.payload) {
+            Ok(request) => run_request(open, job, &request, out, &mut *self.outlet),
+            Err(refusal) => {
+                let mut run = new_run(job, out, &mut *self.outlet, open.limits.reply_bytes_max());
+                run.error(&refusal.into(), None);
+                Outcome::Answered
+            }
+        };
+        drop(session);
+        if outcome == Outcome::Panicked {
+            lose(&connection, out);
+        }
+        self.outlet.send(out);
+        // What a statement took once is not kept for ever.
+        if out.capacity() > BUFFER_KEPT_BYTES {
+            *out = Vec::new();
+        }
+        connection.control.end();
+        self.guarded(out, Session::after_reply);
+    }
+
+    /// Runs work that nobody waits for; a panic in it loses the connection.
+    fn guarded(&mut self, out: &mut Vec<u8>, work: impl FnOnce(&mut Session)) {
+        let connection = Arc::clone(&self.connection);
+        let mut session = connection.session();
+        let Some(open) = session.as_mut() else { return };
+        let panicked = catch_unwind(AssertUnwindSafe(|| work(open))).is_err();
+        drop(session);
+        if panicked {
+            lose(&connection, out);
+            self.outlet.send(out);
+        }
+    }
+
+    fn close(&mut self, request_id: Option<u32>, out: &mut Vec<u8>) {
+        let connection = Arc::clone(&self.connection);
+        let session = connection.session().take();
+        let closed = catch_unwind(AssertUnwindSafe(move || {
+            if let Some(mut session) = session {
+                session.close();
+            }
+        }));
+        if closed.is_err() {
+            tracing::error!(connection = connection.id, "a panic while closing");
+        }
+        self.registry.closed(&connection);
+        if let Some(request_id) = request_id {
+            port_driver::reply::ok(out, request_id, self.surroundings.limits.reply_bytes_max(), put_nil);
+            self.outlet.send(out);
+        }
+    }
+}
+
+/// Buffers above this size go back to the allocator after their use.
+const BUFFER_KEPT_BYTES: usize = 256 << 10;
+
+/// Runs a request with a panic caught; its reply is in `out` afterwards.
+pub fn run_request(
+    session: &mut Session,
+    job: &Job,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+    outlet: &mut dyn Outlet,
+) -> Outcome {
+    let base = out.len();
+    let reply_bytes_max = session.limits.reply_bytes_max();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        session.run(&mut new_run(job, out, outlet, reply_bytes_max), request);
+    }));
+    match result {
+        Ok(()) => Outcome::Answered,
+        Err(_) => {
+            out.truncate(base.min(out.len()));
+            new_run(job, out, outlet, reply_bytes_max).error(&internal_error(), None);
+            Outcome::Panicked
+        }
+    }
+}
+
+/// After a panic: the connection closes, whatever is queued is answered, and the client is told.
+pub fn lose(connection: &Connection, out: &mut Vec<u8>) {
+    tracing::error!(connection = connection.id, "a panic ended this connection");
+    for job in connection.close(None).unwrap_or_default() {
+        internal_error().with_reply(None, |error| {
+            port_driver::reply::error(out, job.request_id, crate::limits::REPLY_FRAME_BYTES, error);
+        });
+    }
+    event::connection_lost(out, connection.id, ErrorCode::Internal, "a bug ended this connection");
+}
+
+fn new_run<'r>(job: &Job, out: &'r mut Vec<u8>, outlet: &'r mut dyn Outlet, reply_bytes_max: u32) -> Run<'r> {
+    Run {
+        request_id: job.request_id,
+        received_ns: job.received_ns,
+        started_ns: now_ns(),
+        reply_bytes_max,
+        out,
+        outlet,
+    }
+}
+
+fn open_session(
+    surroundings: &Surroundings,
+    connection: &Connection,
+    payload: &[u8],
+) -> Result<(Session, Info)> {
+    let control: &Arc<Control> = &connection.control;
+    match request::decode(request::tag::OPEN, payload)? {
+        Request::Open(request) => {
+            open::open(surroundings, connection.id, control, &connection.counters, &request)
+        }
+        _ => Err(internal_error()),
+    }
+}
+
+fn put_opened(out: &mut Vec<u8>, id: u32, info: &Info) {
+    put_tuple(out, 2);
+    put_unsigned(out, u64::from(id));
+    put_map(out, 3);
+    put_key(out, "path");
+    put_binary(out, info.path.as_bytes());
+    put_key(out, "journal_mode");
+    put_binary(out, info.journal_mode.as_bytes());
+    put_key(out, "read_only");
+    put_bool(out, info.read_only);
+}
+
+fn idle_checkpoint(session: &mut Session) {
+    let file = Arc::clone(session.access.file());
+    let wanted = |file: &crate::database::DatabaseFile| file.wal_pages() > 0;
+    session.access.checkpoint_quietly(wanted, ffi::SQLITE_CHECKPOINT_PASSIVE);
+    file.postpone_idle_checkpoint();
+}
+
+fn internal_error() -> Error {
+    Error::new(ErrorCode::Internal, "a bug in libsql_port (panic): the connection is closed; see its log")
+}

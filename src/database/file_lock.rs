@@ -1,0 +1,197 @@
+//! The advisory lock by which programs take turns in writing one database: the file `<database>-turn`.
+//!
+//! Linux: open-file-description locks on two bytes of it. Byte `TURN` is the right to write. Byte `NEXT` is the right
+//! to wait for it: whoever wants the turn takes `NEXT` first, keeps it until it has `TURN` and then lets go of it. A
+//! program that has just written therefore cannot slip in again before the one that waits. Elsewhere: `flock` on the
+//! whole file, without that fairness. Both end with the process that holds them, however it ends. The file holds the
+//! pid of the last holder, for messages. It is never removed: a removed lock file would let two programs each lock
+//! their own.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// What is appended to a database's name.
+pub const SUFFIX: &str = "-turn";
+
+/// Where the lock of the database at `path` lies.
+pub fn path_beside(path: &str) -> PathBuf {
+    PathBuf::from(format!("{path}{SUFFIX}"))
+}
+
+/// The lock of one database as this program sees it: one open file description.
+pub struct FileLock {
+    file: File,
+    next_held: bool,
+    pid_line: [u8; 11],
+}
+
+impl FileLock {
+    /// Opens the lock file, creating it if there is none.
+    pub fn open(path: &std::path::Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut pid_line = *b"          \n";
+        let pid = std::process::id().to_string();
+        pid_line[..pid.len()].copy_from_slice(pid.as_bytes());
+        Ok(FileLock { file, next_held: false, pid_line })
+    }
+
+    /// Takes the turn if nobody else holds it or waits ahead of this program. Call again until it is true, or
+    /// [`Self::give_up`].
+    pub fn try_acquire(&mut self) -> io::Result<bool> {
+        if !self.next_held {
+            self.next_held = region::try_lock(&self.file, region::NEXT)?;
+        }
+        if !self.next_held || !region::try_lock(&self.file, region::TURN)? {
+            return Ok(false);
+        }
+        self.give_up()?;
+        self.sign()?;
+        Ok(true)
+    }
+
+    /// Stops waiting.
+    pub fn give_up(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.next_held) {
+            region::unlock(&self.file, region::NEXT)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the turn.
+    pub fn release(&mut self) -> io::Result<()> {
+        region::unlock(&self.file, region::TURN)
+    }
+
+    /// The pid of the program that last had the turn.
+    pub fn last_holder(&self) -> Option<u32> {
+        let mut line = [0; 11];
+        self.file.read_exact_at(&mut line, 0).ok()?;
+        std::str::from_utf8(&line).ok()?.trim().parse().ok()
+    }
+
+    /// Writes this program's pid, unless it stands there already: a page left clean is one less to write back.
+    fn sign(&self) -> io::Result<()> {
+        let mut line = [0; 11];
+        if self.file.read_exact_at(&mut line, 0).is_ok() && line == self.pid_line {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.pid_line, 0)
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod region {
+    //! `fcntl` with `F_OFD_SETLK` (fcntl_locking(2)); invariant: the descriptor is open, since the `File` is borrowed.
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    // Far behind the pid, so that no content is ever locked.
+    pub const TURN: libc::off_t = 1 << 30;
+    pub const NEXT: libc::off_t = TURN + 1;
+
+    pub fn try_lock(file: &File, start: libc::off_t) -> io::Result<bool> {
+        match set(file, start, libc::F_WRLCK) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn unlock(file: &File, start: libc::off_t) -> io::Result<()> {
+        set(file, start, libc::F_UNLCK)
+    }
+
+    fn set(file: &File, start: libc::off_t, kind: libc::c_int) -> io::Result<()> {
+        // SAFETY: `flock` is plain data for which zero is valid; open-file-description locks want `l_pid` 0.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = kind as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        lock.l_start = start;
+        lock.l_len = 1;
+        // SAFETY: the descriptor is open and `lock` lives through the call.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod region {
+    use std::fs::{File, TryLockError};
+    use std::io;
+
+    pub const TURN: u8 = 0;
+    pub const NEXT: u8 = 1;
+
+    pub fn try_lock(file: &File, region: u8) -> io::Result<bool> {
+        if region == NEXT {
+            return Ok(true);
+        }
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    pub fn unlock(file: &File, region: u8) -> io::Result<()> {
+        if region == NEXT {
+            return Ok(());
+        }
+        file.unlock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_description_at_a_time_has_the_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let mut first = FileLock::open(&path).unwrap();
+        let mut second = FileLock::open(&path).unwrap();
+        assert!(first.try_acquire().unwrap());
+        assert!(!second.try_acquire().unwrap());
+        assert_eq!(second.last_holder(), Some(std::process::id()));
+        first.release().unwrap();
+        assert!(second.try_acquire().unwrap());
+        drop(second);
+        assert!(first.try_acquire().unwrap(), "a closed description frees its lock");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_waits_comes_before_who_had_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let mut first = FileLock::open(&path).unwrap();
+        let mut second = FileLock::open(&path).unwrap();
+        assert!(first.try_acquire().unwrap());
+        assert!(!second.try_acquire().unwrap());
+        first.release().unwrap();
+        assert!(!first.try_acquire().unwrap(), "the second one waits");
+        assert!(second.try_acquire().unwrap());
+        second.release().unwrap();
+        assert!(first.try_acquire().unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_gives_up_no_longer_stands_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let mut first = FileLock::open(&path).unwrap();
+        let mut second = FileLock::open(&path).unwrap();
+        assert!(first.try_acquire().unwrap());
+        assert!(!second.try_acquire().unwrap());
+        second.give_up().unwrap();
+        first.release().unwrap();
+        assert!(first.try_acquire().unwrap());
+    }
+}

@@ -1,0 +1,209 @@
+//! Database files, each one object that all connections of this program share: who may write, how full the WAL is,
+//! when to checkpoint. Knows no requests and no statements.
+
+pub mod file_lock;
+pub mod writer_turn;
+
+use crate::clock::now_ns;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use writer_turn::WriterTurn;
+
+/// A database file, or a database in memory that connections share by name.
+pub struct DatabaseFile {
+    /// Absolute path, or `memory:` and the name.
+    pub name: String,
+    /// Who may write and checkpoint.
+    pub turn: WriterTurn,
+    connections: AtomicU32,
+    wal_pages: AtomicU32,
+    written_ns: AtomicU64,
+    checkpoint_pages: AtomicU32,
+    checkpoint_idle_ms: AtomicU32,
+}
+
+impl DatabaseFile {
+    fn new(name: String, lock_path: Option<PathBuf>) -> Self {
+        DatabaseFile {
+            turn: WriterTurn::new(lock_path),
+            name,
+            connections: AtomicU32::new(0),
+            wal_pages: AtomicU32::new(0),
+            written_ns: AtomicU64::new(0),
+            checkpoint_pages: AtomicU32::new(0),
+            checkpoint_idle_ms: AtomicU32::new(0),
+        }
+    }
+
+    /// A database that one connection has for itself.
+    pub fn private() -> Arc<Self> {
+        Arc::new(Self::new(":memory:".to_owned(), None))
+    }
+
+    /// From how many WAL pages, and after how many idle milliseconds, the WAL is checkpointed; the newest connection's
+    /// wish counts.
+    pub fn set_checkpoints(&self, pages: u32, idle_ms: u32) {
+        self.checkpoint_pages.store(pages, Ordering::Relaxed);
+        self.checkpoint_idle_ms.store(idle_ms, Ordering::Relaxed);
+    }
+
+    /// A commit left so many pages in the WAL.
+    pub fn committed(&self, wal_pages: u32) {
+        self.wal_pages.store(wal_pages, Ordering::Relaxed);
+        self.written_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// Pages in the WAL that no checkpoint of this program has copied.
+    pub fn wal_pages(&self) -> u32 {
+        self.wal_pages.load(Ordering::Relaxed)
+    }
+
+    /// A checkpoint left so many frames uncopied.
+    pub fn checkpointed(&self, frames_left: u32) {
+        self.wal_pages.store(frames_left, Ordering::Relaxed);
+    }
+
+    /// The WAL is long enough for a checkpoint after this commit.
+    pub fn wants_checkpoint(&self) -> bool {
+        let threshold = self.checkpoint_pages.load(Ordering::Relaxed);
+        threshold > 0 && self.wal_pages() >= threshold
+    }
+
+    /// The size from which a checkpoint follows a commit (`PRAGMA wal_autocheckpoint` sets it).
+    pub fn set_checkpoint_pages(&self, pages: u32) {
+        self.checkpoint_pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// The file has been left alone long enough for a checkpoint.
+    pub fn idle_checkpoint_due(&self) -> bool {
+        let idle_ms = self.checkpoint_idle_ms.load(Ordering::Relaxed);
+        let quiet_ns = now_ns().saturating_sub(self.written_ns.load(Ordering::Relaxed));
+        idle_ms > 0 && self.wal_pages() > 0 && quiet_ns >= u64::from(idle_ms) * 1_000_000
+    }
+
+    /// Not before another idle time: a reader was in the way.
+    pub fn postpone_idle_checkpoint(&self) {
+        self.written_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// Connections of this program that have the file open.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection's share in a file; counts until it leaves or is dropped.
+pub struct FileShare {
+    file: Arc<DatabaseFile>,
+    left: bool,
+}
+
+impl FileShare {
+    /// Joins the connections of `file`.
+    pub fn new(file: Arc<DatabaseFile>) -> Self {
+        file.connections.fetch_add(1, Ordering::AcqRel);
+        FileShare { file, left: false }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Arc<DatabaseFile> {
+        &self.file
+    }
+
+    /// Ends the share. True if it was the last one: of two that leave together, exactly one is.
+    pub fn leave(&mut self) -> bool {
+        !std::mem::replace(&mut self.left, true) && self.file.connections.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+impl Drop for FileShare {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The files that are open; owned by the server, known to the connections' threads.
+#[derive(Default)]
+pub struct Files {
+    by_name: Mutex<HashMap<String, Weak<DatabaseFile>>>,
+}
+
+impl Files {
+    /// The object of the file at `path`, as the engine names it (absolute, links resolved).
+    pub fn on_disk(&self, path: &str) -> Arc<DatabaseFile> {
+        self.get(path.to_owned(), || Some(file_lock::path_beside(path)))
+    }
+
+    /// The object of the shared in-memory database `name`.
+    pub fn in_memory(&self, name: &str) -> Arc<DatabaseFile> {
+        self.get(format!("memory:{name}"), || None)
+    }
+
+    /// All files that some connection has open, by name.
+    pub fn all(&self) -> Vec<Arc<DatabaseFile>> {
+        let mut files: Vec<_> = self.by_name.lock().values().filter_map(Weak::upgrade).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files
+    }
+
+    fn get(&self, name: String, lock_path: impl FnOnce() -> Option<PathBuf>) -> Arc<DatabaseFile> {
+        let mut by_name = self.by_name.lock();
+        if let Some(file) = by_name.get(&name).and_then(Weak::upgrade) {
+            return file;
+        }
+        by_name.retain(|_, file| file.strong_count() > 0);
+        let file = Arc::new(DatabaseFile::new(name.clone(), lock_path()));
+        by_name.insert(name, Arc::downgrade(&file));
+        file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_one_object_while_it_is_open() {
+        let files = Files::default();
+        let first = FileShare::new(files.on_disk("/nowhere/a.db"));
+        let second = FileShare::new(files.on_disk("/nowhere/a.db"));
+        assert!(Arc::ptr_eq(first.file(), second.file()));
+        assert_eq!(first.file().connections(), 2);
+        assert_eq!(files.all().len(), 1);
+        let (mut first, mut second) = (first, second);
+        assert!(!first.leave());
+        assert!(second.leave());
+        assert!(!second.leave(), "a share ends once");
+        drop((first, second));
+        assert_eq!(files.all().len(), 0);
+    }
+
+    #[test]
+    fn a_name_in_memory_is_no_path() {
+        let files = Files::default();
+        let memory = files.in_memory("/nowhere/a.db");
+        let disk = files.on_disk("/nowhere/a.db");
+        assert!(!Arc::ptr_eq(&memory, &disk));
+    }
+
+    #[test]
+    fn checkpoints_are_due_by_size_and_by_idleness() {
+        let file = DatabaseFile::private();
+        file.set_checkpoints(100, 0);
+        file.committed(99);
+        assert!(!file.wants_checkpoint());
+        file.committed(100);
+        assert!(file.wants_checkpoint());
+        assert!(!file.idle_checkpoint_due(), "0 switches it off");
+        file.set_checkpoints(0, 1);
+        assert!(!file.wants_checkpoint(), "0 switches it off");
+        file.written_ns.store(0, Ordering::Relaxed);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(file.idle_checkpoint_due());
+        file.checkpointed(0);
+        assert!(!file.idle_checkpoint_due());
+    }
+}

@@ -1,0 +1,263 @@
+//! The writer turn: the right to write to a file, or to checkpoint it. Connections of this program get it first come,
+//! first served; the program as a whole shares it with others through [`super::file_lock`].
+//!
+//! Two promises rest on it. No connection of this program sees SQLITE_BUSY because of another one. And a commit never
+//! overlaps a checkpoint, which keeps SQLite's WAL-reset bug (fixed in 3.51.3, this engine is 3.47) out of reach:
+//! https://sqlite.org/wal.html, "The WAL-Reset Bug".
+
+use super::file_lock::FileLock;
+use crate::connection::deadline::{Control, Stop};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pauses between two looks at a lock that another program holds.
+const FOREIGN_PAUSE_MIN: Duration = Duration::from_micros(100);
+const FOREIGN_PAUSE_MAX: Duration = Duration::from_millis(2);
+
+/// The turn of one file.
+pub struct WriterTurn {
+    line: Mutex<Line>,
+    lock: Mutex<Lock>,
+}
+
+struct Line {
+    holder: Option<u32>,
+    waiting: VecDeque<(u32, Arc<Control>)>,
+}
+
+struct Lock {
+    path: Option<PathBuf>,
+    open: Option<FileLock>,
+}
+
+/// Why a turn was not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    /// The deadline passed, or the work was cancelled, while waiting.
+    #[error("stopped while waiting for the writer turn held by {}", holder_words(.holder))]
+    Stopped {
+        /// Why.
+        stop: Stop,
+        /// Who had it then.
+        holder: Holder,
+    },
+    /// The lock file cannot be used.
+    #[error("the lock file {path} cannot be used: {source}", path = .path.display())]
+    LockFile {
+        /// Where it should lie.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Who has a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A connection of this program.
+    Connection(u32),
+    /// Another program, with its pid if the lock file tells.
+    Program(Option<u32>),
+}
+
+fn holder_words(holder: &Holder) -> String {
+    match holder {
+        Holder::Connection(id) => format!("connection {id} of this program"),
+        Holder::Program(Some(pid)) => format!("another program (pid {pid})"),
+        Holder::Program(None) => "another program".to_owned(),
+    }
+}
+
+impl WriterTurn {
+    /// A turn that nobody has; `lock_path` is `None` for what no other program can open.
+    pub fn new(lock_path: Option<PathBuf>) -> Self {
+        WriterTurn {
+            line: Mutex::new(Line { holder: None, waiting: VecDeque::new() }),
+            lock: Mutex::new(Lock { path: lock_path, open: None }),
+        }
+    }
+
+    /// Waits for the turn until the deadline of `control`. `before_waiting` is called once if it is not to be had at
+    /// once.
+    pub fn acquire(
+        &self,
+        connection: u32,
+        control: &Arc<Control>,
+        mut before_waiting: impl FnMut(),
+    ) -> Result<(), TurnError> {
+        if !self.stand_in_line(connection, control) {
+            before_waiting();
+            let mine = || self.line.lock().holder == Some(connection);
+            if let Err(stop) = control.wait_until(mine) {
+                return Err(self.leave_line(connection, stop));
+            }
+        }
+        self.acquire_from_programs(control, &mut before_waiting).inspect_err(|_| self.pass_on())
+    }
+
+    /// Gives the turn to whoever is next.
+    pub fn release(&self) {
+        let mut lock = self.lock.lock();
+        if let Some(Err(error)) = lock.open.as_mut().map(FileLock::release) {
+            // An unlock can only fail if the descriptor is broken; a new one is opened for the next turn, and
+            // closing this one frees the lock.
+            tracing::warn!(%error, "the lock file could not be unlocked; it is opened anew");
+            lock.open = None;
+        }
+        drop(lock);
+        self.pass_on();
+    }
+
+    /// The connection of this program that has the turn.
+    pub fn holder(&self) -> Option<u32> {
+        self.line.lock().holder
+    }
+
+    /// Connections of this program that wait.
+    pub fn waiting(&self) -> usize {
+        self.line.lock().waiting.len()
+    }
+
+    fn stand_in_line(&self, connection: u32, control: &Arc<Control>) -> bool {
+        let mut line = self.line.lock();
+        if line.holder.is_none() && line.waiting.is_empty() {
+            line.holder = Some(connection);
+            return true;
+        }
+        line.waiting.push_back((connection, Arc::clone(control)));
+        false
+    }
+
+    fn leave_line(&self, connection: u32, stop: Stop) -> TurnError {
+        let mut line = self.line.lock();
+        let holder = line.holder;
+        line.waiting.retain(|(id, _)| *id != connection);
+        drop(line);
+        if holder == Some(connection) {
+            // It came between the stop and this look.
+            self.pass_on();
+        }
+        let holder = holder.map_or(Holder::Program(None), Holder::Connection);
+        TurnError::Stopped { stop, holder }
+    }
+
+    fn pass_on(&self) {
+        let mut line = self.line.lock();
+        let next = line.waiting.pop_front();
+        line.holder = next.as_ref().map(|(id, _)| *id);
+        drop(line);
+        if let Some((_, control)) = next {
+            control.wake();
+        }
+    }
+
+    fn acquire_from_programs(
+        &self,
+        control: &Control,
+        before_waiting: &mut impl FnMut(),
+    ) -> Result<(), TurnError> {
+        let mut lock = self.lock.lock();
+        let Some(path) = lock.path.clone() else { return Ok(()) };
+        let failed = |source| TurnError::LockFile { path: path.clone(), source };
+        let file = match &mut lock.open {
+            Some(file) => file,
+            empty => empty.insert(FileLock::open(&path).map_err(failed)?),
+        };
+        if file.try_acquire().map_err(failed)? {
+            return Ok(());
+        }
+        before_waiting();
+        let mut pause = FOREIGN_PAUSE_MIN;
+        loop {
+            if let Err(stop) = control.pause(pause) {
+                file.give_up().map_err(failed)?;
+                return Err(TurnError::Stopped { stop, holder: Holder::Program(file.last_holder()) });
+            }
+            if file.try_acquire().map_err(failed)? {
+                return Ok(());
+            }
+            pause = (pause * 2).min(FOREIGN_PAUSE_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::NEVER;
+    use std::sync::mpsc;
+    use std::thread;
+
+    fn control(deadline_ns: u64) -> Arc<Control> {
+        let control = Arc::new(Control::new());
+        control.begin(300, deadline_ns);
+        control
+    }
+
+    #[test]
+    fn turns_go_in_the_order_of_arrival() {
+        let turn = Arc::new(WriterTurn::new(None));
+        turn.acquire(0, &control(NEVER), || ()).unwrap();
+        let (order, arrivals) = mpsc::channel();
+        let (waiting, in_line) = mpsc::channel();
+        let threads: Vec<_> = (1..=5)
+            .map(|id| {
+                let (turn, order, waiting) = (Arc::clone(&turn), order.clone(), waiting.clone());
+                let thread = thread::spawn(move || {
+                    turn.acquire(id, &control(NEVER), || waiting.send(()).unwrap()).unwrap();
+                    order.send(id).unwrap();
+                    turn.release();
+                });
+                in_line.recv().unwrap();
+                thread
+            })
+            .collect();
+        turn.release();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        drop(order);
+        assert_eq!(arrivals.iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(turn.holder(), None);
+    }
+
+    #[test]
+    fn a_passed_deadline_leaves_the_line_and_names_the_holder() {
+        let turn = WriterTurn::new(None);
+        turn.acquire(7, &control(NEVER), || ()).unwrap();
+        let error = turn.acquire(8, &control(1), || ()).unwrap_err();
+        assert!(
+            matches!(error, TurnError::Stopped { stop: Stop::Timeout, holder: Holder::Connection(7) }),
+            "{error}"
+        );
+        assert_eq!(turn.waiting(), 0);
+        turn.release();
+        turn.acquire(8, &control(NEVER), || ()).unwrap();
+    }
+
+    #[test]
+    fn another_program_in_the_way_is_named_by_its_pid() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let (here, there) = (WriterTurn::new(Some(path.clone())), WriterTurn::new(Some(path)));
+        here.acquire(1, &control(NEVER), || ()).unwrap();
+        let error = there.acquire(1, &control(1), || ()).unwrap_err();
+        let pid = std::process::id();
+        assert!(matches!(error, TurnError::Stopped { holder: Holder::Program(Some(p)), .. } if p == pid));
+        here.release();
+        there.acquire(1, &control(NEVER), || ()).unwrap();
+    }
+
+    #[test]
+    fn an_unusable_lock_file_is_an_error_and_frees_the_line() {
+        let turn = WriterTurn::new(Some(PathBuf::from("/nowhere/at/all-turn")));
+        for _ in 0..2 {
+            let error = turn.acquire(1, &control(NEVER), || ()).unwrap_err();
+            assert!(matches!(error, TurnError::LockFile { .. }), "{error}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The three callbacks that every connection has: progress (stops a statement), busy (waits for a foreign lock) and
+//! WAL (counts pages after a commit), all given to one [`Watch`].
+//!
+//! Invariant: SQLite holds a pointer to the box in `Handle::watch`, which is set once, before the callbacks are
+//! installed, and dropped after the connection is closed. A panic must not cross into C: it is caught and stops the
+//! statement. https://sqlite.org/c3ref/progress_handler.html, busy_handler.html, wal_hook.html
+
+use super::handle::Handle;
+use libsql_ffi as ffi;
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+/// How many of the engine's instructions run between two looks at the watch: about 20 µs of work.
+const INSTRUCTIONS_PER_LOOK: c_int = 1000;
+
+/// What the engine asks while it runs on a connection. Called on the thread that steps the statement.
+pub trait Watch: Send + Sync {
+    /// True stops the running statement with SQLITE_INTERRUPT.
+    fn should_stop(&self) -> bool;
+    /// Another program holds a lock. May sleep; false gives up with SQLITE_BUSY. `tries` counts from 0.
+    fn wait_for_lock(&self, tries: u32) -> bool;
+    /// A commit left `pages` pages in the WAL of `schema`.
+    fn committed(&self, schema: &str, pages: u32);
+}
+
+impl Handle {
+    /// Installs the watch and its three callbacks; a second call is ignored.
+    pub fn watch(&mut self, watch: Arc<dyn Watch>) {
+        if self.watch.is_none() {
+            self.watch = Some(Box::new(watch));
+            self.install_callbacks();
+        }
+    }
+
+    /// Installs the callbacks again: `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` replace them as they are
+    /// prepared.
+    pub fn install_callbacks(&self) {
+        let Some(watch) = &self.watch else { return };
+        let context = std::ptr::from_ref::<Arc<dyn Watch>>(watch).cast_mut().cast::<c_void>();
+        // SAFETY: the handle is open and `context` lives longer than it, by the invariant above.
+        unsafe {
+            ffi::sqlite3_progress_handler(self.raw(), INSTRUCTIONS_PER_LOOK, Some(on_progress), context);
+            ffi::sqlite3_busy_handler(self.raw(), Some(on_busy), context);
+            ffi::sqlite3_wal_hook(self.raw(), Some(on_commit), context);
+        }
+    }
+
+    /// Makes `PRAGMA busy_timeout` read `ms`, at the price of the busy callback: call [`Self::install_callbacks`] next.
+    pub fn set_plain_busy_timeout(&self, ms: u32) {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_busy_timeout(self.raw(), c_int::try_from(ms).unwrap_or(c_int::MAX)) };
+    }
+}
+
+/// # Safety
+/// `context` must be the pointer that `install_callbacks` gave.
+unsafe fn watch_of<'a>(context: *mut c_void) -> &'a Arc<dyn Watch> {
+    // SAFETY: by the contract above it points to the box's Arc.
+    unsafe { &*context.cast::<Arc<dyn Watch>>() }
+}
+
+unsafe extern "C" fn on_progress(context: *mut c_void) -> c_int {
+    // SAFETY: SQLite hands back the context of the installation.
+    let watch = unsafe { watch_of(context) };
+    c_int::from(catch_unwind(AssertUnwindSafe(|| watch.should_stop())).unwrap_or(true))
+}
+
+unsafe extern "C" fn on_busy(context: *mut c_void, tries: c_int) -> c_int {
+    // SAFETY: SQLite hands back the context of the installation.
+    let watch = unsafe { watch_of(context) };
+    let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+    c_int::from(catch_unwind(AssertUnwindSafe(|| watch.wait_for_lock(tries))).unwrap_or(false))
+}
+
+unsafe extern "C" fn on_commit(
+    context: *mut c_void,
+    _db: *mut ffi::sqlite3,
+    schema: *const c_char,
+    pages: c_int,
+) -> c_int {
+    // SAFETY: SQLite hands back the context of the installation, and a NUL-ended schema name.
+    let (watch, schema) = unsafe { (watch_of(context), CStr::from_ptr(schema)) };
+    let pages = u32::try_from(pages).unwrap_or(0);
+    // The commit has happened: nothing that fails here may turn it into an error.
+    let _ = catch_unwind(AssertUnwindSafe(|| watch.committed(&schema.to_string_lossy(), pages)));
+    ffi::SQLITE_OK
+}

@@ -1,0 +1,10 @@
+//! SQLite's C interface, wrapped so that nothing outside this folder needs `unsafe`. Each file wraps one part of it
+//! and states its invariant above the code. Nothing here knows requests, frames or threads.
+
+pub mod callbacks;
+pub mod handle;
+pub mod open;
+pub mod statement;
+
+pub use handle::{EngineError, Handle};
+pub use statement::{Bound, RawStatement, Step};

@@ -1,0 +1,192 @@
+//! What can go wrong with a request, and how it becomes an error reply: a code, SQLite's extended code, the
+//! constraint, the byte offset. Messages are for people.
+
+use crate::connection::constraint::ConstraintFailure;
+use crate::connection::deadline::Stop;
+use crate::database::writer_turn::TurnError;
+use crate::engine::open::OpenError;
+use crate::engine::EngineError;
+use libsql_ffi as ffi;
+use port_driver::error_code::ErrorCode;
+use port_driver::reply::{Constraint, ErrorReply};
+use port_driver::request::{Refusal, RequestError};
+
+/// The result of a command.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request, or the values in it.
+    #[error("{}", .0.message)]
+    Request(RequestError),
+    /// The engine, with the constraint that was violated if it was one.
+    #[error("{}", .0.message)]
+    Engine(EngineError, Option<Box<ConstraintFailure>>),
+    /// The work was stopped.
+    #[error("{}", stop_words(*.0))]
+    Stopped(Stop),
+    /// The writer turn was not to be had.
+    #[error("{0}")]
+    Turn(#[from] TurnError),
+    /// The database could not be opened.
+    #[error("cannot open the database {path}: {source}")]
+    Open {
+        /// As the client gave it.
+        path: String,
+        /// What libsql said.
+        source: OpenError,
+    },
+    /// Statement `0` of a batch failed.
+    #[error("statement {0} of the batch: {1}")]
+    InBatch(u32, Box<Error>),
+}
+
+fn stop_words(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Timeout => "the deadline passed; the statement was stopped",
+        Stop::Cancelled => "the request was cancelled",
+        Stop::Closed => "the connection was closed",
+    }
+}
+
+impl Error {
+    /// An error of the request's own.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Error::Request(RequestError { code, message: message.into() })
+    }
+
+    /// The row of the closed table that this error is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Error::Request(error) => error.code,
+            Error::Engine(error, _) => engine_code(error.code),
+            Error::Stopped(stop) => stop_code(*stop),
+            Error::Turn(TurnError::Stopped { stop, .. }) => stop_code(*stop),
+            Error::Turn(TurnError::LockFile { source, .. }) => match source.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    ErrorCode::ReadOnly
+                }
+                std::io::ErrorKind::StorageFull => ErrorCode::DiskFull,
+                std::io::ErrorKind::NotFound => ErrorCode::CannotOpen,
+                _ => ErrorCode::IoError,
+            },
+            Error::Open { .. } => ErrorCode::CannotOpen,
+            Error::InBatch(_, error) => error.code(),
+        }
+    }
+
+    /// True if the deadline or a cancellation ended the work, so that what comes after it must not run either.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Error::Stopped(_) | Error::Turn(TurnError::Stopped { .. }))
+    }
+
+    /// Hands the reply to `f`; a visitor, since it borrows from parts of `self` that are made on the way.
+    pub fn with_reply<T>(&self, tx_status: Option<u8>, f: impl FnOnce(&ErrorReply<'_>) -> T) -> T {
+        let message = self.to_string();
+        let (index, inner) = match self {
+            Error::InBatch(index, inner) => (Some(*index), inner.as_ref()),
+            other => (None, other),
+        };
+        let (sqlite_code, offset, constraint) = match inner {
+            Error::Engine(error, constraint) => (Some(error.code), error.offset, constraint.as_deref()),
+            _ => (None, None, None),
+        };
+        let constraint = constraint.map(|failure| Constraint {
+            kind: failure.kind,
+            table: failure.table.as_deref(),
+            columns: &failure.columns,
+            index: failure.index.as_deref(),
+            name: failure.name.as_deref(),
+        });
+        f(&ErrorReply { code: self.code(), message: &message, sqlite_code, constraint, offset, tx_status, index })
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        Error::Stopped(stop)
+    }
+}
+
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Self {
+        Error::Request(error)
+    }
+}
+
+/// A term that cannot be read has been refused by the reader; here it can only be one that is wrong for its place.
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Answer(error) => Error::Request(error),
+            Refusal::Fatal(error) => Error::new(ErrorCode::InvalidRequest, error.to_string()),
+        }
+    }
+}
+
+fn stop_code(stop: Stop) -> ErrorCode {
+    match stop {
+        Stop::Timeout => ErrorCode::Timeout,
+        Stop::Cancelled => ErrorCode::Cancelled,
+        Stop::Closed => ErrorCode::ConnectionClosed,
+    }
+}
+
+/// The row of the table for one of SQLite's extended result codes (<https://sqlite.org/rescode.html>).
+pub fn engine_code(code: i32) -> ErrorCode {
+    match code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE => ErrorCode::ConstraintUnique,
+        ffi::SQLITE_CONSTRAINT_PRIMARYKEY => ErrorCode::ConstraintPrimaryKey,
+        ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorCode::ConstraintNotNull,
+        ffi::SQLITE_CONSTRAINT_CHECK => ErrorCode::ConstraintCheck,
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorCode::ConstraintForeignKey,
+        ffi::SQLITE_CONSTRAINT_TRIGGER => ErrorCode::ConstraintTrigger,
+        ffi::SQLITE_CONSTRAINT_ROWID => ErrorCode::ConstraintRowid,
+        ffi::SQLITE_CONSTRAINT_DATATYPE => ErrorCode::ConstraintDatatype,
+        _ => match code & 0xff {
+            ffi::SQLITE_CONSTRAINT => ErrorCode::Constraint,
+            ffi::SQLITE_ERROR => ErrorCode::SqlError,
+            ffi::SQLITE_BUSY => ErrorCode::Busy,
+            ffi::SQLITE_LOCKED => ErrorCode::Locked,
+            ffi::SQLITE_INTERRUPT => ErrorCode::Cancelled,
+            ffi::SQLITE_READONLY => ErrorCode::ReadOnly,
+            ffi::SQLITE_CORRUPT => ErrorCode::Corrupt,
+            ffi::SQLITE_NOTADB => ErrorCode::NotADatabase,
+            ffi::SQLITE_FULL => ErrorCode::DiskFull,
+            ffi::SQLITE_IOERR => ErrorCode::IoError,
+            ffi::SQLITE_CANTOPEN => ErrorCode::CannotOpen,
+            ffi::SQLITE_NOMEM => ErrorCode::OutOfMemory,
+            ffi::SQLITE_TOOBIG => ErrorCode::TooBig,
+            ffi::SQLITE_MISMATCH => ErrorCode::TypeMismatch,
+            ffi::SQLITE_SCHEMA => ErrorCode::SchemaChanged,
+            ffi::SQLITE_AUTH => ErrorCode::NotAuthorized,
+            ffi::SQLITE_PERM => ErrorCode::PermissionDenied,
+            _ => ErrorCode::EngineError,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_codes_come_before_their_families() {
+        assert_eq!(engine_code(ffi::SQLITE_CONSTRAINT_UNIQUE), ErrorCode::ConstraintUnique);
+        assert_eq!(engine_code(ffi::SQLITE_CONSTRAINT_VTAB), ErrorCode::Constraint);
+        assert_eq!(engine_code(ffi::SQLITE_BUSY_SNAPSHOT), ErrorCode::Busy);
+        assert_eq!(engine_code(ffi::SQLITE_IOERR_WRITE), ErrorCode::IoError);
+        assert_eq!(engine_code(9999), ErrorCode::EngineError);
+    }
+
+    #[test]
+    fn a_batch_error_keeps_the_fields_of_its_statement() {
+        let inner = EngineError { code: ffi::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
+        let error = Error::InBatch(2, Box::new(Error::Engine(inner, None)));
+        error.with_reply(Some(1), |reply| {
+            assert_eq!((reply.code, reply.index, reply.offset), (ErrorCode::Busy, Some(2), Some(3)));
+            assert_eq!((reply.sqlite_code, reply.tx_status), (Some(ffi::SQLITE_BUSY), Some(1)));
+        });
+    }
+}

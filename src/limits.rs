@@ -1,0 +1,52 @@
+//! Every limit of the program: its name, its default and its option are one and the same word.
+
+use std::time::Duration;
+
+/// The longest frame the program sends, whatever `frame_bytes_max` says: a longer one would keep other replies waiting.
+pub const REPLY_FRAME_BYTES: u32 = 1 << 20;
+
+/// The largest body of a row chunk that the VM's port driver reads in one piece (64 KiB with its length).
+pub const CHUNK_BYTES: u32 = 65_532;
+
+/// What the program allows; set by its command line.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Longest frame accepted, in bytes of body.
+    pub frame_bytes_max: u32,
+    /// Open connections.
+    pub connections_max: u32,
+    /// Requests that wait on one connection.
+    pub queue_requests_max: u32,
+    /// Prepared statements of one connection.
+    pub statements_max: u32,
+    /// Open cursors of one connection.
+    pub cursors_max: u32,
+    /// Rows of one result that is not streamed; 0: no limit.
+    pub result_rows_max: u64,
+    /// Bytes of rows of one result that is not streamed; 0: no limit.
+    pub result_bytes_max: u64,
+    /// Time from the end of input to the end of the program.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            frame_bytes_max: port_driver::frame::FRAME_BYTES_MAX_DEFAULT,
+            connections_max: 4096,
+            queue_requests_max: 1024,
+            statements_max: 1000,
+            cursors_max: 100,
+            result_rows_max: 10_000_000,
+            result_bytes_max: 512 << 20,
+            shutdown_grace: Duration::from_millis(1000),
+        }
+    }
+}
+
+impl Limits {
+    /// The longest frame that the program sends.
+    pub fn reply_bytes_max(&self) -> u32 {
+        self.frame_bytes_max.min(REPLY_FRAME_BYTES)
+    }
+}

@@ -1,0 +1,271 @@
+//! Who is addressed? The one match on a request's tag; what the program answers itself is answered here.
+
+use crate::clock::deadline_ns;
+use crate::connection::deadline::Stop;
+use crate::connection::open::Surroundings;
+use crate::connection::run::Outlet;
+use crate::connection::thread::{Registry, Thread};
+use crate::connection::{Connection, Job, Refused};
+use crate::error::Error;
+use crate::server::output::Output;
+use crate::server::reader::Reading;
+use crate::server::table::Table;
+use crate::server::timekeeper::Time;
+use crate::status;
+use bytes::Bytes;
+use port_driver::error_code::ErrorCode;
+use port_driver::etf::encoder::put_bool;
+use port_driver::etf::DecodeError;
+use port_driver::frame::Header;
+use port_driver::reply;
+use port_driver::request::{self, tag, Refusal, Request};
+use std::sync::Arc;
+
+/// What is left to do with a request.
+pub enum Routed {
+    /// Nothing: it is answered, or waits on its connection.
+    Done,
+    /// Its connection is free and reserved for it: run it, or pass it on.
+    Lead(Arc<Connection>, Job),
+}
+
+/// The router. Travels with the leadership, so that one thread at a time uses it.
+pub struct Router {
+    surroundings: Surroundings,
+    table: Arc<Table>,
+    reading: Arc<Reading>,
+    output: Arc<Output>,
+    time: Time,
+    next_connection: u32,
+    requests: u64,
+    bytes_in: u64,
+}
+
+impl Router {
+    /// A router with an empty table.
+    pub fn new(
+        surroundings: Surroundings,
+        table: Arc<Table>,
+        reading: Arc<Reading>,
+        output: Arc<Output>,
+        time: Time,
+    ) -> Self {
+        // Ids are never used again, and start anywhere, so that one of a dead program is not taken for one of this.
+        let seed = std::process::id().wrapping_mul(0x9e37_79b1) >> 8;
+        Router {
+            surroundings,
+            table,
+            reading,
+            output,
+            time,
+            next_connection: seed,
+            requests: 0,
+            bytes_in: 0,
+        }
+    }
+
+    /// Decides what becomes of a request; replies of its own go into `replies`. An error means that the wire is broken.
+    pub fn route(
+        &mut self,
+        header: Header,
+        payload: Bytes,
+        received_ns: u64,
+        replies: &mut Vec<u8>,
+    ) -> Result<Routed, DecodeError> {
+        self.requests += 1;
+        self.bytes_in += payload.len() as u64 + port_driver::frame::HEADER_BYTES as u64;
+        let routed = match header.tag {
+            tag::PING => self.ping(header, &payload, replies),
+            tag::STATUS => self.status(header, &payload, replies),
+            tag::OPEN => self.open(header, payload, received_ns),
+            tag::CLOSE => self.close(header, &payload, replies),
+            tag::CANCEL => self.cancel(header, &payload, replies),
+            tag::CREDIT => self.credit(header, &payload),
+            _ => self.queue(header, payload, received_ns),
+        };
+        match routed {
+            Ok(routed) => Ok(routed),
+            Err(Unrouted::Broken(error)) => Err(error),
+            Err(Unrouted::Refused(error)) => {
+                // A credit has no reply; one that comes too late is nothing to speak of.
+                if header.tag != tag::CREDIT {
+                    self.refuse(header.request_id, &error, replies);
+                }
+                Ok(Routed::Done)
+            }
+        }
+    }
+
+    /// Answers with an error.
+    pub fn refuse(&self, request_id: u32, error: &Error, replies: &mut Vec<u8>) {
+        error.with_reply(None, |error| reply::error(replies, request_id, self.reply_bytes_max(), error));
+    }
+
+    /// Answers a frame that is too long to be read.
+    pub fn refuse_oversized(&self, header: Header, frame_bytes: u32, replies: &mut Vec<u8>) {
+        let message = format!(
+            "a request of {frame_bytes} bytes is longer than frame_bytes_max, {}; raise that limit or split the request",
+            self.surroundings.limits.frame_bytes_max
+        );
+        self.refuse(header.request_id, &Error::new(ErrorCode::FrameTooLarge, message), replies);
+    }
+
+    fn ping(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
+        if let Request::Ping(term) = request::decode(tag::PING, payload)? {
+            reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| out.extend_from_slice(term));
+        }
+        Ok(Routed::Done)
+    }
+
+    fn status(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
+        request::decode(tag::STATUS, payload)?;
+        let status = status::Status {
+            connections: &self.table.all(),
+            files: &self.surroundings.files.all(),
+            reading_threads: self.reading.threads(),
+            requests: self.requests,
+            bytes_in: self.bytes_in,
+            bytes_out: self.output.bytes(),
+        };
+        reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| status.put(out));
+        Ok(Routed::Done)
+    }
+
+    /// Starts a connection; its own thread opens the database and answers.
+    fn open(&mut self, header: Header, payload: Bytes, received_ns: u64) -> Result<Routed, Unrouted> {
+        let Request::Open(open) = request::decode(tag::OPEN, &payload)? else { return Ok(Routed::Done) };
+        let deadline_ns = deadline_ns(received_ns, open.timeout_ms);
+        drop(open);
+        let limits = &self.surroundings.limits;
+        self.next_connection = self.next_connection.wrapping_add(1) & 0x7fff_ffff;
+        let connection = Arc::new(Connection::new(self.next_connection, limits.queue_requests_max));
+        if !self.table.insert(&connection, limits.connections_max) {
+            return Err(Error::new(
+                ErrorCode::LimitExceeded,
+                format!("{} connections are open, which is connections_max; close some", limits.connections_max),
+            )
+            .into());
+        }
+        let job = Job { request_id: header.request_id, tag: tag::OPEN, payload, received_ns, deadline_ns };
+        let thread = Thread {
+            connection: Arc::clone(&connection),
+            surroundings: self.surroundings.clone(),
+            outlet: Box::new(ThreadOutlet(Arc::clone(&self.output))),
+            registry: Arc::clone(&self.table) as Arc<dyn Registry>,
+        };
+        let name = format!("libsql-conn-{}", connection.id);
+        let started = std::thread::Builder::new().name(name).spawn(move || thread.run(job));
+        started.map(|_| Routed::Done).map_err(|error| {
+            self.table.closed(&connection);
+            Error::new(ErrorCode::LimitExceeded, format!("no thread for another connection: {error}")).into()
+        })
+    }
+
+    /// Overtakes the queue; the connection's thread answers when it has closed.
+    fn close(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
+        let connection = self.connection(tag::CLOSE, payload)?;
+        request::decode(tag::CLOSE, payload)?;
+        let Some(dropped) = connection.close(Some(header.request_id)) else {
+            return Err(unknown(connection.id).into());
+        };
+        for job in dropped {
+            self.refuse(job.request_id, &Stop::Closed.into(), replies);
+        }
+        Ok(Routed::Done)
+    }
+
+    fn cancel(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
+        let connection = self.connection(tag::CANCEL, payload)?;
+        let Request::Cancel { request_id } = request::decode(tag::CANCEL, payload)? else {
+            return Ok(Routed::Done);
+        };
+        let told = match connection.cancel(request_id) {
+            Ok(job) => {
+                self.refuse(job.request_id, &Stop::Cancelled.into(), replies);
+                true
+            }
+            Err(told) => told,
+        };
+        reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, told));
+        Ok(Routed::Done)
+    }
+
+    fn credit(&self, header: Header, payload: &[u8]) -> Result<Routed, Unrouted> {
+        let connection = self.connection(tag::CREDIT, payload)?;
+        if let Request::Credit { credits } = request::decode(tag::CREDIT, payload)? {
+            connection.control.add_credits(header.request_id, credits);
+        }
+        Ok(Routed::Done)
+    }
+
+    /// Everything else goes to a connection: reserved for the leader if it is free, else into its queue.
+    #[inline]
+    fn queue(&self, header: Header, payload: Bytes, received_ns: u64) -> Result<Routed, Unrouted> {
+        let route = request::route(header.tag, &payload)?;
+        let connection = self.table.get(route.connection).ok_or_else(|| unknown(route.connection))?;
+        let deadline_ns = deadline_ns(received_ns, route.timeout_ms);
+        let job = Job { request_id: header.request_id, tag: header.tag, payload, received_ns, deadline_ns };
+        if connection.try_lead(job.request_id, deadline_ns) {
+            return Ok(Routed::Lead(connection, job));
+        }
+        match connection.submit(job) {
+            Ok(()) => {
+                self.time.queued_until(deadline_ns);
+                Ok(Routed::Done)
+            }
+            Err((_, Refused::Closing)) => Err(unknown(connection.id).into()),
+            Err((_, Refused::Full)) => Err(Error::new(
+                ErrorCode::LimitExceeded,
+                format!(
+                    "{} requests wait on connection {}, which is queue_requests_max",
+                    self.surroundings.limits.queue_requests_max, connection.id
+                ),
+            )
+            .into()),
+        }
+    }
+
+    fn connection(&self, tag: u8, payload: &[u8]) -> Result<Arc<Connection>, Unrouted> {
+        let id = request::route(tag, payload)?.connection;
+        self.table.get(id).ok_or_else(|| unknown(id).into())
+    }
+
+    fn reply_bytes_max(&self) -> u32 {
+        self.surroundings.limits.reply_bytes_max()
+    }
+}
+
+/// A connection's own thread writes its replies itself.
+struct ThreadOutlet(Arc<Output>);
+
+impl Outlet for ThreadOutlet {
+    fn send(&mut self, frames: &mut Vec<u8>) {
+        self.0.send(frames);
+    }
+
+    fn about_to_wait(&mut self) {}
+}
+
+enum Unrouted {
+    Broken(DecodeError),
+    Refused(Error),
+}
+
+impl From<Refusal> for Unrouted {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Fatal(error) => Unrouted::Broken(error),
+            Refusal::Answer(error) => Unrouted::Refused(error.into()),
+        }
+    }
+}
+
+impl From<Error> for Unrouted {
+    fn from(error: Error) -> Self {
+        Unrouted::Refused(error)
+    }
+}
+
+fn unknown(id: u32) -> Error {
+    Error::new(ErrorCode::UnknownConnection, format!("there is no connection {id}; it may have been closed"))
+}

@@ -1,0 +1,119 @@
+//! The program around the connections: standard streams, the threads that read requests, time, the end.
+
+pub mod descriptors;
+pub mod output;
+pub mod reader;
+pub mod table;
+pub mod timekeeper;
+
+use crate::connection::open::Surroundings;
+use crate::connection::watch::Relief;
+use crate::database::Files;
+use crate::engine;
+use crate::limits::Limits;
+use crate::router::Router;
+use output::Output;
+use port_driver::handshake::Hello;
+use reader::{Input, Reading};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use table::Table;
+use timekeeper::Timekeeper;
+
+/// Why the program ends; its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The client closed standard input, or is gone.
+    EndOfInput = 0,
+    /// A bug outside of any connection.
+    Bug = 70,
+    /// The system refused something at start.
+    System = 71,
+    /// Standard output failed while requests still came.
+    OutputFailed = 74,
+    /// The client sent what is not a frame.
+    BrokenFrame = 76,
+}
+
+/// What this program can do that others of its protocol version may not.
+const CAPABILITIES: &[&str] = &["local", "memory", "batch", "script", "cursors", "writer_turn"];
+
+/// Serves requests from `input` until its end. Returns when every connection is closed, or the grace is over; threads
+/// that still run then have to be ended with the process.
+pub fn run(input: OwnedFd, output: OwnedFd, limits: Limits) -> Result<Exit, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("libsql-time")
+        .build()
+        .map_err(StartError::Runtime)?;
+    engine::open::initialise(runtime.handle()).map_err(StartError::Engine)?;
+    descriptors::set_non_blocking(&output).map_err(StartError::Descriptor)?;
+    descriptors::enlarge_pipe(&input, INPUT_PIPE_BYTES);
+
+    let limits = Arc::new(limits);
+    let output = Arc::new(Output::new(output));
+    say_hello(&output, &limits);
+
+    let (time, timekeeper) =
+        Timekeeper::new(Arc::clone(&output), limits.shutdown_grace, limits.reply_bytes_max());
+    let files = Arc::new(Files::default());
+    let table = Arc::new(Table::new(time.clone()));
+    let input_pipe = input.try_clone().map_err(StartError::Descriptor)?;
+    let reading = Reading::new(input_pipe, Arc::clone(&output), time.clone());
+    let surroundings = Surroundings {
+        runtime: runtime.handle().clone(),
+        files: Arc::clone(&files),
+        limits: Arc::clone(&limits),
+        relief: Arc::clone(&reading) as Arc<dyn Relief>,
+    };
+    let router =
+        Router::new(surroundings, Arc::clone(&table), Arc::clone(&reading), Arc::clone(&output), time);
+    reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;
+    Ok(runtime.block_on(timekeeper.run(&reading, &table, &files)))
+}
+
+/// Uploads come faster through a larger pipe; of stdout's a larger one would only make small replies queue longer.
+const INPUT_PIPE_BYTES: i32 = 1 << 20;
+
+/// The program cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// tokio.
+    #[error("no runtime: {0}")]
+    Runtime(io::Error),
+    /// libSQL.
+    #[error("the engine cannot be initialised: {0}")]
+    Engine(engine::open::OpenError),
+    /// fcntl or dup.
+    #[error("a standard stream cannot be set up: {0}")]
+    Descriptor(io::Error),
+    /// The reading thread.
+    #[error("no thread to read requests: {0}")]
+    Thread(io::Error),
+}
+
+fn say_hello(output: &Output, limits: &Limits) {
+    let (sqlite, source_id, libsql) = engine::handle::versions();
+    let mut out = Vec::new();
+    let hello = Hello {
+        version: env!("CARGO_PKG_VERSION"),
+        build: BUILD,
+        libsql: &libsql,
+        sqlite: &sqlite,
+        sqlite_source_id: &source_id,
+        os_pid: std::process::id(),
+        frame_bytes_max: limits.frame_bytes_max,
+        capabilities: CAPABILITIES,
+    };
+    hello.encode(&mut out);
+    output.send(&mut out);
+}
+
+/// Target and profile.
+pub const BUILD: &str = if cfg!(debug_assertions) {
+    concat!(env!("LIBSQL_PORT_TARGET"), " debug")
+} else {
+    concat!(env!("LIBSQL_PORT_TARGET"), " release")
+};

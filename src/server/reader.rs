@@ -1,0 +1,359 @@
+//! The threads that read requests: one leads, the others stand by.
+//!
+//! The leader reads frames, answers what is quick and runs short statements itself, which saves two thread switches for
+//! each of them. Before it runs one it lays its `Input` open in a slot. If the statement takes too long, or is about to
+//! wait, whoever notices (the progress callback, the timekeeper, the waiting code itself) calls `relieve`, which hands
+//! the input to another thread; the old leader finishes what it was doing and then stands by. So reading never waits
+//! for work, and cancellations and the end of input are seen at any time.
+//!
+//! The leader does wait while standard output is full: a client that reads no replies gets no further requests taken.
+//! The timekeeper then watches for the end of input in its place.
+
+use super::descriptors::{self, poll, Readiness};
+use super::output::Output;
+use super::timekeeper::Time;
+use super::Exit;
+use crate::clock::now_ns;
+use crate::connection::run::Outlet;
+use crate::connection::thread::{lose, run_request, Outcome};
+use crate::connection::watch::Relief;
+use crate::connection::{Connection, Job};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::router::{Routed, Router};
+use bytes::BytesMut;
+use parking_lot::{Condvar, Mutex};
+use port_driver::frame::{FrameDecoder, Incoming};
+use port_driver::request::{self, Refusal};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Replies are written once the input is drained, or when there are so many bytes of them.
+const REPLIES_BYTES: usize = 32 << 10;
+/// What is read at once.
+const READ_BYTES: usize = 128 << 10;
+/// Threads that stand by; more than these end when they are no longer needed.
+const STANDBY_MAX: u32 = 2;
+
+/// What the leader has: passed from thread to thread with the leadership.
+pub struct Input {
+    pipe: File,
+    chunk: Box<[u8]>,
+    buffer: BytesMut,
+    decoder: FrameDecoder,
+    router: Router,
+    replies: Vec<u8>,
+    // The buffer of a short statement's reply, kept for the next one.
+    scratch: Vec<u8>,
+    received_ns: u64,
+}
+
+impl Input {
+    /// The start of a stream.
+    pub fn new(pipe: OwnedFd, limits: &Limits, router: Router) -> Box<Self> {
+        Box::new(Input {
+            pipe: File::from(pipe),
+            chunk: vec![0; READ_BYTES].into_boxed_slice(),
+            buffer: BytesMut::new(),
+            decoder: FrameDecoder::new(limits.frame_bytes_max),
+            router,
+            replies: Vec::new(),
+            scratch: Vec::new(),
+            received_ns: 0,
+        })
+    }
+
+    /// Reads what there is, waiting for it; false at the end.
+    fn read_more(&mut self) -> io::Result<bool> {
+        loop {
+            match self.pipe.read(&mut self.chunk) {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    self.received_ns = now_ns();
+                    self.buffer.extend_from_slice(&self.chunk[..count]);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll(&self.pipe, Readiness::Read, Duration::from_secs(60));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Who leads, who stands by.
+pub struct Reading {
+    me: Weak<Reading>,
+    /// The leader's input while it runs a statement.
+    slot: Mutex<Option<Box<Input>>>,
+    standby: Mutex<Standby>,
+    handed_over: Condvar,
+    /// Since when the leader has run a statement; 0 if it does not.
+    busy_since_ns: AtomicU64,
+    /// The leader waits for requests, and so will see the end of input.
+    listening: AtomicBool,
+    threads: AtomicU32,
+    input_pipe: File,
+    output: Arc<Output>,
+    time: Time,
+}
+
+#[derive(Default)]
+struct Standby {
+    waiting: u32,
+    input: Option<Box<Input>>,
+}
+
+impl Reading {
+    /// Nobody reads yet. `input_pipe` is a duplicate, to look for the end of input.
+    pub fn new(input_pipe: OwnedFd, output: Arc<Output>, time: Time) -> Arc<Self> {
+        Arc::new_cyclic(|me| Reading {
+            me: Weak::clone(me),
+            slot: Mutex::new(None),
+            standby: Mutex::default(),
+            handed_over: Condvar::new(),
+            busy_since_ns: AtomicU64::new(0),
+            listening: AtomicBool::new(false),
+            threads: AtomicU32::new(0),
+            input_pipe: File::from(input_pipe),
+            output,
+            time,
+        })
+    }
+
+    /// Since when the leader has run a statement; 0 if it does not.
+    pub fn busy_since_ns(&self) -> u64 {
+        self.busy_since_ns.load(Ordering::SeqCst)
+    }
+
+    /// The client has closed its end, and no leader is in a position to see it.
+    pub fn is_abandoned(&self) -> bool {
+        !self.listening.load(Ordering::Relaxed) && descriptors::is_hung_up(&self.input_pipe)
+    }
+
+    /// Threads that read or stand by.
+    pub fn threads(&self) -> u32 {
+        self.threads.load(Ordering::Relaxed)
+    }
+
+    /// Starts a thread that leads with `input`.
+    pub fn start(&self, input: Box<Input>) -> io::Result<()> {
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let number = self.threads.fetch_add(1, Ordering::Relaxed);
+        let thread = std::thread::Builder::new().name(format!("libsql-read-{number}"));
+        thread.spawn(move || {
+            me.lead_and_stand_by(input);
+            me.threads.fetch_sub(1, Ordering::Relaxed);
+        })?;
+        Ok(())
+    }
+
+    fn lead_and_stand_by(&self, input: Box<Input>) {
+        let mut next = Some(input);
+        while let Some(input) = next {
+            match lead(self, input) {
+                Led::Relieved => next = self.stand_by(),
+                Led::Ended(exit) => {
+                    self.time.shut_down(exit);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lays the input open before a statement runs.
+    #[inline]
+    fn publish(&self, input: Box<Input>) {
+        *self.slot.lock() = Some(input);
+        self.busy_since_ns.store(now_ns(), Ordering::SeqCst);
+        self.time.leader_is_busy();
+    }
+
+    /// Takes the input back; `None` if another thread leads now.
+    #[inline]
+    fn reclaim(&self) -> Option<Box<Input>> {
+        let input = self.slot.lock().take();
+        if input.is_some() {
+            self.busy_since_ns.store(0, Ordering::Relaxed);
+        }
+        input
+    }
+
+    /// Waits to be handed the input; `None` if enough others wait.
+    fn stand_by(&self) -> Option<Box<Input>> {
+        let mut standby = self.standby.lock();
+        if standby.waiting >= STANDBY_MAX {
+            return None;
+        }
+        standby.waiting += 1;
+        loop {
+            if let Some(input) = standby.input.take() {
+                standby.waiting -= 1;
+                return Some(input);
+            }
+            self.handed_over.wait(&mut standby);
+        }
+    }
+}
+
+impl Relief for Reading {
+    fn relieve(&self) {
+        let Some(input) = self.slot.lock().take() else { return };
+        self.busy_since_ns.store(0, Ordering::SeqCst);
+        let mut standby = self.standby.lock();
+        if standby.waiting > 0 && standby.input.is_none() {
+            standby.input = Some(input);
+            drop(standby);
+            self.handed_over.notify_one();
+            return;
+        }
+        drop(standby);
+        if let Err(error) = self.start(input) {
+            // Without a reader the program is deaf; its client will see the end and start another.
+            tracing::error!(%error, "no thread to read requests");
+            self.time.shut_down(Exit::System);
+        }
+    }
+}
+
+enum Led {
+    /// Another thread leads now.
+    Relieved,
+    /// There is nothing more to read.
+    Ended(Exit),
+}
+
+/// What became of a frame.
+enum Handled {
+    /// The leader goes on.
+    Go(Box<Input>),
+    /// Another thread leads now.
+    Relieved,
+    /// The frame is broken.
+    Broken(String),
+}
+
+fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
+    loop {
+        match input.decoder.decode(&mut input.buffer) {
+            Ok(Some(incoming)) => match handle(reading, input, incoming) {
+                Handled::Go(back) => input = back,
+                Handled::Relieved => return Led::Relieved,
+                Handled::Broken(reason) => return Led::Ended(broken(&reason)),
+            },
+            Ok(None) => {
+                reading.output.send(&mut input.replies);
+                if let Some(exit) = listen(reading, &mut input) {
+                    return Led::Ended(exit);
+                }
+            }
+            Err(error) => return Led::Ended(broken(&error)),
+        }
+        if input.replies.len() >= REPLIES_BYTES {
+            reading.output.send(&mut input.replies);
+        }
+    }
+}
+
+fn listen(reading: &Reading, input: &mut Input) -> Option<Exit> {
+    reading.listening.store(true, Ordering::Relaxed);
+    let more = input.read_more();
+    reading.listening.store(false, Ordering::Relaxed);
+    match more {
+        Ok(true) => None,
+        Ok(false) => Some(Exit::EndOfInput),
+        Err(error) => {
+            tracing::error!(%error, "standard input cannot be read");
+            Some(Exit::EndOfInput)
+        }
+    }
+}
+
+fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handled {
+    let (header, payload) = match incoming {
+        Incoming::Frame { header, payload } => (header, payload),
+        Incoming::Oversized { header, frame_bytes } => {
+            let Input { router, replies, .. } = &mut *input;
+            router.refuse_oversized(header, frame_bytes, replies);
+            return Handled::Go(input);
+        }
+    };
+    let received_ns = input.received_ns;
+    let Input { router, replies, .. } = &mut *input;
+    match router.route(header, payload, received_ns, replies) {
+        Ok(Routed::Done) => Handled::Go(input),
+        Ok(Routed::Lead(connection, job)) => run_here(reading, input, &connection, job),
+        Err(error) => Handled::Broken(error.to_string()),
+    }
+}
+
+/// Runs a request whose connection is free on this thread if it is short, else leaves it to the connection's thread.
+fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, job: Job) -> Handled {
+    let mut session = connection.session();
+    let Some(open) = session.as_mut() else {
+        drop(session);
+        connection.pass_lead(job);
+        return Handled::Go(input);
+    };
+    let request = match request::decode(job.tag, &job.payload) {
+        Ok(request) => request,
+        Err(Refusal::Fatal(error)) => return Handled::Broken(error.to_string()),
+        Err(Refusal::Answer(error)) => {
+            drop(session);
+            connection.end_lead();
+            input.router.refuse(job.request_id, &Error::from(error), &mut input.replies);
+            return Handled::Go(input);
+        }
+    };
+    if !open.is_short(&request) {
+        drop(session);
+        connection.pass_lead(job);
+        return Handled::Go(input);
+    }
+    let mut out = std::mem::take(&mut input.scratch);
+    reading.publish(input);
+    open.access.watch().lead();
+    let outcome = run_request(open, &job, &request, &mut out, &mut LeaderOutlet(reading));
+    open.access.watch().end_lead();
+    drop(session);
+    if outcome == Outcome::Panicked {
+        lose(connection, &mut out);
+    }
+    connection.end_lead();
+    match reading.reclaim() {
+        Some(mut input) => {
+            input.replies.extend_from_slice(&out);
+            out.clear();
+            input.scratch = out;
+            Handled::Go(input)
+        }
+        None => {
+            reading.output.send(&mut out);
+            Handled::Relieved
+        }
+    }
+}
+
+/// The leader's way out while it runs a statement.
+struct LeaderOutlet<'r>(&'r Reading);
+
+impl Outlet for LeaderOutlet<'_> {
+    fn send(&mut self, frames: &mut Vec<u8>) {
+        self.0.output.send(frames);
+    }
+
+    fn about_to_wait(&mut self) {
+        self.0.relieve();
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Exit {
+    tracing::error!(%error, "broken frame on standard input: the client and this program are out of step");
+    Exit::BrokenFrame
+}

@@ -1,0 +1,230 @@
+//! What happens because time passes, on tokio's timers and the main thread: a leader is relieved, queued requests
+//! expire, idle files are checkpointed, the client's end is noticed, the program ends within its grace.
+
+use super::descriptors;
+use super::output::Output;
+use super::reader::Reading;
+use super::table::Table;
+use super::Exit;
+use crate::clock::{now_ns, NEVER};
+use crate::connection::deadline::Stop;
+use crate::connection::watch::Relief;
+use crate::database::Files;
+use crate::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, Notify};
+use tokio::time::{sleep, sleep_until, Instant};
+
+/// A leader that has run a statement for longer is relieved. (The engine's progress callback does so earlier; this is
+/// for what does not come to it: a slow disk.)
+const LEADER_BUSY: Duration = Duration::from_micros(1000);
+/// How often to look at the leader while statements run.
+const TICK: Duration = Duration::from_millis(1);
+/// Ticks without a statement after which nobody looks any more until the next one.
+const IDLE_TICKS: u32 = 50;
+/// How often to look at files and at the client.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// The handle that other threads have on the timekeeper.
+#[derive(Clone)]
+pub struct Time(Arc<Shared>);
+
+struct Shared {
+    parked: AtomicBool,
+    leads: AtomicU64,
+    unpark: Notify,
+    next_deadline_ns: AtomicU64,
+    deadline_set: Notify,
+    table_empty: Notify,
+    shut_down: mpsc::UnboundedSender<Exit>,
+}
+
+impl Time {
+    /// The leader starts a statement.
+    #[inline]
+    pub fn leader_is_busy(&self) {
+        self.0.leads.fetch_add(1, Ordering::Relaxed);
+        // The leader has set its busy flag before this load, the watcher sets `parked` before it looks at that flag:
+        // one of the two sees the other (both SeqCst).
+        if self.0.parked.load(Ordering::SeqCst) {
+            self.0.parked.store(false, Ordering::SeqCst);
+            self.0.unpark.notify_one();
+        }
+    }
+
+    /// A request with this deadline waits on some connection.
+    pub fn queued_until(&self, deadline_ns: u64) {
+        if deadline_ns < self.0.next_deadline_ns.fetch_min(deadline_ns, Ordering::SeqCst) {
+            self.0.deadline_set.notify_one();
+        }
+    }
+
+    /// The last connection is gone.
+    pub fn table_is_empty(&self) {
+        self.0.table_empty.notify_one();
+    }
+
+    /// Ends the program; the first reason counts.
+    pub fn shut_down(&self, exit: Exit) {
+        // Nobody listens only when the end has come already.
+        let _ = self.0.shut_down.send(exit);
+    }
+}
+
+/// Runs on the main thread until the program ends.
+pub struct Timekeeper {
+    shared: Arc<Shared>,
+    shut_down: mpsc::UnboundedReceiver<Exit>,
+    output: Arc<Output>,
+    grace: Duration,
+    reply_bytes_max: u32,
+}
+
+impl Timekeeper {
+    /// The timekeeper and its handle.
+    pub fn new(output: Arc<Output>, grace: Duration, reply_bytes_max: u32) -> (Time, Self) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            parked: AtomicBool::new(false),
+            leads: AtomicU64::new(0),
+            unpark: Notify::new(),
+            next_deadline_ns: AtomicU64::new(NEVER),
+            deadline_set: Notify::new(),
+            table_empty: Notify::new(),
+            shut_down: sender,
+        });
+        let time = Time(Arc::clone(&shared));
+        (time, Timekeeper { shared, shut_down: receiver, output, grace, reply_bytes_max })
+    }
+
+    /// Keeps time until the program is to end, then ends what runs; returns why.
+    pub async fn run(mut self, reading: &Reading, table: &Table, files: &Files) -> Exit {
+        let shared = Arc::clone(&self.shared);
+        let exit = tokio::select! {
+            exit = self.shut_down.recv() => exit.unwrap_or(Exit::Bug),
+            () = watch_leader(&shared, reading) => Exit::Bug,
+            () = expire_queued(&shared, table, &self.output, self.reply_bytes_max) => Exit::Bug,
+            exit = heartbeat(reading, table, files, &self.output) => exit,
+        };
+        tracing::debug!(?exit, "ending");
+        self.output.end();
+        self.close_all(table).await;
+        exit
+    }
+
+    /// Interrupts everything and waits for the connections to be closed, within the grace.
+    async fn close_all(&self, table: &Table) {
+        let late = Instant::now() + self.grace;
+        loop {
+            for connection in table.all() {
+                // Nobody is there any more to be told about what was queued.
+                drop(connection.close(None));
+            }
+            if table.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = self.shared.table_empty.notified() => {}
+                () = sleep_until(late) => {
+                    tracing::warn!(connections = table.len(), "the grace is over; what still runs is ended hard");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn watch_leader(shared: &Shared, reading: &Reading) {
+    let mut leads = 0;
+    let mut idle_ticks = 0;
+    loop {
+        let busy_since = reading.busy_since_ns();
+        if busy_since != 0 && u128::from(now_ns().saturating_sub(busy_since)) > LEADER_BUSY.as_nanos() {
+            reading.relieve();
+        }
+        let now = shared.leads.load(Ordering::Relaxed);
+        idle_ticks = if now == leads { idle_ticks + 1 } else { 0 };
+        leads = now;
+        if idle_ticks < IDLE_TICKS {
+            sleep(TICK).await;
+            continue;
+        }
+        shared.parked.store(true, Ordering::SeqCst);
+        if reading.busy_since_ns() == 0 {
+            shared.unpark.notified().await;
+        }
+        shared.parked.store(false, Ordering::SeqCst);
+        idle_ticks = 0;
+    }
+}
+
+async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_bytes_max: u32) {
+    loop {
+        let next = shared.next_deadline_ns.load(Ordering::SeqCst);
+        let due = async {
+            match next {
+                NEVER => std::future::pending().await,
+                at => sleep(crate::clock::until(at)).await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = shared.deadline_set.notified() => continue,
+        }
+        shared.next_deadline_ns.store(NEVER, Ordering::SeqCst);
+        let mut out = Vec::new();
+        for connection in table.all() {
+            let (expired, next) = connection.expired(now_ns());
+            for job in expired {
+                let error = Error::from(Stop::Timeout);
+                error.with_reply(None, |error| {
+                    port_driver::reply::error(&mut out, job.request_id, reply_bytes_max, error);
+                });
+            }
+            if let Some(next) = next {
+                shared.next_deadline_ns.fetch_min(next, Ordering::SeqCst);
+            }
+        }
+        output.send(&mut out);
+    }
+}
+
+async fn heartbeat(reading: &Reading, table: &Table, files: &Files, output: &Output) -> Exit {
+    let parent = descriptors::parent();
+    let mut abandoned = 0;
+    loop {
+        sleep(HEARTBEAT).await;
+        if output.is_broken() {
+            return Exit::OutputFailed;
+        }
+        // A process may hold our stdin open by mistake after the VM is gone; a new parent tells.
+        if descriptors::parent() != parent {
+            tracing::info!("the parent process is gone");
+            return Exit::EndOfInput;
+        }
+        // Twice, so that a leader that is only just between two reads can read to the end first.
+        abandoned = if reading.is_abandoned() { abandoned + 1 } else { 0 };
+        if abandoned >= 2 {
+            return Exit::EndOfInput;
+        }
+        checkpoint_idle_files(table, files);
+    }
+}
+
+fn checkpoint_idle_files(table: &Table, files: &Files) {
+    let due: Vec<_> = files.all().into_iter().filter(|file| file.idle_checkpoint_due()).collect();
+    if due.is_empty() {
+        return;
+    }
+    let connections = table.all();
+    for file in due {
+        let found = connections.iter().find(|connection| {
+            connection.file().is_some_and(|other| Arc::ptr_eq(&other, &file)) && connection.checkpoint_when_idle()
+        });
+        if found.is_none() {
+            file.postpone_idle_checkpoint();
+        }
+    }
+}

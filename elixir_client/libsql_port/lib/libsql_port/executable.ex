@@ -71,11 +71,14 @@ defmodule LibsqlPort.Executable do
   @flags [
     frame_bytes_max: "--frame-bytes-max",
     connections_max: "--connections-max",
-    statement_cache: "--statement-cache",
+    queue_requests_max: "--queue-requests-max",
+    statements_max: "--statements-max",
+    cursors_max: "--cursors-max",
     result_rows_max: "--result-rows-max",
     result_bytes_max: "--result-bytes-max",
     log_level: "--log-level",
-    log_format: "--log-format"
+    log_format: "--log-format",
+    log_lines_per_second: "--log-lines-per-second"
   ]
 
   @doc """

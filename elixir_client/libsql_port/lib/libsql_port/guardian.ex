@@ -13,6 +13,7 @@ defmodule LibsqlPort.Guardian do
   alias LibsqlPort.{InFlight, OsProcess}
 
   @poll_ms 20
+  @death_ms 2_000
 
   @doc false
   # The supervisor waits for the program to go, so it gives the guardian more than the grace.
@@ -103,6 +104,15 @@ defmodule LibsqlPort.Guardian do
     if OsProcess.alive?(program) do
       Logger.warning("libsql_port: the sidecar #{os_pid} did not end with its input; killing it")
       OsProcess.kill(program)
+      await_death(program, @death_ms)
+    end
+  end
+
+  # A killed process holds its locks for as long as the kernel takes to tear it down.
+  defp await_death(program, left_ms) do
+    if left_ms > 0 and OsProcess.alive?(program) do
+      Process.sleep(@poll_ms)
+      await_death(program, left_ms - @poll_ms)
     end
   end
 end

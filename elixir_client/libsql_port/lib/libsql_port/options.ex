@@ -13,9 +13,10 @@ defmodule LibsqlPort.Options do
     * `:heartbeat` – ms between two signs of life, `:infinity` for none; default 15000. A program that answers none
       within that time is replaced
     * `:max_restarts`, `:max_seconds` – restart intensity; default 10 in 10
-    * `:frame_bytes_max`, `:connections_max`, `:statement_cache`, `:result_rows_max`, `:result_bytes_max`, `:log_level`
-      (`:error`, `:warn`, `:info`, `:debug`, `:trace`), `:log_format` (`:text`, `:json`) – passed to the program, whose
-      defaults hold otherwise
+    * `:frame_bytes_max`, `:connections_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max` (the last three for
+      each connection), `:result_rows_max`, `:result_bytes_max`, `:log_level` (`:off`, `:error`, `:warn`, `:info`,
+      `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
+      otherwise
     * `:args` – further arguments for the program, a list of strings
     * `:env` – environment variables for the program, a list of pairs of strings
 
@@ -51,12 +52,15 @@ defmodule LibsqlPort.Options do
     {:heartbeat, 15_000, :timeout},
     {:max_restarts, 10, {:integer, 0, @int_max}},
     {:max_seconds, 10, {:integer, 1, @int_max}},
-    {:frame_bytes_max, nil, {:integer, 65_536, @int_max}},
+    {:frame_bytes_max, nil, {:integer, 65_536, 1_073_741_824}},
     {:connections_max, nil, {:integer, 1, @int_max}},
-    {:statement_cache, nil, {:integer, 0, 10_000}},
+    {:queue_requests_max, nil, {:integer, 1, @int_max}},
+    {:statements_max, nil, {:integer, 1, @int_max}},
+    {:cursors_max, nil, {:integer, 1, @int_max}},
     {:result_rows_max, nil, {:integer, 0, @int_max}},
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
-    {:log_level, nil, {:one_of, [:error, :warn, :info, :debug, :trace]}},
+    {:log_level, nil, {:one_of, [:off, :error, :warn, :info, :debug]}},
+    {:log_lines_per_second, nil, {:integer, 1, @int_max}},
     {:log_format, nil, {:one_of, [:text, :json]}},
     {:args, [], :strings},
     {:env, [], :env}

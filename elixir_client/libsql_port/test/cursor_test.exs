@@ -1,0 +1,126 @@
+defmodule LibsqlPort.CursorTest do
+  use LibsqlPort.SidecarCase, async: true
+
+  alias LibsqlPort.Cursor
+
+  @numbers "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ?1) SELECT x FROM c"
+
+  defp open(conn), do: elem(LibsqlPort.status(conn), 1).cursors
+
+  defp assert_clean(conn) do
+    assert open(conn) == 0
+    assert LibsqlPort.requests(conn) == []
+    assert {:messages, []} = Process.info(self(), :messages)
+  end
+
+  test "a cursor is fetched to its end", %{conn: conn} do
+    assert {:ok, cursor} = Cursor.declare(conn, @numbers, [5])
+    assert cursor.columns == ["x"]
+    assert {:more, [[1], [2]]} = Cursor.fetch(conn, cursor, chunk_rows: 2)
+    assert {:more, [[3], [4]]} = Cursor.fetch(conn, cursor, chunk_rows: 2)
+    assert {:done, [[5]]} = Cursor.fetch(conn, cursor, chunk_rows: 2)
+    assert {:error, %Error{code: :unknown_cursor}} = Cursor.fetch(conn, cursor)
+    assert :ok = Cursor.close(conn, cursor)
+    assert_clean(conn)
+  end
+
+  test "a cursor belongs to its connection", %{conn: conn, sidecar: sidecar} do
+    {:ok, other} = LibsqlPort.connect(sidecar, database: ":memory:")
+    {:ok, cursor} = Cursor.declare(other, @numbers, [5])
+    assert {:error, %Error{code: :unknown_cursor}} = Cursor.fetch(conn, cursor)
+    assert :ok = Cursor.close(other, cursor)
+    :ok = LibsqlPort.close(other)
+  end
+
+  test "a stream gives every row, lazily", %{conn: conn} do
+    stream = LibsqlPort.stream(conn, @numbers, [50_000])
+    assert open(conn) == 0
+    assert stream |> Stream.map(&hd/1) |> Enum.sum() == div(50_000 * 50_001, 2)
+    assert_clean(conn)
+    # And again: it is a recipe, not a position.
+    assert Enum.count(stream) == 50_000
+    assert Enum.to_list(LibsqlPort.stream(conn, @numbers <> " WHERE x < 0", [5])) == []
+    assert_clean(conn)
+  end
+
+  test "chunks and their size", %{conn: conn} do
+    chunks = LibsqlPort.stream(conn, @numbers, [10], chunks: true, chunk_rows: 3) |> Enum.map(&length/1)
+    assert Enum.sum(chunks) == 10
+    assert Enum.max(chunks) == 3
+
+    chunks = LibsqlPort.stream(conn, @numbers, [1_000], chunks: true, chunk_bytes: 1_000) |> Enum.to_list()
+    assert length(chunks) > 5
+    assert List.flatten(chunks) == Enum.to_list(1..1_000)
+    assert_clean(conn)
+  end
+
+  test "one that is left early is closed", %{conn: conn} do
+    assert LibsqlPort.stream(conn, @numbers, [1_000_000_000]) |> Enum.take(3) == [[1], [2], [3]]
+    assert_clean(conn)
+
+    assert_raise RuntimeError, fn ->
+      LibsqlPort.stream(conn, @numbers, [1_000_000_000]) |> Enum.each(fn _ -> raise "enough" end)
+    end
+
+    assert_clean(conn)
+    assert catch_throw(Enum.each(LibsqlPort.stream(conn, @numbers, [1_000_000]), &throw/1)) == [1]
+    assert_clean(conn)
+  end
+
+  test "two streams and queries take turns on one connection", %{conn: conn} do
+    one = LibsqlPort.stream(conn, @numbers, [2_000], chunk_rows: 100)
+    two = LibsqlPort.stream(conn, "SELECT x + 1 FROM (#{@numbers})", [2_000], chunk_rows: 70)
+
+    assert Enum.zip(one, two)
+           |> Enum.all?(fn {[a], [b]} ->
+             if rem(a, 500) == 0, do: assert({:ok, [^a]} = LibsqlPort.query_one(conn, "SELECT ?", [a]))
+             b == a + 1
+           end)
+
+    assert_clean(conn)
+  end
+
+  test "errors are raised", %{conn: conn} do
+    assert_raise Error, ~r/sql_error/, fn -> Enum.to_list(LibsqlPort.stream(conn, "SELEKT")) end
+
+    assert_raise Error, ~r/timeout/, fn ->
+      Enum.to_list(LibsqlPort.stream(conn, endless(), [], timeout: 50))
+    end
+
+    assert_clean(conn)
+
+    failing = "SELECT x, CASE WHEN x = 30 THEN json('{') END FROM (#{@numbers})"
+
+    assert_raise Error, ~r/JSON/, fn ->
+      Enum.to_list(LibsqlPort.stream(conn, failing, [100], chunk_rows: 4))
+    end
+
+    assert_clean(conn)
+  end
+
+  test "a sidecar that dies in the middle is raised", %{conn: conn} do
+    assert_raise Error, ~r/sidecar_down/, fn ->
+      LibsqlPort.stream(conn, @numbers, [1_000_000_000])
+      |> Enum.each(fn [x] ->
+        if x == 1, do: System.cmd("kill", ["-9", Integer.to_string(conn.handle.os_pid)])
+      end)
+    end
+
+    assert {:messages, []} = Process.info(self(), :messages)
+  end
+
+  test "memory stays flat", %{conn: conn} do
+    task =
+      Task.async(fn ->
+        LibsqlPort.stream(conn, "SELECT x, printf('%0100d', x) FROM (#{@numbers})", [300_000], chunks: true)
+        |> Enum.reduce({0, 0}, fn rows, {count, worst} ->
+          {:memory, memory} = Process.info(self(), :memory)
+          {count + length(rows), max(worst, memory)}
+        end)
+      end)
+
+    # The result is some 40 MB; a chunk is 64 KiB.
+    assert {300_000, worst} = Task.await(task, 60_000)
+    assert worst < 8_000_000
+  end
+end

@@ -1,0 +1,182 @@
+defmodule LibsqlPort.GoldenTest do
+  # The frames of tests/fixtures/golden, which neither side's encoder wrote; their form is told in the README there.
+  use ExUnit.Case, async: true
+
+  alias LibsqlPort.{Connection, Description, Error, Options, Result, Status, Wire}
+
+  @directory Path.expand("../../../tests/fixtures/golden", __DIR__)
+  @files @directory |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".hex")) |> Enum.sort()
+
+  test "there are golden frames of each kind" do
+    for kind <- ~w(request value reply event), do: assert(Enum.any?(@files, &String.starts_with?(&1, kind)))
+  end
+
+  for file <- @files do
+    @file_name file
+    test "#{file}" do
+      golden = read(@file_name)
+
+      if golden["term"] do
+        assert :erlang.binary_to_term(golden.body) == golden["term"]
+      end
+
+      check(@file_name |> String.split("_") |> hd(), golden)
+    end
+  end
+
+  # The program reads longer time limits than this client writes: it refuses them.
+  defp check("request", %{"term" => {_, _, {_, timeout, _, _}}}) when timeout > 2_147_483_647 do
+    assert_raise ArgumentError, fn -> Options.timeout_ms(timeout) end
+  end
+
+  # What the client writes means the same; bytes may differ where the format allows several forms.
+  defp check("request", %{"term" => {id, tag, payload}}) do
+    assert <<131, 104, 3, 98, ^id::32, 97, ^tag, _::binary>> =
+             written = IO.iodata_to_binary(Wire.frame(id, tag, written(tag, payload)))
+
+    assert :erlang.binary_to_term(written) == {id, tag, payload}
+  end
+
+  defp check("value", %{"term" => {_, _, {_, _, _, params}}} = golden) do
+    case Wire.params(params) do
+      {:ok, encoded} -> assert :erlang.binary_to_term(<<131, encoded::binary>>) == params
+      {:error, error} -> assert Atom.to_string(error.code) == golden["answer"]
+    end
+  end
+
+  defp check("value", _without_term), do: :ok
+
+  defp check("reply", %{"term" => {_id, tag, payload}} = golden) do
+    assert Wire.reply_tag(golden.body) == tag
+    assert Wire.payload(golden.body) == payload
+    reply(tag, payload, golden)
+  end
+
+  defp check("event", %{"term" => {0, tag, payload}} = golden) do
+    assert tag in [Wire.tag(:hello), Wire.tag(:connection_lost)]
+    assert Wire.payload(golden.body) == payload
+  end
+
+  defp reply(64, payload, _golden) when is_map(payload) do
+    cond do
+      payload["autocommit"] != nil -> assert is_integer(Status.connection(payload).requests)
+      payload["uptime_ms"] != nil -> assert is_integer(Status.sidecar(payload).uptime)
+      true -> assert %Description{} = Description.from_wire(payload)
+    end
+  end
+
+  defp reply(64, payload, golden), do: assert({:ok, 64, ^payload, []} = Connection.decode(golden.body, []))
+
+  defp reply(65, payload, golden) do
+    assert {:error, %Error{} = error} = Connection.decode(golden.body, [])
+    assert error.number == elem(payload, 0)
+    assert error.code != :unknown
+    if elem(payload, 3), do: assert(error.constraint.kind != :other)
+  end
+
+  defp reply(66, payload, _golden) do
+    result = Result.from_wire(payload)
+    assert result.rows == elem(payload, 0)
+    assert result.times == %{queue_us: elem(payload, 6), lock_us: elem(payload, 7), run_us: elem(payload, 8)}
+  end
+
+  defp reply(tag, rows, golden) when tag in [67, 68, 71] do
+    assert {count, _bytes} = bare = Wire.bare_rows(golden.body)
+    assert count == length(rows)
+    assert Wire.join_rows([bare, bare]) == rows ++ rows
+  end
+
+  defp reply(69, {items, status, _, _, _}, _golden) do
+    for item <- items do
+      case item do
+        {:error, error} -> assert %Error{} = Error.from_wire(error)
+        _ -> assert %Result{} = Result.from_item(item, Result.tx_status(status))
+      end
+    end
+  end
+
+  defp reply(70, {last, bytes}, golden) do
+    assert Wire.part(golden.body) == {last, bytes}
+
+    if golden["joined"] do
+      assert :erlang.binary_to_term(joined(golden.file)) == golden["joined"]
+    end
+  end
+
+  defp joined(file) do
+    [stem, _] = String.split(file, ~r/_\d+_of_/)
+
+    @files
+    |> Enum.filter(&String.starts_with?(&1, stem <> "_"))
+    |> Enum.map_join(fn file -> file |> read() |> Map.fetch!(:body) |> Wire.part() |> elem(1) end)
+  end
+
+  # A payload as the client makes it.
+  defp written(tag, payload) when tag in [1, 2], do: Wire.encode(payload)
+  defp written(4, {timeout, path, options}), do: Wire.encode({timeout, path, options})
+
+  defp written(tag, {connection, timeout}) when tag in [3, 5, 16, 17, 23],
+    do: Wire.addressed(Wire.encode(connection), timeout)
+
+  defp written(tag, {connection, other}) when tag in [24, 25],
+    do: [<<104, 2>>, Wire.encode(connection), Wire.encode(other)]
+
+  defp written(tag, {connection, timeout, source, params}) when tag in [6, 7, 10, 12] do
+    Wire.statement(Wire.encode(connection), timeout, source(source), params(params), nil)
+  end
+
+  defp written(tag, {connection, timeout, source, params, options}) when tag in [6, 7, 10] do
+    Wire.statement(Wire.encode(connection), timeout, source(source), params(params), options)
+  end
+
+  defp written(13, {connection, timeout, cursor, rows, bytes}),
+    do: Wire.fetch(Wire.encode(connection), timeout, cursor, rows, bytes)
+
+  defp written(21, {connection, timeout, atomic, statements}) do
+    pairs = for {sql, params} <- statements, do: [<<104, 2>>, Wire.binary(sql), params(params)]
+    list = if pairs == [], do: <<106>>, else: [<<108, length(pairs)::32>>, pairs, 106]
+    [<<104, 4, Wire.encode(connection)::binary, 98, timeout::32>>, Wire.encode(atomic), list]
+  end
+
+  defp written(_tag, {connection, timeout, source}),
+    do: Wire.addressed(Wire.encode(connection), timeout, source(source))
+
+  defp source(sql) when is_binary(sql), do: Wire.binary(sql)
+  defp source(other), do: Wire.encode(other)
+
+  defp params(params) do
+    {:ok, encoded} = Wire.params(params)
+    encoded
+  end
+
+  defp read(file) do
+    lines = @directory |> Path.join(file) |> File.read!() |> String.split("\n", trim: true)
+
+    golden =
+      Enum.reduce(lines, %{file: file, bytes: []}, fn line, golden ->
+        cond do
+          String.starts_with?(line, "#") ->
+            golden
+
+          line =~ ~r/^[a-z]+: / ->
+            expectation(golden, String.split(line, ": ", parts: 2))
+
+          true ->
+            %{golden | bytes: [golden.bytes, Base.decode16!(String.replace(line, " ", ""), case: :mixed)]}
+        end
+      end)
+
+    <<length::32, body::binary>> = IO.iodata_to_binary(golden.bytes)
+    assert byte_size(body) == length
+    Map.put(golden, :body, body)
+  end
+
+  defp expectation(golden, [key, text]) when key in ["term", "joined"], do: Map.put(golden, key, term(text))
+  defp expectation(golden, [key, text]), do: Map.put(golden, key, text)
+
+  defp term(text) do
+    {:ok, tokens, _} = :erl_scan.string(String.to_charlist(text <> "."))
+    {:ok, term} = :erl_parse.parse_term(tokens)
+    term
+  end
+end

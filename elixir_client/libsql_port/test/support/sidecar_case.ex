@@ -1,0 +1,107 @@
+defmodule LibsqlPort.SidecarCase do
+  @moduledoc """
+  Tests against the real program. Each test gets `sidecar`, a directory of its own, `conn` to a file in it, and ends by
+  asking the sidecar for what is still open: nothing may be.
+  """
+
+  use ExUnit.CaseTemplate
+
+  alias LibsqlPort.SidecarCase
+
+  using do
+    quote do
+      import LibsqlPort.SidecarCase
+      alias LibsqlPort.{Error, Result}
+      @moduletag :sidecar
+      @moduletag :tmp_dir
+    end
+  end
+
+  setup context do
+    options = Map.get(context, :sidecar_options, [])
+    sidecar = start_supervised!({LibsqlPort, Keyword.merge([log_level: :error], options)})
+    database = Path.join(context.tmp_dir, "test.db")
+
+    if Map.get(context, :connect, true) do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+      on_exit_check(sidecar)
+      {:ok, sidecar: sidecar, database: database, conn: conn}
+    else
+      {:ok, sidecar: sidecar, database: database}
+    end
+  end
+
+  # The supervisor of the test is stopped before `on_exit` runs, so the question is asked by a process that outlives
+  # the test but not the supervisor: one started under it, behind the sidecar, and so stopped before it.
+  defp on_exit_check(sidecar), do: start_supervised!({SidecarCase.LeakCheck, sidecar})
+
+  @doc "Waits until the function is true, without saying how long that takes."
+  def eventually(fun, tries \\ 1_000) do
+    cond do
+      fun.() ->
+        true
+
+      tries == 0 ->
+        ExUnit.Assertions.flunk("it did not come to be")
+
+      true ->
+        Process.sleep(10)
+        eventually(fun, tries - 1)
+    end
+  end
+
+  @doc "A statement that runs for ever, until it is stopped."
+  def endless do
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+  end
+
+  @doc "Waits until a request of the connection is under way, and answers its id."
+  def await_request(conn) do
+    eventually(fn -> LibsqlPort.requests(conn) != [] end)
+    [{request, _} | _] = LibsqlPort.requests(conn)
+    request
+  end
+end
+
+defmodule LibsqlPort.SidecarCase.LeakCheck do
+  @moduledoc "Looks, when the test is over, whether anything of it is still open in the sidecar."
+
+  use GenServer, restart: :temporary, shutdown: 10_000
+
+  def start_link(sidecar), do: GenServer.start_link(__MODULE__, sidecar)
+
+  @impl true
+  def init(sidecar) do
+    Process.flag(:trap_exit, true)
+    {:ok, sidecar}
+  end
+
+  @impl true
+  def terminate(_reason, sidecar) do
+    # The test process has ended, so the connections that belong to it are being closed.
+    left = wait(sidecar, 500)
+
+    if left not in [%{connections: 0, cursors: 0, statements: 0}, :gone] do
+      # An exit here would only be logged; this ends the run.
+      IO.puts(:stderr, "\nleft open in the sidecar: #{inspect(left)}")
+      System.halt(3)
+    end
+  end
+
+  defp wait(sidecar, tries) do
+    case LibsqlPort.status(sidecar) do
+      {:ok, %{connections: 0, cursors: 0, statements: 0}} ->
+        %{connections: 0, cursors: 0, statements: 0}
+
+      {:ok, _status} when tries > 0 ->
+        Process.sleep(10)
+        wait(sidecar, tries - 1)
+
+      {:ok, status} ->
+        Map.take(status, [:connections, :cursors, :statements])
+
+      {:error, _} ->
+        :gone
+    end
+  end
+end

@@ -1,7 +1,7 @@
 //! What the codec costs, each thing beside what one would take from a library instead.
 //!
-//! Goal: show what of a round trip is the wire's. Fixed: the requests and rows of the macro benchmark (a point select,
-//! six mixed columns). Varied: the codec. Run with `cargo bench -p port_driver`.
+//! Goal: show what of a round trip is the wire's. Fixed: the requests and rows of the macro benchmark (a
+//! point select, six mixed columns). Varied: the codec. Run with `cargo bench -p port_driver`.
 
 // The macros below make public functions.
 #![allow(missing_docs)]

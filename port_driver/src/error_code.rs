@@ -1,5 +1,5 @@
-//! The closed table of error codes. Its twin is `tests/fixtures/error_codes.txt`, which the tests of both languages
-//! compare with their own table. Append only: a number never changes its meaning.
+//! The closed table of error codes. Its twin is `tests/fixtures/error_codes.txt`, which the tests of both
+//! languages compare with their own table. Append only: a number never changes its meaning.
 
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {

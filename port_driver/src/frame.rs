@@ -1,8 +1,8 @@
 //! Frames: `Length:32 Body`, where the body is the term `{Id, Tag, Payload}` with id and tag at fixed offsets
 //! (protocol, section 1).
 //!
-//! Owns lengths, the header and the size limit in both directions. Called by the program's reader with whatever the
-//! pipe gave, and by every writer of replies. Never looks into a payload and never does I/O.
+//! Owns lengths, the header and the size limit in both directions. Called by the program's reader with
+//! whatever the pipe gave, and by every writer of replies. Never looks into a payload and never does I/O.
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
@@ -15,6 +15,8 @@ pub const HEADER_BYTES: usize = 10;
 /// The limit of a frame's body unless the program is told otherwise.
 pub const FRAME_BYTES_MAX_DEFAULT: u32 = 16 << 20;
 
+/// What each body starts with, up to the id.
+const BODY_START: [u8; 4] = [etf_tag::VERSION, etf_tag::SMALL_TUPLE, 3, etf_tag::INTEGER];
 /// The length field before each body.
 const LENGTH_BYTES: usize = 4;
 /// What a `part` adds around the bytes that it carries: header, `{Last, Bytes}` and the binary's length.
@@ -95,8 +97,8 @@ impl FrameDecoder {
         Self { frame_bytes_max, discard_bytes: 0, bytes_wanted: READ_BYTES_MIN }
     }
 
-    /// Takes the next frame off the front of `buffer`, or `None` if there is no whole one yet. To be called until it
-    /// says `None`, then again when `buffer` has grown.
+    /// Takes the next frame off the front of `buffer`, or `None` if there is no whole one yet. To be called
+    /// until it says `None`, then again when `buffer` has grown.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, FrameError> {
         if self.discard_bytes > 0 {
             self.discard(buffer);
@@ -109,8 +111,8 @@ impl FrameDecoder {
         if (frame_bytes as usize) <= HEADER_BYTES {
             return Err(FrameError::TooShort { frame_bytes });
         }
-        // The header is checked before the body is complete: a peer that talks nonsense should not keep the program
-        // waiting for the gigabyte that its first four letters spell.
+        // The header is checked before the body is complete: a peer that talks nonsense should not keep the
+        // program waiting for the gigabyte that its first four letters spell.
         let Some(prefix) = body.first_chunk::<HEADER_BYTES>() else {
             self.bytes_wanted = READ_BYTES_MIN;
             return Ok(None);
@@ -133,8 +135,8 @@ impl FrameDecoder {
         Ok(Some(Incoming::Frame { header, payload }))
     }
 
-    /// How much room to reserve before the next read. It grows with what has arrived, so that memory follows the bytes
-    /// received and not the length that was announced.
+    /// How much room to reserve before the next read. It grows with what has arrived, so that memory follows
+    /// the bytes received and not the length that was announced.
     pub fn bytes_wanted(&self) -> usize {
         self.bytes_wanted
     }
@@ -148,11 +150,14 @@ impl FrameDecoder {
 }
 
 fn parse_header(prefix: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
-    match *prefix {
-        [etf_tag::VERSION, etf_tag::SMALL_TUPLE, 3, etf_tag::INTEGER, a @ 0..=127, b, c, d, etf_tag::SMALL_INTEGER, tag] => {
-            Ok(Header { request_id: u32::from_be_bytes([a, b, c, d]), tag })
-        }
-        found => Err(FrameError::Prefix { found }),
+    let [version, tuple, arity, id_kind, a, b, c, d, tag_kind, tag] = *prefix;
+    let request_id = u32::from_be_bytes([a, b, c, d]);
+    // INTEGER_EXT is signed: an id above this would be a negative one.
+    let positive = request_id <= i32::MAX as u32;
+    if [version, tuple, arity, id_kind] == BODY_START && positive && tag_kind == etf_tag::SMALL_INTEGER {
+        Ok(Header { request_id, tag })
+    } else {
+        Err(FrameError::Prefix { found: *prefix })
     }
 }
 
@@ -165,23 +170,9 @@ pub struct FrameStart(usize);
 #[inline]
 pub fn begin_frame(out: &mut Vec<u8>, request_id: u32, tag: u8) -> FrameStart {
     let start = out.len();
+    let [v, t, n, i] = BODY_START;
     let [a, b, c, d] = request_id.to_be_bytes();
-    out.extend_from_slice(&[
-        0,
-        0,
-        0,
-        0,
-        etf_tag::VERSION,
-        etf_tag::SMALL_TUPLE,
-        3,
-        etf_tag::INTEGER,
-        a,
-        b,
-        c,
-        d,
-        etf_tag::SMALL_INTEGER,
-        tag,
-    ]);
+    out.extend_from_slice(&[0, 0, 0, 0, v, t, n, i, a, b, c, d, etf_tag::SMALL_INTEGER, tag]);
     FrameStart(start)
 }
 
@@ -208,8 +199,8 @@ pub fn discard_frame(out: &mut Vec<u8>, start: FrameStart) {
     out.truncate(start.0);
 }
 
-/// Rewrites the body at `start` as `part` frames. In place and from the last part backwards, because a body that needs
-/// this is large and a second copy of it would double the memory at its peak.
+/// Rewrites the body at `start` as `part` frames. In place and from the last part backwards, because a body
+/// that needs this is large and a second copy of it would double the memory at its peak.
 #[cold]
 fn split_into_parts(out: &mut Vec<u8>, start: usize, frame_bytes_max: u32) {
     // A limit that leaves no room for a byte cannot be kept; one byte a part is the least that ends.

@@ -1,8 +1,8 @@
 //! The wire of `libsql_port`: bytes in, requests out; replies in, bytes out.
 //!
-//! This crate owns everything that `docs/protocol.md` specifies and nothing else. It does no I/O, starts no thread and
-//! knows neither SQL nor SQLite; the program around it reads, routes and writes. (The name stands for the program at
-//! the far end of an Erlang port, not for an Erlang linked-in driver.)
+//! This crate owns everything that `docs/protocol.md` specifies and nothing else. It does no I/O, starts no
+//! thread and knows neither SQL nor SQLite; the program around it reads, routes and writes. (The name stands
+//! for the program at the far end of an Erlang port, not for an Erlang linked-in driver.)
 //!
 //! | module | knows |
 //! |---|---|
@@ -13,9 +13,10 @@
 //! | [`reply`], [`event`], [`handshake`] | what answers a request, what arrives unasked, what is said first |
 //! | [`error_code`] | the closed table of error codes |
 //!
-//! Two kinds of fault are kept apart all the way up. A *broken wire* ([`frame::FrameError`], [`etf::DecodeError`])
-//! means that the peer is not one of ours or has lost step: the program ends. A *wrong request*
-//! ([`request::RequestError`]) is a well-formed term that asks for something that does not exist: it is answered.
+//! Two kinds of fault are kept apart all the way up. A *broken wire* ([`frame::FrameError`],
+//! [`etf::DecodeError`]) means that the peer is not one of ours or has lost step: the program ends. A *wrong
+//! request* ([`request::RequestError`]) is a well-formed term that asks for something that does not exist: it
+//! is answered.
 
 pub mod error_code;
 pub mod etf;

@@ -1,7 +1,7 @@
 //! The parameters of a statement: a list of values, or a map from names to values.
 //!
-//! Checked to be well-formed when the request is decoded, and parsed once more, value by value, while they are bound:
-//! nothing is collected in between.
+//! Checked to be well-formed when the request is decoded, and parsed once more, value by value, while they
+//! are bound: nothing is collected in between.
 
 use std::fmt;
 
@@ -68,7 +68,8 @@ impl<'a> Params<'a> {
         self.len == 0
     }
 
-    /// The values of positional parameters in their order; nothing for named ones. Ends after the first error.
+    /// The values of positional parameters in their order; nothing for named ones. Ends after the first
+    /// error.
     #[inline]
     pub fn values(&self) -> Values<'a> {
         match self.source {
@@ -84,8 +85,8 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// The names and values of named parameters, in no particular order; nothing for positional ones. Names are bytes:
-    /// an atom's may be Latin-1. Ends after the first error.
+    /// The names and values of named parameters, in no particular order; nothing for positional ones. Names
+    /// are bytes: an atom's may be Latin-1. Ends after the first error.
     #[inline]
     pub fn named(&self) -> Named<'a> {
         match self.source {

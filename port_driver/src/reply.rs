@@ -1,7 +1,8 @@
 //! What answers a request (protocol, section 4).
 //!
-//! Each function appends one whole frame to a buffer, or the parts of it if it is too long. Rows are not here: they
-//! are written value by value by whoever holds them, between [`crate::frame::begin_frame`] and [`put_result_tail`].
+//! Each function appends one whole frame to a buffer, or the parts of it if it is too long. Rows are not
+//! here: they are written value by value by whoever holds them, between [`crate::frame::begin_frame`] and
+//! [`put_result_tail`].
 
 use crate::error_code::ErrorCode;
 use crate::etf::encoder::{
@@ -165,8 +166,8 @@ pub fn put_error_item(out: &mut Vec<u8>, error: &ErrorReply<'_>) {
     put_error(out, error);
 }
 
-/// What follows the rows in a result's tuple of nine. `columns` is the encoded list of their names, which a statement
-/// keeps.
+/// What follows the rows in a result's tuple of nine. `columns` is the encoded list of their names, which a
+/// statement keeps.
 #[inline]
 pub fn put_result_tail(out: &mut Vec<u8>, columns: &[u8], tail: &Tail) {
     out.extend_from_slice(columns);

@@ -1,7 +1,7 @@
 //! One SQL value as a client sends it (protocol, section 2).
 //!
-//! The only reader of value terms. Called while parameters are bound, so the usual cases come first and touch nothing
-//! but the bytes.
+//! The only reader of value terms. Called while parameters are bound, so the usual cases come first and touch
+//! nothing but the bytes.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The crate against the frames of `tests/fixtures`, which its own encoder did not write.
 //!
-//! Here: that each file means, or is written, as it says; and that no cut and no altered byte of any file does worse
-//! than a typed error. Properties over generated input are in `properties.rs`.
+//! Here: that each file means, or is written, as it says; and that no cut and no altered byte of any file
+//! does worse than a typed error. Properties over generated input are in `properties.rs`.
 
 mod support;
 

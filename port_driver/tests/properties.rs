@@ -1,5 +1,5 @@
-//! Properties over generated input: the codec agrees with an independent one on well-formed terms, frames do not
-//! depend on how they arrive, and bytes that mean nothing get a typed outcome.
+//! Properties over generated input: the codec agrees with an independent one on well-formed terms, frames do
+//! not depend on how they arrive, and bytes that mean nothing get a typed outcome.
 //!
 //! The independent codec is only shown terms that were built here: it is not made for hostile bytes.
 

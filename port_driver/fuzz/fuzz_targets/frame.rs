@@ -1,5 +1,5 @@
-//! A stream of frames in pieces of any size: what comes out must not depend on the pieces, nothing may be kept of what
-//! is too large, and every payload must have a typed outcome.
+//! A stream of frames in pieces of any size: what comes out must not depend on the pieces, nothing may be
+//! kept of what is too large, and every payload must have a typed outcome.
 #![no_main]
 
 #[path = "../../tests/support/exercise.rs"]

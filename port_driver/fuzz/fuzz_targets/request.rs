@@ -1,4 +1,5 @@
-//! Any bytes as the payload of a request of any tag, its values included: wrong and broken must never be confused.
+//! Any bytes as the payload of a request of any tag, its values included: wrong and broken must never be
+//! confused.
 #![no_main]
 
 #[path = "../../tests/support/exercise.rs"]

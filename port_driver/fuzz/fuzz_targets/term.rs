@@ -1,5 +1,5 @@
-//! Any bytes as a term: stepping over it and reading it token by token must agree, and what is read must survive being
-//! written and read again.
+//! Any bytes as a term: stepping over it and reading it token by token must agree, and what is read must
+//! survive being written and read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

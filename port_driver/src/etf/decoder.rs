@@ -1,8 +1,8 @@
 //! Reads terms out of a buffer, one token at a time, borrowing everything.
 //!
-//! The bytes come from outside, so the rules are: no recursion, no allocation, no panic, and no count believed that
-//! the bytes left could not hold. What does not follow the format, or is of a kind that the protocol does not accept,
-//! is a [`DecodeError`]: the peer broke the wire.
+//! The bytes come from outside, so the rules are: no recursion, no allocation, no panic, and no count
+//! believed that the bytes left could not hold. What does not follow the format, or is of a kind that the
+//! protocol does not accept, is a [`DecodeError`]: the peer broke the wire.
 
 use thiserror::Error;
 
@@ -195,8 +195,8 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// An integer from 0 to 2^31-1 in one of its two usual forms. A shortcut: `None` says nothing but that [`next`]
-    /// must be asked, and leaves the position.
+    /// An integer from 0 to 2^31-1 in one of its two usual forms. A shortcut: `None` says nothing but that
+    /// [`next`] must be asked, and leaves the position.
     ///
     /// [`next`]: Self::next
     #[inline]

@@ -1,8 +1,8 @@
 //! Appends terms to a buffer.
 //!
-//! Free functions over `Vec<u8>`, because rows are written value by value from the engine's own memory and nothing may
-//! stand between. What is smallest to decode is written: integers in their shortest form, atoms as ATOM_EXT, which the
-//! BEAM reads a quarter faster than the UTF-8 form.
+//! Free functions over `Vec<u8>`, because rows are written value by value from the engine's own memory and
+//! nothing may stand between. What is smallest to decode is written: integers in their shortest form, atoms
+//! as ATOM_EXT, which the BEAM reads a quarter faster than the UTF-8 form.
 
 use super::tag;
 
@@ -35,8 +35,8 @@ fn put_big(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
     out.extend_from_slice(&bytes[..used]);
 }
 
-/// A float. The BEAM has neither infinities nor NaN: the former become the atoms `infinity` and `neg_infinity`, the
-/// latter `nil`, as SQLite itself turns NaN into NULL.
+/// A float. The BEAM has neither infinities nor NaN: the former become the atoms `infinity` and
+/// `neg_infinity`, the latter `nil`, as SQLite itself turns NaN into NULL.
 #[inline]
 pub fn put_float(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
@@ -115,8 +115,8 @@ pub fn put_empty_list(out: &mut Vec<u8>) {
     out.push(tag::NIL);
 }
 
-/// A list's head; `len` terms and [`put_empty_list`] must follow. With `len` 0 this is the whole list and nothing may
-/// follow.
+/// A list's head; `len` terms and [`put_empty_list`] must follow. With `len` 0 this is the whole list and
+/// nothing may follow.
 #[inline]
 pub fn put_list(out: &mut Vec<u8>, len: u32) {
     if len == 0 {

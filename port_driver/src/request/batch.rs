@@ -38,7 +38,8 @@ impl<'a> Batch<'a> {
         self.len == 0
     }
 
-    /// The statements in their order. Whether the parameters are values is found out while iterating over them.
+    /// The statements in their order. Whether the parameters are values is found out while iterating over
+    /// them.
     pub fn statements(&self) -> Statements<'a> {
         Statements { left: self.len, items: self.items }
     }

@@ -33,7 +33,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The payload is `{Connection, TimeoutMs, …}` with `least` to `most` fields more. Gives how many more it has.
+    /// The payload is `{Connection, TimeoutMs, …}` with `least` to `most` fields more. Gives how many more it
+    /// has.
     #[inline]
     pub fn addressed(&mut self, least: u32, most: u32) -> Result<u32, Refusal> {
         let arity = self.tuple(least + 2, most + 2)?;
@@ -143,8 +144,8 @@ impl<'a> Fields<'a> {
         OpenOptions::decode(&mut self.decoder)
     }
 
-    /// `Atomic, [{Sql, Params}, …]`. Each statement is read here once, so that a wrong one is refused before any other
-    /// has run.
+    /// `Atomic, [{Sql, Params}, …]`. Each statement is read here once, so that a wrong one is refused before
+    /// any other has run.
     pub fn batch(&mut self) -> Result<Batch<'a>, Refusal> {
         let atomic = self.bool("atomic")?;
         let (len, is_list) = match self.decoder.next()? {

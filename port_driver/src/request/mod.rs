@@ -1,9 +1,10 @@
 //! What a client may ask, and the term that says it (protocol, section 3).
 //!
-//! [`route`] reads just enough of a request to hand it to its connection; [`decode`] reads all of it, later and
-//! elsewhere. A request borrows from its frame. What is well-formed but means nothing is a [`RequestError`], which is
-//! answered; a broken term is a [`DecodeError`], which ends the program. A term is only called wrong once all of it is
-//! known to be well-formed, so which of the two a frame is does not depend on where its first fault lies.
+//! [`route`] reads just enough of a request to hand it to its connection; [`decode`] reads all of it, later
+//! and elsewhere. A request borrows from its frame. What is well-formed but means nothing is a
+//! [`RequestError`], which is answered; a broken term is a [`DecodeError`], which ends the program. A term is
+//! only called wrong once all of it is known to be well-formed, so which of the two a frame is does not
+//! depend on where its first fault lies.
 
 mod batch;
 mod fields;
@@ -52,8 +53,8 @@ pub enum Refusal {
 pub struct Route {
     /// The id that `open` gave.
     pub connection: u32,
-    /// From reading the frame to writing its answer; 0 for no limit. Always 0 for `cancel` and `credit`, which bear
-    /// none.
+    /// From reading the frame to writing its answer; 0 for no limit. Always 0 for `cancel` and `credit`,
+    /// which bear none.
     pub timeout_ms: u32,
 }
 
@@ -235,8 +236,8 @@ const CHECKPOINT_MODES: &[(&str, CheckpointMode)] = &[
     ("truncate", CheckpointMode::Truncate),
 ];
 
-/// Reads what a request to a connection starts with, and nothing more. `ping`, `status` and `open` address none: they
-/// are refused here and meant for [`decode`].
+/// Reads what a request to a connection starts with, and nothing more. `ping`, `status` and `open` address
+/// none: they are refused here and meant for [`decode`].
 #[inline]
 pub fn route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
     well_formed_or_fatal(payload, read_route(tag, payload))
@@ -248,7 +249,8 @@ pub fn decode(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
     well_formed_or_fatal(payload, read_request(tag, payload))
 }
 
-/// A wrong request may also be a broken term further on, and that comes first. Only refused requests pay for the look.
+/// A wrong request may also be a broken term further on, and that comes first. Only refused requests pay for
+/// the look.
 #[inline]
 fn well_formed_or_fatal<T>(payload: &[u8], read: Result<T, Refusal>) -> Result<T, Refusal> {
     if let Err(Refusal::Answer(_)) = &read {

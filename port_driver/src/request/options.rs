@@ -1,5 +1,5 @@
-//! The option maps of `open` and `execute`: every key and value is known, or the request is refused with an error that
-//! names the key, the value and what is allowed.
+//! The option maps of `open` and `execute`: every key and value is known, or the request is refused with an
+//! error that names the key, the value and what is allowed.
 
 use std::fmt::Display;
 

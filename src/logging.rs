@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Installs the subscriber; a second call does nothing.
+/// Installs the subscriber (a second call keeps the first) and logs panics by their place: their words may hold values.
 pub fn start(format: LogFormat, level: LogLevel, lines_per_second: u32) {
     let level = match level {
         LogLevel::Off => LevelFilter::OFF,
@@ -25,6 +25,11 @@ pub fn start(format: LogFormat, level: LogLevel, lines_per_second: u32) {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(thread = thread.name().unwrap_or("?"), place, "panic");
+    }));
 }
 
 /// Lines that may still be written in this second.

@@ -28,6 +28,7 @@ use port_driver::request::{self, Refusal};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -90,7 +91,7 @@ impl Input {
 /// Who leads, who stands by.
 pub struct Reading {
     me: Weak<Reading>,
-    /// The leader's input while it runs a statement.
+    /// The leader's input while it runs a statement. `busy_since_ns` changes together with it, under this lock.
     slot: Mutex<Option<Box<Input>>>,
     standby: Mutex<Standby>,
     handed_over: Condvar,
@@ -157,12 +158,11 @@ impl Reading {
     fn lead_and_stand_by(&self, input: Box<Input>) {
         let mut next = Some(input);
         while let Some(input) = next {
-            match lead(self, input) {
-                Led::Relieved => next = self.stand_by(),
-                Led::Ended(exit) => {
-                    self.time.shut_down(exit);
-                    return;
-                }
+            // A panic in a statement is caught where it runs; one out here leaves nobody to read.
+            match catch_unwind(AssertUnwindSafe(|| lead(self, input))) {
+                Ok(Led::Relieved) => next = self.stand_by(),
+                Ok(Led::Ended(exit)) => return self.time.shut_down(exit),
+                Err(_) => return self.time.shut_down(Exit::Bug),
             }
         }
     }
@@ -170,19 +170,20 @@ impl Reading {
     /// Lays the input open before a statement runs.
     #[inline]
     fn publish(&self, input: Box<Input>) {
-        *self.slot.lock() = Some(input);
+        let mut slot = self.slot.lock();
+        *slot = Some(input);
         self.busy_since_ns.store(now_ns(), Ordering::SeqCst);
+        drop(slot);
         self.time.leader_is_busy();
     }
 
-    /// Takes the input back; `None` if another thread leads now.
+    /// Takes the input out of the slot: its leader's own, or another's that relieves it. `None` if that has happened.
     #[inline]
-    fn reclaim(&self) -> Option<Box<Input>> {
-        let input = self.slot.lock().take();
-        if input.is_some() {
-            self.busy_since_ns.store(0, Ordering::Relaxed);
-        }
-        input
+    fn take_back(&self) -> Option<Box<Input>> {
+        let mut slot = self.slot.lock();
+        let input = slot.take()?;
+        self.busy_since_ns.store(0, Ordering::SeqCst);
+        Some(input)
     }
 
     /// Waits to be handed the input; `None` if enough others wait.
@@ -204,8 +205,7 @@ impl Reading {
 
 impl Relief for Reading {
     fn relieve(&self) {
-        let Some(input) = self.slot.lock().take() else { return };
-        self.busy_since_ns.store(0, Ordering::SeqCst);
+        let Some(input) = self.take_back() else { return };
         let mut standby = self.standby.lock();
         if standby.waiting > 0 && standby.input.is_none() {
             standby.input = Some(input);
@@ -326,7 +326,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
         lose(connection, &mut out);
     }
     connection.end_lead();
-    match reading.reclaim() {
+    match reading.take_back() {
         Some(mut input) => {
             input.replies.extend_from_slice(&out);
             out.clear();

@@ -27,11 +27,6 @@ defmodule LibsqlPort.ErrorCodeTest do
     assert Exception.message(error) == "new (unknown code 9999)"
   end
 
-  test "the message names the place in a batch" do
-    error = Error.from_wire({40, "UNIQUE constraint failed: t.a", 2067, nil, nil, 1, 4})
-    assert Exception.message(error) =~ "statement 4 of the batch"
-  end
-
   test "a kind of constraint that is not known yet is other" do
     error = Error.from_wire({48, "m", 19, {"novel", "t", [], nil, nil}, nil, 0, nil})
     assert error.constraint.kind == :other

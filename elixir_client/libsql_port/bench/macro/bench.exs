@@ -61,7 +61,7 @@ defmodule Bench do
   defp seed(conn) do
     {:ok, _} =
       LibsqlPort.script(conn, """
-      CREATE TABLE bulk (id INTEGER PRIMARY KEY, short TEXT, value REAL, long TEXT, nothing TEXT, bytes BLOB);
+      CREATE TABLE bulk (id INTEGER PRIMARY KEY, short TEXT, value REAL, long TEXT, empty TEXT, bytes BLOB);
       CREATE TABLE target (id INTEGER PRIMARY KEY, name TEXT, value REAL);
       """)
 

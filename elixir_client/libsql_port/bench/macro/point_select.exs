@@ -3,7 +3,7 @@ defmodule Bench.PointSelect do
   @moduledoc false
   alias Bench.{Report, Statistics}
 
-  @sql "SELECT id, short, value, long, nothing, bytes FROM bulk WHERE id = ?1"
+  @sql "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1"
   @factor 2.2
   @throughput_factor 2
   @connections 5

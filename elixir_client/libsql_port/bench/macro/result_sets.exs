@@ -4,7 +4,7 @@ defmodule Bench.ResultSets do
   @moduledoc false
   alias Bench.{Report, Statistics}
 
-  @sql "SELECT id, short, value, long, nothing, bytes FROM bulk"
+  @sql "SELECT id, short, value, long, empty, bytes FROM bulk"
   @list_factor 2.2
   @stream_factor 1.6
 

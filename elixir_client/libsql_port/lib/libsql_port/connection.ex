@@ -172,13 +172,17 @@ defmodule LibsqlPort.Connection do
         encode_batch(rest, [[<<104, 2>>, Wire.binary(sql), params] | encoded], count + 1)
 
       {:error, error} ->
-        {:error, %{error | index: count}}
+        {:error, in_batch(error, count)}
     end
   end
 
   defp encode_batch([_other | _], _encoded, count) do
     error = Error.new(:invalid_request, "a statement of a batch is a text, or a pair of text and parameters")
-    {:error, %{error | index: count}}
+    {:error, in_batch(error, count)}
+  end
+
+  defp in_batch(error, index) do
+    %{error | index: index, message: "statement #{index} of the batch: #{error.message}"}
   end
 
   defp list(_encoded, 0), do: <<106>>

@@ -48,10 +48,9 @@ defmodule LibsqlPort.Error do
         }
 
   @impl true
-  def message(%__MODULE__{code: code, number: number, message: message, index: index}) do
+  def message(%__MODULE__{code: code, number: number, message: message}) do
     name = if code == :unknown, do: "unknown code #{number}", else: code
-    place = if index, do: ", statement #{index} of the batch", else: ""
-    "#{message} (#{name}#{place})"
+    "#{message} (#{name})"
   end
 
   @doc """

@@ -61,9 +61,11 @@ defmodule LibsqlPort.Outcome do
 
   @reads ["select", "values", "explain", "begin", "savepoint", "rollback"]
 
-  # Only what is certain: a common table expression may belong to an INSERT, and a pragma with a value may write.
+  # Only what is certain: a common table expression may belong to an INSERT, and a pragma with a value may write. A word
+  # in a string or a comment may make a read look uncertain, never a write look certain.
   defp read_only?(sql) do
     case keyword(sql) do
+      "with" -> not (sql =~ ~r/\b(insert|replace|update|delete)\b/i)
       "pragma" -> not String.contains?(sql, ["=", "("])
       keyword -> keyword in @reads
     end

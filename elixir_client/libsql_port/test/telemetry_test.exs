@@ -1,0 +1,65 @@
+defmodule LibsqlPort.TelemetryTest do
+  # Not async: a module of the name :telemetry comes and goes.
+  use LibsqlPort.SidecarCase, async: false
+
+  alias LibsqlPort.{Telemetry, TelemetryDouble}
+
+  setup %{sidecar: sidecar, conn: without} do
+    refute Telemetry.loaded?()
+    refute without.telemetry
+    TelemetryDouble.load()
+    on_exit(&TelemetryDouble.unload/0)
+    Process.register(self(), :libsql_port_telemetry)
+    {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+    {:ok, with: conn}
+  end
+
+  test "a query is told with its times, and without its parameters", %{with: conn} do
+    secret = "a parameter that nobody is to see"
+    assert {:ok, _} = LibsqlPort.query(conn, "SELECT ?", [secret])
+
+    assert_received {:event, [:libsql_port, :query, :start], %{system_time: _, monotonic_time: start},
+                     metadata}
+
+    assert metadata == %{request: :execute, connection: conn.id, database: conn.path, sql: "SELECT ?"}
+    assert_received {:event, [:libsql_port, :query, :stop], measurements, metadata}
+
+    assert %{duration: duration, queue: queue, lock: lock, run: run, wire: wire, monotonic_time: stop} =
+             measurements
+
+    assert %{result: :ok, error: nil} = metadata
+    assert stop - start == duration
+    assert queue + lock + run + wire == duration
+    refute inspect(metadata) =~ secret
+  end
+
+  test "an error is part of the stop event", %{with: conn} do
+    assert {:error, error} = LibsqlPort.query(conn, "SELEKT")
+    assert_received {:event, [:libsql_port, :query, :stop], %{duration: _}, %{result: :error, error: ^error}}
+  end
+
+  test "batches and transactions are told too", %{with: conn} do
+    {:ok, _} = LibsqlPort.transaction(conn, fn conn -> LibsqlPort.query!(conn, "SELECT 1") end)
+
+    for request <- [:begin, :execute, :commit] do
+      assert_received {:event, [:libsql_port, :query, :stop], _, %{request: ^request, result: :ok}}
+    end
+
+    {:ok, _} = LibsqlPort.batch(conn, ["SELECT 1"])
+    assert_received {:event, [:libsql_port, :query, :stop], %{run: _}, %{request: :batch}}
+  end
+
+  test "what is raised is an exception event, and goes on" do
+    assert_raise RuntimeError, fn ->
+      Telemetry.span(%{request: :execute}, fn -> raise "boom" end, fn _ -> nil end)
+    end
+
+    assert_received {:event, [:libsql_port, :query, :exception], %{duration: _},
+                     %{kind: :error, reason: %RuntimeError{}, stacktrace: [_ | _], request: :execute}}
+  end
+
+  test "a connection opened before stays silent", %{conn: without} do
+    assert {:ok, _} = LibsqlPort.query(without, "SELECT 1")
+    refute_received {:event, _, _, _}
+  end
+end

@@ -35,6 +35,10 @@ pub struct Access {
     pub writing_cursors: u32,
     /// A read-only transaction is open: `PRAGMA query_only` is on until it ends.
     pub query_only: bool,
+    /// Whoever runs this connection calls [`Self::checkpoint_if_due`] after the reply, so that a checkpoint need not
+    /// come before it.
+    pub defers_checkpoints: bool,
+    checkpoint_due: bool,
 }
 
 impl Access {
@@ -58,6 +62,8 @@ impl Access {
             turns: Vec::new(),
             writing_cursors: 0,
             query_only: false,
+            defers_checkpoints: false,
+            checkpoint_due: false,
         }
     }
 
@@ -75,6 +81,14 @@ impl Access {
     pub fn files(&self) -> impl Iterator<Item = (&str, &Arc<DatabaseFile>)> {
         let attached = self.attached.iter().map(|(schema, share)| (schema.as_str(), share.file()));
         std::iter::once(("main", self.share.file())).chain(attached)
+    }
+
+    /// Each file once, in an order that is the same for all connections.
+    fn files_in_order(&self) -> Vec<Arc<DatabaseFile>> {
+        let mut files: Vec<_> = self.files().map(|(_, file)| Arc::clone(file)).collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        files
     }
 
     /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
@@ -120,6 +134,10 @@ impl Access {
     /// Before the first step of a statement: takes the writer turn if it may write.
     #[inline]
     pub fn enter(&mut self, read_only: bool, run: &mut Run<'_>) -> Result<()> {
+        if self.checkpoint_due {
+            // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
+            self.checkpoint_if_due();
+        }
         if read_only || !self.turns.is_empty() {
             return Ok(());
         }
@@ -138,10 +156,7 @@ impl Access {
 
     /// Takes the turns of all files.
     pub fn take_turns(&mut self, mut before_waiting: impl FnMut()) -> Result<()> {
-        let mut files: Vec<_> = self.files().map(|(_, file)| Arc::clone(file)).collect();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
-        files.dedup_by(|a, b| a.name == b.name);
-        for file in files {
+        for file in self.files_in_order() {
             if let Err(error) = file.turn.acquire(self.id, &self.control, &mut before_waiting) {
                 self.release_turns();
                 return Err(error.into());
@@ -158,7 +173,12 @@ impl Access {
             return;
         }
         if self.writing_cursors == 0 {
-            self.release_turns();
+            self.checkpoint_due = self.holds_turn() && self.files().any(|(_, file)| file.wants_checkpoint());
+            if !self.checkpoint_due {
+                self.release_turns();
+            } else if !self.defers_checkpoints {
+                self.checkpoint_if_due();
+            }
         }
         if std::mem::take(&mut self.query_only) {
             // Switching it off cannot fail: it writes nothing and needs no lock.
@@ -253,39 +273,43 @@ impl Access {
         self.leave();
     }
 
-    /// Checkpoints each file whose WAL has grown past its size, in a turn of its own.
-    pub fn checkpoint_if_grown(&mut self) {
-        if self.holds_turn() || !self.files().any(|(_, file)| file.wants_checkpoint()) {
-            return;
+    /// Checkpoints each file whose WAL has grown past its size, in the turn of the commit that made it so.
+    pub fn checkpoint_if_due(&mut self) {
+        if std::mem::take(&mut self.checkpoint_due) {
+            self.checkpoint_in_turn(DatabaseFile::wants_checkpoint, ffi::SQLITE_CHECKPOINT_PASSIVE);
+            self.release_turns();
         }
-        let grown = |file: &DatabaseFile| file.wants_checkpoint();
-        self.checkpoint_quietly(grown, ffi::SQLITE_CHECKPOINT_PASSIVE);
     }
 
-    /// A checkpoint that nobody asked for: without waiting for readers, its failure only a line in the log.
-    pub fn checkpoint_quietly(&mut self, wanted: impl Fn(&DatabaseFile) -> bool, mode: i32) {
-        if !self.handle.autocommit() || self.handle.tx_status() != TxStatus::Idle {
+    /// A checkpoint that nobody asked for: only if no turn and no reader has to be waited for.
+    pub fn checkpoint_if_free(&mut self, mode: i32) {
+        if self.holds_turn() || self.handle.tx_status() != TxStatus::Idle {
             return;
         }
-        if let Err(error) = self.take_turns(|| ()) {
-            tracing::debug!(%error, connection = self.id, "no turn for a checkpoint");
-            return;
+        for file in self.files_in_order() {
+            if !matches!(file.turn.try_acquire(self.id), Ok(true)) {
+                self.release_turns();
+                return;
+            }
+            self.turns.push(file);
         }
+        self.checkpoint_in_turn(|file| file.wal_pages() > 0, mode);
+        self.release_turns();
+    }
+
+    fn checkpoint_in_turn(&mut self, wanted: impl Fn(&DatabaseFile) -> bool, mode: i32) {
         self.control.set_patient(false);
-        for (schema, file) in self.files() {
-            if wanted(file) {
-                match self.handle.checkpoint(schema, mode) {
-                    Ok(done) => note_checkpoint(file, done),
-                    // LOCKED: a cursor of this very connection reads.
-                    Err(error) if error.code & 0xff == ffi::SQLITE_LOCKED => {}
-                    Err(error) => {
-                        tracing::warn!(connection = self.id, code = error.code, "checkpoint failed: {}", error.message);
-                    }
+        for (schema, file) in self.files().filter(|(_, file)| wanted(file)) {
+            match self.handle.checkpoint(schema, mode) {
+                Ok(done) => note_checkpoint(file, done),
+                // A cursor of this very connection reads.
+                Err(error) if error.code & 0xff == ffi::SQLITE_LOCKED => {}
+                Err(error) => {
+                    tracing::warn!(connection = self.id, code = error.code, "checkpoint: {}", error.message);
                 }
             }
         }
         self.control.set_patient(true);
-        self.release_turns();
     }
 
     /// Leaves the files; the last connection of this program checkpoints what is in the WAL, in a turn, as SQLite would
@@ -293,7 +317,7 @@ impl Access {
     pub fn close_files(&mut self) {
         let last = self.share.leave();
         if last && !self.handle.read_only() {
-            self.checkpoint_quietly(|file| file.wal_pages() > 0, ffi::SQLITE_CHECKPOINT_TRUNCATE);
+            self.checkpoint_if_free(ffi::SQLITE_CHECKPOINT_TRUNCATE);
         }
         self.release_turns();
     }

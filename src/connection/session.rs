@@ -146,7 +146,7 @@ impl Session {
 
     /// Work that follows a reply: a checkpoint if the WAL has grown.
     pub fn after_reply(&mut self) {
-        self.access.checkpoint_if_grown();
+        self.access.checkpoint_if_due();
     }
 
     /// Ends everything; the handle closes when `self` is dropped.

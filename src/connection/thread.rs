@@ -100,6 +100,7 @@ impl Thread {
         let connection = Arc::clone(&self.connection);
         let mut session = connection.session();
         let Some(open) = session.as_mut() else { return };
+        open.access.defers_checkpoints = true;
         let outcome = match request::decode(job.tag, &job.payload) {
             Ok(request) => run_request(open, job, &request, out, &mut *self.outlet),
             Err(refusal) => {
@@ -108,6 +109,7 @@ impl Thread {
                 Outcome::Answered
             }
         };
+        open.access.defers_checkpoints = false;
         drop(session);
         if outcome == Outcome::Panicked {
             lose(&connection, out);
@@ -229,8 +231,7 @@ fn put_opened(out: &mut Vec<u8>, id: u32, info: &Info) {
 
 fn idle_checkpoint(session: &mut Session) {
     let file = Arc::clone(session.access.file());
-    let wanted = |file: &crate::database::DatabaseFile| file.wal_pages() > 0;
-    session.access.checkpoint_quietly(wanted, ffi::SQLITE_CHECKPOINT_PASSIVE);
+    session.access.checkpoint_if_free(ffi::SQLITE_CHECKPOINT_PASSIVE);
     file.postpone_idle_checkpoint();
 }
 

@@ -10,7 +10,7 @@ use crate::connection::deadline::{Control, Stop};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +99,21 @@ impl WriterTurn {
         self.acquire_from_programs(control, &mut before_waiting).inspect_err(|_| self.pass_on())
     }
 
+    /// Takes the turn if that needs no wait at all.
+    pub fn try_acquire(&self, connection: u32) -> Result<bool, TurnError> {
+        let mut line = self.line.lock();
+        if line.holder.is_some() || !line.waiting.is_empty() {
+            return Ok(false);
+        }
+        line.holder = Some(connection);
+        drop(line);
+        let taken = self.try_acquire_from_programs();
+        if !matches!(taken, Ok(true)) {
+            self.pass_on();
+        }
+        taken
+    }
+
     /// Gives the turn to whoever is next.
     pub fn release(&self) {
         let mut lock = self.lock.lock();
@@ -155,18 +170,26 @@ impl WriterTurn {
         }
     }
 
+    fn try_acquire_from_programs(&self) -> Result<bool, TurnError> {
+        let mut lock = self.lock.lock();
+        let Lock { path: Some(path), open } = &mut *lock else { return Ok(true) };
+        let file = opened(path, open)?;
+        let taken = file.try_acquire().map_err(|source| unusable(path, source))?;
+        if !taken {
+            file.give_up().map_err(|source| unusable(path, source))?;
+        }
+        Ok(taken)
+    }
+
     fn acquire_from_programs(
         &self,
         control: &Control,
         before_waiting: &mut impl FnMut(),
     ) -> Result<(), TurnError> {
         let mut lock = self.lock.lock();
-        let Some(path) = lock.path.clone() else { return Ok(()) };
-        let failed = |source| TurnError::LockFile { path: path.clone(), source };
-        let file = match &mut lock.open {
-            Some(file) => file,
-            empty => empty.insert(FileLock::open(&path).map_err(failed)?),
-        };
+        let Lock { path: Some(path), open } = &mut *lock else { return Ok(()) };
+        let file = opened(path, open)?;
+        let failed = |source| unusable(path, source);
         if file.try_acquire().map_err(failed)? {
             return Ok(());
         }
@@ -183,6 +206,17 @@ impl WriterTurn {
             pause = (pause * 2).min(FOREIGN_PAUSE_MAX);
         }
     }
+}
+
+fn opened<'l>(path: &Path, open: &'l mut Option<FileLock>) -> Result<&'l mut FileLock, TurnError> {
+    match open {
+        Some(file) => Ok(file),
+        empty => Ok(empty.insert(FileLock::open(path).map_err(|source| unusable(path, source))?)),
+    }
+}
+
+fn unusable(path: &Path, source: io::Error) -> TurnError {
+    TurnError::LockFile { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -250,6 +284,20 @@ mod tests {
         assert!(matches!(error, TurnError::Stopped { holder: Holder::Program(Some(p)), .. } if p == pid));
         here.release();
         there.acquire(1, &control(NEVER), || ()).unwrap();
+    }
+
+    #[test]
+    fn a_try_neither_waits_nor_stays_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let (here, there) = (WriterTurn::new(Some(path.clone())), WriterTurn::new(Some(path)));
+        assert!(here.try_acquire(1).unwrap());
+        assert!(!here.try_acquire(2).unwrap());
+        assert!(!there.try_acquire(1).unwrap());
+        here.release();
+        here.acquire(1, &control(NEVER), || ()).unwrap();
+        here.release();
+        assert!(there.try_acquire(1).unwrap());
     }
 
     #[test]

@@ -55,10 +55,8 @@ defmodule Demo do
       "process #{System.pid()}, OTP #{System.otp_release()}, Elixir #{System.version()}"
     )
 
-    {:ok, [version]} =
-      LibsqlPort.query_one(conn, "SELECT libsql_version() || ', SQLite ' || sqlite_version()")
-
-    Terminal.field("engine", "libSQL " <> version)
+    {:ok, [version]} = LibsqlPort.query_one(conn, "SELECT sqlite_version()")
+    Terminal.field("engine", "libSQL on SQLite #{version}")
     Terminal.field("database", database)
     conn
   end

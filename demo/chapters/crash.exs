@@ -104,11 +104,8 @@ defmodule Demo.Crash do
     Terminal.field("acknowledged commits", "#{MapSet.size(acknowledged)}, missing #{missing}")
     Terminal.field("rolled back", "#{@uncommitted_rows} rows, left over #{uncommitted}")
 
-    Terminal.field(
-      "stored, unacknowledged",
-      "#{unanswered} (their callers were told that the outcome is unknown)"
-    )
-
+    # Their callers have been told that the outcome is unknown, and this is why.
+    Terminal.field("stored, not acknowledged", "#{unanswered}")
     Terminal.field("integrity_check", integrity)
 
     [

@@ -73,13 +73,9 @@ defmodule Demo.Questions do
     [{"mistakes answered by the right typed error", "#{right} of #{length(results)}", Enum.all?(results)}]
   end
 
-  defp where(%{constraint: %{table: table, columns: columns} = constraint}) do
-    named = if constraint.name, do: " (#{constraint.name})", else: ""
-
-    [table, Enum.join(columns || [], ", ")]
-    |> Enum.reject(&(&1 in [nil, ""]))
-    |> Enum.join(".")
-    |> Kernel.<>(named)
+  defp where(%{constraint: %{table: table, columns: columns, name: name}}) do
+    place = [table | List.wrap(columns)] |> Enum.reject(&(&1 in [nil, ""])) |> Enum.join(".")
+    [place, name] |> Enum.reject(&(&1 in [nil, ""])) |> Enum.join("  ")
   end
 
   defp where(%{offset: offset}) when is_integer(offset), do: "byte #{offset}"

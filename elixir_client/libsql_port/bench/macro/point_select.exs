@@ -23,13 +23,9 @@ defmodule Bench.PointSelect do
         fn -> Statistics.median(Statistics.times(calls, select)) end
       ])
 
-    Report.at_most(
-      "point SELECT, one caller, p50 (frames of #{request_bytes} and #{reply_bytes} bytes)",
-      @factor,
-      selects,
-      echoes,
-      {"echo p50", &Report.us/1}
-    )
+    "point SELECT by key, one caller, p50"
+    |> Report.at_most(@factor, selects, echoes, &Report.us/1)
+    |> Report.note("yardstick: p50 of echoes of the same frames, #{request_bytes} and #{reply_bytes} bytes")
   end
 
   defp throughput(bench) do
@@ -40,13 +36,9 @@ defmodule Bench.PointSelect do
     Enum.each(conns, &LibsqlPort.close/1)
 
     Enum.zip_with(@callers, many, fn callers, figures ->
-      Report.at_least(
-        "the same, #{callers} callers on #{@connections} connections",
-        @throughput_factor,
-        figures,
-        one,
-        {"one caller", &Report.per_second/1}
-      )
+      "the same, #{callers} callers on #{@connections} connections"
+      |> Report.at_least(@throughput_factor, figures, one, &Report.per_second/1)
+      |> Report.note("yardstick: calls of one caller")
     end)
   end
 

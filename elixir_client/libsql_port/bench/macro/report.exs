@@ -6,8 +6,8 @@ defmodule Bench.Report do
     @moduledoc false
     # `measured`, `best` and `limit` are texts with their units; `ratio` is what the limit is about: measured divided
     # by its yardstick, or by the limit itself where that is an absolute figure. `verdict` is :reached or :missed.
-    @enforce_keys [:work, :measured, :limit, :ratio, :verdict]
-    defstruct [:work, :measured, :best, :limit, :ratio, :verdict]
+    @enforce_keys [:work, :measured, :best, :limit, :ratio, :verdict]
+    defstruct [:work, :measured, :best, :limit, :ratio, :verdict, notes: []]
   end
 
   @header ["work", "measured", "best round", "limit", "ratio", "verdict"]
@@ -15,31 +15,32 @@ defmodule Bench.Report do
   @doc """
   A row that compares with a yardstick measured in the same rounds: at most `factor` times as much, medians compared.
   """
-  def at_most(work, factor, measured, yardstick, {yardstick_name, format}) do
+  def at_most(work, factor, measured, yardstick, format) do
     ratio = median(measured) / median(yardstick)
 
     %Row{
       work: work,
       measured: format.(median(measured)),
       best: format.(Enum.min(measured)),
-      limit:
-        "#{number(factor)} × #{format.(median(yardstick))} (#{yardstick_name}, best #{format.(Enum.min(yardstick))})",
+      limit: "#{number(factor)} × #{format.(median(yardstick))}",
       ratio: ratio,
-      verdict: verdict(ratio <= factor)
+      verdict: verdict(ratio <= factor),
+      notes: ["best round of the yardstick #{format.(Enum.min(yardstick))}"]
     }
   end
 
   @doc "As `at_most/5`, for figures of which more is better."
-  def at_least(work, factor, measured, yardstick, {yardstick_name, format}) do
+  def at_least(work, factor, measured, yardstick, format) do
     ratio = median(measured) / median(yardstick)
 
     %Row{
       work: work,
       measured: format.(median(measured)),
       best: format.(Enum.max(measured)),
-      limit: "#{number(factor)} × #{format.(median(yardstick))} (#{yardstick_name}), or more",
+      limit: "≥ #{number(factor)} × #{format.(median(yardstick))}",
       ratio: ratio,
-      verdict: verdict(ratio >= factor)
+      verdict: verdict(ratio >= factor),
+      notes: ["best round of the yardstick #{format.(Enum.max(yardstick))}"]
     }
   end
 
@@ -56,6 +57,9 @@ defmodule Bench.Report do
       verdict: verdict(ratio <= 1)
     }
   end
+
+  @doc "Adds a remark, printed below the table."
+  def note(row, text), do: %{row | notes: [text | row.notes]}
 
   def us(value), do: fixed(value, 1) <> " µs"
   def ms(microseconds), do: fixed(microseconds / 1_000, 1) <> " ms"
@@ -102,6 +106,9 @@ defmodule Bench.Report do
       if index == 0, do: widths |> Enum.map_join("  ", &String.duplicate("─", &1)) |> put()
     end
 
+    IO.puts("")
+    for %{notes: [_ | _]} = row <- rows, do: put("#{row.work}: #{Enum.join(row.notes, "; ")}")
+
     missed = Enum.count(rows, &(&1.verdict == :missed))
     IO.puts("\n#{length(rows) - missed} of #{length(rows)} limits reached, #{missed} missed")
   end
@@ -109,7 +116,7 @@ defmodule Bench.Report do
   defp put(line), do: line |> String.trim_trailing() |> IO.puts()
 
   defp cells(row) do
-    [row.work, row.measured, row.best || "", row.limit, fixed(row.ratio, 2), verdict_text(row.verdict)]
+    [row.work, row.measured, row.best, row.limit, fixed(row.ratio, 2), verdict_text(row.verdict)]
   end
 
   defp verdict(true), do: :reached

@@ -19,12 +19,10 @@ defmodule Bench.ResultSets do
         fn -> Statistics.time_apart(fn -> all_rows(bench.conn) end) end
       ])
 
-    Report.at_most(
-      "#{Bench.bulk_rows()} rows × 6 columns as one list",
-      @list_factor,
-      queried,
-      decoded,
-      {"binary_to_term", &Report.ms/1}
+    "#{Bench.bulk_rows()} rows × 6 columns as one list"
+    |> Report.at_most(@list_factor, queried, decoded, &Report.ms/1)
+    |> Report.note(
+      "yardstick: binary_to_term of the same rows, #{Report.mb(byte_size(encoded))}, each in a new process"
     )
   end
 
@@ -38,13 +36,9 @@ defmodule Bench.ResultSets do
         fn -> Statistics.time_apart(fn -> ^rows = streamed_rows(bench.conn) end) end
       ])
 
-    Report.at_most(
-      "the same streamed, dropped chunk by chunk (#{length(chunks)} chunks)",
-      @stream_factor,
-      streamed,
-      decoded,
-      {"decoding the chunks", &Report.ms/1}
-    )
+    "the same streamed, dropped chunk by chunk"
+    |> Report.at_most(@stream_factor, streamed, decoded, &Report.ms/1)
+    |> Report.note("yardstick: binary_to_term of the same #{length(chunks)} chunks")
   end
 
   defp rounds(bench), do: Bench.setting(bench, 11, 5)

@@ -48,7 +48,7 @@ pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
 
 fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
     let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits);
-    let frame = begin_frame(run.out, run.request_id, tag::BATCH);
+    let frame = begin_frame(run.out, run.request_id, tag::BATCH_REPLY);
     put_tuple(run.out, 5);
     let list = begin_list(run.out);
     let base = run.out.len();

@@ -90,11 +90,13 @@ defmodule LibsqlPort do
   @spec connect(sidecar, keyword) :: answer(Connection.t())
   def connect(sidecar, options) do
     with {:ok, options} <- Options.connection(options) do
-      open(sidecar, options, Options.encoded(options), now() + options.connect_timeout)
+      open(sidecar, options, Options.encoded(options), {now() + options.connect_timeout, 1})
     end
   end
 
-  defp open(sidecar, options, payload, deadline) do
+  # A sidecar that died after the request was sent is asked once more: opening changes nothing, and a dead pipe takes what
+  # is sent for as long as nobody has noticed. Not again: a file that kills each sidecar must not use up the restarts.
+  defp open(sidecar, options, payload, {deadline, chances}) do
     with {:ok, pid} <- LibsqlPort.Supervisor.sidecar(sidecar, deadline) do
       case open_at(pid, options, payload, deadline) do
         {:ok, handle, id, info} ->
@@ -103,11 +105,17 @@ defmodule LibsqlPort do
         {:error, _} = error ->
           error
 
+        :ended when chances > 0 ->
+          open(sidecar, options, payload, {deadline, chances - 1})
+
+        :ended ->
+          {:error, Error.new(:sidecar_down, "the sidecar ended while it opened the database")}
+
         # Nothing was sent, so nothing can have gone wrong: the sidecar is being replaced, or its pipe is full.
         :not_sent ->
           if now() < deadline do
             Process.sleep(@pause_ms)
-            open(sidecar, options, payload, deadline)
+            open(sidecar, options, payload, {deadline, chances})
           else
             {:error,
              Error.new(:sidecar_down, "the sidecar was not there within #{options.connect_timeout} ms")}
@@ -132,7 +140,7 @@ defmodule LibsqlPort do
         :not_sent
 
       :exit, _ ->
-        {:error, Error.new(:sidecar_down, "the sidecar ended while it opened the database")}
+        :ended
     else
       {:ok, _, _, _} = opened ->
         Sidecar.confirm(pid, key)

@@ -33,7 +33,7 @@ defmodule LibsqlPort.Connection do
   defstruct [:id, :encoded_id, :handle, :path, :info, :timeout, :telemetry, :transaction, depth: 0]
 
   @type t :: %__MODULE__{
-          id: integer,
+          id: integer | nil,
           encoded_id: binary,
           handle: Handle.t(),
           path: String.t() | nil,

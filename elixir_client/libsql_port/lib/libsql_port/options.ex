@@ -193,9 +193,6 @@ defmodule LibsqlPort.Options do
       {:ok, value} ->
         {:cont, {:ok, Map.put(values, name, value)}}
 
-      {:error, _} = error ->
-        {:halt, error}
-
       :error ->
         {:halt, error("the option #{inspect(name)} takes #{allowed(type)}, not #{inspect(value)}")}
     end

@@ -61,7 +61,7 @@ defmodule LibsqlPort.Wire do
 
   @doc "A frame's body: the fixed header in front of an encoded payload."
   @spec frame(non_neg_integer, 0..255, iodata) :: iodata
-  def frame(id, tag, payload), do: [<<131, 104, 3, 98, id::32, 97, tag>> | payload]
+  def frame(id, tag, payload), do: [<<131, 104, 3, 98, id::32, 97, tag>>, payload]
 
   @doc "The size of a frame's body with this payload."
   @spec frame_size(iodata) :: non_neg_integer
@@ -83,12 +83,12 @@ defmodule LibsqlPort.Wire do
   @doc "The payload `{Connection, TimeoutMs, Term}`, the last already encoded."
   @spec addressed(binary, non_neg_integer, iodata) :: iodata
   def addressed(connection, timeout_ms, encoded) do
-    [<<104, 3, connection::binary, 98, timeout_ms::32>> | encoded]
+    [<<104, 3, connection::binary, 98, timeout_ms::32>>, encoded]
   end
 
   @doc "A binary as an External Term, without copying it."
   @spec binary(binary) :: iodata
-  def binary(bytes), do: [<<109, byte_size(bytes)::32>> | bytes]
+  def binary(bytes), do: [<<109, byte_size(bytes)::32>>, bytes]
 
   @doc """
   The payload `{Connection, TimeoutMs, Sql, Params}`, or with a map of options behind them. `source` and `params` are
@@ -96,11 +96,11 @@ defmodule LibsqlPort.Wire do
   """
   @spec statement(binary, non_neg_integer, iodata, binary, map | nil) :: iodata
   def statement(connection, timeout_ms, source, params, nil) do
-    [<<104, 4, connection::binary, 98, timeout_ms::32>>, source | params]
+    [<<104, 4, connection::binary, 98, timeout_ms::32>>, source, params]
   end
 
   def statement(connection, timeout_ms, source, params, options) do
-    [<<104, 5, connection::binary, 98, timeout_ms::32>>, source, params | encode(options)]
+    [<<104, 5, connection::binary, 98, timeout_ms::32>>, source, params, encode(options)]
   end
 
   @doc "The payload `{Connection, TimeoutMs, Cursor, RowsMax, BytesMax}`."

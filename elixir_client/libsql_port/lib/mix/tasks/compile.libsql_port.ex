@@ -52,7 +52,7 @@ defmodule Mix.Tasks.Compile.LibsqlPort do
 
   defp fresh?(target, root) do
     built = modified(target)
-    built != nil and Enum.all?(sources(root), &(modified(&1) <= built))
+    built != nil and Enum.all?(sources(root), &(modified(&1) < built))
   end
 
   defp sources(root) do

@@ -103,8 +103,24 @@ defmodule LibsqlPort.Cursor do
     cursor =
       ok!(declare(conn, statement, params, Keyword.drop(options, [:chunk_rows, :chunk_bytes, :chunks])))
 
-    state = %{conn: conn, cursor: cursor, options: options, pending: :queue.new(), open: true}
-    Enum.reduce(1..@pipelined, state, fn _, state -> send_fetch(state) end)
+    start_fetching(
+      %{conn: conn, cursor: cursor, options: options, pending: :queue.new(), open: true},
+      @pipelined
+    )
+  end
+
+  # `Stream.resource/3` tidies up after what follows, not after the start itself.
+  defp start_fetching(state, 0), do: state
+
+  defp start_fetching(state, fetches) do
+    case send_fetch(state) do
+      {:ok, state} ->
+        start_fetching(state, fetches - 1)
+
+      {:error, error} ->
+        stop(state)
+        raise error
+    end
   end
 
   defp next(%{open: false} = state), do: {:halt, state}
@@ -114,10 +130,10 @@ defmodule LibsqlPort.Cursor do
     state = %{state | pending: rest}
 
     case receive_rows(state, pending) do
-      {:more, rows} -> {[rows], send_fetch(state)}
+      {:more, rows} -> {[rows], ok!(send_fetch(state))}
       {:done, []} -> {:halt, %{state | open: false}}
       {:done, rows} -> {[rows], %{state | open: false}}
-      {:error, error} -> fail(state, error)
+      {:error, error} -> raise error
     end
   end
 
@@ -126,8 +142,8 @@ defmodule LibsqlPort.Cursor do
     payload = payload(conn, state.cursor, timeout, state.options)
 
     case Exchange.send_off(conn.handle, conn.id, conn.encoded_id, Wire.tag(:fetch), payload, timeout) do
-      {:ok, pending} -> %{state | pending: :queue.in(pending, state.pending)}
-      {:lost, lost} -> fail(state, elem(lost(state, lost, timeout), 1))
+      {:ok, pending} -> {:ok, %{state | pending: :queue.in(pending, state.pending)}}
+      {:lost, lost} -> Connection.lost(conn, lost, {timeout, :none, []})
     end
   end
 
@@ -136,28 +152,15 @@ defmodule LibsqlPort.Cursor do
 
     case Exchange.await(conn.handle, pending, timeout) do
       {:ok, frame, chunks} -> rows(Connection.decode(frame, chunks))
-      {:lost, lost} -> lost(state, lost, timeout)
+      {:lost, lost} -> Connection.lost(conn, lost, {timeout, :none, []})
     end
   end
 
-  defp lost(state, lost, timeout), do: Connection.lost(state.conn, lost, {timeout, :none, []})
-
-  # `Stream.resource/3` calls `stop/1` for an exception of the consumer, but with the state before the one of its own
-  # functions: what that function has changed is tidied up here.
-  defp fail(state, error) do
-    drain(state)
-    raise error
-  end
-
-  # The consumer has seen enough, or the cursor is exhausted. The requests of a connection are answered in their order,
-  # so behind the answer to `close_cursor` there is none to a fetch any more.
-  defp stop(%{open: open} = state) do
-    if open, do: close(state.conn, state.cursor)
-    drain(state)
-  end
-
-  defp drain(state) do
-    for pending <- :queue.to_list(state.pending), do: receive_rows(state, pending)
+  # The consumer has seen enough, or the cursor is exhausted, or `next/1` has raised; in the last case the state is the
+  # one before it, and the first of the fetches has been received already.
+  defp stop(state) do
+    if state.open, do: close(state.conn, state.cursor)
+    for pending <- :queue.to_list(state.pending), do: Exchange.discard(state.conn.handle, pending)
     :ok
   end
 

@@ -65,6 +65,16 @@ defmodule LibsqlPort.Exchange do
     handle |> await_on(pending, wait) |> collected(handle, pending, wait)
   end
 
+  @doc """
+  Gives up the reply to what `send_off/6` sent, whether it is still to come, in the mailbox, or received already.
+  """
+  @spec discard(Handle.t(), pending) :: :ok
+  def discard(handle, {id, ref, _}) do
+    _ = InFlight.take(handle.table, id)
+    settle(handle)
+    flush(ref)
+  end
+
   @doc "Sends a frame that gets no reply or whose reply nobody wants. Not sent if the pipe is full or closed."
   @spec post(Handle.t(), pos_integer | nil, 0..255, iodata) :: :ok | :not_sent
   def post(%Handle{} = handle, id \\ nil, tag, payload) do

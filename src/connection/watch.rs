@@ -11,6 +11,10 @@ use std::sync::{Arc, OnceLock};
 /// How long a statement may run on the thread that reads requests before that thread lets another one read.
 const READER_BUDGET_NS: u64 = 300_000;
 
+/// How long a statement computes before it lets other threads have the processor. With more endless statements than
+/// processors a short one elsewhere would else wait for a whole time slice of each.
+const SLICE_NS: u64 = 500_000;
+
 /// Lets another thread go on reading requests. Implemented by the server.
 pub trait Relief: Send + Sync {
     /// Safe to call at any time; does nothing if no reader is busy.
@@ -24,6 +28,7 @@ pub struct ConnectionWatch {
     attached: Mutex<Vec<(String, Arc<DatabaseFile>)>>,
     relief: Arc<dyn Relief>,
     relieve_at_ns: AtomicU64,
+    yield_at_ns: AtomicU64,
 }
 
 impl ConnectionWatch {
@@ -35,6 +40,7 @@ impl ConnectionWatch {
             attached: Mutex::new(Vec::new()),
             relief,
             relieve_at_ns: AtomicU64::new(u64::MAX),
+            yield_at_ns: AtomicU64::new(0),
         }
     }
 
@@ -69,7 +75,12 @@ impl ConnectionWatch {
 
 impl Watch for ConnectionWatch {
     fn should_stop(&self) -> bool {
-        self.relieve_if(|at| now_ns() >= at);
+        let now_ns = now_ns();
+        self.relieve_if(|at| now_ns >= at);
+        if now_ns >= self.yield_at_ns.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+            self.yield_at_ns.store(now_ns + SLICE_NS, Ordering::Relaxed);
+        }
         self.control.stop().is_some()
     }
 

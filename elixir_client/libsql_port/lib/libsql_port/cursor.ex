@@ -127,10 +127,22 @@ defmodule LibsqlPort.Cursor do
 
   defp next(state) do
     {{:value, pending}, rest} = :queue.out(state.pending)
-    state = %{state | pending: rest}
+    timeout = Connection.timeout(state.conn, state.options)
 
-    case receive_rows(state, pending) do
-      {:more, rows} -> {[rows], ok!(send_fetch(state))}
+    case Exchange.await(state.conn.handle, pending, timeout) do
+      {:ok, frame, chunks} -> decoded(frame, chunks, asked_for_more(frame, %{state | pending: rest}))
+      {:lost, lost} -> raise elem(Connection.lost(state.conn, lost, {timeout, :none, []}), 1)
+    end
+  end
+
+  # The next fetch goes out before this chunk is decoded, so that the sidecar is never without one meanwhile.
+  defp asked_for_more(frame, state) do
+    if Wire.reply_tag(frame) == @more_rows, do: ok!(send_fetch(state)), else: state
+  end
+
+  defp decoded(frame, chunks, state) do
+    case rows(Connection.decode(frame, chunks)) do
+      {:more, rows} -> {[rows], state}
       {:done, []} -> {:halt, %{state | open: false}}
       {:done, rows} -> {[rows], %{state | open: false}}
       {:error, error} -> raise error
@@ -143,15 +155,6 @@ defmodule LibsqlPort.Cursor do
 
     case Exchange.send_off(conn.handle, conn.id, conn.encoded_id, Wire.tag(:fetch), payload, timeout) do
       {:ok, pending} -> {:ok, %{state | pending: :queue.in(pending, state.pending)}}
-      {:lost, lost} -> Connection.lost(conn, lost, {timeout, :none, []})
-    end
-  end
-
-  defp receive_rows(%{conn: conn} = state, pending) do
-    timeout = Connection.timeout(conn, state.options)
-
-    case Exchange.await(conn.handle, pending, timeout) do
-      {:ok, frame, chunks} -> rows(Connection.decode(frame, chunks))
       {:lost, lost} -> Connection.lost(conn, lost, {timeout, :none, []})
     end
   end

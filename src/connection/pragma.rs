@@ -40,7 +40,7 @@ const SPECS: &[Spec] = &[
     spec("synchronous", Kind::Word(&["off", "normal", "full", "extra"]), Some("normal")),
     spec("foreign_keys", Kind::Bool, Some("1")),
     spec("temp_store", Kind::Word(&["default", "file", "memory"]), Some("memory")),
-    spec("cache_size", SIGNED, Some("-8000")),
+    spec("cache_size", SIGNED, Some("-32000")),
     spec("cache_spill", COUNT, Some("1")),
     spec("mmap_size", Kind::Integer(0, i64::MAX), Some("0")),
     spec("journal_size_limit", Kind::Integer(-1, i64::MAX), Some("-1")),

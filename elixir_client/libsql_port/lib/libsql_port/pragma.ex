@@ -44,7 +44,7 @@ defmodule LibsqlPort.Pragma do
   @doc """
   Reads a pragma.
 
-      {:ok, -8000} = LibsqlPort.Pragma.get(conn, :cache_size)
+      {:ok, -32000} = LibsqlPort.Pragma.get(conn, :cache_size)
   """
   @spec get(Connection.t(), atom, keyword) :: answer(term)
   def get(conn, name, options \\ []) do

@@ -15,7 +15,9 @@ use port_driver::etf::encoder::{
     begin_list, end_list, put_binary, put_empty_list, put_float, put_integer, put_list, put_nil, put_tuple,
 };
 use port_driver::etf::Decoder;
-use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
+use port_driver::frame::{
+    begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT, HEADER_BYTES,
+};
 use port_driver::reply::{put_result_tail, Tail};
 use port_driver::request::{decode, route, tag, Request};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
@@ -37,7 +39,7 @@ fn execute_payload() -> Vec<u8> {
     put_integer(&mut out, 123_456);
     put_binary(&mut out, LABEL);
     put_float(&mut out, 21.5);
-    put_binary(&mut out, &COMMENT[..16]);
+    put_binary(&mut out, &COMMENT[..18]);
     put_nil(&mut out);
     put_tuple(&mut out, 2);
     out.extend_from_slice(b"w\x04blob");
@@ -65,10 +67,11 @@ fn bind_all(payload: &[u8]) -> usize {
 }
 
 fn requests(c: &mut Criterion) {
+    assert_eq!(execute_payload().len() + HEADER_BYTES, 244);
     let mut group = c.benchmark_group("request");
     for (name, payload) in [("execute, 6 parameters", execute_payload()), ("point select", select_payload())]
     {
-        group.throughput(Throughput::Bytes(payload.len() as u64 + 10));
+        group.throughput(Throughput::Bytes((payload.len() + HEADER_BYTES) as u64));
         group.bench_function(format!("{name}: route"), |b| {
             b.iter(|| route(tag::EXECUTE, black_box(&payload)));
         });

@@ -37,6 +37,8 @@ use std::time::Duration;
 const REPLIES_BYTES: usize = 32 << 10;
 /// What is read at once.
 const READ_BYTES: usize = 128 << 10;
+/// What the program sends unasked bears this id, so no request may.
+const EVENT_ID: u32 = 0;
 /// Threads that stand by; more than these end when they are no longer needed.
 const STANDBY_MAX: u32 = 2;
 
@@ -284,6 +286,9 @@ fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handl
             return Handled::Go(input);
         }
     };
+    if header.request_id == EVENT_ID {
+        return Handled::Broken("a request under id 0, which is the events'".to_owned());
+    }
     let received_ns = input.received_ns;
     let Input { router, replies, .. } = &mut *input;
     match router.route(header, payload, received_ns, replies) {

@@ -8,7 +8,7 @@ use crate::engine::open::OpenError;
 use crate::engine::EngineError;
 use libsql_ffi as ffi;
 use port_driver::error_code::ErrorCode;
-use port_driver::reply::{Constraint, ErrorReply};
+use port_driver::reply::{Constraint, ConstraintKind, ErrorReply};
 use port_driver::request::{Refusal, RequestError};
 
 /// The result of a command.
@@ -60,6 +60,10 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Error::Request(error) => error.code,
+            // RESTRICT comes with the engine's code of a trigger.
+            Error::Engine(_, Some(failure)) if failure.kind == ConstraintKind::ForeignKey => {
+                ErrorCode::ConstraintForeignKey
+            }
             Error::Engine(error, _) => engine_code(error.code),
             Error::Stopped(stop) => stop_code(*stop),
             Error::Turn(TurnError::Stopped { stop, .. }) => stop_code(*stop),
@@ -99,7 +103,15 @@ impl Error {
             index: failure.index.as_deref(),
             name: failure.name.as_deref(),
         });
-        f(&ErrorReply { code: self.code(), message: &message, sqlite_code, constraint, offset, tx_status, index })
+        f(&ErrorReply {
+            code: self.code(),
+            message: &message,
+            sqlite_code,
+            constraint,
+            offset,
+            tx_status,
+            index,
+        })
     }
 }
 
@@ -182,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_batch_error_keeps_the_fields_of_its_statement() {
-        let inner = EngineError { code: ffi::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
+        let inner =
+            EngineError { code: ffi::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
         let error = Error::InBatch(2, Box::new(Error::Engine(inner, None)));
         error.with_reply(Some(1), |reply| {
             assert_eq!((reply.code, reply.index, reply.offset), (ErrorCode::Busy, Some(2), Some(3)));

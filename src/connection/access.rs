@@ -7,16 +7,21 @@
 
 use super::constraint;
 use super::deadline::{Control, Stop};
-use super::keyword::Keyword;
+use super::foreign_key;
+use super::keyword::{self, Keyword};
 use super::run::Run;
 use super::statement::Statement;
 use super::watch::ConnectionWatch;
+use crate::clock::now_ns;
 use crate::database::{DatabaseFile, FileShare, Files};
 use crate::engine::handle::TxStatus;
-use crate::engine::{Handle, RawStatement, Step};
+use crate::engine::{EngineError, Handle, RawStatement, Step};
 use crate::error::{Error, Result};
 use libsql_ffi as ffi;
+use port_driver::reply::ConstraintKind;
+use std::ffi::CStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The handle with its turn.
 pub struct Access {
@@ -33,8 +38,8 @@ pub struct Access {
     turns: Vec<Arc<DatabaseFile>>,
     /// Open cursors of statements that write.
     pub writing_cursors: u32,
-    /// A read-only transaction is open: `PRAGMA query_only` is on until it ends.
-    pub query_only: bool,
+    /// A read-only transaction is open, for which `PRAGMA query_only` is on until it ends; what it was before.
+    pub query_only: Option<bool>,
     /// Whoever runs this connection calls [`Self::checkpoint_if_due`] after the reply, so that a checkpoint need not
     /// come before it.
     pub defers_checkpoints: bool,
@@ -61,7 +66,7 @@ impl Access {
             attached: Vec::new(),
             turns: Vec::new(),
             writing_cursors: 0,
-            query_only: false,
+            query_only: None,
             defers_checkpoints: false,
             checkpoint_due: false,
         }
@@ -93,21 +98,41 @@ impl Access {
 
     /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
     pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
-        self.with_callbacks(sql, |handle| Statement::prepare(handle, sql, kept))
+        self.with_callbacks(keyword::first(sql), |handle| Statement::prepare(handle, sql, kept))
             .map_err(|error| self.stopped_or(error))
     }
 
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
     pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
-        self.with_callbacks(sql, |handle| RawStatement::prepare(handle, sql, false))
+        self.with_callbacks(keyword::first(sql), |handle| RawStatement::prepare(handle, sql, false))
             .map(|prepared| (prepared.statement, prepared.consumed))
             .map_err(|error| self.stopped_or(Error::Engine(error, None)))
     }
 
+    /// Compiles the statement at byte `at` of a script, whose first word is `keyword`.
+    pub fn prepare_at(
+        &mut self,
+        text: &CStr,
+        at: usize,
+        keyword: Keyword,
+    ) -> Result<(Option<RawStatement>, usize)> {
+        self.with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
+            .map(|prepared| (prepared.statement, prepared.consumed))
+            .map_err(|error| self.stopped_or(Error::Engine(error, None)))
+    }
+
+    /// Lets the engine see whether another connection has changed the schema, which it does not do to compile, only to
+    /// run.
+    pub fn refresh_schema(&self) {
+        // A failure is found again by whatever is done next.
+        let _ = self.pragma_value("SELECT 1 FROM sqlite_schema LIMIT 0");
+    }
+
     /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
     /// program's callbacks: their values are taken over instead.
-    fn with_callbacks<T>(&mut self, sql: &str, compile: impl FnOnce(&Handle) -> T) -> T {
-        if !mentions(sql, "busy_timeout") && !mentions(sql, "wal_autocheckpoint") {
+    fn with_callbacks<T>(&mut self, keyword: Keyword, compile: impl FnOnce(&Handle) -> T) -> T {
+        // Any of them, not only those two: which one it is would be known to SQLite's parser alone.
+        if !matches!(keyword, Keyword::Pragma | Keyword::Explain) {
             return compile(&self.handle);
         }
         self.handle.set_plain_busy_timeout(self.control.busy_timeout_ms());
@@ -138,7 +163,14 @@ impl Access {
             // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
             self.checkpoint_if_due();
         }
-        if read_only || !self.turns.is_empty() {
+        if read_only {
+            return Ok(());
+        }
+        if self.query_only.is_some() && !self.handle.autocommit() {
+            // `PRAGMA query_only` says the same, but the client can switch that off.
+            return Err(read_only_transaction());
+        }
+        if !self.turns.is_empty() {
             return Ok(());
         }
         self.take_turns(|| run.outlet.about_to_wait())
@@ -169,20 +201,29 @@ impl Access {
     /// After a statement was reset: gives the turn back if the transaction has ended.
     #[inline]
     pub fn leave(&mut self) {
-        if (self.turns.is_empty() && !self.query_only) || !self.handle.autocommit() {
+        if self.turns.is_empty() && self.query_only.is_none() {
+            return;
+        }
+        let ended = self.handle.autocommit();
+        // A write that failed before it had the lock (its snapshot was too old) leaves a transaction that only reads.
+        if !ended && (self.turns.is_empty() || self.handle.holds_write_lock()) {
             return;
         }
         if self.writing_cursors == 0 {
-            self.checkpoint_due = self.holds_turn() && self.files().any(|(_, file)| file.wants_checkpoint());
+            self.checkpoint_due =
+                ended && self.holds_turn() && self.files().any(|(_, file)| file.wants_checkpoint());
             if !self.checkpoint_due {
                 self.release_turns();
             } else if !self.defers_checkpoints {
                 self.checkpoint_if_due();
             }
         }
-        if std::mem::take(&mut self.query_only) {
-            // Switching it off cannot fail: it writes nothing and needs no lock.
-            let _ = self.pragma_value("PRAGMA query_only = 0");
+        if !ended {
+            return;
+        }
+        if let Some(before) = self.query_only.take() {
+            // Switching it cannot fail: it writes nothing and needs no lock.
+            let _ = self.pragma_value(&format!("PRAGMA query_only = {}", u8::from(before)));
         }
     }
 
@@ -219,6 +260,28 @@ impl Access {
         self.handle.tx_status() as u8
     }
 
+    /// The error of a step of a client's statement that failed with `code`. A violated foreign key, of which the
+    /// engine says nothing more, is looked for.
+    #[cold]
+    pub fn statement_error(&self, statement: &mut RawStatement, code: i32, started_ns: u64) -> Error {
+        match self.step_error(code) {
+            Error::Engine(error, Some(mut failure)) if failure.kind == ConstraintKind::ForeignKey => {
+                let ran = Duration::from_nanos(now_ns().saturating_sub(started_ns));
+                if self.writing_cursors == 0 {
+                    foreign_key::complete(
+                        &self.handle,
+                        &self.control,
+                        statement,
+                        (error.code, ran),
+                        &mut failure,
+                    );
+                }
+                Error::Engine(error, Some(failure))
+            }
+            error => error,
+        }
+    }
+
     /// The error of a step that failed with `code`.
     #[cold]
     pub fn step_error(&self, code: i32) -> Error {
@@ -235,7 +298,9 @@ impl Access {
     /// An interrupted or busy engine means, if the work had to stop, that it did.
     fn stopped_or(&self, error: Error) -> Error {
         match &error {
-            Error::Engine(engine, _) if matches!(engine.code & 0xff, ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY) => {
+            Error::Engine(engine, _)
+                if matches!(engine.code & 0xff, ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY) =>
+            {
                 match self.control.stop() {
                     Some(stop) => stop.into(),
                     None if engine.code == ffi::SQLITE_BUSY_SNAPSHOT => snapshot_error(error),
@@ -351,19 +416,7 @@ fn snapshot_error(error: Error) -> Error {
     }
 }
 
-/// True if `sql` holds `word`, in whatever case.
-fn mentions(sql: &str, word: &str) -> bool {
-    sql.len() >= word.len()
-        && sql.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mentions;
-
-    #[test]
-    fn words_are_found_in_any_case() {
-        assert!(mentions("pragma BUSY_timeout=1", "busy_timeout"));
-        assert!(!mentions("pragma busy", "busy_timeout"));
-    }
+fn read_only_transaction() -> Error {
+    let message = "attempt to write in a read-only transaction".to_owned();
+    Error::Engine(EngineError { code: ffi::SQLITE_READONLY, message, offset: None }, None)
 }

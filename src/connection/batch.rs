@@ -1,12 +1,13 @@
 //! Many statements in one round trip: a batch (with parameters and the results of each) and a script (a text).
 
 use super::access::Access;
-use super::execute::tail;
+use super::execute::{tail, undo};
 use super::keyword::{self, Keyword};
 use super::rows::Ceiling;
 use super::run::Run;
 use super::session::Session;
 use super::statement::Statement;
+use crate::clock::now_ns;
 use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::row_encoder::encode_row;
@@ -16,6 +17,7 @@ use port_driver::frame::{begin_frame, end_frame};
 use port_driver::params::Params;
 use port_driver::reply::{put_error_item, Tail};
 use port_driver::request::{tag, Batch, ResultOptions};
+use std::ffi::{CStr, CString};
 
 /// Runs the statements of a batch, all or none of them if it is atomic.
 pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
@@ -56,8 +58,9 @@ fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
     for (index, item) in (0..).zip(batch.statements()) {
         let start = run.out.len();
         let outcome = item.map_err(Error::from).and_then(|(sql, params)| {
-            rows += run_item(session, run, batch.atomic, sql, &params)?;
-            ceiling.check(rows, (run.out.len() - base) as u64)
+            let room = Room { ceiling: &ceiling, rows, base };
+            rows += run_item(session, run, batch.atomic, sql, &params, &room)?;
+            Ok(())
         });
         match outcome {
             Ok(()) => {}
@@ -92,6 +95,15 @@ fn final_status(session: &Session, atomic: bool) -> u8 {
     }
 }
 
+/// What the results so far leave to the next one.
+struct Room<'r> {
+    ceiling: &'r Ceiling,
+    /// Rows before it.
+    rows: u64,
+    /// Where the results start in the reply.
+    base: usize,
+}
+
 /// Runs one statement and appends its `{Rows, Columns, NumRows, Changes, LastInsertRowid}`; returns the rows.
 fn run_item(
     session: &mut Session,
@@ -99,6 +111,7 @@ fn run_item(
     atomic: bool,
     sql: &str,
     params: &Params<'_>,
+    room: &Room<'_>,
 ) -> Result<u64> {
     let Session { cache, access, .. } = session;
     let statement = cache.get(access, sql)?;
@@ -111,7 +124,7 @@ fn run_item(
     access.enter(statement.read_only(), run)?;
     let changes_before = access.handle.total_changes();
     put_tuple(run.out, 5);
-    let stepped = step_item(access, statement, run.out, params);
+    let stepped = step_item(access, statement, run.out, params, room);
     access.leave();
     access.refresh_attached(statement.keyword());
     let rows = stepped?;
@@ -129,8 +142,11 @@ fn step_item(
     statement: &mut Statement,
     out: &mut Vec<u8>,
     params: &Params<'_>,
+    room: &Room<'_>,
 ) -> Result<u64> {
     access.check_stop()?;
+    let started_ns = now_ns();
+    let read_only = statement.read_only();
     let mut bound = statement.bind_for_run(params)?;
     let list = begin_list(out);
     let mut rows: u32 = 0;
@@ -139,9 +155,15 @@ fn step_item(
             Ok(Step::Row) => {
                 encode_row(out, &bound, bound.column_count());
                 rows = rows.saturating_add(1);
+                let bytes = (out.len() - room.base) as u64;
+                if let Err(error) = room.ceiling.check(room.rows + u64::from(rows), bytes) {
+                    // In a transaction the batch, or the client, decides what becomes of what was written.
+                    undo(access, &mut bound, read_only || !access.handle.autocommit());
+                    return Err(error);
+                }
             }
             Ok(Step::Done) => break,
-            Err(code) => return Err(access.step_error(code)),
+            Err(code) => return Err(access.statement_error(&mut bound, code, started_ns)),
         }
     }
     end_list(out, list, rows);
@@ -153,9 +175,12 @@ pub fn script(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()>
     let changes_before = session.access.handle.total_changes();
     let mut statements: u64 = 0;
     let mut at = 0;
+    // One copy that ends with a NUL; otherwise the engine would copy all that is left of the text for each statement.
+    let text = CString::new(sql)
+        .map_err(|error| Error::new(ErrorCode::InvalidRequest, format!("the script holds a NUL: {error}")))?;
     while at < sql.len() {
-        let rest = &sql[at..];
-        let consumed = run_next(&mut session.access, run, rest, &mut statements)
+        let next = Next { text: &text, sql, at };
+        let consumed = run_next(&mut session.access, run, &next, &mut statements)
             .map_err(|error| moved(error, at as u64))?;
         // The engine consumes at least the statement's end; a text it cannot read is an error.
         at += consumed.max(1);
@@ -174,9 +199,17 @@ pub fn script(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()>
     Ok(())
 }
 
-fn run_next(access: &mut Access, run: &mut Run<'_>, sql: &str, statements: &mut u64) -> Result<usize> {
+/// A script and the place in it where the next statement starts.
+struct Next<'s> {
+    text: &'s CStr,
+    sql: &'s str,
+    at: usize,
+}
+
+fn run_next(access: &mut Access, run: &mut Run<'_>, next: &Next<'_>, statements: &mut u64) -> Result<usize> {
     access.check_stop()?;
-    let (statement, consumed) = access.prepare_first(sql)?;
+    let keyword = keyword::first(&next.sql[next.at..]);
+    let (statement, consumed) = access.prepare_at(next.text, next.at, keyword)?;
     let Some(mut statement) = statement else { return Ok(consumed) };
     *statements += 1;
     if statement.parameter_count() > 0 {
@@ -185,17 +218,21 @@ fn run_next(access: &mut Access, run: &mut Run<'_>, sql: &str, statements: &mut 
             format!("statement {statements} of the script has parameters; run it with a batch"),
         ));
     }
-    access.enter(statement.read_only(), run)?;
+    access.enter(
+        statement.read_only() && !keyword::may_write(keyword, &next.sql[next.at..next.at + consumed]),
+        run,
+    )?;
+    let started_ns = now_ns();
     let outcome = loop {
         match statement.step() {
             Ok(Step::Row) => {}
             Ok(Step::Done) => break Ok(()),
-            Err(code) => break Err(access.step_error(code)),
+            Err(code) => break Err(access.statement_error(&mut statement, code, started_ns)),
         }
     };
     drop(statement);
     access.leave();
-    access.refresh_attached(keyword::first(sql));
+    access.refresh_attached(keyword);
     outcome.map(|()| consumed)
 }
 

@@ -21,12 +21,14 @@ pub struct ConstraintFailure {
     pub name: Option<String>,
 }
 
+const FOREIGN_KEY_WORDS: &str = "FOREIGN KEY constraint failed";
+
 /// Reads an error of the constraint family; `None` for any other.
 pub fn read(handle: &Handle, error: &EngineError) -> Option<ConstraintFailure> {
     if error.code & 0xff != ffi::SQLITE_CONSTRAINT {
         return None;
     }
-    let kind = kind(error.code);
+    let kind = kind(error);
     let mut failure = parse(kind, &error.message);
     match kind {
         ConstraintKind::Unique | ConstraintKind::PrimaryKey => complete_unique(handle, &mut failure),
@@ -35,8 +37,10 @@ pub fn read(handle: &Handle, error: &EngineError) -> Option<ConstraintFailure> {
     Some(failure)
 }
 
-fn kind(code: i32) -> ConstraintKind {
-    match code {
+fn kind(error: &EngineError) -> ConstraintKind {
+    match error.code {
+        // ON DELETE RESTRICT and ON UPDATE RESTRICT are triggers within the engine (fkey.c, fkActionTrigger).
+        ffi::SQLITE_CONSTRAINT_TRIGGER if error.message == FOREIGN_KEY_WORDS => ConstraintKind::ForeignKey,
         ffi::SQLITE_CONSTRAINT_UNIQUE => ConstraintKind::Unique,
         ffi::SQLITE_CONSTRAINT_PRIMARYKEY => ConstraintKind::PrimaryKey,
         ffi::SQLITE_CONSTRAINT_NOTNULL => ConstraintKind::NotNull,
@@ -53,8 +57,7 @@ fn kind(code: i32) -> ConstraintKind {
 /// "UNIQUE constraint failed: t.a, t.b", "UNIQUE constraint failed: index 'i'", "NOT NULL constraint failed: t.a",
 /// "CHECK constraint failed: name or expression", "cannot store TEXT value in INTEGER column t.a".
 fn parse(kind: ConstraintKind, message: &str) -> ConstraintFailure {
-    let mut failure =
-        ConstraintFailure { kind, table: None, columns: Vec::new(), index: None, name: None };
+    let mut failure = ConstraintFailure { kind, table: None, columns: Vec::new(), index: None, name: None };
     let detail = message.split_once(" failed: ").map(|(_, detail)| detail);
     match kind {
         ConstraintKind::Check => failure.name = detail.map(str::to_owned),
@@ -64,13 +67,18 @@ fn parse(kind: ConstraintKind, message: &str) -> ConstraintFailure {
             }
         }
         ConstraintKind::Trigger => failure.name = Some(message.to_owned()),
-        _ => match detail {
-            Some(detail) => match detail.strip_prefix("index '").and_then(|name| name.strip_suffix('\'')) {
-                Some(index) => failure.index = Some(index.to_owned()),
-                None => detail.split(", ").for_each(|column| add_column(&mut failure, column)),
-            },
-            None => {}
-        },
+        _ => {
+            let index = detail
+                .and_then(|detail| detail.strip_prefix("index '"))
+                .and_then(|name| name.strip_suffix('\''));
+            match (index, detail) {
+                (Some(index), _) => failure.index = Some(index.to_owned()),
+                (None, Some(detail)) => {
+                    detail.split(", ").for_each(|column| add_column(&mut failure, column))
+                }
+                (None, None) => {}
+            }
+        }
     }
     failure
 }
@@ -151,7 +159,10 @@ mod tests {
         assert_eq!(check.name.as_deref(), Some("positive"));
         let datatype =
             parse(ConstraintKind::Datatype, "cannot store TEXT value in INTEGER column strict_table.n");
-        assert_eq!((datatype.table.as_deref(), datatype.columns.as_slice()), (Some("strict_table"), &["n".to_owned()][..]));
+        assert_eq!(
+            (datatype.table.as_deref(), datatype.columns.as_slice()),
+            (Some("strict_table"), &["n".to_owned()][..])
+        );
         let null = parse(ConstraintKind::NotNull, "NOT NULL constraint failed: a.b.c");
         assert_eq!((null.table.as_deref(), null.columns.as_slice()), (Some("a.b"), &["c".to_owned()][..]));
     }

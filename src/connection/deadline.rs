@@ -65,6 +65,8 @@ impl Control {
         self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
         self.waited_ns.store(0, Ordering::Relaxed);
         self.credits.store(0, Ordering::Relaxed);
+        // An id may come again once it is answered: a cancellation of its first use is not meant for the second.
+        self.cancelled.store(NOTHING, Ordering::Relaxed);
         self.running.store(request_id, Ordering::Release);
     }
 
@@ -88,6 +90,27 @@ impl Control {
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Runs `work` under a deadline of its own, at most `time` from now; the request's own one counts as well.
+    pub fn within<T>(&self, time: Duration, work: impl FnOnce() -> T) -> T {
+        let before = self.deadline_ns();
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(NEVER);
+        self.deadline_ns.store(before.min(now_ns().saturating_add(time_ns)), Ordering::Relaxed);
+        let outcome = work();
+        self.deadline_ns.store(before, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Runs `work` that neither the deadline nor a cancellation may stop, only the end of the connection: because what
+    /// it does would be undone by a rollback of more than itself.
+    pub fn unstopped<T>(&self, work: impl FnOnce() -> T) -> T {
+        let deadline_ns = self.deadline_ns.swap(NEVER, Ordering::Relaxed);
+        let running = self.running.swap(NOTHING, Ordering::AcqRel);
+        let outcome = work();
+        self.running.store(running, Ordering::Release);
+        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+        outcome
     }
 
     /// True after `close`.
@@ -258,6 +281,33 @@ mod tests {
         control.begin(301, NEVER);
         assert_eq!(control.stop(), None);
         assert!(!control.cancel(300));
+    }
+
+    #[test]
+    fn an_id_may_come_again_after_a_cancellation() {
+        let control = Control::new();
+        control.begin(300, NEVER);
+        assert!(control.cancel(300));
+        control.end();
+        control.begin(300, NEVER);
+        assert_eq!(control.stop(), None);
+    }
+
+    #[test]
+    fn work_can_have_a_deadline_of_its_own_or_none() {
+        let control = Control::new();
+        control.begin(300, NEVER);
+        control.within(Duration::ZERO, || assert_eq!(control.stop(), Some(Stop::Timeout)));
+        assert_eq!(control.stop(), None);
+        control.begin(301, 1);
+        control.unstopped(|| {
+            assert_eq!(control.stop(), None);
+            assert!(!control.cancel(301));
+            control.close();
+            assert_eq!(control.stop(), Some(Stop::Closed));
+        });
+        assert_eq!(control.deadline_ns(), 1);
+        assert!(control.cancel(301));
     }
 
     #[test]

@@ -45,9 +45,8 @@ pub fn query_one(session: &mut Session, run: &mut Run<'_>, request: &Execute<'_>
         access.enter(false, run)?;
         access.run_plain("SAVEPOINT libsql_port_query_one")?;
     }
-    let outcome = cache.get(access, request.sql).and_then(|statement| {
-        run_statement(access, statement, limits, run, &request.params, &request.options, Wanted::One)
-    });
+    let outcome =
+        run_statement(access, statement, limits, run, &request.params, &request.options, Wanted::One);
     if guarded && !access.handle.autocommit() {
         if outcome.is_err() {
             access.run_plain("ROLLBACK TO libsql_port_query_one")?;
@@ -87,7 +86,7 @@ fn run_statement(
     let control = Arc::clone(&access.control);
     let base = run.out.len();
     let mut writer = RowWriter::new(run, &control, ceiling);
-    let outcome = step_all(access, statement, params, &mut writer, wanted);
+    let outcome = step_all(access, statement, params, &mut writer, wanted, started_ns);
     access.leave();
     access.refresh_attached(statement.keyword());
     match outcome {
@@ -119,6 +118,7 @@ fn step_all(
     params: &Params<'_>,
     writer: &mut RowWriter<'_, '_>,
     wanted: Wanted,
+    started_ns: u64,
 ) -> Result<()> {
     let read_only = statement.read_only();
     let mut bound = statement.bind_for_run(params)?;
@@ -144,7 +144,7 @@ fn step_all(
                 return Err(Error::new(ErrorCode::NoRows, "the statement yields no row"));
             }
             Ok(Step::Done) => return Ok(()),
-            Err(code) => return Err(access.step_error(code)),
+            Err(code) => return Err(access.statement_error(&mut bound, code, started_ns)),
         }
     }
 }
@@ -152,7 +152,7 @@ fn step_all(
 /// A writing statement whose rows cannot be delivered must not be committed by its reset: interrupted in mid-run, it
 /// is rolled back (https://sqlite.org/c3ref/interrupt.html).
 #[cold]
-fn undo(access: &Access, bound: &mut Bound<'_, '_>, harmless: bool) {
+pub fn undo(access: &Access, bound: &mut Bound<'_, '_>, harmless: bool) {
     if !harmless {
         access.handle.interrupt();
         let _ = bound.step();

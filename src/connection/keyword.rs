@@ -12,6 +12,9 @@ pub enum Keyword {
     Attach,
     /// BEGIN, COMMIT, END, ROLLBACK, SAVEPOINT, RELEASE.
     Transaction,
+    /// ALTER, CREATE, DROP, REINDEX. With IF EXISTS or an outdated schema they may be compiled into something that only
+    /// reads, and be compiled anew, into a write, when they run.
+    Schema,
     /// Anything else.
     Other,
 }
@@ -28,8 +31,21 @@ pub fn first(sql: &str) -> Keyword {
         Keyword::Attach
     } else if ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"].into_iter().any(is) {
         Keyword::Transaction
+    } else if ["ALTER", "CREATE", "DROP", "REINDEX"].into_iter().any(is) {
+        Keyword::Schema
     } else {
         Keyword::Other
+    }
+}
+
+/// True if a statement may write although the engine says that it only reads: `PRAGMA optimize` runs ANALYZE from
+/// within, and see [`Keyword::Schema`].
+pub fn may_write(keyword: Keyword, sql: &str) -> bool {
+    match keyword {
+        Keyword::Schema => true,
+        // One too many takes a turn in vain, no more.
+        Keyword::Pragma => sql.as_bytes().windows(8).any(|word| word.eq_ignore_ascii_case(b"optimize")),
+        _ => false,
     }
 }
 
@@ -75,8 +91,19 @@ mod tests {
         assert_eq!(first("Explain query plan select 1"), Keyword::Explain);
         assert_eq!(first("ATTACH 'a' AS b"), Keyword::Attach);
         assert_eq!(first("rollback;"), Keyword::Transaction);
+        assert_eq!(first("drop trigger if exists r"), Keyword::Schema);
         assert_eq!(first("SELECT 1"), Keyword::Other);
         assert_eq!(first("pragmatic"), Keyword::Other);
+    }
+
+    #[test]
+    fn writes_in_disguise() {
+        for sql in ["PRAGMA optimize", "pragma main.Optimize(2)", "DROP TRIGGER IF EXISTS r"] {
+            assert!(may_write(first(sql), sql), "{sql}");
+        }
+        for sql in ["PRAGMA table_info(t)", "SELECT 'optimize'", "PRAGMA x"] {
+            assert!(!may_write(first(sql), sql), "{sql}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
     session.prepared.clear();
     let access = &mut session.access;
     access.roll_back();
-    access.query_only = false;
+    access.query_only = None;
     for schema in (2..).map_while(|index| access.handle.schema_name(index)).collect::<Vec<_>>() {
         access.run_plain(&format!("DETACH DATABASE {}", quoted(&schema)))?;
     }
@@ -61,7 +61,8 @@ pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
 
 /// Drops what the connection has made in its temporary schema; dropping a table takes its indexes and triggers along.
 fn drop_temporary(session: &mut Session) -> Result<()> {
-    const OBJECTS: &str = "SELECT type, name FROM sqlite_temp_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+    const OBJECTS: &str =
+        "SELECT type, name FROM sqlite_temp_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
                            AND type IN ('trigger', 'view', 'table') ORDER BY type = 'table', type = 'view'";
     for (kind, name) in text_pairs(session, OBJECTS)? {
         // The shadow tables of a virtual table go with it, and a trigger with its table: gone already is as good.

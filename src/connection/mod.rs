@@ -8,9 +8,11 @@ pub mod access;
 pub mod batch;
 pub mod constraint;
 pub mod cursor;
+pub mod ddl;
 pub mod deadline;
 pub mod describe;
 pub mod execute;
+pub mod foreign_key;
 pub mod keyword;
 pub mod maintenance;
 pub mod open;
@@ -202,7 +204,11 @@ impl Connection {
     pub fn cancel(&self, request_id: u32) -> Result<Job, bool> {
         let mut inbox = self.inbox.lock();
         match inbox.queue.iter().position(|job| job.request_id == request_id) {
-            Some(at) => inbox.queue.remove(at).ok_or(false),
+            Some(at) => {
+                self.counters.errors.fetch_add(1, Ordering::Relaxed);
+                self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+                inbox.queue.remove(at).ok_or(false)
+            }
             None => Err(self.control.cancel(request_id)),
         }
     }
@@ -238,6 +244,8 @@ impl Connection {
                 at += 1;
             }
         }
+        self.counters.errors.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        self.counters.timeouts.fetch_add(expired.len() as u64, Ordering::Relaxed);
         (expired, inbox.queue.iter().map(|job| job.deadline_ns).min())
     }
 
@@ -321,6 +329,7 @@ mod tests {
         assert!(connection.try_lead(300, NEVER));
         connection.submit(job(301, NEVER)).unwrap();
         assert_eq!(connection.cancel(301).unwrap().request_id, 301);
+        assert_eq!(connection.counters.cancelled.load(Ordering::Relaxed), 1);
         assert!(matches!(connection.cancel(300), Err(true)));
         assert!(matches!(connection.cancel(301), Err(false)));
     }
@@ -346,5 +355,6 @@ mod tests {
         let (expired, next) = connection.expired(10);
         assert_eq!(expired.iter().map(|job| job.request_id).collect::<Vec<_>>(), [301]);
         assert_eq!(next, Some(50));
+        assert_eq!(connection.counters.timeouts.load(Ordering::Relaxed), 1);
     }
 }

@@ -7,6 +7,7 @@ use super::prepared::{self, PreparedStatements};
 use super::run::Run;
 use super::statement_cache::StatementCache;
 use super::{batch, describe, execute, maintenance, transaction};
+use crate::clock::now_ns;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use port_driver::error_code::ErrorCode;
@@ -136,9 +137,10 @@ impl Session {
         let Session { cache, access, .. } = self;
         let statement = cache.get(access, sql)?;
         access.enter(statement.read_only(), run)?;
+        let started_ns = now_ns();
         let outcome = access.check_stop().and_then(|()| {
             let mut bound = statement.bind_for_run(&Params::empty())?;
-            bound.step().map_err(|code| access.step_error(code))
+            bound.step().map_err(|code| access.statement_error(&mut bound, code, started_ns))
         });
         access.leave();
         outcome.map(|_| ())

@@ -29,7 +29,8 @@ pub struct Statement {
 impl Statement {
     /// Compiles `sql`, which must hold exactly one statement.
     pub fn prepare(handle: &Handle, sql: &str, kept: bool) -> Result<Self> {
-        let prepared = RawStatement::prepare(handle, sql, kept).map_err(|error| Error::Engine(error, None))?;
+        let prepared =
+            RawStatement::prepare(handle, sql, kept).map_err(|error| Error::Engine(error, None))?;
         let Some(raw) = prepared.statement else {
             return Err(Error::new(
                 ErrorCode::EmptyStatement,
@@ -46,15 +47,16 @@ impl Statement {
                 ),
             ));
         }
-        Ok(Self::of(raw, keyword::first(sql)))
+        Ok(Self::of(raw, sql))
     }
 
     /// What is known about a statement that has just been compiled.
-    pub fn of(raw: RawStatement, keyword: Keyword) -> Self {
+    fn of(raw: RawStatement, sql: &str) -> Self {
+        let keyword = keyword::first(sql);
         let mut statement = Statement {
             columns: Vec::new(),
             column_count: 0,
-            read_only: raw.read_only(),
+            read_only: raw.read_only() && !keyword::may_write(keyword, sql),
             parameter_count: u32::try_from(raw.parameter_count()).unwrap_or(0),
             parameter_names: OnceCell::new(),
             recompilations: raw.recompilations(),

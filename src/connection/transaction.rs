@@ -25,8 +25,9 @@ pub fn begin(session: &mut Session, run: &mut Run<'_>, mode: BeginMode) -> Resul
 
 /// `BEGIN READONLY` of libSQL writes all the same on a local file; `PRAGMA query_only` does not.
 fn begin_read_only(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
+    let before = session.access.pragma_value("PRAGMA query_only") == Some(1);
     session.access.run_plain("PRAGMA query_only = 1")?;
-    session.access.query_only = true;
+    session.access.query_only = Some(before);
     let begun = plain(session, run, "BEGIN");
     session.access.leave();
     begun

@@ -6,6 +6,7 @@
 
 use super::callbacks::Watch;
 use libsql_ffi as ffi;
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, CStr, CString};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub struct EngineError {
 /// An open database connection of the engine.
 pub struct Handle {
     raw: *mut ffi::sqlite3,
+    uncounted: Cell<i64>,
     _connection: libsql::Connection,
     _database: libsql::Database,
     // Behind the connection, so that it is dropped after it: SQLite holds a pointer to this box.
@@ -83,7 +85,13 @@ impl Handle {
         }
         // SAFETY: an open handle, by the contract above.
         unsafe { ffi::sqlite3_extended_result_codes(raw, 1) };
-        Some(Handle { raw, _connection: connection, _database: database, watch: None })
+        Some(Handle {
+            raw,
+            uncounted: Cell::new(0),
+            _connection: connection,
+            _database: database,
+            watch: None,
+        })
     }
 
     pub(super) fn raw(&self) -> *mut ffi::sqlite3 {
@@ -138,16 +146,28 @@ impl Handle {
         unsafe { ffi::sqlite3_changes64(self.raw) }
     }
 
-    /// Rows changed since the connection was opened, by triggers too.
+    /// Rows changed since the connection was opened, by triggers too; without those of [`Self::uncount`].
     pub fn total_changes(&self) -> i64 {
         // SAFETY: `raw` is open.
-        unsafe { ffi::sqlite3_total_changes64(self.raw) }
+        let counted = unsafe { ffi::sqlite3_total_changes64(self.raw) };
+        counted - self.uncounted.get()
+    }
+
+    /// Takes changes that were made only to be undone out of the total, which the engine does not do.
+    pub fn uncount(&self, changes: i64) {
+        self.uncounted.set(self.uncounted.get() + changes);
     }
 
     /// The rowid of the last row inserted on this connection.
     pub fn last_insert_rowid(&self) -> i64 {
         // SAFETY: `raw` is open.
         unsafe { ffi::sqlite3_last_insert_rowid(self.raw) }
+    }
+
+    /// Sets what [`Self::last_insert_rowid`] says.
+    pub fn set_last_insert_rowid(&self, rowid: i64) {
+        // SAFETY: `raw` is open.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.raw, rowid) };
     }
 
     /// The file behind a schema name ("main", "temp", an attached one): absolute and with links resolved; `None` for
@@ -184,9 +204,8 @@ impl Handle {
         let schema = CString::new(schema).unwrap_or_default();
         let (mut log, mut done) = (-1, -1);
         // SAFETY: `raw` is open; the out-pointers live through the call.
-        let code = unsafe {
-            ffi::sqlite3_wal_checkpoint_v2(self.raw, schema.as_ptr(), mode, &mut log, &mut done)
-        };
+        let code =
+            unsafe { ffi::sqlite3_wal_checkpoint_v2(self.raw, schema.as_ptr(), mode, &mut log, &mut done) };
         match code & 0xff {
             ffi::SQLITE_OK => Ok(Checkpointed { busy: false, log_frames: log, checkpointed_frames: done }),
             ffi::SQLITE_BUSY => Ok(Checkpointed { busy: true, log_frames: log, checkpointed_frames: done }),

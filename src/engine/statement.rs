@@ -6,7 +6,7 @@
 
 use super::handle::{text, EngineError, Handle};
 use libsql_ffi as ffi;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void, CStr};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -66,8 +66,6 @@ pub enum ColumnText {
 impl RawStatement {
     /// Compiles the first statement of `sql` (`sqlite3_prepare_v3`); `kept` tells the engine that it will be used often.
     pub fn prepare(handle: &Handle, sql: &str, kept: bool) -> Result<Prepared, EngineError> {
-        let mut raw = std::ptr::null_mut();
-        let mut tail = std::ptr::null::<c_char>();
         let flags = if kept { ffi::SQLITE_PREPARE_PERSISTENT as u32 } else { 0 };
         let start = sql.as_ptr().cast::<c_char>();
         let Ok(length) = c_int::try_from(sql.len()) else {
@@ -77,14 +75,42 @@ impl RawStatement {
                 offset: None,
             });
         };
-        // SAFETY: the handle is open, `start` points to `length` bytes, the out-pointers live through the call.
-        let code = unsafe {
-            ffi::sqlite3_prepare_v3(handle.raw(), start, length, flags, &mut raw, &mut tail)
-        };
+        // SAFETY: `start` points to `length` bytes that live through the call.
+        unsafe { Self::compile(handle, start, length, flags) }
+    }
+
+    /// Compiles the statement at byte `at` of `text`; `consumed` counts from there. The NUL at the text's end spares the
+    /// engine a copy of all that is left of it, which for a long script would be one of the whole for each statement.
+    pub fn prepare_at(handle: &Handle, text: &CStr, at: usize) -> Result<Prepared, EngineError> {
+        let rest = &text.to_bytes_with_nul()[at.min(text.count_bytes())..];
+        // SAFETY: `rest` ends with a NUL, as the length −1 promises, and lives through the call.
+        unsafe { Self::compile(handle, rest.as_ptr().cast::<c_char>(), -1, 0) }
+    }
+
+    /// # Safety
+    /// `start` must point to `length` bytes, or for a negative length to a NUL-ended string, that live through the call.
+    unsafe fn compile(
+        handle: &Handle,
+        start: *const c_char,
+        length: c_int,
+        flags: u32,
+    ) -> Result<Prepared, EngineError> {
+        let mut raw = std::ptr::null_mut();
+        let mut tail = std::ptr::null::<c_char>();
+        // SAFETY: the handle is open, the text is as the contract says, the out-pointers live through the call.
+        let code =
+            unsafe { ffi::sqlite3_prepare_v3(handle.raw(), start, length, flags, &mut raw, &mut tail) };
         handle.check(code)?;
-        let consumed = (tail as usize).saturating_sub(start as usize).min(sql.len());
+        // `tail` points into the text, at its end at most.
+        let consumed = (tail as usize).saturating_sub(start as usize);
         let statement = if raw.is_null() { None } else { Some(RawStatement { raw }) };
         Ok(Prepared { statement, consumed })
+    }
+
+    /// The text that it was compiled from.
+    pub fn sql(&self) -> Option<String> {
+        // SAFETY: `raw` is a statement that was not finalized; the text is copied.
+        unsafe { text(ffi::sqlite3_sql(self.raw)) }
     }
 
     /// Runs on to the next row or to the end. After an error the statement must be reset.

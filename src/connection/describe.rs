@@ -12,12 +12,15 @@ use port_driver::request::Target;
 
 /// Describes a text or a prepared statement.
 pub fn describe(session: &mut Session, run: &mut Run<'_>, target: Target<'_>) -> Result<()> {
-    let Session { cache, prepared, access, .. } = session;
-    let statement = match target {
-        Target::Sql(sql) => cache.get(access, sql)?,
-        Target::Statement(id) => prepared.statement(access, id)?,
+    let Session { prepared, access, .. } = session;
+    let sql = match target {
+        Target::Sql(sql) => sql,
+        Target::Statement(id) => prepared.sql(id)?,
     };
-    run.ok(|out| put_description(out, statement));
+    // Compiled for this alone: one that is kept shows an outdated schema until it runs.
+    access.refresh_schema();
+    let statement = access.prepare(sql, false)?;
+    run.ok(|out| put_description(out, &statement));
     Ok(())
 }
 

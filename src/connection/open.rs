@@ -79,11 +79,7 @@ pub fn open(
     first_text(&mut access, "PRAGMA schema_version")?;
     pragma::apply(&mut access, &pragmas)?;
     let journal_mode = set_journal_mode(&mut access, &pragmas)?;
-    let info = Info {
-        path: access.file().name.clone(),
-        journal_mode,
-        read_only: access.handle.read_only(),
-    };
+    let info = Info { path: access.file().name.clone(), journal_mode, read_only: access.handle.read_only() };
     let session = Session {
         cursors: Cursors::default(),
         prepared: PreparedStatements::default(),
@@ -120,7 +116,10 @@ fn location(request: &Open<'_>) -> Result<(String, i32)> {
         return Ok((request.path.to_owned(), mode | further));
     }
     if request.path.is_empty() {
-        return Err(Error::new(ErrorCode::InvalidOption, "a shared database in memory needs a name as its path"));
+        return Err(Error::new(
+            ErrorCode::InvalidOption,
+            "a shared database in memory needs a name as its path",
+        ));
     }
     // A name that starts with a slash is shared within the program (https://sqlite.org/src/file/src/memdb.c).
     let path = format!("file:/{}?vfs=memdb", percent_encoded(request.path));

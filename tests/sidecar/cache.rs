@@ -1,0 +1,142 @@
+//! The statement cache: its size, its counters, and that nobody notices it otherwise.
+
+use crate::list;
+use crate::support::*;
+use crate::term::*;
+
+fn with_cache(sidecar: &Sidecar, size: i32) -> Conn<'_> {
+    sidecar.open_with(":memory:", map([("statement_cache", size)])).unwrap()
+}
+
+/// Size, use, hits, misses.
+fn counters(conn: &Conn<'_>) -> [i64; 4] {
+    let status = conn.status();
+    ["cache_size", "cache_used", "cache_hits", "cache_misses"].map(|key| status.get(key).int())
+}
+
+#[test]
+fn the_least_recently_used_statement_leaves_first() {
+    let sidecar = Sidecar::start();
+    let conn = with_cache(&sidecar, 3);
+    assert_eq!(counters(&conn), [3, 0, 0, 0]);
+    for sql in ["SELECT 1", "SELECT 2", "SELECT 3", "SELECT 1"] {
+        conn.exec(sql);
+    }
+    assert_eq!(counters(&conn), [3, 3, 1, 3]);
+    conn.exec("SELECT 4");
+    conn.exec("SELECT 1");
+    assert_eq!(counters(&conn), [3, 3, 2, 4], "1 was used after 2");
+    conn.exec("SELECT 2");
+    assert_eq!(counters(&conn), [3, 3, 2, 5], "2 had to leave");
+}
+
+#[test]
+fn a_cache_of_nothing_keeps_nothing() {
+    let sidecar = Sidecar::start();
+    let conn = with_cache(&sidecar, 0);
+    for _ in 0..3 {
+        assert_eq!(conn.query("SELECT ?", list![5]).unwrap().value(), &5.into());
+    }
+    assert_eq!(counters(&conn), [0, 0, 0, 3]);
+}
+
+#[test]
+fn every_use_counts_once() {
+    let sidecar = Sidecar::start();
+    let conn = with_cache(&sidecar, 10);
+    for _ in 0..4 {
+        conn.query_one("SELECT 1", list![]).unwrap();
+    }
+    assert_eq!(counters(&conn), [10, 1, 3, 1]);
+    conn.call(tag::DESCRIBE, ["SELECT 1".into()]).unwrap();
+    conn.batch(false, &[("SELECT 1", list![]), ("SELECT 2", list![])]).unwrap();
+    assert_eq!(counters(&conn), [10, 2, 4, 2]);
+    assert!(conn.query("SELEC", list![]).is_err());
+    assert_eq!(counters(&conn), [10, 2, 4, 3], "what does not compile is not kept");
+}
+
+#[test]
+fn a_changed_schema_is_seen_through_the_cache() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let (conn, other) = (sidecar.open(&path), sidecar.open(&path));
+    conn.exec("CREATE TABLE t(a)");
+    conn.exec("INSERT INTO t VALUES (1)");
+    let all = "SELECT * FROM t";
+    assert_eq!(conn.exec(all).columns, ["a"]);
+    conn.exec("ALTER TABLE t ADD COLUMN b DEFAULT 2");
+    let outcome = conn.exec(all);
+    assert_eq!((outcome.columns.join(","), outcome.rows), ("a,b".to_owned(), vec![vec![1.into(), 2.into()]]));
+    other.exec("ALTER TABLE t RENAME COLUMN b TO c");
+    assert_eq!(conn.exec(all).columns, ["a", "c"]);
+    // Through the other ways to the same statement.
+    other.exec("ALTER TABLE t ADD COLUMN d DEFAULT 3");
+    let (items, _) = conn.batch(false, &[(all, list![])]).unwrap();
+    assert_eq!(items[0].as_ref().unwrap().0[0].len(), 3);
+    other.exec("ALTER TABLE t ADD COLUMN e DEFAULT 4");
+    let one = conn.query_one(all, list![]).unwrap();
+    assert_eq!((one.columns.len(), one.rows[0].len()), (4, 4));
+    other.exec("ALTER TABLE t ADD COLUMN f DEFAULT 5");
+    assert_eq!(conn.call(tag::DESCRIBE, [all.into()]).unwrap().get("columns").items().len(), 5);
+    other.exec("DROP TABLE t");
+    assert_eq!(conn.query(all, list![]).unwrap_err().code, "sql_error");
+    other.exec("CREATE TABLE t(z)");
+    assert_eq!(conn.exec(all).columns, ["z"]);
+    let empty = conn.query_one(all, list![]).unwrap_err();
+    assert_eq!(empty.code, "no_rows");
+}
+
+#[test]
+fn a_pragma_takes_effect_each_time() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    for _ in 0..3 {
+        conn.exec("PRAGMA foreign_keys = OFF");
+        assert_eq!(conn.value("PRAGMA foreign_keys"), 0.into());
+        conn.exec(" /* x */ pragma foreign_keys = on");
+        assert_eq!(conn.value("PRAGMA foreign_keys"), 1.into());
+    }
+    assert_eq!(conn.status().get("cache_used").int(), 0);
+}
+
+#[test]
+fn pragmas_cannot_take_the_programs_callbacks_away() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    for sql in [
+        "PRAGMA busy_timeout = 60000",
+        "PRAGMA wal_autocheckpoint = 1",
+        "EXPLAIN PRAGMA busy_timeout = 60000",
+        "PRAGMA main.wal_autocheckpoint(5)",
+    ] {
+        let _ = conn.query(sql, list![]);
+        assert_eq!(conn.within(200).query(ENDLESS, list![]).unwrap_err().code, "timeout", "{sql}");
+    }
+    assert_eq!(conn.value("PRAGMA busy_timeout"), 60_000.into());
+    conn.exec("CREATE TABLE t(a)");
+    // Were SQLite to checkpoint by itself after each page, these pages would be counted nowhere.
+    assert!(sidecar.status().get("files").items()[0].get("wal_pages").int() > 0);
+    let foreign = ForeignLock::take(&path);
+    let failure = conn.within(300).query("INSERT INTO t VALUES (1)", list![]).unwrap_err();
+    assert_eq!(failure.code, "timeout", "the busy wait looks at the deadline");
+    foreign.release();
+    conn.exec("INSERT INTO t VALUES (1)");
+}
+
+#[test]
+fn parameters_do_not_outlive_their_run() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    let secret = "s".repeat(1_000_000);
+    for _ in 0..3 {
+        conn.query("SELECT length(?)", list![secret.as_str()]).unwrap();
+    }
+    assert_eq!(conn.query("SELECT length(?)", list![nil()]).unwrap().value(), &nil());
+    let memory = conn.status();
+    let used = memory.get("memory").get("statement_bytes").int();
+    assert!(used < 100_000, "{used} bytes held by statements");
+    for _ in 0..2 {
+        assert!(conn.query("SELECT :a, :b", map([("a", 1)])).is_err());
+    }
+}

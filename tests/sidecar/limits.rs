@@ -1,0 +1,93 @@
+//! Every limit of the command line holds, with an error that names it.
+
+use crate::list;
+use crate::support::*;
+use crate::term::*;
+use std::time::{Duration, Instant};
+
+#[track_caller]
+fn assert_limit(failure: Failure, code: &str, name: &str) {
+    assert_eq!(failure.code, code, "{failure:?}");
+    assert!(failure.message.contains(name), "{}", failure.message);
+}
+
+#[test]
+fn connections_max() {
+    let sidecar = Sidecar::start_with(&["--connections-max=3"]);
+    let conns: Vec<_> = (0..3).map(|_| sidecar.open(":memory:")).collect();
+    let refused = sidecar.open_with(":memory:", Term::Map(Vec::new())).map(|conn| conn.id).unwrap_err();
+    assert_limit(refused, "limit_exceeded", "connections_max");
+    conns[0].close();
+    sidecar.open(":memory:");
+}
+
+#[test]
+fn queue_requests_max() {
+    let sidecar = Sidecar::start_with(&["--queue-requests-max=2"]);
+    let conn = sidecar.open(":memory:");
+    let running = conn.start(ENDLESS);
+    eventually("it runs", || sidecar.status().get("queued_requests").int() == 0);
+    let queued = [conn.start("SELECT 1"), conn.start("SELECT 1")];
+    let refused = conn.query("SELECT 1", list![]).unwrap_err();
+    assert_limit(refused, "limit_exceeded", "queue_requests_max");
+    assert_eq!(sidecar.status().get("queued_requests").int(), 2);
+    assert_eq!(conn.cancel(running), true.into());
+    for id in queued {
+        conn.outcome(id).unwrap();
+    }
+    assert_eq!(conn.outcome(running).unwrap_err().code, "cancelled");
+}
+
+#[test]
+fn statements_max() {
+    let sidecar = Sidecar::start_with(&["--statements-max=2"]);
+    let conn = sidecar.open(":memory:");
+    let prepare = || conn.call(tag::PREPARE, ["SELECT 1".into()]);
+    let first = prepare().unwrap().items()[0].clone();
+    prepare().unwrap();
+    assert_limit(prepare().unwrap_err(), "limit_exceeded", "statements_max");
+    conn.call(tag::CLOSE_STATEMENT, [first]).unwrap();
+    prepare().unwrap();
+}
+
+#[test]
+fn cursors_max() {
+    let sidecar = Sidecar::start_with(&["--cursors-max=2"]);
+    let conn = sidecar.open(":memory:");
+    let declare = || conn.call(tag::DECLARE, ["SELECT 1".into(), list![]]);
+    let first = declare().unwrap().items()[0].clone();
+    declare().unwrap();
+    assert_limit(declare().unwrap_err(), "limit_exceeded", "cursors_max");
+    conn.call(tag::CLOSE_CURSOR, [first]).unwrap();
+    declare().unwrap();
+}
+
+#[test]
+fn result_rows_max_and_result_bytes_max() {
+    let sidecar = Sidecar::start_with(&["--result-rows-max=100", "--result-bytes-max=5000"]);
+    let conn = sidecar.open(":memory:");
+    assert_eq!(conn.exec(&numbers(100)).num_rows, 100);
+    assert_limit(conn.query(&numbers(101), list![]).unwrap_err(), "result_too_large", "100 rows");
+    assert_limit(conn.query("SELECT zeroblob(6000)", list![]).unwrap_err(), "result_too_large", "5000 bytes");
+    // The request's own wish counts more, and 0 lifts the limit.
+    let options = map([("rows_max", 0), ("bytes_max", 0)]);
+    assert_eq!(conn.query_with(&numbers(5000), list![], options).unwrap().num_rows, 5000);
+}
+
+#[test]
+fn frame_bytes_max() {
+    let sidecar = Sidecar::start_with(&["--frame-bytes-max=70000"]);
+    assert!(sidecar.call(tag::PING, &"x".repeat(60_000).as_str().into()).is_ok());
+    let refused = sidecar.call(tag::PING, &"x".repeat(70_000).as_str().into()).unwrap_err();
+    assert_limit(refused, "frame_too_large", "frame_bytes_max");
+}
+
+#[test]
+fn shutdown_grace_ms() {
+    let sidecar = Sidecar::start_with(&["--shutdown-grace-ms=100"]);
+    let conn = sidecar.open(":memory:");
+    conn.start(ENDLESS);
+    let started = Instant::now();
+    sidecar.end();
+    assert!(started.elapsed() < Duration::from_secs(4));
+}

@@ -1,0 +1,24 @@
+//! The program from outside: every test starts the real binary and talks to it over real pipes, as a client would,
+//! with a codec that is not the program's own. A test belongs into the module of the promise that it checks.
+
+// The harness unwraps as the tests themselves do, and a failure's size matters to nobody here.
+#![allow(clippy::unwrap_used, clippy::result_large_err)]
+
+mod batches;
+mod cache;
+mod constraints;
+mod deadlines;
+mod endings;
+mod endurance;
+mod frames;
+mod handshake;
+mod limits;
+mod logs;
+mod opening;
+mod parameters;
+mod statements;
+mod support;
+mod term;
+mod transactions;
+mod values;
+mod writers;

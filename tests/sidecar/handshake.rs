@@ -89,6 +89,7 @@ fn broken_frames_end_with_status_76_and_a_line_in_the_log() {
         ("another version byte", wrong_version),
         ("an id as a small integer", small_id),
         ("a negative id", negative_id),
+        ("the events' id", frame(0, tag::PING, &nil())),
         ("an empty body", framed(b"")),
         ("a body without a payload", framed(&[131, 104, 3, 98, 0, 0, 1, 44, 97, 1])),
         ("a binary that ends early", with_payload(&[109, 0, 0, 0, 9, b'x'])),

@@ -1,0 +1,98 @@
+defmodule Ecto.Adapters.LibSql do
+  @moduledoc """
+  Ecto on libSQL, which runs in a program of its own.
+
+      config :my_app, MyApp.Repo, database: "app.db"
+
+      defmodule MyApp.Repo do
+        use Ecto.Repo, otp_app: :my_app, adapter: Ecto.Adapters.LibSql
+      end
+
+  Each Repo starts and supervises its sidecar; the connections of its pool are connections of the sidecar. For the
+  options see `EctoLibSql.Options`, for what an error says `EctoLibSql.Error`.
+
+  ## What differs from other databases
+
+    * Transactions begin with the right to write (`:immediate`), waiting for it in the order of arrival, so that none fails
+      in its middle. `Repo.transaction(fun, mode: :deferred)` reads without waiting. `lock: "FOR UPDATE"` is accepted and
+      means nothing, because the whole database is held.
+    * A list behind `in` is one parameter, however long. `Repo.insert_all/3` makes as many statements as SQLite needs.
+    * `like` and `ilike` are the same: LIKE ignores the case of ASCII letters, unless `case_sensitive_like: :on`.
+    * A prefix is the name of an attached database (option `:attach`).
+    * Decimals are stored as numbers where a number holds them exactly (some 15 digits), else as their digits: none is
+      rounded, but those are compared as text.
+    * Values out of JSON columns (`post.meta["tags"]`) come back as what they are in JSON when selected.
+    * Array columns are JSON; `in`, `push` and `pull` know them.
+    * Foreign keys are reported by name, which is found out after they have failed.
+
+  ## Migrations
+
+  `modify`, `add_if_not_exists`, `remove_if_exists`, `rename index`, `create constraint` and `drop constraint` work; see
+  `Ecto.Adapters.LibSql.Alter` for what they do and refuse. `create table` takes
+  `options: [strict: true, without_rowid: true, random_rowid: true, fts5: true, rtree: true]`. Columns take `:collate`,
+  `:check` (`%{name: _, expr: _}`) and `:generated`. A vector is `add :embedding, {:f32_blob, 384}`, its index
+  `create index(:docs, [:embedding], using: :libsql_vector_idx)`.
+  """
+
+  use Ecto.Adapters.SQL, driver: :ecto_libsql_port
+
+  @behaviour Ecto.Adapter.Storage
+  @behaviour Ecto.Adapter.Structure
+
+  alias Ecto.Adapters.LibSql.{Alter, InsertAll, MigrationLock, Storage, Structure, TypeCodec}
+
+  # --- types ----------------------------------------------------------------------------------------------------
+
+  @impl Ecto.Adapter
+  defdelegate loaders(primitive, type), to: TypeCodec
+
+  @impl Ecto.Adapter
+  defdelegate dumpers(primitive, type), to: TypeCodec
+
+  @impl Ecto.Adapter.Schema
+  defdelegate autogenerate(type), to: TypeCodec
+
+  # --- rows -----------------------------------------------------------------------------------------------------
+
+  @impl Ecto.Adapter.Schema
+  def insert_all(meta, schema, header, rows, on_conflict, returning, placeholders, options) do
+    InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
+  end
+
+  # --- migrations -----------------------------------------------------------------------------------------------
+
+  @impl Ecto.Adapter.Migration
+  def supports_ddl_transaction?, do: true
+
+  @impl Ecto.Adapter.Migration
+  defdelegate lock_for_migrations(meta, options, fun), to: MigrationLock, as: :run
+
+  @impl Ecto.Adapter.Migration
+  def execute_ddl(meta, definition, options) do
+    if Alter.needed?(definition) do
+      Alter.run(meta, definition, options)
+    else
+      Ecto.Adapters.SQL.execute_ddl(meta, @conn, definition, options)
+    end
+  end
+
+  # --- storage and structure ------------------------------------------------------------------------------------
+
+  @impl Ecto.Adapter.Storage
+  defdelegate storage_up(options), to: Storage, as: :up
+
+  @impl Ecto.Adapter.Storage
+  defdelegate storage_down(options), to: Storage, as: :down
+
+  @impl Ecto.Adapter.Storage
+  defdelegate storage_status(options), to: Storage, as: :status
+
+  @impl Ecto.Adapter.Structure
+  defdelegate structure_dump(default, config), to: Structure, as: :dump
+
+  @impl Ecto.Adapter.Structure
+  defdelegate structure_load(default, config), to: Structure, as: :load
+
+  @impl Ecto.Adapter.Structure
+  defdelegate dump_cmd(arguments, options, config), to: Structure, as: :command
+end

@@ -1,0 +1,176 @@
+defmodule Ecto.Adapters.LibSql.ColumnSql do
+  @moduledoc false
+  # A column as it stands in CREATE TABLE and ALTER TABLE: type, default, null, check, collation, key and reference.
+  # Called by `Ddl` and `Alter`.
+
+  alias Ecto.Adapters.LibSql.{DataType, Parameter, Quoting}
+  alias Ecto.Migration.{Reference, Table}
+
+  @numbered [:id, :serial, :bigserial]
+
+  @doc "A column's definition. `composite?` says that its table's primary key has several columns."
+  @spec definition(Table.t(), atom | String.t(), term, keyword, boolean) :: iodata
+  def definition(table, name, type, options, composite?) do
+    [
+      [Quoting.name(name), ?\s, type(type, options)],
+      key(type, options, composite?),
+      null(type, options, composite?),
+      default(Keyword.fetch(options, :default), type),
+      collation(options[:collate] || options[:collation]),
+      check(options[:check]),
+      generated(options[:generated], options[:stored]),
+      reference(table, name, type)
+    ]
+  end
+
+  @doc "The type that a column is declared with."
+  @spec type(term, keyword) :: String.t()
+  def type(%Reference{type: type}, options), do: DataType.column(type, options)
+  def type(type, options), do: DataType.column(type, options)
+
+  defp key(_type, _options, true), do: []
+
+  defp key(type, options, false) do
+    cond do
+      options[:primary_key] in [nil, false] -> []
+      type in @numbered and Keyword.get(options, :autoincrement, true) -> " PRIMARY KEY AUTOINCREMENT"
+      true -> " PRIMARY KEY"
+    end
+  end
+
+  # A primary key that is no rowid may be NULL in SQLite, for an old error's sake.
+  defp null(type, options, composite?) do
+    case Keyword.get(options, :null) do
+      false -> " NOT NULL"
+      true -> []
+      nil -> if key_with_nulls?(type, options, composite?), do: " NOT NULL", else: []
+    end
+  end
+
+  # A number in a key of several columns is left alone: nothing would give it a value but a NULL.
+  defp key_with_nulls?(type, options, composite?) do
+    options[:primary_key] not in [nil, false] and type not in @numbered and
+      (composite? or type(type, options) != "INTEGER")
+  end
+
+  @doc "A `DEFAULT`, or nothing."
+  @spec default({:ok, term} | :error, term) :: iodata
+  def default(:error, _type), do: []
+  def default({:ok, value}, type), do: [" DEFAULT ", literal(value, type)]
+
+  defp literal(nil, _type), do: "NULL"
+  defp literal({:fragment, expression}, _type), do: [?(, expression, ?)]
+  defp literal(true, _type), do: "1"
+  defp literal(false, _type), do: "0"
+  defp literal(number, _type) when is_number(number), do: to_string(number)
+  defp literal(%Decimal{} = decimal, _type), do: Decimal.to_string(decimal, :normal)
+
+  defp literal(value, _type) when is_map(value) and not is_struct(value),
+    do: Quoting.text(Parameter.json(value))
+
+  defp literal(value, _type) when is_list(value), do: Quoting.text(Parameter.json(value))
+
+  defp literal(bytes, :binary) when is_binary(bytes) do
+    if String.printable?(bytes), do: Quoting.text(bytes), else: Quoting.blob(bytes)
+  end
+
+  defp literal(text, _type) when is_binary(text), do: Quoting.text(text)
+
+  defp literal(%module{} = value, _type) when module in [Date, Time, NaiveDateTime, DateTime],
+    do: Quoting.text(Parameter.encode(value))
+
+  defp literal(other, type) do
+    raise ArgumentError,
+          "#{inspect(other)} is no default for #{inspect(type)}: it takes nil, a text, a number, a boolean, " <>
+            "a calendar type, a list or map (as JSON), or fragment/1"
+  end
+
+  @doc "A `COLLATE`, or nothing."
+  @spec collation(atom | String.t() | nil) :: iodata
+  def collation(nil), do: []
+  def collation(name), do: [" COLLATE ", name |> to_string() |> String.upcase()]
+
+  @doc "A `CHECK`, or nothing."
+  @spec check(map | String.t() | nil) :: iodata
+  def check(nil), do: []
+  def check(%{expr: expression} = check), do: [constraint(check[:name]), " CHECK (", expression, ?)]
+  def check(expression) when is_binary(expression), do: [" CHECK (", expression, ?)]
+
+  defp constraint(nil), do: []
+  defp constraint(name), do: [" CONSTRAINT ", Quoting.name(name)]
+
+  defp generated(nil, _stored), do: []
+
+  # Either the whole clause, as other databases take it, or the expression.
+  defp generated(text, stored) do
+    if text =~ ~r/\A\s*(generated\s+)?(always\s+)?as\s*\(/i do
+      [?\s, if(text =~ ~r/\A\s*generated/i, do: [], else: "GENERATED "), text |> always()]
+    else
+      [" GENERATED ALWAYS AS (", text, if(stored, do: ") STORED", else: ") VIRTUAL")]
+    end
+  end
+
+  defp always(text), do: if(text =~ ~r/\bal\w+\s+as\b/i, do: text, else: ["ALWAYS ", text])
+
+  # --- references -----------------------------------------------------------------------------------------------
+
+  @doc "A `REFERENCES`, or nothing."
+  @spec reference(Table.t(), atom | String.t(), term) :: iodata
+  def reference(table, name, %Reference{with: []} = reference) do
+    [
+      constraint(reference_name(table, name, reference)),
+      " REFERENCES ",
+      target(table, reference, [reference.column]),
+      actions(reference)
+    ]
+  end
+
+  def reference(_table, _name, _type), do: []
+
+  @doc "A foreign key of several columns, which stands with the table."
+  @spec table_reference(Table.t(), atom, Reference.t()) :: iodata
+  def table_reference(table, name, %Reference{with: more} = reference) do
+    {columns, targets} = Enum.unzip([{name, reference.column} | more])
+
+    [
+      ["CONSTRAINT ", Quoting.name(reference_name(table, name, reference))],
+      [" FOREIGN KEY (", Quoting.names(columns), ") REFERENCES ", target(table, reference, targets)],
+      actions(reference)
+    ]
+  end
+
+  @doc "The name of a foreign key."
+  @spec reference_name(Table.t(), atom | String.t(), Reference.t()) :: String.t() | atom
+  def reference_name(table, column, %Reference{name: nil}), do: "#{table.name}_#{column}_fkey"
+  def reference_name(_table, _column, %Reference{name: name}), do: name
+
+  defp target(table, reference, columns) do
+    prefix = Keyword.get(reference.options, :prefix, reference.prefix)
+
+    if prefix not in [nil, table.prefix] do
+      raise ArgumentError,
+            "a foreign key of SQLite stays in its own database: #{table.name} cannot refer to #{prefix}.#{reference.table}"
+    end
+
+    [Quoting.name(reference.table), ?(, Quoting.names(columns), ?)]
+  end
+
+  defp actions(reference), do: [on_delete(reference.on_delete), on_update(reference.on_update)]
+
+  defp on_delete(:delete_all), do: " ON DELETE CASCADE"
+  defp on_delete(:nilify_all), do: " ON DELETE SET NULL"
+  defp on_delete(:default_all), do: " ON DELETE SET DEFAULT"
+  defp on_delete(:restrict), do: " ON DELETE RESTRICT"
+
+  defp on_delete({action, _columns}) do
+    raise ArgumentError,
+          "SQLite sets all columns of a foreign key or none: on_delete takes no {#{inspect(action)}, columns}"
+  end
+
+  defp on_delete(_nothing), do: []
+
+  defp on_update(:update_all), do: " ON UPDATE CASCADE"
+  defp on_update(:nilify_all), do: " ON UPDATE SET NULL"
+  defp on_update(:restrict), do: " ON UPDATE RESTRICT"
+  defp on_update(_nothing), do: []
+end

@@ -1,0 +1,122 @@
+defmodule Ecto.Adapters.LibSql.Connection do
+  @moduledoc false
+  # Ecto's callbacks for SQL: statements go to `DBConnection`, text comes from `QuerySql`, `WriteSql` and `Ddl`. Holds
+  # nothing else.
+
+  @behaviour Ecto.Adapters.SQL.Connection
+
+  alias Ecto.Adapters.LibSql.{Constraints, Ddl, QuerySql, WriteSql}
+  alias EctoLibSql.{Pool, Query}
+
+  # --- statements -----------------------------------------------------------------------------------------------
+
+  @impl true
+  def child_spec(options), do: Pool.child_spec(options)
+
+  @impl true
+  def prepare_execute(conn, name, sql, params, options) do
+    DBConnection.prepare_execute(conn, Query.new(sql, name), params, options)
+  end
+
+  @impl true
+  def execute(conn, %Query{} = query, params, options) do
+    case DBConnection.execute(conn, query, params, options) do
+      {:ok, _query, result} -> {:ok, result}
+      {:error, _} = error -> error
+    end
+  end
+
+  def execute(conn, sql, params, options), do: query(conn, sql, params, options)
+
+  @impl true
+  def query(conn, sql, params, options) do
+    case DBConnection.prepare_execute(conn, Query.new(sql), params, options) do
+      {:ok, _query, result} -> {:ok, result}
+      {:error, _} = error -> error
+    end
+  end
+
+  @impl true
+  def query_many(conn, sql, params, options) do
+    query = %{Query.new(sql) | operation: :script}
+
+    case DBConnection.execute(conn, query, params, options) do
+      {:ok, _query, results} -> {:ok, results}
+      {:error, _} = error -> error
+    end
+  end
+
+  @impl true
+  def stream(conn, sql, params, options), do: DBConnection.stream(conn, Query.new(sql), params, options)
+
+  @impl true
+  def explain_query(conn, sql, params, options) do
+    {type, options} = Keyword.pop(options, :type, :query_plan)
+    {format, options} = Keyword.pop(options, :format, :text)
+    options = Keyword.drop(options, [:analyze, :verbose, :wrap_in_transaction])
+
+    with {:ok, result} <- query(conn, [explain(type), sql], params, options) do
+      {:ok, explained(format, result)}
+    end
+  end
+
+  defp explain(:query_plan), do: "EXPLAIN QUERY PLAN "
+  defp explain(:instructions), do: "EXPLAIN "
+
+  defp explain(other) do
+    raise ArgumentError, "explain takes type: :query_plan or :instructions, not #{inspect(other)}"
+  end
+
+  defp explained(:map, result), do: Enum.map(result.rows, &Map.new(Enum.zip(result.columns, &1)))
+  defp explained(:text, result), do: Ecto.Adapters.SQL.format_table(result)
+
+  @impl true
+  def to_constraints(error, options), do: Constraints.of(error, options)
+
+  # --- queries --------------------------------------------------------------------------------------------------
+
+  @impl true
+  def all(query), do: QuerySql.all(query)
+
+  @impl true
+  def update_all(query), do: WriteSql.update_all(query)
+
+  @impl true
+  def delete_all(query), do: WriteSql.delete_all(query)
+
+  # Ecto 3.14 adds options, of which SQLite needs none; which of the two is the callback depends on its version.
+  @callbacks Ecto.Adapters.SQL.Connection.behaviour_info(:callbacks)
+
+  if {:insert, 7} in @callbacks, do: @impl(true)
+
+  def insert(prefix, table, header, rows, on_conflict, returning, placeholders) do
+    WriteSql.insert(prefix, table, header, rows, on_conflict, returning, placeholders)
+  end
+
+  if {:insert, 8} in @callbacks, do: @impl(true)
+
+  def insert(prefix, table, header, rows, on_conflict, returning, placeholders, _options) do
+    WriteSql.insert(prefix, table, header, rows, on_conflict, returning, placeholders)
+  end
+
+  @impl true
+  def update(prefix, table, fields, filters, returning) do
+    WriteSql.update(prefix, table, fields, filters, returning)
+  end
+
+  @impl true
+  def delete(prefix, table, filters, returning), do: WriteSql.delete(prefix, table, filters, returning)
+
+  # --- migrations -----------------------------------------------------------------------------------------------
+
+  @impl true
+  def execute_ddl(command), do: Ddl.statements(command)
+
+  @impl true
+  def ddl_logs(_result), do: []
+
+  @impl true
+  def table_exists_query(table) do
+    {"SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 LIMIT 1", [table]}
+  end
+end

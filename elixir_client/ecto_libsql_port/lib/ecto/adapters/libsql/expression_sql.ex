@@ -1,0 +1,337 @@
+defmodule Ecto.Adapters.LibSql.ExpressionSql do
+  @moduledoc false
+  # Ecto's expressions as SQL: one clause each of `expr/3`. Called by `QuerySql`, which it calls for subqueries. `sources`
+  # is the tuple of `{sql, alias, schema}` that `QuerySql.create_names/2` makes, its last element the prefix of aliases.
+  #
+  # Parameters are written with their number (`?1`), so that a rewritten clause may move or repeat them.
+
+  alias Ecto.Adapters.LibSql.{DataType, IntervalSql, JsonPathSql, Parameter, QuerySql, Quoting}
+  alias Ecto.Query.{ByExpr, Tagged}
+
+  @parent_as Ecto.Adapters.LibSql.ParentAs
+
+  @operators [
+    ==: " = ",
+    !=: " != ",
+    <=: " <= ",
+    >=: " >= ",
+    <: " < ",
+    >: " > ",
+    +: " + ",
+    -: " - ",
+    *: " * ",
+    /: " / ",
+    and: " AND ",
+    or: " OR ",
+    # LIKE ignores the case of ASCII letters, unless the pragma case_sensitive_like is set.
+    like: " LIKE ",
+    ilike: " LIKE "
+  ]
+
+  @binary Keyword.keys(@operators)
+
+  @type sources :: tuple
+  @type query :: Ecto.Query.t() | nil
+
+  @doc "The key under which a query's aliases hold the query around it."
+  def parent_key, do: @parent_as
+
+  @doc "An expression as SQL."
+  @spec expr(term, sources, query) :: iodata
+  def expr({:^, _, [index]}, _sources, _query), do: parameter(index)
+
+  def expr({{:., _, [{:parent_as, _, [as]}, field]}, _, []}, _sources, query)
+      when is_atom(field) or is_binary(field) do
+    {index, sources} = parent_source(query, as)
+    qualified(field, sources, index)
+  end
+
+  def expr({{:., _, [{:&, _, [index]}, field]}, _, []}, sources, _query)
+      when is_atom(field) or is_binary(field) do
+    qualified(field, sources, index)
+  end
+
+  def expr({:&, _, [index]}, sources, _query) do
+    {_sql, name, _schema} = elem(sources, index)
+    name
+  end
+
+  def expr({:in, _, [_left, []]}, _sources, _query), do: "FALSE"
+
+  def expr({:in, _, [left, right]}, sources, query) when is_list(right) do
+    right = Enum.map_intersperse(right, ", ", &expr(&1, sources, query))
+    [operand(left, sources, query), " IN (", right, ?)]
+  end
+
+  # A list is one parameter, as JSON: the text is the same however long the list is, so that it is prepared once, and no
+  # limit on the number of parameters applies. `Parameter.in_list/1` writes blobs as objects.
+  def expr({:in, _, [left, {:^, _, [index, _length]}]}, sources, query) do
+    list = parameter(index)
+
+    [
+      operand(left, sources, query),
+      " IN (SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob') ELSE value END FROM json_each(",
+      list,
+      "))"
+    ]
+  end
+
+  def expr({:in, _, [left, %Ecto.SubQuery{} = subquery]}, sources, query) do
+    [operand(left, sources, query), " IN ", expr(subquery, sources, query)]
+  end
+
+  def expr({:in, _, [left, {:fragment, _, [{:raw, raw} | _]} = fragment]}, sources, query) do
+    sql = expr(fragment, sources, query)
+    left = operand(left, sources, query)
+
+    case raw |> String.trim_leading() |> String.downcase() do
+      "(" <> _ -> [left, " IN ", sql]
+      "select" <> _ -> [left, " IN ", sql]
+      "with" <> _ -> [left, " IN (", sql, ?)]
+      "values" <> _ -> [left, " IN (", sql, ?)]
+      _ -> [left, " IN (SELECT value FROM json_each(", sql, "))"]
+    end
+  end
+
+  # What is left is a column or a value of an array type, which are JSON.
+  def expr({:in, _, [left, right]}, sources, query) do
+    [operand(left, sources, query), " IN (SELECT value FROM json_each(", expr(right, sources, query), "))"]
+  end
+
+  def expr({:is_nil, _, [value]}, sources, query), do: [operand(value, sources, query), " IS NULL"]
+  def expr({:not, _, [value]}, sources, query), do: ["NOT (", expr(value, sources, query), ?)]
+
+  def expr({:exists, _, [subquery]}, sources, query), do: ["exists", expr(subquery, sources, query)]
+
+  def expr({quantifier, _, [%Ecto.SubQuery{}]}, _sources, query) when quantifier in [:any, :all] do
+    error!(query, "SQLite has no #{quantifier}(subquery); use in/2, exists/1 or an aggregate")
+  end
+
+  def expr(%Ecto.SubQuery{query: query}, sources, parent) do
+    [?(, QuerySql.nested(query, sources, parent), ?)]
+  end
+
+  def expr({:fragment, _, [keyword]}, _sources, query) when is_list(keyword) or tuple_size(keyword) == 3 do
+    error!(query, "the libSQL adapter takes no keyword lists in fragments")
+  end
+
+  def expr({:fragment, _, parts}, sources, query) do
+    parts
+    |> Enum.map(fn
+      {:raw, raw} -> raw
+      {:expr, expression} -> expr(expression, sources, query)
+    end)
+    |> parenthesized_select()
+  end
+
+  def expr({:values, _, [types, index, rows]}, _sources, _query) do
+    names = Keyword.keys(types)
+    width = length(names)
+
+    columns =
+      names
+      |> Enum.with_index(1)
+      |> Enum.map_intersperse(", ", fn {name, i} -> ["column#{i} AS ", Quoting.name(name)] end)
+
+    values =
+      Enum.map_intersperse(0..(rows - 1), ", ", fn row ->
+        [
+          ?(,
+          Enum.map_intersperse(0..(width - 1), ", ", &parameter(index + row * width + &1)),
+          ?)
+        ]
+      end)
+
+    ["(SELECT ", columns, " FROM (VALUES ", values, "))"]
+  end
+
+  def expr({name, _, [literal]}, _sources, _query) when name in [:identifier, :literal] do
+    Quoting.name(literal)
+  end
+
+  def expr({:constant, _, [text]}, _sources, _query) when is_binary(text), do: Quoting.text(text)
+  def expr({:constant, _, [number]}, _sources, _query) when is_number(number), do: to_string(number)
+
+  def expr({:splice, _, [{:^, _, [index, length]}]}, _sources, _query) do
+    Enum.map_intersperse(index..(index + length - 1)//1, ", ", &parameter/1)
+  end
+
+  def expr({:selected_as, _, [name]}, _sources, _query), do: Quoting.name(name)
+
+  def expr({:datetime_add, _, [datetime, count, unit]}, sources, query) do
+    datetime = expr(datetime, sources, query)
+    IntervalSql.datetime(datetime, expr(count, sources, query), unit, Parameter.separator())
+  end
+
+  def expr({:date_add, _, [date, count, unit]}, sources, query) do
+    IntervalSql.date(expr(date, sources, query), expr(count, sources, query), unit)
+  end
+
+  def expr({:json_extract_path, _, [json, []]}, sources, query), do: expr(json, sources, query)
+
+  def expr({:json_extract_path, _, [json, path]}, sources, query) do
+    path = JsonPathSql.path(path, &expr(&1, sources, query))
+    ["json_extract(", expr(json, sources, query), ", ", path, ?)]
+  end
+
+  def expr({:filter, _, [aggregate, filter]}, sources, query) do
+    [expr(aggregate, sources, query), " FILTER (WHERE ", expr(filter, sources, query), ?)]
+  end
+
+  def expr({:over, _, [aggregate, name]}, sources, query) when is_atom(name) do
+    [expr(aggregate, sources, query), " OVER ", Quoting.name(name)]
+  end
+
+  def expr({:over, _, [aggregate, window]}, sources, query) do
+    [expr(aggregate, sources, query), " OVER ", window(window, sources, query)]
+  end
+
+  def expr({:{}, _, elements}, sources, query) do
+    [?(, Enum.map_intersperse(elements, ", ", &expr(&1, sources, query)), ?)]
+  end
+
+  def expr({:count, _, []}, _sources, _query), do: "count(*)"
+
+  def expr({operator, _, [left, right]}, sources, query) when operator in @binary and right != :distinct do
+    [operand(left, sources, query), @operators[operator], operand(right, sources, query)]
+  end
+
+  def expr({function, _, arguments}, sources, query) when is_atom(function) and is_list(arguments) do
+    {distinct, arguments} =
+      case arguments do
+        [argument, :distinct] -> {"DISTINCT ", [argument]}
+        _ -> {[], arguments}
+      end
+
+    arguments = Enum.map_intersperse(arguments, ", ", &expr(&1, sources, query))
+    [Atom.to_string(function), ?(, distinct, arguments, ?)]
+  end
+
+  # A list of literals is what an array column holds: JSON.
+  def expr(list, sources, query) when is_list(list) do
+    ["json_array(", Enum.map_intersperse(list, ", ", &expr(&1, sources, query)), ?)]
+  end
+
+  def expr(%Decimal{} = decimal, _sources, _query), do: Decimal.to_string(decimal, :normal)
+
+  def expr(%Tagged{value: bytes, type: :binary}, _sources, _query) when is_binary(bytes),
+    do: Quoting.blob(bytes)
+
+  def expr(%Tagged{value: %module{} = value, type: _}, _sources, _query)
+      when module in [DateTime, NaiveDateTime, Date, Time] do
+    Quoting.text(Parameter.encode(value))
+  end
+
+  def expr(%Tagged{value: value, type: type}, sources, query) do
+    case DataType.cast(type) do
+      nil -> operand(value, sources, query)
+      sql_type -> ["CAST(", expr(value, sources, query), " AS ", sql_type, ?)]
+    end
+  end
+
+  def expr(nil, _sources, _query), do: "NULL"
+  def expr(true, _sources, _query), do: "TRUE"
+  def expr(false, _sources, _query), do: "FALSE"
+  def expr(text, _sources, _query) when is_binary(text), do: Quoting.text(text)
+  def expr(integer, _sources, _query) when is_integer(integer), do: Integer.to_string(integer)
+  def expr(float, _sources, _query) when is_float(float), do: Float.to_string(float)
+
+  def expr(%module{} = value, _sources, _query) when module in [DateTime, NaiveDateTime, Date, Time] do
+    Quoting.text(Parameter.encode(value))
+  end
+
+  def expr(other, _sources, query) do
+    error!(query, "the libSQL adapter knows no SQL for the expression #{inspect(other)}")
+  end
+
+  @doc "A window in parentheses: `PARTITION BY`, `ORDER BY`, frame."
+  @spec window(keyword, sources, query) :: iodata
+  def window(window, sources, query) do
+    [?(, Enum.map_intersperse(window, ?\s, &window_part(&1, sources, query)), ?)]
+  end
+
+  defp window_part({:partition_by, fields}, sources, query) do
+    ["PARTITION BY ", Enum.map_intersperse(fields, ", ", &expr(&1, sources, query))]
+  end
+
+  defp window_part({:order_by, fields}, sources, query) do
+    ["ORDER BY ", Enum.map_intersperse(fields, ", ", &order(&1, sources, query))]
+  end
+
+  defp window_part({:frame, {:fragment, _, _} = fragment}, sources, query), do: expr(fragment, sources, query)
+
+  @doc "One term of an `ORDER BY`."
+  @spec order({atom, term}, sources, query) :: iodata
+  def order({direction, expression}, sources, query) do
+    [expr(expression, sources, query), direction(direction)]
+  end
+
+  defp direction(:asc), do: []
+  defp direction(:asc_nulls_first), do: " ASC NULLS FIRST"
+  defp direction(:asc_nulls_last), do: " ASC NULLS LAST"
+  defp direction(:desc), do: " DESC"
+  defp direction(:desc_nulls_first), do: " DESC NULLS FIRST"
+  defp direction(:desc_nulls_last), do: " DESC NULLS LAST"
+
+  @doc "Conditions joined by their own `and` and `or`, behind `keyword`; nothing if there are none."
+  @spec boolean(String.t(), [map], sources, query) :: iodata
+  def boolean(_keyword, [], _sources, _query), do: []
+
+  def boolean(keyword, [%{expr: first, op: op} | rest], sources, query) do
+    {_op, sql} =
+      Enum.reduce(rest, {op, parenthesized(first, sources, query)}, fn
+        %{expr: expression, op: op}, {op, sql} ->
+          {op, [sql, connective(op), parenthesized(expression, sources, query)]}
+
+        %{expr: expression, op: op}, {_other, sql} ->
+          {op, [?(, sql, ?), connective(op), parenthesized(expression, sources, query)]}
+      end)
+
+    [keyword, sql]
+  end
+
+  defp connective(:and), do: " AND "
+  defp connective(:or), do: " OR "
+
+  @doc "The expressions of a `group_by` or `distinct`."
+  def by_expressions(by) when is_list(by), do: Enum.flat_map(by, &by_expressions/1)
+  def by_expressions(%ByExpr{expr: expressions}), do: expressions
+
+  @doc "A column, with its table's alias if the source has one (in RETURNING and in upserts it has none)."
+  @spec qualified(atom | String.t(), sources, non_neg_integer) :: iodata
+  def qualified(field, sources, index) do
+    case elem(sources, index) do
+      {_sql, nil, _schema} -> Quoting.name(field)
+      {_sql, name, _schema} -> [name, ?., Quoting.name(field)]
+    end
+  end
+
+  @spec error!(query, String.t()) :: no_return
+  def error!(nil, message), do: raise(ArgumentError, message)
+  def error!(query, message), do: raise(Ecto.QueryError, query: query, message: message)
+
+  defp parameter(index), do: [?? | Integer.to_string(index + 1)]
+
+  defp parent_source(query, as) do
+    case query.aliases[@parent_as] do
+      {%{aliases: %{^as => index}}, sources} -> {index, sources}
+      {%{} = parent, _sources} -> parent_source(parent, as)
+    end
+  end
+
+  defp parenthesized(expression, sources, query), do: [?(, expr(expression, sources, query), ?)]
+
+  defp operand({operator, _, [_, _]} = expression, sources, query) when operator in [:in | @binary],
+    do: parenthesized(expression, sources, query)
+
+  defp operand({operator, _, [_]} = expression, sources, query) when operator in [:is_nil, :not],
+    do: parenthesized(expression, sources, query)
+
+  defp operand(expression, sources, query), do: expr(expression, sources, query)
+
+  defp parenthesized_select([first | _] = parts) when is_binary(first) do
+    if String.match?(first, ~r/\A\s*select\b/i), do: [?(, parts, ?)], else: parts
+  end
+
+  defp parenthesized_select(parts), do: parts
+end

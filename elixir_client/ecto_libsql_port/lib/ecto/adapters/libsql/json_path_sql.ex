@@ -1,0 +1,36 @@
+defmodule Ecto.Adapters.LibSql.JsonPathSql do
+  @moduledoc false
+  # `json_extract_path/2` and what stands for it, `field["a"][0]`: the path as SQLite's JSON functions read it. Called by
+  # `ExpressionSql`; `fun` writes those steps of the path that are expressions.
+
+  alias Ecto.Adapters.LibSql.Quoting
+
+  @doc "The path as SQL text: a literal where all steps are known, else a concatenation."
+  @spec path([String.t() | integer | term], (term -> iodata)) :: iodata
+  def path(steps, fun) do
+    steps
+    |> Enum.map(&step(&1, fun))
+    |> Enum.reduce([{:text, "$"}], &join/2)
+    |> Enum.reverse()
+    |> Enum.map_intersperse(" || ", fn
+      {:text, text} -> Quoting.text(text)
+      {:sql, sql} -> sql
+    end)
+  end
+
+  defp join({:text, more}, [{:text, text} | rest]), do: [{:text, text <> more} | rest]
+  defp join(step, steps), do: [step | steps]
+
+  defp step(key, _fun) when is_binary(key), do: {:text, ".\"" <> escape(key) <> "\""}
+  defp step(index, _fun) when is_integer(index) and index < 0, do: {:text, "[##{index}]"}
+  defp step(index, _fun) when is_integer(index), do: {:text, "[#{index}]"}
+
+  # Whether a column holds a key or an index shows only when it is read.
+  defp step(expression, fun) do
+    sql = fun.(expression)
+    {:sql, ["iif(typeof(", sql, ") = 'integer', '[' || ", sql, " || ']', '.\"' || ", sql, " || '\"')"]}
+  end
+
+  # Keys are compared as they are written in the JSON text.
+  defp escape(key), do: key |> String.replace("\\", "\\\\") |> String.replace("\"", "\\\"")
+end

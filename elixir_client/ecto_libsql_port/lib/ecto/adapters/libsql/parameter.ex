@@ -1,0 +1,118 @@
+defmodule Ecto.Adapters.LibSql.Parameter do
+  @moduledoc false
+  # Elixir's values as the driver takes them, and lists as JSON. Called by `TypeCodec` for typed values and by
+  # `EctoLibSql.Query` for those that come without a type. What it makes, `TypeCodec` reads back.
+
+  @app :ecto_libsql_port
+
+  @doc """
+  One value. Calendar types become text that sorts like the time it means, decimals numbers where a number holds them
+  exactly, lists and maps JSON. What needs no change is passed on, the driver refuses what is no value.
+  """
+  @spec encode(term) :: term
+  def encode(value) when is_binary(value) or is_integer(value) or is_nil(value) or is_float(value), do: value
+  def encode(value) when is_list(value), do: json(value)
+  def encode(:null), do: nil
+  def encode(%DateTime{} = value), do: datetime(value)
+  def encode(%NaiveDateTime{} = value), do: datetime(value)
+  def encode(%Date{} = value), do: Date.to_iso8601(value)
+  def encode(%Time{} = value), do: Time.to_iso8601(value)
+  def encode(%Decimal{} = value), do: decimal(value)
+  def encode(%module{} = value) when module == Duration, do: to_string_of(module, value)
+  def encode(value) when is_map(value) and not is_struct(value), do: json(value)
+  def encode(value), do: value
+
+  # Duration came with Elixir 1.17.
+  defp to_string_of(module, value), do: module.to_iso8601(value)
+
+  @doc "A date with time, by the option `:datetime_type`."
+  @spec datetime(DateTime.t() | NaiveDateTime.t()) :: String.t()
+  def datetime(%module{} = value) do
+    case Application.get_env(@app, :datetime_type, :iso8601) do
+      :iso8601 ->
+        module.to_iso8601(value)
+
+      :text_datetime ->
+        value |> NaiveDateTime.truncate(:second) |> NaiveDateTime.to_string()
+
+      other ->
+        raise ArgumentError,
+              "the option :datetime_type takes :iso8601 or :text_datetime, not #{inspect(other)}"
+    end
+  end
+
+  @doc "What stands between date and time."
+  @spec separator() :: String.t()
+  def separator do
+    if Application.get_env(@app, :datetime_type, :iso8601) == :text_datetime, do: " ", else: "T"
+  end
+
+  @doc """
+  A decimal: an integer or a float where that is exact, so that SQLite compares and sums it. A number of more digits than
+  a float holds goes as a blob of its digits, because a NUMERIC column would round text.
+  """
+  @spec decimal(Decimal.t()) :: integer | float | {:blob, binary}
+  def decimal(%Decimal{coef: coef} = value) when is_integer(coef) do
+    with :error <- as_integer(value), :error <- as_float(value) do
+      {:blob, value |> Decimal.normalize() |> Decimal.to_string(:normal)}
+    end
+  end
+
+  def decimal(%Decimal{} = value) do
+    raise ArgumentError, "#{Decimal.to_string(value)} cannot be stored: SQLite has no such number"
+  end
+
+  # Larger exponents would make an integer of as many digits before it is found too large.
+  defp as_integer(%Decimal{exp: exp}) when exp > 18, do: :error
+
+  defp as_integer(value) do
+    if Decimal.integer?(value) do
+      integer = Decimal.to_integer(Decimal.normalize(value))
+      if integer in -0x8000000000000000..0x7FFFFFFFFFFFFFFF, do: integer, else: :error
+    else
+      :error
+    end
+  end
+
+  defp as_float(value) do
+    float = Decimal.to_float(value)
+    if Decimal.equal?(Decimal.from_float(float), value), do: float, else: :error
+  rescue
+    # Beyond the range of floats.
+    ArgumentError -> :error
+  end
+
+  @doc "JSON text."
+  @spec json(term) :: String.t()
+  def json(value), do: json_library().encode!(value)
+
+  @doc "The option `:json_library`."
+  @spec json_library() :: module
+  def json_library, do: Application.get_env(@app, :json_library, Jason)
+
+  @doc "The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits."
+  @spec in_list([term]) :: String.t()
+  def in_list(values) do
+    json(
+      Enum.map(values, fn
+        {:blob, bytes} -> %{blob: Base.encode16(bytes)}
+        value -> value
+      end)
+    )
+  end
+
+  @doc "Binaries that are no UTF-8 as blobs, the rest as it is."
+  @spec bytes_as_blobs([term] | map) :: [term] | map
+  def bytes_as_blobs(params) when is_map(params),
+    do: Map.new(params, fn {name, value} -> {name, blob(value)} end)
+
+  def bytes_as_blobs(params) do
+    Enum.map(params, fn
+      {name, value} when name != :blob -> {name, blob(value)}
+      value -> blob(value)
+    end)
+  end
+
+  defp blob(value) when is_binary(value), do: if(String.valid?(value), do: value, else: {:blob, value})
+  defp blob(value), do: value
+end

@@ -1,0 +1,83 @@
+defmodule Ecto.Adapters.LibSql.Storage do
+  @moduledoc false
+  # `mix ecto.create`, `mix ecto.drop` and the question whether there is a database. Called by the adapter.
+
+  alias Ecto.Adapters.LibSql.MigrationLock
+  alias EctoLibSql.{Direct, Options}
+
+  @doc "Makes the file. A database in memory needs none, and is there as soon as its Repo is."
+  @spec up(keyword) :: :ok | {:error, :already_up} | {:error, term}
+  def up(options) do
+    case path!(options) do
+      :memory ->
+        :ok
+
+      path ->
+        if File.exists?(path), do: {:error, :already_up}, else: create(path, options)
+    end
+  end
+
+  defp create(path, options) do
+    with :ok <- path |> Path.dirname() |> File.mkdir_p() do
+      # A database of SQLite is an empty file until something is in it; the version makes it one.
+      options
+      |> Keyword.drop([:attach])
+      |> Direct.with_connection(fn conn ->
+        with {:ok, _} <- LibsqlPort.query(conn, "PRAGMA user_version = 0"), do: :ok
+      end)
+    end
+  end
+
+  @doc "Removes the file and all that stands beside it."
+  @spec down(keyword) :: :ok | {:error, :already_down} | {:error, term}
+  def down(options) do
+    case path!(options) do
+      :memory -> :ok
+      path -> remove(path)
+    end
+  end
+
+  defp remove(path) do
+    result =
+      case File.rm(path) do
+        :ok -> :ok
+        {:error, :enoent} -> {:error, :already_down}
+        {:error, reason} -> {:error, "#{path} could not be removed: #{:file.format_error(reason)}"}
+      end
+
+    for beside <- beside(path), do: File.rm(beside)
+    result
+  end
+
+  # The log and its index, the rollback journal, and the files by which writers and migrators take turns.
+  defp beside(path) do
+    lock = MigrationLock.path(path)
+
+    for file <- [path, lock], suffix <- ["-wal", "-shm", "-journal", "-turn", ""], file <> suffix != path do
+      file <> suffix
+    end
+  end
+
+  @doc "Whether there is a database."
+  @spec status(keyword) :: :up | :down
+  def status(options) do
+    case path!(options) do
+      :memory -> :up
+      path -> if File.exists?(path), do: :up, else: :down
+    end
+  end
+
+  defp path!(options) do
+    case Options.path(options) do
+      {:ok, path} ->
+        path
+
+      {:error, message} ->
+        raise ArgumentError, """
+        #{message}. The configuration of a Repo looks like this:
+
+            config :my_app, MyApp.Repo, database: "path/to/app.db"
+        """
+    end
+  end
+end

@@ -1,0 +1,87 @@
+defmodule Ecto.Adapters.LibSql.Structure do
+  @moduledoc false
+  # `mix ecto.dump` and `mix ecto.load`: the schema as SQL, and back, by the sidecar and without the sqlite3 program.
+  # Called by the adapter.
+
+  alias Ecto.Adapters.LibSql.Quoting
+  alias EctoLibSql.Direct
+
+  # Neither SQLite's own tables nor those that a virtual table keeps its data in: both come by themselves.
+  @schema """
+  SELECT sql FROM sqlite_schema AS s
+  WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'libsql\\_%' ESCAPE '\\'
+    AND NOT EXISTS (SELECT 1 FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.name = s.tbl_name AND l.type = 'shadow')
+  ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid
+  """
+
+  @doc "Writes the schema, and the versions of the migrations that have run, to a file."
+  @spec dump(String.t(), keyword) :: {:ok, String.t()} | {:error, term}
+  def dump(default, config) do
+    path = config[:dump_path] || Path.join(default, "structure.sql")
+
+    with {:ok, text} <- Direct.with_connection(config, &text(&1, config)),
+         :ok <- path |> Path.dirname() |> File.mkdir_p(),
+         :ok <- File.write(path, text) do
+      {:ok, path}
+    else
+      {:error, %_{} = error} -> {:error, Exception.message(error)}
+      {:error, reason} -> {:error, "#{path}: #{:file.format_error(reason)}"}
+    end
+  end
+
+  defp text(conn, config) do
+    with {:ok, schema} <- LibsqlPort.query(conn, @schema), {:ok, versions} <- versions(conn, config) do
+      {:ok, [Enum.map(schema.rows, fn [sql] -> [sql, ";\n"] end), versions]}
+    end
+  end
+
+  defp versions(conn, config) do
+    table = config |> Keyword.get(:migration_source, "schema_migrations") |> to_string()
+
+    with {:ok, %{rows: [[1]]}} <-
+           LibsqlPort.query(conn, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1", [table]),
+         {:ok, %{columns: columns, rows: rows}} <-
+           LibsqlPort.query(conn, IO.iodata_to_binary(["SELECT * FROM ", Quoting.name(table), " ORDER BY 1"])) do
+      {:ok, Enum.map(rows, &insert(table, columns, &1))}
+    else
+      {:ok, _no_table} -> {:ok, []}
+      {:error, _} = error -> error
+    end
+  end
+
+  defp insert(table, columns, row) do
+    values = Enum.map_intersperse(row, ", ", &value/1)
+    ["INSERT INTO ", Quoting.name(table), " (", Quoting.names(columns), ") VALUES (", values, ");\n"]
+  end
+
+  defp value(nil), do: "NULL"
+  defp value(number) when is_number(number), do: to_string(number)
+  defp value(text), do: Quoting.text(text)
+
+  @doc "Runs the file."
+  @spec load(String.t(), keyword) :: {:ok, String.t()} | {:error, term}
+  def load(default, config) do
+    path = config[:dump_path] || Path.join(default, "structure.sql")
+
+    with {:ok, sql} <- File.read(path),
+         {:ok, _} <- Direct.with_connection(config, &LibsqlPort.script(&1, sql)) do
+      {:ok, path}
+    else
+      {:error, %_{} = error} -> {:error, Exception.message(error)}
+      {:error, reason} -> {:error, "#{path}: #{:file.format_error(reason)}"}
+    end
+  end
+
+  @doc "The schema as text, for those who call the dump themselves: no arguments, or `[\".schema\"]`."
+  @spec command([String.t()], keyword, keyword) :: {String.t(), non_neg_integer}
+  def command(arguments, _options, config) when arguments in [[], [".schema"], [".dump"]] do
+    case Direct.with_connection(config, &text(&1, config)) do
+      {:ok, text} -> {IO.iodata_to_binary(text), 0}
+      {:error, error} -> {Exception.message(error), 1}
+    end
+  end
+
+  def command(arguments, _options, _config) do
+    {"the structure is dumped without the sqlite3 program, which would know #{inspect(arguments)}\n", 1}
+  end
+end

@@ -1,0 +1,199 @@
+defmodule Ecto.Adapters.LibSql.TypeCodec do
+  @moduledoc false
+  # Loaders and dumpers: how a value of each of Ecto's types is stored. Called by the adapter. Reading takes whatever
+  # ecto_sqlite3 and ecto_libsql have written: dates with and without Z, T or a space; booleans as numbers or words.
+
+  alias Ecto.Adapters.LibSql.{DataType, Parameter}
+
+  @doc "What makes an Ecto value of a stored one."
+  def loaders(:boolean, type), do: [&load_boolean/1, type]
+  def loaders(:float, type), do: [&load_float/1, type]
+  def loaders(:decimal, type), do: [&load_decimal/1, type]
+  def loaders(:date, type), do: [&load_date/1, type]
+  def loaders(time, type) when time in [:time, :time_usec], do: [&load_time/1, type]
+  def loaders(naive, type) when naive in [:naive_datetime, :naive_datetime_usec], do: [&load_naive/1, type]
+  def loaders(utc, type) when utc in [:utc_datetime, :utc_datetime_usec], do: [&load_utc/1, type]
+  def loaders({:map, _}, type), do: [&load_json/1, &Ecto.Type.embedded_load(type, &1, :json)]
+  def loaders(:map, type), do: [&load_json/1, type]
+
+  def loaders({:array, _}, {:array, _} = type),
+    do: [&load_json/1, &Ecto.Type.embedded_load(type, &1, :json)]
+
+  def loaders({:array, _}, type), do: [&load_json/1, type]
+  def loaders(:duration, type), do: [&load_duration/1, type]
+
+  def loaders(:binary_id, type) do
+    case DataType.storage(:binary_id_type) do
+      :string -> [type]
+      :binary -> [Ecto.UUID, type]
+    end
+  end
+
+  def loaders(:uuid, type) do
+    case DataType.storage(:uuid_type) do
+      :string -> [&load_uuid/1, type]
+      :binary -> [type]
+    end
+  end
+
+  def loaders(_primitive, type), do: [type]
+
+  @doc "What makes a stored value of an Ecto one."
+  def dumpers({:in, element}, {:in, element}), do: [&dump_in(&1, element)]
+  def dumpers(:boolean, type), do: [type, &dump_boolean/1]
+  def dumpers(:decimal, type), do: [type, &dump_decimal/1]
+  def dumpers(:binary, type), do: [type, &dump_blob/1]
+
+  def dumpers(calendar, type)
+      when calendar in [:date, :time, :time_usec, :naive_datetime, :naive_datetime_usec, :utc_datetime] or
+             calendar in [:utc_datetime_usec, :duration],
+      do: [type, &dump/1]
+
+  def dumpers({:map, _}, type), do: [&Ecto.Type.embedded_dump(type, &1, :json), &dump_json/1]
+  def dumpers(:map, type), do: [type, &dump_json/1]
+
+  # By the type's form for JSON, not by the dumpers of the elements, so that maps in arrays are not encoded twice.
+  def dumpers({:array, _}, {:array, _} = type),
+    do: [&Ecto.Type.embedded_dump(type, &1, :json), &dump_json/1]
+
+  def dumpers({:array, _}, type), do: [type, &dump_json/1]
+
+  def dumpers(:binary_id, type) do
+    case DataType.storage(:binary_id_type) do
+      :string -> [type, &dump_uuid_text/1]
+      :binary -> [type, Ecto.UUID, &dump_blob/1]
+    end
+  end
+
+  def dumpers(:uuid, type) do
+    case DataType.storage(:uuid_type) do
+      :string -> [type, &dump_uuid_text/1]
+      :binary -> [type, &dump_blob/1]
+    end
+  end
+
+  def dumpers(:bitstring, _type) do
+    raise ArgumentError, "SQLite has no bit strings: use :binary, or :integer for up to 63 bits"
+  end
+
+  def dumpers(_primitive, type), do: [type]
+
+  @doc "The identifier of a new row, where Elixir makes it."
+  def autogenerate(:id), do: nil
+  def autogenerate(:embed_id), do: Ecto.UUID.generate()
+
+  def autogenerate(:binary_id) do
+    case DataType.storage(:binary_id_type) do
+      :string -> Ecto.UUID.generate()
+      :binary -> Ecto.UUID.bingenerate()
+    end
+  end
+
+  # --- loading --------------------------------------------------------------------------------------------------
+
+  defp load_boolean(value) when value in [1, "1", "TRUE", "true"], do: {:ok, true}
+  defp load_boolean(value) when value in [0, "0", "FALSE", "false"], do: {:ok, false}
+  defp load_boolean(value), do: {:ok, value}
+
+  defp load_float(value) when is_integer(value), do: {:ok, value / 1}
+  defp load_float(value), do: {:ok, value}
+
+  defp load_decimal(nil), do: {:ok, nil}
+  defp load_decimal(value) when is_integer(value), do: {:ok, Decimal.new(value)}
+  defp load_decimal(value) when is_float(value), do: {:ok, Decimal.from_float(value)}
+
+  defp load_decimal(value) when is_binary(value) do
+    case Decimal.parse(value) do
+      {decimal, ""} -> {:ok, decimal}
+      _ -> :error
+    end
+  end
+
+  defp load_decimal(_value), do: :error
+
+  defp load_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?\s] do
+    with {:ok, naive} <- NaiveDateTime.from_iso8601(value), do: {:ok, NaiveDateTime.to_date(naive)}
+  end
+
+  defp load_date(value), do: parsed(value, &Date.from_iso8601/1)
+  defp load_time(value), do: parsed(value, &Time.from_iso8601/1)
+  defp load_naive(value), do: parsed(value, &NaiveDateTime.from_iso8601/1)
+
+  defp load_utc(value) do
+    parsed(value, fn text ->
+      case DateTime.from_iso8601(text) do
+        {:ok, datetime, _offset} ->
+          {:ok, datetime}
+
+        {:error, :missing_offset} ->
+          with {:ok, naive} <- NaiveDateTime.from_iso8601(text), do: DateTime.from_naive(naive, "Etc/UTC")
+
+        error ->
+          error
+      end
+    end)
+  end
+
+  defp load_duration(value), do: parsed(value, &apply(Duration, :from_iso8601, [&1]))
+
+  defp parsed(value, parse) when is_binary(value) do
+    case parse.(value) do
+      {:ok, _} = ok -> ok
+      {:error, _} -> :error
+    end
+  end
+
+  defp parsed(value, _parse), do: {:ok, value}
+
+  defp load_json(value) when is_binary(value) do
+    case Parameter.json_library().decode(value) do
+      {:ok, _} = ok -> ok
+      {:error, _} -> :error
+    end
+  end
+
+  defp load_json(value), do: {:ok, value}
+
+  defp load_uuid(<<_::binary-size(36)>> = text), do: Ecto.UUID.dump(text)
+  defp load_uuid(value), do: {:ok, value}
+
+  # --- dumping --------------------------------------------------------------------------------------------------
+
+  defp dump(value), do: {:ok, Parameter.encode(value)}
+
+  defp dump_boolean(true), do: {:ok, 1}
+  defp dump_boolean(false), do: {:ok, 0}
+  defp dump_boolean(value), do: {:ok, value}
+
+  # NaN and the infinities are decimals that SQLite has no number for.
+  defp dump_decimal(nil), do: {:ok, nil}
+  defp dump_decimal(%Decimal{coef: coef}) when not is_integer(coef), do: :error
+  defp dump_decimal(%Decimal{} = value), do: {:ok, Parameter.decimal(value)}
+
+  defp dump_blob(nil), do: {:ok, nil}
+  defp dump_blob({:blob, _} = blob), do: {:ok, blob}
+  defp dump_blob(bytes) when is_binary(bytes), do: {:ok, {:blob, bytes}}
+  defp dump_blob(_value), do: :error
+
+  defp dump_json(nil), do: {:ok, nil}
+  # Text is JSON that someone has encoded already.
+  defp dump_json(value) when is_binary(value), do: {:ok, value}
+  defp dump_json(value), do: {:ok, Parameter.json(value)}
+
+  defp dump_uuid_text(<<_::128>> = raw), do: Ecto.UUID.load(raw)
+  defp dump_uuid_text(value), do: {:ok, value}
+
+  defp dump_in(values, element) do
+    values
+    |> Enum.reduce_while({:ok, []}, fn value, {:ok, dumped} ->
+      case Ecto.Type.adapter_dump(Ecto.Adapters.LibSql, element, value) do
+        {:ok, value} -> {:cont, {:ok, [Parameter.encode(value) | dumped]}}
+        :error -> {:halt, :error}
+      end
+    end)
+    |> case do
+      {:ok, dumped} -> {:ok, Parameter.in_list(Enum.reverse(dumped))}
+      :error -> :error
+    end
+  end
+end

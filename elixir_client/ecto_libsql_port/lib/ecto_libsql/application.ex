@@ -1,0 +1,15 @@
+defmodule EctoLibSql.Application do
+  @moduledoc false
+  # Owns what belongs to no Repo: the sidecar of those who connect without one (storage, structure, a console).
+  # A Repo's sidecar is started by `EctoLibSql.Pool`, never here.
+
+  use Application
+
+  @impl true
+  def start(_type, _args) do
+    Supervisor.start_link([EctoLibSql.Handles, EctoLibSql.SharedSidecar],
+      strategy: :one_for_one,
+      name: __MODULE__
+    )
+  end
+end

@@ -1,0 +1,37 @@
+defmodule EctoLibSql.Direct do
+  @moduledoc false
+  # The driver behind a Repo or without one: for what is no query, such as locks, storage and structure.
+
+  alias EctoLibSql.{Query, State}
+
+  @doc "The sidecar of a Repo and the path of its database, `nil` for one in memory. Takes what Ecto keeps of a Repo."
+  @spec database(map) :: {LibsqlPort.sidecar(), String.t() | nil}
+  def database(%{pid: pool} = meta) do
+    pool =
+      case meta do
+        %{partition_supervisor: {name, _}} -> {:via, PartitionSupervisor, {name, self()}}
+        _ -> pool
+      end
+
+    {:ok, _query, {sidecar, conn}} = DBConnection.execute(pool, %Query{operation: :connection}, [])
+    {sidecar, if(file?(conn), do: conn.path)}
+  end
+
+  defp file?(conn), do: is_binary(conn.path) and File.exists?(conn.path)
+
+  @doc "Runs a function with a connection of its own, made by the options of a Repo."
+  @spec with_connection(keyword, (LibsqlPort.Connection.t() -> result)) :: result | {:error, Exception.t()}
+        when result: var
+  def with_connection(options, fun) do
+    # Nobody needs to have started the application: Mix tasks have not.
+    {:ok, _} = Application.ensure_all_started(:ecto_libsql_port)
+
+    with {:ok, %State{conn: conn} = state} <- EctoLibSql.connect(Keyword.drop(options, [:sidecar])) do
+      try do
+        fun.(conn)
+      after
+        EctoLibSql.disconnect(nil, state)
+      end
+    end
+  end
+end

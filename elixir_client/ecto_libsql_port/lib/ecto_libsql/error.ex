@@ -1,0 +1,70 @@
+defmodule EctoLibSql.Error do
+  @moduledoc """
+  What went wrong, as data. Match on `code`; `message` is for people.
+
+    * `code` – one of `LibsqlPort.ErrorCode`, such as `:constraint_unique`, `:timeout`, `:busy`, `:sql_error`
+    * `message` – in words
+    * `sqlite_code` – SQLite's extended result code, or `nil`
+    * `constraint` – for a broken constraint `%{kind, table, columns, index, name}`, else `nil`. `name` is the real name of
+      the index, check or foreign key where there is one
+    * `offset` – the byte of the statement at which the error was seen, or `nil`
+    * `statement` – the statement, unless the option `show_statement: false` of the Repo hides it
+
+  A lost sidecar is a `DBConnection.ConnectionError`, whose `reason` is `:sidecar_down` if nothing of the request took
+  effect, or `:outcome_unknown` if a write may or may not have been committed.
+  """
+
+  defexception [:code, :message, :sqlite_code, :constraint, :offset, :statement]
+
+  @type t :: %__MODULE__{
+          code: LibsqlPort.ErrorCode.t(),
+          message: String.t(),
+          sqlite_code: integer | nil,
+          constraint: LibsqlPort.Error.constraint() | nil,
+          offset: non_neg_integer | nil,
+          statement: String.t() | nil
+        }
+
+  @impl true
+  def message(%__MODULE__{statement: nil} = error), do: "#{error.message} (#{error.code})"
+
+  def message(%__MODULE__{statement: statement} = error) do
+    "#{error.message} (#{error.code})\n\n    #{marked(statement, error.offset)}"
+  end
+
+  # A mark under the place, if the statement has one line and is not too long to be looked over.
+  defp marked(statement, offset) when is_integer(offset) and byte_size(statement) < 200 do
+    if String.contains?(statement, "\n") or offset > byte_size(statement) do
+      statement
+    else
+      column = statement |> binary_part(0, offset) |> String.length()
+      statement <> "\n    " <> String.duplicate(" ", column) <> "^"
+    end
+  end
+
+  defp marked(statement, _offset), do: statement
+
+  @doc false
+  @spec new(LibsqlPort.Error.t(), String.t() | nil) :: t
+  def new(%LibsqlPort.Error{} = error, statement) do
+    %__MODULE__{
+      code: error.code,
+      message: error.message,
+      sqlite_code: error.sqlite_code,
+      constraint: error.constraint,
+      offset: error.offset,
+      statement: statement
+    }
+  end
+
+  @doc """
+  Whether a constraint was broken.
+
+      iex> EctoLibSql.Error.constraint_violation?(%EctoLibSql.Error{code: :constraint_unique, message: "taken"})
+      true
+  """
+  @spec constraint_violation?(t) :: boolean
+  def constraint_violation?(%__MODULE__{code: code}) do
+    code |> Atom.to_string() |> String.starts_with?("constraint")
+  end
+end

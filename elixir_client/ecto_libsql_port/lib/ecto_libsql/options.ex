@@ -1,0 +1,139 @@
+defmodule EctoLibSql.Options do
+  @moduledoc """
+  The options of a Repo, and of `EctoLibSql.connect/1`.
+
+  ## Where the database is
+
+    * `:database` – path of the file; `":memory:"` or `:memory` for one in memory, which all connections of the pool share
+    * `:url` – `file:app.db`, `sqlite:app.db`, `libsql:app.db` or a bare path, as `DATABASE_URL` gives it; an in-memory
+      database as `file::memory:` or `:memory:`
+    * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
+    * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`; the name is Ecto's `:prefix`
+
+  ## Transactions and time
+
+    * `:default_transaction_mode` – `:immediate` (default), `:deferred`, `:exclusive`, `:read_only`. The option `:mode` of
+      `Repo.transaction/2` overrides it
+    * `:busy_timeout` – ms to wait for locks of foreign programs; default 5000. The turns of connections are not locks:
+      they wait as long as the request's own timeout says
+    * `:timeout` – of each request, and of a checkout as `DBConnection` has it; default 15000
+
+  ## Sidecar
+
+    * `:sidecar` – the name of a `LibsqlPort` that is started elsewhere, for Repos that share one. Otherwise a Repo starts
+      its own
+    * `:sidecar_options` – options of `LibsqlPort.start_link/1` for it
+
+  ## Errors
+
+    * `:show_statement` – whether errors bear the statement; default `true`
+    * `:disconnect_on_error_codes` – codes of `LibsqlPort.ErrorCode` after which the connection is opened anew
+
+  ## Pragmas
+
+  `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
+  `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers`, `:case_sensitive_like`, `:cache_spill`,
+  and `:pragmas` for all others; see `LibsqlPort.Pragma`. `:statement_cache`, `:checkpoint_pages`, `:checkpoint_idle`
+  and `:open_flags` are passed to `LibsqlPort.connect/2`.
+
+  ## How values are stored
+
+  For the whole application, `config :ecto_libsql_port, binary_id_type: :binary`:
+
+    * `:binary_id_type`, `:uuid_type` – `:string` (default) or `:binary`, 16 bytes
+    * `:map_type`, `:array_type` – `:string` (default) or `:binary`, the declared type of the column
+    * `:datetime_type` – `:iso8601` (default), or `:text_datetime` with a space and without a fraction
+    * `:json_library` – default `Jason`
+  """
+
+  @driver_options [
+    :mode,
+    :busy_timeout,
+    :statement_cache,
+    :checkpoint_pages,
+    :checkpoint_idle,
+    :open_flags,
+    :pragmas,
+    :journal_mode,
+    :synchronous,
+    :foreign_keys,
+    :cache_size,
+    :temp_store,
+    :mmap_size,
+    :auto_vacuum,
+    :locking_mode,
+    :secure_delete,
+    :journal_size_limit,
+    :recursive_triggers
+  ]
+
+  # Pragmas that ecto_sqlite3 has as options, and the driver under `:pragmas`.
+  @more_pragmas [:case_sensitive_like, :cache_spill]
+
+  @doc "The options of `LibsqlPort.connect/2` among those of a Repo."
+  @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
+  def driver(options) do
+    with {:ok, database} <- database(options) do
+      more = for name <- @more_pragmas, {:ok, value} <- [Keyword.fetch(options, name)], do: {name, value}
+      pragmas = Enum.to_list(options[:pragmas] || []) ++ more
+      given = options |> Keyword.take(@driver_options) |> Keyword.put(:pragmas, pragmas)
+      {:ok, database ++ timeout(options[:timeout]) ++ given}
+    end
+  end
+
+  defp timeout(nil), do: []
+  defp timeout(timeout), do: [timeout: timeout]
+
+  defp database(options) do
+    case path(options) do
+      {:ok, :memory} -> {:ok, memory(options[:memory_name])}
+      {:ok, path} -> {:ok, [database: path]}
+      {:error, _} = error -> error
+    end
+  end
+
+  # One that is shared by name, so that the connections of a pool see the same tables; `EctoLibSql.Pool` gives the name.
+  defp memory(nil), do: [database: ":memory:"]
+  defp memory(name), do: [database: name, memory: true]
+
+  @doc "The path of the database, `:memory` for one in memory."
+  @spec path(keyword) :: {:ok, String.t() | :memory} | {:error, String.t()}
+  def path(options) do
+    case options[:database] || options[:url] do
+      nil -> {:error, "the option :database is missing: the path of the file, or :memory"}
+      :memory -> {:ok, :memory}
+      text when is_binary(text) -> local(text)
+      other -> {:error, "the option :database takes a path or :memory, not #{inspect(other)}"}
+    end
+  end
+
+  @remote ["libsql://", "http://", "https://", "ws://", "wss://"]
+
+  defp local(text) do
+    cond do
+      String.starts_with?(text, @remote) ->
+        {:error, "remote databases (#{text}) are not supported yet: :database takes the path of a file"}
+
+      true ->
+        text |> without_scheme() |> without_query() |> named()
+    end
+  end
+
+  defp without_scheme(text) do
+    Enum.find_value(["file:", "sqlite3:", "sqlite:", "libsql:", "ecto:"], text, fn scheme ->
+      if String.starts_with?(text, scheme) do
+        text |> binary_part(byte_size(scheme), byte_size(text) - byte_size(scheme)) |> without_authority()
+      end
+    end)
+  end
+
+  # `file:///var/db` and `file:/var/db` name the same file, `sqlite://app.db` a relative one.
+  defp without_authority("//" <> path), do: path
+  defp without_authority(path), do: path
+
+  defp without_query(path), do: path |> String.split("?", parts: 2) |> hd()
+
+  defp named(""), do: {:error, "the option :database is empty"}
+  defp named(":memory:"), do: {:ok, :memory}
+  defp named(path), do: {:ok, path}
+end

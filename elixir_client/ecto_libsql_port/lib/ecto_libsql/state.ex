@@ -1,0 +1,67 @@
+defmodule EctoLibSql.State do
+  @moduledoc """
+  A connection of the pool, as `DBConnection` carries it from caller to caller.
+
+    * `conn_id` – identifies the connection
+    * `trx_id` – of the open transaction, `nil` outside
+    * `mode`, `sync` – how the database was opened
+
+  The other fields belong to this library.
+  """
+
+  defstruct [
+    :conn,
+    :conn_id,
+    :trx_id,
+    :sidecar,
+    mode: :local,
+    sync: false,
+    begun: false,
+    status: :idle,
+    savepoints: 0,
+    transaction_mode: :immediate,
+    show_statement: true,
+    disconnect_on: []
+  ]
+
+  @typedoc """
+  `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
+  contradict each other, the engine has rolled the transaction back by itself.
+  """
+  @type t :: %__MODULE__{
+          conn: LibsqlPort.Connection.t() | nil,
+          conn_id: String.t(),
+          trx_id: String.t() | nil,
+          sidecar: LibsqlPort.sidecar(),
+          mode: atom,
+          sync: boolean,
+          begun: boolean,
+          status: :idle | :transaction,
+          savepoints: non_neg_integer,
+          transaction_mode: :deferred | :immediate | :exclusive | :read_only,
+          show_statement: boolean,
+          disconnect_on: [atom]
+        }
+
+  @doc """
+  What kind of database options name: `:local`, `:remote`, `:remote_replica`, or `:unknown` if none.
+
+      iex> EctoLibSql.State.detect_mode(database: "app.db")
+      :local
+  """
+  @spec detect_mode(keyword) :: :local | :remote | :remote_replica | :unknown
+  def detect_mode(options) do
+    remote? = options[:uri] != nil and options[:auth_token] != nil
+
+    cond do
+      remote? and options[:database] != nil and options[:sync] != nil -> :remote_replica
+      remote? -> :remote
+      options[:database] != nil -> :local
+      true -> :unknown
+    end
+  end
+
+  @doc "Whether options ask for a replica to be kept in step by itself."
+  @spec detect_sync(keyword) :: :enable_sync | :disable_sync
+  def detect_sync(options), do: if(options[:sync] == true, do: :enable_sync, else: :disable_sync)
+end

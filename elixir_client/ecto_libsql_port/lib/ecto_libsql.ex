@@ -224,6 +224,9 @@ defmodule EctoLibSql do
 
   defp over(state), do: %{state | begun: false, trx_id: nil, savepoints: 0}
 
+  # The bare word is what ecto_libsql's users match on when they begin by hand; `DBConnection` passes it over.
+  defp control({:ok, status}, :begin, state), do: {:ok, :begin, engine_status(state, status)}
+
   defp control({:ok, status}, command, state) do
     {:ok, %Result{command: command}, engine_status(state, status)}
   end

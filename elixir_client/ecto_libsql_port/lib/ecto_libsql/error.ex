@@ -67,4 +67,15 @@ defmodule EctoLibSql.Error do
   def constraint_violation?(%__MODULE__{code: code}) do
     code |> Atom.to_string() |> String.starts_with?("constraint")
   end
+
+  @doc """
+  The column that broke a constraint, the first if it has several; `nil` for another error. `constraint` says more.
+
+      iex> error = %EctoLibSql.Error{code: :constraint_unique, message: "taken", constraint: %{columns: ["email"]}}
+      iex> EctoLibSql.Error.constraint_name(error)
+      "email"
+  """
+  @spec constraint_name(t) :: String.t() | nil
+  def constraint_name(%__MODULE__{constraint: %{columns: [column | _]}}), do: column
+  def constraint_name(%__MODULE__{}), do: nil
 end

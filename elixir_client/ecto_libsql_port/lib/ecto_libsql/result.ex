@@ -22,6 +22,17 @@ defmodule EctoLibSql.Result do
           times: LibsqlPort.Result.times() | nil
         }
 
+  @doc """
+  A result made by hand, of `:command` (default `:other`), `:columns`, `:rows` and `:num_rows`.
+
+      iex> EctoLibSql.Result.new(command: :select, columns: ["id"], rows: [[1]], num_rows: 1).rows
+      [[1]]
+  """
+  @spec new(keyword) :: t
+  def new(fields) do
+    struct!(%__MODULE__{command: :other}, Keyword.take(fields, [:command, :columns, :rows, :num_rows]))
+  end
+
   @doc false
   @spec new(LibsqlPort.Result.t(), atom) :: t
   def new(%LibsqlPort.Result{columns: []} = result, command) do

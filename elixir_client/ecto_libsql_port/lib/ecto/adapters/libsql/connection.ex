@@ -110,7 +110,7 @@ defmodule Ecto.Adapters.LibSql.Connection do
   # --- migrations -----------------------------------------------------------------------------------------------
 
   @impl true
-  def execute_ddl(command), do: Ddl.statements(command)
+  def execute_ddl(command), do: command |> Ddl.statements() |> Enum.map(&IO.iodata_to_binary/1)
 
   @impl true
   def ddl_logs(_result), do: []

@@ -13,6 +13,8 @@ defmodule Ecto.Adapters.LibSql.Parameter do
   def encode(value) when is_binary(value) or is_integer(value) or is_nil(value) or is_float(value), do: value
   def encode(value) when is_list(value), do: json(value)
   def encode(:null), do: nil
+  def encode(true), do: 1
+  def encode(false), do: 0
   def encode(%DateTime{} = value), do: datetime(value)
   def encode(%NaiveDateTime{} = value), do: datetime(value)
   def encode(%Date{} = value), do: Date.to_iso8601(value)

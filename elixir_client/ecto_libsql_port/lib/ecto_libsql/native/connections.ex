@@ -1,0 +1,122 @@
+defmodule EctoLibSql.Native.Connections do
+  @moduledoc false
+  # What `EctoLibSql.Native` offers for a connection as a whole: opening, closing, its counters, its time-outs.
+
+  alias EctoLibSql.{Arguments, Handles, State}
+  alias EctoLibSql.Native.{Answer, Cursors, Transactions}
+
+  def connect(options, mode) when mode in [:local, :unknown, nil] do
+    case EctoLibSql.connect(options) do
+      {:ok, %State{conn_id: conn_id}} -> conn_id
+      {:error, error} -> {:error, Exception.message(error)}
+    end
+  end
+
+  def connect(_options, _remote), do: {:error, :unsupported}
+
+  def ping(conn_id) do
+    case status(conn_id) do
+      {:ok, _} -> true
+      error -> Answer.text(error, "Connection")
+    end
+  end
+
+  # A transaction's name is no resource: closing it means giving it up.
+  def close(id, :conn_id) do
+    with {:ok, conn_id, state} <- Handles.lookup(id, :connection) do
+      :ok = Handles.forget(conn_id)
+      EctoLibSql.disconnect(:closed, state)
+    end
+    |> Answer.text()
+  end
+
+  def close(id, :trx_id) do
+    with {:ok, conn_id, _} <- Handles.lookup(id, :transaction),
+         {:ok, _} <- Transactions.finish(id, conn_id, "rollback") do
+      :ok
+    end
+    |> Answer.text()
+  end
+
+  def close(id, :stmt_id) do
+    with {:ok, _conn_id, _statement} <- Handles.lookup(id, :statement) do
+      Handles.delete(id)
+    end
+    |> Answer.text()
+  end
+
+  def close(id, :cursor_id), do: Cursors.close(id)
+
+  def close_conn(id, kind, state) do
+    case close(id, kind) do
+      :ok -> :ok
+      {:error, message} -> {:error, message, state}
+    end
+  end
+
+  # --- counters -------------------------------------------------------------------------------------------------
+
+  def last_insert_rowid(conn_or_id), do: counter(conn_or_id, "SELECT last_insert_rowid()")
+  def changes(conn_or_id), do: counter(conn_or_id, "SELECT changes()")
+  def total_changes(conn_or_id), do: counter(conn_or_id, "SELECT total_changes()")
+
+  defp counter(conn_or_id, sql) do
+    with {:ok, conn} <- Handles.connection(conn_or_id),
+         {:ok, [number]} <- LibsqlPort.query_one(conn, sql) do
+      number
+    end
+    |> Answer.text()
+  end
+
+  def autocommit?(conn_or_id) do
+    with {:ok, status} <- status(conn_or_id) do
+      status.autocommit
+    end
+    |> Answer.text()
+  end
+
+  defp status(conn_or_id) do
+    with {:ok, conn} <- Handles.connection(conn_or_id), do: LibsqlPort.status(conn)
+  end
+
+  # --- statements -----------------------------------------------------------------------------------------------
+
+  def query(conn_id, sql, params) do
+    with {:ok, conn} <- Handles.connection(conn_id),
+         {:ok, result} <- LibsqlPort.query(conn, sql, Arguments.encode(params)) do
+      Answer.map(result)
+    end
+    |> Answer.text()
+  end
+
+  # --- care -----------------------------------------------------------------------------------------------------
+
+  # The sidecar sees the pragma and keeps its own busy handler, with its deadlines, informed.
+  def busy_timeout(conn_or_id, timeout_ms) when is_integer(timeout_ms) and timeout_ms >= 0 do
+    done(conn_or_id, &LibsqlPort.query(&1, "PRAGMA busy_timeout = #{timeout_ms}"))
+  end
+
+  def reset(conn_or_id), do: done(conn_or_id, &LibsqlPort.reset/1)
+
+  def interrupt(conn_or_id), do: done(conn_or_id, &LibsqlPort.cancel/1)
+
+  defp done(conn_or_id, request) do
+    with {:ok, conn} <- Handles.connection(conn_or_id) do
+      case request.(conn) do
+        {:error, _} = error -> error
+        _ok -> :ok
+      end
+    end
+    |> Answer.text()
+  end
+
+  # --- replicas -------------------------------------------------------------------------------------------------
+
+  # A local database has no frames of a primary: its number is 0, if there is such a connection at all.
+  def frame_number(conn_or_id) do
+    with {:ok, _conn} <- Handles.connection(conn_or_id) do
+      0
+    end
+    |> Answer.text()
+  end
+end

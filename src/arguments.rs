@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn limits_have_ranges() {
-        for bad in ["--frame-bytes-max=100", "--connections-max=0", "--shutdown-grace-ms=0", "--log-format=xml"] {
+        for bad in
+            ["--frame-bytes-max=100", "--connections-max=0", "--shutdown-grace-ms=0", "--log-format=xml"]
+        {
             assert!(Arguments::try_parse_from(["libsql_port", bad]).is_err(), "{bad}");
         }
     }

@@ -18,8 +18,11 @@ pub fn start(format: LogFormat, level: LogLevel, lines_per_second: u32) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     let writer = RateLimited { budget: Arc::new(Budget::new(lines_per_second)) };
-    let builder =
-        tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_ansi(false).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(writer)
+        .with_ansi(false)
+        .with_target(false);
     // Fails only if there is one already: then that one stays.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
@@ -80,7 +83,8 @@ impl<'w> MakeWriter<'w> for RateLimited {
             (true, dropped) => {
                 let mut stderr = io::stderr();
                 // If stderr is gone there is nobody to tell.
-                let _ = writeln!(stderr, "libsql_port: {dropped} log lines were dropped (log_lines_per_second)");
+                let _ =
+                    writeln!(stderr, "libsql_port: {dropped} log lines were dropped (log_lines_per_second)");
                 Line::Written(stderr)
             }
             (false, _) => Line::Dropped,

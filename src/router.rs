@@ -52,16 +52,7 @@ impl Router {
     ) -> Self {
         // Ids are never used again, and start anywhere, so that one of a dead program is not taken for one of this.
         let seed = std::process::id().wrapping_mul(0x9e37_79b1) >> 8;
-        Router {
-            surroundings,
-            table,
-            reading,
-            output,
-            time,
-            next_connection: seed,
-            requests: 0,
-            bytes_in: 0,
-        }
+        Router { surroundings, table, reading, output, time, next_connection: seed, requests: 0, bytes_in: 0 }
     }
 
     /// Decides what becomes of a request; replies of its own go into `replies`. An error means that the wire is broken.
@@ -142,11 +133,14 @@ impl Router {
         if !self.table.insert(&connection, limits.connections_max) {
             return Err(Error::new(
                 ErrorCode::LimitExceeded,
-                format!("{} connections are open, which is connections_max; close some", limits.connections_max),
+                format!(
+                    "{} connections are open, which is connections_max; close some",
+                    limits.connections_max
+                ),
             )
             .into());
         }
-        let job = Job { request_id: header.request_id, tag: tag::OPEN, payload, received_ns, deadline_ns };
+        let job = Job::new(header.request_id, tag::OPEN, payload, received_ns, deadline_ns);
         let thread = Thread {
             connection: Arc::clone(&connection),
             surroundings: self.surroundings.clone(),
@@ -193,7 +187,7 @@ impl Router {
     fn credit(&self, header: Header, payload: &[u8]) -> Result<Routed, Unrouted> {
         let connection = self.connection(tag::CREDIT, payload)?;
         if let Request::Credit { credits } = request::decode(tag::CREDIT, payload)? {
-            connection.control.add_credits(header.request_id, credits);
+            connection.add_credits(header.request_id, credits);
         }
         Ok(Routed::Done)
     }
@@ -204,7 +198,7 @@ impl Router {
         let route = request::route(header.tag, &payload)?;
         let connection = self.table.get(route.connection).ok_or_else(|| unknown(route.connection))?;
         let deadline_ns = deadline_ns(received_ns, route.timeout_ms);
-        let job = Job { request_id: header.request_id, tag: header.tag, payload, received_ns, deadline_ns };
+        let job = Job::new(header.request_id, header.tag, payload, received_ns, deadline_ns);
         if connection.try_lead(job.request_id, deadline_ns) {
             return Ok(Routed::Lead(connection, job));
         }

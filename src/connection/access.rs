@@ -136,9 +136,13 @@ impl Access {
             return compile(&self.handle);
         }
         self.handle.set_plain_busy_timeout(self.control.busy_timeout_ms());
+        self.handle.set_plain_autocheckpoint(self.file().checkpoint_pages());
         let compiled = compile(&self.handle);
         if let Some(ms) = self.pragma_value("PRAGMA busy_timeout") {
             self.control.set_busy_timeout_ms(u32::try_from(ms).unwrap_or(0));
+        }
+        if let Some(pages) = self.pragma_value("PRAGMA wal_autocheckpoint") {
+            self.file().set_checkpoint_pages(u32::try_from(pages).unwrap_or(0));
         }
         self.handle.install_callbacks();
         compiled

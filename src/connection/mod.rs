@@ -49,6 +49,15 @@ pub struct Job {
     pub received_ns: u64,
     /// When it has to be answered.
     pub deadline_ns: u64,
+    /// Row chunks that were granted to it while it waited.
+    pub credits: u32,
+}
+
+impl Job {
+    /// A request that has just been read.
+    pub fn new(request_id: u32, tag: u8, payload: Bytes, received_ns: u64, deadline_ns: u64) -> Self {
+        Job { request_id, tag, payload, received_ns, deadline_ns, credits: 0 }
+    }
 }
 
 /// Why a request cannot wait here.
@@ -187,6 +196,7 @@ impl Connection {
                     inbox.owner = Owner::Thread;
                     // Within the lock, so that a cancellation finds the job either queued or running.
                     self.control.begin(job.request_id, job.deadline_ns);
+                    self.control.add_credits(job.request_id, job.credits);
                     return Next::Run(job);
                 }
                 if std::mem::take(&mut inbox.idle_checkpoint) {
@@ -210,6 +220,15 @@ impl Connection {
                 inbox.queue.remove(at).ok_or(false)
             }
             None => Err(self.control.cancel(request_id)),
+        }
+    }
+
+    /// Grants row chunks to request `request_id`, be it running or still waiting. One that has ended needs none.
+    pub fn add_credits(&self, request_id: u32, credits: u32) {
+        let mut inbox = self.inbox.lock();
+        match inbox.queue.iter_mut().find(|job| job.request_id == request_id) {
+            Some(job) => job.credits = job.credits.saturating_add(credits),
+            None => self.control.add_credits(request_id, credits),
         }
     }
 
@@ -294,7 +313,7 @@ mod tests {
     use crate::clock::NEVER;
 
     fn job(request_id: u32, deadline_ns: u64) -> Job {
-        Job { request_id, tag: 6, payload: Bytes::new(), received_ns: 1, deadline_ns }
+        Job::new(request_id, 6, Bytes::new(), 1, deadline_ns)
     }
 
     /// A connection whose thread has nothing to do: nothing waits, nobody has the right.
@@ -332,6 +351,20 @@ mod tests {
         assert_eq!(connection.counters.cancelled.load(Ordering::Relaxed), 1);
         assert!(matches!(connection.cancel(300), Err(true)));
         assert!(matches!(connection.cancel(301), Err(false)));
+    }
+
+    #[test]
+    fn credits_reach_a_request_that_still_waits() {
+        let connection = idle(10);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(job(301, NEVER)).unwrap();
+        connection.add_credits(301, 2);
+        assert!(!connection.control.has_credit(), "they are not 300's");
+        connection.end_lead();
+        assert!(matches!(connection.next(), Next::Run(job) if job.request_id == 301));
+        assert_eq!(connection.control.take_credit(), Ok(()));
+        assert_eq!(connection.control.take_credit(), Ok(()));
+        assert!(!connection.control.has_credit());
     }
 
     #[test]

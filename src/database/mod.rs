@@ -72,7 +72,12 @@ impl DatabaseFile {
         threshold > 0 && self.wal_pages() >= threshold
     }
 
-    /// The size from which a checkpoint follows a commit (`PRAGMA wal_autocheckpoint` sets it).
+    /// The size from which a checkpoint follows a commit; 0: never.
+    pub fn checkpoint_pages(&self) -> u32 {
+        self.checkpoint_pages.load(Ordering::Relaxed)
+    }
+
+    /// Sets that size: what `PRAGMA wal_autocheckpoint` means here, for all connections of the file.
     pub fn set_checkpoint_pages(&self, pages: u32) {
         self.checkpoint_pages.store(pages, Ordering::Relaxed);
     }

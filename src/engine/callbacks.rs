@@ -46,6 +46,13 @@ impl Handle {
         }
     }
 
+    /// Makes `PRAGMA wal_autocheckpoint` read `pages`, at the price of the WAL callback: call
+    /// [`Self::install_callbacks`] before anything commits.
+    pub fn set_plain_autocheckpoint(&self, pages: u32) {
+        // SAFETY: the handle is open.
+        unsafe { ffi::sqlite3_wal_autocheckpoint(self.raw(), c_int::try_from(pages).unwrap_or(c_int::MAX)) };
+    }
+
     /// Makes `PRAGMA busy_timeout` read `ms`, at the price of the busy callback: call [`Self::install_callbacks`] next.
     pub fn set_plain_busy_timeout(&self, ms: u32) {
         // SAFETY: the handle is open.

@@ -221,7 +221,8 @@ fn checkpoint_idle_files(table: &Table, files: &Files) {
     let connections = table.all();
     for file in due {
         let found = connections.iter().find(|connection| {
-            connection.file().is_some_and(|other| Arc::ptr_eq(&other, &file)) && connection.checkpoint_when_idle()
+            connection.file().is_some_and(|other| Arc::ptr_eq(&other, &file))
+                && connection.checkpoint_when_idle()
         });
         if found.is_none() {
             file.postpone_idle_checkpoint();

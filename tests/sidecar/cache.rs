@@ -100,6 +100,19 @@ fn a_pragma_takes_effect_each_time() {
 }
 
 #[test]
+fn the_autocheckpoint_pragma_means_the_option() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open_with(&path, map([("checkpoint_pages", 77)])).unwrap();
+    let other = sidecar.open_with(&path, map([("checkpoint_pages", 77)])).unwrap();
+    assert_eq!(conn.value("PRAGMA wal_autocheckpoint"), 77.into());
+    assert_eq!(conn.value("PRAGMA wal_autocheckpoint = 5"), 5.into());
+    assert_eq!(other.value("PRAGMA wal_autocheckpoint"), 5.into(), "it is the file's");
+    conn.exec("PRAGMA wal_autocheckpoint = 0");
+    assert_eq!(conn.value("PRAGMA wal_autocheckpoint"), 0.into());
+}
+
+#[test]
 fn pragmas_cannot_take_the_programs_callbacks_away() {
     let (_folder, path) = folder();
     let sidecar = Sidecar::start();

@@ -4,7 +4,7 @@ defmodule EctoLibSql.ByHand do
   # query, with a map of named parameters, with a state that was made of an id. What comes from a pool never gets here.
 
   alias EctoLibSql.{Arguments, Error, Handles, Query, State}
-  alias EctoLibSql.Native.Statements
+  alias EctoLibSql.Native.{Statements, Transactions}
 
   @doc "Runs a statement; raises for a map that lacks a parameter, as ecto_libsql does."
   @spec execute(String.t() | Query.t(), list | map, keyword, State.t()) ::
@@ -16,11 +16,19 @@ defmodule EctoLibSql.ByHand do
 
   def execute(%Query{statement: sql} = query, params, options, state) do
     with {:ok, state} <- Handles.state(state),
+         :ok <- own_transaction(state),
          {:ok, params} <- Statements.positional!(state.conn, sql, params) do
       EctoLibSql.handle_execute(query, Arguments.encode(params), options, state)
     else
       {:error, error} -> {:error, Error.new(error, sql), state}
     end
+  end
+
+  # A state that holds the name of another connection's transaction, or of one that is over, would write outside of it.
+  defp own_transaction(%State{trx_id: nil}), do: :ok
+
+  defp own_transaction(%State{trx_id: trx_id, conn_id: conn_id}) do
+    with {:ok, _conn} <- Transactions.connection(trx_id, conn_id), do: :ok
   end
 
   @doc "Closes the connection of an id."

@@ -73,11 +73,21 @@ defmodule EctoLibSql.Options do
   @doc "The options of `LibsqlPort.connect/2` among those of a Repo."
   @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
   def driver(options) do
-    with {:ok, database} <- database(options) do
+    with :ok <- built(options),
+         {:ok, database} <- database(options) do
       more = for name <- @more_pragmas, {:ok, value} <- [Keyword.fetch(options, name)], do: {name, value}
       pragmas = Enum.to_list(options[:pragmas] || []) ++ more
       given = options |> Keyword.take(@driver_options) |> Keyword.put(:pragmas, pragmas)
       {:ok, database ++ timeout(options[:timeout]) ++ given}
+    end
+  end
+
+  # Options of ecto_libsql that must not be passed over: a file would be opened beside the primary, or in plain text.
+  defp built(options) do
+    cond do
+      options[:uri] -> {:error, "remote databases and replicas (the option :uri) are not supported yet"}
+      options[:encryption_key] -> {:error, "encryption (the option :encryption_key) is not supported yet"}
+      true -> :ok
     end
   end
 

@@ -73,9 +73,8 @@ defmodule EctoLibSql.Native.Transactions do
   # --- statements inside ----------------------------------------------------------------------------------------
 
   def execute(%State{} = state, %Query{} = query, params) do
-    with {:ok, _conn} <- connection(state.trx_id, state.conn_id) do
-      ByHand.execute(query, params, [], state)
-    else
+    case connection(state.trx_id, state.conn_id) do
+      {:ok, _conn} -> ByHand.execute(query, params, [], state)
       {:error, error} -> {:error, EctoLibSql.Error.new(error, query.statement), state}
     end
   end

@@ -58,7 +58,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   def default(:error, _type), do: []
   def default({:ok, value}, type), do: [" DEFAULT ", literal(value, type)]
 
-  defp literal(nil, _type), do: "NULL"
+  defp literal(null, _type) when null in [nil, :null], do: "NULL"
   defp literal({:fragment, expression}, _type), do: [?(, expression, ?)]
   defp literal(true, _type), do: "1"
   defp literal(false, _type), do: "0"
@@ -120,7 +120,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
     [
       constraint(reference_name(table, name, reference)),
       " REFERENCES ",
-      target(table, reference, [reference.column]),
+      target(table, reference, [reference.column || :id]),
       actions(reference)
     ]
   end
@@ -130,7 +130,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   @doc "A foreign key of several columns, which stands with the table."
   @spec table_reference(Table.t(), atom, Reference.t()) :: iodata
   def table_reference(table, name, %Reference{with: more} = reference) do
-    {columns, targets} = Enum.unzip([{name, reference.column} | more])
+    {columns, targets} = Enum.unzip([{name, reference.column || :id} | more])
 
     [
       ["CONSTRAINT ", Quoting.name(reference_name(table, name, reference))],

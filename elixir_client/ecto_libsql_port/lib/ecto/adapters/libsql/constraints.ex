@@ -9,6 +9,11 @@ defmodule Ecto.Adapters.LibSql.Constraints do
   def of(%Error{constraint: %{kind: kind} = constraint}, _options), do: constraint(kind, constraint)
   def of(_error, _options), do: []
 
+  # An index that SQLite named for a UNIQUE or PRIMARY KEY in a table's text is known to nobody.
+  defp constraint(kind, %{index: "sqlite_autoindex_" <> _} = constraint) do
+    constraint(kind, %{constraint | index: nil})
+  end
+
   defp constraint(kind, constraint) when kind in [:unique, :primary_key, :rowid] do
     [unique: constraint.index || by_columns(constraint)]
   end

@@ -4,7 +4,7 @@ defmodule Ecto.Adapters.LibSql.Ddl do
   # table that is there (`modify`, `remove`, `…_if_exists`, constraints, renamed indexes) is `Alter`'s, which takes its
   # columns from here.
 
-  alias Ecto.Adapters.LibSql.{ColumnSql, Quoting}
+  alias Ecto.Adapters.LibSql.{ColumnSql, Quoting, TableRules}
   alias Ecto.Migration.{Constraint, Index, Reference, Table}
 
   @creates [:create, :create_if_not_exists]
@@ -13,6 +13,8 @@ defmodule Ecto.Adapters.LibSql.Ddl do
   @doc "The statements of a command."
   @spec statements(Ecto.Adapter.Migration.command()) :: [iodata]
   def statements({command, %Table{} = table, columns}) when command in @creates do
+    TableRules.check!(table, columns)
+
     case options(table.options) do
       {:virtual, module, arguments} -> [virtual_table(command, table, columns, module, arguments)]
       suffix -> [create_table(command, table, columns, suffix)]

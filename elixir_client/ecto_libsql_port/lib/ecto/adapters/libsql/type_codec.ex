@@ -17,9 +17,9 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   def loaders(:map, type), do: [&load_json/1, type]
 
   def loaders({:array, _}, {:array, _} = type),
-    do: [&load_json/1, &Ecto.Type.embedded_load(type, &1, :json)]
+    do: [&load_array/1, &Ecto.Type.embedded_load(type, &1, :json)]
 
-  def loaders({:array, _}, type), do: [&load_json/1, type]
+  def loaders({:array, _}, type), do: [&load_array/1, type]
   def loaders(:duration, type), do: [&load_duration/1, type]
 
   def loaders(:binary_id, type) do
@@ -153,6 +153,10 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   end
 
   defp load_json(value), do: {:ok, value}
+
+  # Applications on ecto_libsql have these.
+  defp load_array(""), do: {:ok, []}
+  defp load_array(value), do: load_json(value)
 
   defp load_uuid(<<_::binary-size(36)>> = text), do: Ecto.UUID.dump(text)
   defp load_uuid(value), do: {:ok, value}

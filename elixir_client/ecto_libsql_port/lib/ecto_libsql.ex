@@ -138,9 +138,13 @@ defmodule EctoLibSql do
   defp begin(mode, options, state) do
     mode = begin_mode(mode, options, state)
 
-    state.conn
-    |> Connection.begin(mode, timeout(options))
-    |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
+    if stale?(state) do
+      {:disconnect_and_retry, stale(), state}
+    else
+      state.conn
+      |> Connection.begin(mode, timeout(options))
+      |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
+    end
   end
 
   # Ecto's name for reading a state of the database that does not change is what SQLite calls deferred.
@@ -261,7 +265,11 @@ defmodule EctoLibSql do
     do: ByHand.execute(sql, params, options, state)
 
   def handle_execute(%Query{} = query, params, options, %State{} = state) do
-    if status(state) == :error, do: refused(query, state), else: execute(query, params, options, state)
+    cond do
+      status(state) == :error -> refused(query, state)
+      stale?(state) -> {:disconnect_and_retry, stale(), state}
+      true -> execute(query, params, options, state)
+    end
   end
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
@@ -368,8 +376,6 @@ defmodule EctoLibSql do
     exception = failure(error, sql, state)
 
     cond do
-      # Nothing took effect and nothing was open: DBConnection may try another connection.
-      code == :sidecar_down and not state.begun -> {:disconnect_and_retry, exception, state}
       code in @lost or code in state.disconnect_on -> {:disconnect, exception, state}
       true -> {:error, exception, state}
     end
@@ -381,6 +387,16 @@ defmodule EctoLibSql do
   defp lost(%LibsqlPort.Error{code: code} = error) do
     reason = if code == :outcome_unknown, do: :outcome_unknown, else: :sidecar_down
     %DBConnection.ConnectionError{message: Exception.message(error), reason: reason}
+  end
+
+  # After a sidecar has ended, the pool's other connections learn of it when they are used. Nothing of the request has
+  # been sent then, so it may be tried on a new connection. What was sent never is: a statement that has ended one
+  # sidecar may end the next.
+  defp stale?(%State{begun: true}), do: false
+  defp stale?(%State{conn: conn}), do: not Process.alive?(conn.handle.sidecar)
+
+  defp stale do
+    %DBConnection.ConnectionError{message: "the sidecar of this connection has ended", reason: :sidecar_down}
   end
 
   defp shown(sql, %State{show_statement: true}), do: sql

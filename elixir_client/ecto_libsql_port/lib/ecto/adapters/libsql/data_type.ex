@@ -31,17 +31,14 @@ defmodule Ecto.Adapters.LibSql.DataType do
     raise ArgumentError, "SQLite has no bit strings: use :binary, or :integer for up to 63 bits"
   end
 
-  # A vector of libSQL's: `{:f32_blob, 384}`.
-  def column({type, size}, _) when is_atom(type) and is_integer(size), do: "#{upcase(type)}(#{size})"
-  def column(type, _) when is_atom(type), do: upcase(type)
+  # Also libSQL's vectors, :"F32_BLOB(384)".
+  def column(type, _) when is_atom(type), do: type |> Atom.to_string() |> String.upcase()
   def column(type, _) when is_binary(type), do: type
 
   def column(type, _) do
     raise ArgumentError,
-          "#{inspect(type)} is no type of a column: it takes an atom, a text, {:map, type}, {:array, type} or {name, size}"
+          "#{inspect(type)} is no type of a column: it takes an atom, a text, {:map, type} or {:array, type}"
   end
-
-  defp upcase(type), do: type |> Atom.to_string() |> String.upcase()
 
   defp decimal(nil, _scale), do: "DECIMAL"
   defp decimal(precision, scale), do: "DECIMAL(#{precision},#{scale || 0})"

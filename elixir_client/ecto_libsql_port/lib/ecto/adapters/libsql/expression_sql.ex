@@ -66,14 +66,12 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   # A list is one parameter, as JSON: the text is the same however long the list is, so that it is prepared once, and no
   # limit on the number of parameters applies. `Parameter.in_list/1` writes blobs as objects.
   def expr({:in, _, [left, {:^, _, [index, _length]}]}, sources, query) do
-    list = parameter(index)
+    [operand(left, sources, query), " IN (", list(parameter(index)), ?)]
+  end
 
-    [
-      operand(left, sources, query),
-      " IN (SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob') ELSE value END FROM json_each(",
-      list,
-      "))"
-    ]
+  # Ecto has dumped a list of literals the same way.
+  def expr({:in, _, [left, json]}, sources, query) when is_binary(json) do
+    [operand(left, sources, query), " IN (", list(Quoting.text(json)), ?)]
   end
 
   def expr({:in, _, [left, %Ecto.SubQuery{} = subquery]}, sources, query) do
@@ -309,6 +307,10 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   @spec error!(query, String.t()) :: no_return
   def error!(nil, message), do: raise(ArgumentError, message)
   def error!(query, message), do: raise(Ecto.QueryError, query: query, message: message)
+
+  defp list(json) do
+    ["SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob') ELSE value END FROM json_each(", json, ?)]
+  end
 
   defp parameter(index), do: [?? | Integer.to_string(index + 1)]
 

@@ -3,7 +3,7 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   # `datetime_add/3`, `date_add/3` and what Ecto makes of them (`ago/2`, `from_now/2`) in SQLite's date functions. Called
   # by `ExpressionSql` with operands that are SQL already.
   #
-  # SQLite computes in milliseconds and drops the rest. So the whole seconds go through `strftime`, the fraction beside it
+  # SQLite computes in milliseconds and rounds the rest. So the whole seconds go through `strftime`, the fraction beside it
   # as an integer of microseconds, and both are joined as text. What is added by text comparison must look like what is
   # stored: the result has a fraction if the operand has one or the unit is finer than a second, and ends with Z if the
   # operand does. `floor` makes a month after 31 January the last of February, as other databases have it.
@@ -46,7 +46,7 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   # sum of the stored fraction and the microseconds to add.
   defp shifted(datetime, modifier, micros, fine?, count, separator) do
     [
-      "(SELECT strftime('%Y-%m-%d#{separator}%H:%M:%S', d, floor(u / 1000000.0) || ' seconds'",
+      "(SELECT strftime('%Y-%m-%d#{separator}%H:%M:%S', substr(d, 1, 19), floor(u / 1000000.0) || ' seconds'",
       if(modifier, do: [", ", modifier], else: []),
       ") || ",
       if(fine?, do: fraction(), else: ["CASE WHEN instr(d, '.') THEN ", fraction(), " ELSE '' END"]),

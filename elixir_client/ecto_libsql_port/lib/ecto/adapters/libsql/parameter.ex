@@ -56,7 +56,7 @@ defmodule Ecto.Adapters.LibSql.Parameter do
   @spec decimal(Decimal.t()) :: integer | float | {:blob, binary}
   def decimal(%Decimal{coef: coef} = value) when is_integer(coef) do
     with :error <- as_integer(value), :error <- as_float(value) do
-      {:blob, value |> Decimal.normalize() |> Decimal.to_string(:normal)}
+      {:blob, value |> stripped() |> Decimal.to_string(:scientific)}
     end
   end
 
@@ -64,24 +64,35 @@ defmodule Ecto.Adapters.LibSql.Parameter do
     raise ArgumentError, "#{Decimal.to_string(value)} cannot be stored: SQLite has no such number"
   end
 
-  # Larger exponents would make an integer of as many digits before it is found too large.
-  defp as_integer(%Decimal{exp: exp}) when exp > 18, do: :error
+  # Equal numbers must have equal digits. `Decimal.normalize/1` would round them to the precision of its context.
+  defp stripped(%Decimal{coef: coef} = value) when coef != 0 and rem(coef, 10) == 0,
+    do: stripped(%{value | coef: div(coef, 10), exp: value.exp + 1})
 
+  defp stripped(value), do: value
+
+  # Larger exponents would make an integer of as many digits before it is found too large.
   defp as_integer(value) do
-    if Decimal.integer?(value) do
-      integer = Decimal.to_integer(Decimal.normalize(value))
-      if integer in -0x8000000000000000..0x7FFFFFFFFFFFFFFF, do: integer, else: :error
-    else
-      :error
+    case stripped(value) do
+      %Decimal{coef: 0} ->
+        0
+
+      %Decimal{sign: sign, coef: coef, exp: exp} when exp in 0..18 ->
+        in_64_bits(sign * coef * Integer.pow(10, exp))
+
+      _ ->
+        :error
     end
   end
+
+  defp in_64_bits(integer) when integer in -0x8000000000000000..0x7FFFFFFFFFFFFFFF, do: integer
+  defp in_64_bits(_integer), do: :error
 
   defp as_float(value) do
     float = Decimal.to_float(value)
     if Decimal.equal?(Decimal.from_float(float), value), do: float, else: :error
   rescue
     # Beyond the range of floats.
-    ArgumentError -> :error
+    _ in [ArgumentError, Decimal.Error] -> :error
   end
 
   @doc "JSON text."

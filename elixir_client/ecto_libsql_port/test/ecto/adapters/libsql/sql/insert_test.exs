@@ -1,0 +1,60 @@
+defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
+  use EctoLibSql.SqlCase, async: true
+
+  @raise {:raise, [], []}
+
+  test "rows" do
+    assert insert(nil, "posts", [:title, :visits], [[:title, :visits], [:title, :visits]], @raise, []) ==
+             ~s[INSERT INTO "posts" ("title", "visits") VALUES (?1, ?2), (?3, ?4)]
+  end
+
+  test "defaults alone, a prefix, returning" do
+    assert insert("old", "posts", [], [[]], @raise, [:id]) ==
+             ~s[INSERT INTO "old"."posts" DEFAULT VALUES RETURNING "id"]
+  end
+
+  test "placeholders come first" do
+    rows = [[{:placeholder, "1"}, :visits], [{:placeholder, "1"}, :visits]]
+
+    assert insert(nil, "posts", [:title, :visits], rows, @raise, [], ["x"]) ==
+             ~s[INSERT INTO "posts" ("title", "visits") VALUES (?1, ?2), (?1, ?3)]
+  end
+
+  test "a single default is refused" do
+    assert_raise ArgumentError, ~r/no DEFAULT for a single value/, fn ->
+      insert(nil, "posts", [:title, :visits], [[:title, nil]], @raise, [])
+    end
+  end
+
+  test "conflicts" do
+    into = ~s[INSERT INTO "posts" ("title") VALUES (?1)]
+    rows = [[:title]]
+    assert insert(nil, "posts", [:title], rows, {:nothing, [], []}, []) == "#{into} ON CONFLICT DO NOTHING"
+
+    assert insert(nil, "posts", [:title], rows, {:nothing, [], [:title]}, []) ==
+             ~s[#{into} ON CONFLICT ("title") DO NOTHING]
+
+    assert insert(nil, "posts", [:title], rows, {[:title], [], [:id]}, []) ==
+             ~s[#{into} ON CONFLICT ("id") DO UPDATE SET "title" = excluded."title"]
+
+    assert insert(nil, "posts", [:title], rows, {:nothing, [], {:unsafe_fragment, "(lower(title))"}}, []) ==
+             ~s[#{into} ON CONFLICT (lower(title)) DO NOTHING]
+  end
+
+  test "a conflict with a query" do
+    query = from(p in Post, where: p.visits < 9, update: [inc: [visits: 1]]) |> plan(:update_all)
+
+    assert insert(nil, "posts", [:title], [[:title]], {query, [], [:id]}, [:id]) ==
+             ~s[INSERT INTO "posts" AS p0 ("title") VALUES (?1) ON CONFLICT ("id") ] <>
+               ~s[DO UPDATE SET "visits" = p0."visits" + 1 WHERE (p0."visits" < 9) RETURNING "id"]
+  end
+
+  test "from a query: with a conflict it needs a WHERE" do
+    query = from(c in Comment, select: %{title: c.text}) |> plan()
+    select = ~s[SELECT c0."text" FROM "comments" AS c0]
+    assert insert(nil, "posts", [:title], query, @raise, []) == ~s[INSERT INTO "posts" ("title") #{select}]
+
+    assert insert(nil, "posts", [:title], query, {:nothing, [], []}, []) ==
+             ~s[INSERT INTO "posts" ("title") #{select} WHERE (TRUE) ON CONFLICT DO NOTHING]
+  end
+end

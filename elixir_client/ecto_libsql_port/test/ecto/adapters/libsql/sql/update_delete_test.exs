@@ -1,0 +1,78 @@
+defmodule Ecto.Adapters.LibSql.Sql.UpdateDeleteTest do
+  use EctoLibSql.SqlCase, async: true
+
+  alias Ecto.Adapters.LibSql.Connection
+
+  test "a row by its key" do
+    assert IO.iodata_to_binary(Connection.update(nil, "posts", [:title], [id: 1, visits: nil], [:id])) ==
+             ~s[UPDATE "posts" SET "title" = ?1 WHERE "id" = ?2 AND "visits" IS NULL RETURNING "id"]
+
+    assert IO.iodata_to_binary(Connection.delete("old", "posts", [id: 1], [])) ==
+             ~s[DELETE FROM "old"."posts" WHERE "id" = ?1]
+  end
+
+  test "set, inc, push, pull" do
+    assert update_all(from(p in Post, update: [set: [title: ^"x"]])) ==
+             ~s[UPDATE "posts" AS p0 SET "title" = ?1]
+
+    assert update_all(from(p in Post, update: [inc: [visits: 1]])) =~ ~s["visits" = p0."visits" + 1]
+
+    assert update_all(from(p in Post, update: [push: [tags: "a"]])) =~
+             ~s{"tags" = json_insert(p0."tags", '$[#]', 'a')}
+
+    assert update_all(from(p in Post, update: [pull: [tags: "a"]])) =~
+             ~s[FROM json_each(p0."tags") WHERE value IS NOT 'a')]
+  end
+
+  test "update with joins" do
+    query =
+      from(p in Post,
+        join: c in Comment,
+        on: c.post_id == p.id,
+        left_join: d in Comment,
+        on: d.id == c.id,
+        where: p.id > 1,
+        update: [set: [title: c.text]]
+      )
+
+    assert update_all(query) ==
+             ~s[UPDATE "posts" AS p0 SET "title" = c1."text" FROM "comments" AS c1 LEFT OUTER JOIN "comments" AS c2 ] <>
+               ~s[ON c2."id" = c1."id" WHERE (c1."post_id" = p0."id") AND (p0."id" > 1)]
+  end
+
+  test "update whose first join is an outer one" do
+    query = from(p in Post, left_join: c in Comment, on: c.post_id == p.id, update: [set: [title: c.text]])
+
+    assert update_all(query) ==
+             ~s[UPDATE "posts" AS p0 SET "title" = c1."text" FROM (SELECT 1) LEFT OUTER JOIN "comments" AS c1 ] <>
+               ~s[ON c1."post_id" = p0."id"]
+  end
+
+  test "returning knows no alias" do
+    assert update_all(from(p in Post, update: [set: [visits: 0]], select: p.id)) ==
+             ~s[UPDATE "posts" AS p0 SET "visits" = 0 RETURNING "id"]
+
+    assert delete_all(from(p in Post, select: {p.id, p.visits + 1})) ==
+             ~s[DELETE FROM "posts" AS p0 RETURNING "id", "visits" + 1]
+
+    query = from(p in Post, join: c in Comment, on: true, update: [set: [visits: 0]], select: c.id)
+    assert_raise Ecto.QueryError, ~r/only columns of the table/, fn -> update_all(query) end
+  end
+
+  test "delete" do
+    assert delete_all(from(p in Post, where: p.id == 1)) == ~s[DELETE FROM "posts" AS p0 WHERE (p0."id" = 1)]
+  end
+
+  test "delete with joins names its rows in a subquery" do
+    query = from(p in Post, join: c in Comment, on: c.post_id == p.id, where: c.text == "x")
+
+    assert delete_all(query) ==
+             ~s[DELETE FROM "posts" AS p0 WHERE p0.rowid IN (SELECT p0.rowid FROM "posts" AS p0 INNER JOIN ] <>
+               ~s["comments" AS c1 ON c1."post_id" = p0."id" WHERE (c1."text" = 'x'))]
+  end
+
+  test "right and full joins are refused" do
+    query = from(p in Post, right_join: c in Comment, on: true)
+    assert_raise Ecto.QueryError, ~r/not right/, fn -> delete_all(query) end
+  end
+end

@@ -1,0 +1,56 @@
+defmodule Ecto.Adapters.LibSql.StorageTest do
+  use ExUnit.Case, async: true
+
+  alias Ecto.Adapters.LibSql
+
+  @moduletag :tmp_dir
+
+  test "up, status, down", %{tmp_dir: dir} do
+    options = [database: Path.join([dir, "deep", "app.db"])]
+    assert LibSql.storage_status(options) == :down
+    assert LibSql.storage_up(options) == :ok
+    assert LibSql.storage_up(options) == {:error, :already_up}
+    assert LibSql.storage_status(options) == :up
+    assert LibSql.storage_down(options) == :ok
+    assert File.ls!(Path.join(dir, "deep")) == []
+    assert LibSql.storage_down(options) == {:error, :already_down}
+  end
+
+  test "a database in memory is always there" do
+    assert LibSql.storage_up(database: ":memory:") == :ok
+    assert LibSql.storage_status(database: ":memory:") == :up
+    assert LibSql.storage_down(database: ":memory:") == :ok
+  end
+
+  test "without a database it says what to write" do
+    assert_raise ArgumentError, ~r/config :my_app, MyApp.Repo/, fn -> LibSql.storage_up([]) end
+  end
+
+  test "the structure is dumped and loaded", %{tmp_dir: dir} do
+    options = [database: Path.join(dir, "a.db")]
+    {:ok, state} = EctoLibSql.connect(options)
+
+    {:ok, _} =
+      LibsqlPort.script(state.conn, """
+      CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, inserted_at TEXT);
+      CREATE TABLE a (x INTEGER PRIMARY KEY AUTOINCREMENT, y TEXT);
+      CREATE INDEX a_y ON a (y);
+      CREATE VIRTUAL TABLE f USING fts5(t);
+      CREATE VIEW v AS SELECT x FROM a;
+      CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM a; END;
+      INSERT INTO schema_migrations VALUES (7, 'it''s');
+      """)
+
+    EctoLibSql.disconnect(nil, state)
+    assert {:ok, path} = LibSql.structure_dump(dir, options)
+    assert {text, 0} = LibSql.dump_cmd([], [], options)
+    assert text == File.read!(path)
+    refute text =~ "f_data"
+
+    copy = [database: Path.join(dir, "b.db"), dump_path: path]
+    assert {:ok, ^path} = LibSql.structure_load(dir, copy)
+    assert {^text, 0} = LibSql.dump_cmd([], [], copy)
+    assert {:error, message} = LibSql.structure_load(dir, copy)
+    assert message =~ "already exists"
+  end
+end

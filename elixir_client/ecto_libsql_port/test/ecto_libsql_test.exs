@@ -1,0 +1,143 @@
+defmodule EctoLibSqlTest do
+  use EctoLibSql.RepoCase
+
+  @endless "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c"
+
+  setup do
+    script("CREATE TABLE t (x INTEGER PRIMARY KEY, y)")
+    :ok
+  end
+
+  defp count, do: TestRepo.query!("SELECT count(*) FROM t").rows |> hd() |> hd()
+
+  @tag repo: [pool_size: 1]
+  test "a query that takes too long is stopped, and its connection used again" do
+    assert {:error, %EctoLibSql.Error{code: :timeout}} = TestRepo.query(@endless, [], timeout: 200)
+    assert %{rows: [[1]]} = TestRepo.query!("SELECT 1")
+    assert TestRepo.checkout(fn -> TestRepo.query!("SELECT 1") end).rows == [[1]]
+  end
+
+  @tag repo: [pool_size: 1]
+  test "a caller that ends takes its query along" do
+    caller = spawn(fn -> TestRepo.query(@endless, [], timeout: :infinity) end)
+    # One connection: this waits until it is free, thus until the endless query has ended.
+    Process.exit(caller, :kill)
+    assert %{rows: [[1]]} = TestRepo.query!("SELECT 1", [], timeout: 10_000)
+  end
+
+  test "a transaction that the engine has rolled back lets nothing through" do
+    endless =
+      "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n + 10, n FROM c"
+
+    result =
+      TestRepo.transaction(fn ->
+        TestRepo.query!("INSERT INTO t VALUES (1, 1)")
+        assert {:error, %{code: :timeout}} = TestRepo.query(endless, [], timeout: 100)
+        TestRepo.query("INSERT INTO t VALUES (2, 2)")
+      end)
+
+    # An interrupted write undoes the whole transaction in SQLite.
+    assert result == {:error, :rollback}
+    assert count() == 0
+    assert {:ok, _} = TestRepo.query("INSERT INTO t VALUES (3, 3)")
+  end
+
+  test "transactions wait for their turn to write, so none fails in its middle" do
+    1..20
+    |> Enum.map(fn i ->
+      Task.async(fn ->
+        TestRepo.transaction(fn ->
+          n = count()
+          TestRepo.query!("INSERT INTO t VALUES (?, ?)", [i, n])
+        end)
+      end)
+    end)
+    |> Task.await_many(30_000)
+
+    assert TestRepo.query!("SELECT y FROM t ORDER BY y").rows == Enum.map(0..19, &[&1])
+  end
+
+  test "modes of transactions" do
+    assert {:ok, {:error, %{code: :read_only}}} =
+             TestRepo.transaction(fn -> TestRepo.query("INSERT INTO t VALUES (1, 1)") end, mode: :read_only)
+
+    # Two deferred ones read beside a writer.
+    TestRepo.transaction(fn ->
+      TestRepo.query!("INSERT INTO t VALUES (1, 1)")
+      read = Task.async(fn -> TestRepo.transaction(fn -> count() end, mode: :deferred) end)
+      assert Task.await(read) == {:ok, 0}
+    end)
+
+    assert_raise ArgumentError, ~r/:deferred, :immediate/, fn ->
+      TestRepo.transaction(fn -> :ok end, mode: :fast)
+    end
+  end
+
+  test "a stream gives rows as they are fetched" do
+    TestRepo.query!(
+      "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 10000) SELECT n, n FROM c"
+    )
+
+    assert {:ok, 50_005_000} =
+             TestRepo.transaction(fn ->
+               from(t in "t", select: t.y) |> TestRepo.stream(max_rows: 100) |> Enum.sum()
+             end)
+
+    assert {:ok, [1, 2, 3]} =
+             TestRepo.transaction(fn ->
+               from(t in "t", order_by: t.x, select: t.y) |> TestRepo.stream() |> Enum.take(3)
+             end)
+
+    {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+    assert {:ok, %{cursors: 0}} = LibsqlPort.status(sidecar)
+  end
+
+  test "a sidecar that is killed: its callers have an error, the next ones an answer" do
+    {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+    {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
+    endless = Task.async(fn -> TestRepo.query(@endless, [], timeout: :infinity) end)
+    wait_until(fn -> match?({:ok, %{requests: n}} when n > 3, LibsqlPort.status(sidecar)) end)
+    {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
+    assert {:error, %DBConnection.ConnectionError{}} = Task.await(endless, 10_000)
+    wait_until(fn -> match?({:ok, _}, TestRepo.query("SELECT 1")) end)
+    assert count() == 0
+  end
+
+  defp wait_until(fun, left \\ 200) do
+    unless fun.() do
+      if left == 0, do: flunk("it did not happen")
+      receive do: (:never -> :ok), after: (50 -> wait_until(fun, left - 1))
+    end
+  end
+
+  @tag repo: [show_statement: false]
+  test "errors say where, unless told not to" do
+    assert {:error, error} = TestRepo.query("SELECT nothing")
+    refute Exception.message(error) =~ "SELECT"
+  end
+
+  test "errors show the statement and the place" do
+    assert {:error, error} = TestRepo.query("SELECT 1 FROMM t")
+    assert Exception.message(error) =~ "SELECT 1 FROMM t\n"
+    assert Exception.message(error) =~ ~r/\n +\^\z/
+  end
+
+  @tag repo: [database: ":memory:"]
+  test "the connections of a pool share a database in memory" do
+    TestRepo.transaction(fn -> TestRepo.query!("INSERT INTO t VALUES (1, 1)") end)
+    TestRepo.disconnect_all(0)
+    assert 1..6 |> Enum.map(fn _ -> Task.async(&count/0) end) |> Task.await_many() |> Enum.uniq() == [1]
+  end
+
+  test "a Repo takes its sidecar along" do
+    {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+    monitor = Process.monitor(sidecar)
+    :ok = stop_supervised(TestRepo)
+    assert_receive {:DOWN, ^monitor, :process, _, _}, 5_000
+  end
+
+  test "pool metrics" do
+    assert [%{ready_conn_count: _} | _] =
+             DBConnection.get_connection_metrics(Ecto.Adapter.lookup_meta(TestRepo).pid)
+  end
+end

@@ -1,0 +1,42 @@
+defmodule EctoLibSql.TestRepo do
+  @moduledoc false
+  use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
+end
+
+defmodule EctoLibSql.RepoCase do
+  @moduledoc false
+  # For tests on a database: each has a Repo with a file of its own, gone with the test. `@tag repo: [option: …]`.
+
+  use ExUnit.CaseTemplate
+
+  alias EctoLibSql.TestRepo
+
+  using do
+    quote do
+      import Ecto.Query
+      import EctoLibSql.RepoCase
+      alias EctoLibSql.TestRepo
+    end
+  end
+
+  setup context do
+    path =
+      Path.join(
+        System.tmp_dir!(),
+        "ecto_libsql_port-#{System.pid()}-#{System.unique_integer([:positive])}.db"
+      )
+
+    config = [database: path, pool_size: 3, log: false] ++ Map.get(context, :repo, [])
+    start_supervised!({TestRepo, config})
+    on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: path) end)
+    {:ok, path: path, config: config}
+  end
+
+  @doc "Runs a migration module's `change` or `up` in a transaction, as the migrator does."
+  def migrate(module) do
+    Ecto.Migrator.up(TestRepo, System.unique_integer([:positive]), module, log: false)
+  end
+
+  @doc "Runs every statement of a text."
+  def script(sql), do: TestRepo.query_many!(sql)
+end

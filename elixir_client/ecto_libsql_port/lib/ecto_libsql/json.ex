@@ -5,7 +5,8 @@ defmodule EctoLibSql.JSON do
       {:ok, state} = EctoLibSql.connect(database: ":memory:")
       {:ok, "dark"} = EctoLibSql.JSON.extract(state, ~s({"theme":"dark"}), "$.theme")
 
-  Each takes JSON as text or in SQLite's binary form (JSONB). In queries of a Repo none of this is needed: there
+  Each takes JSON as text or in SQLite's binary form (JSONB), which is marked, `{:blob, bytes}`; unmarked bytes are taken
+  for it if they are no text. In queries of a Repo none of this is needed: there
   `json_extract_path/2` and `fragment/1` do it in the database.
 
   `json_length/3`, `depth/2` and `keys/3` are functions that SQLite lacks, made of those that it has.
@@ -14,14 +15,16 @@ defmodule EctoLibSql.JSON do
   alias EctoLibSql.{Arguments, Handles, State}
   alias EctoLibSql.Native.Answer
 
-  @type json :: String.t() | binary
+  @type json :: String.t() | binary | {:blob, binary}
   @type answer(type) :: {:ok, type} | {:error, term}
+
+  defguardp is_json(json) when is_binary(json) or (is_tuple(json) and elem(json, 0) == :blob)
 
   # --- asking ---------------------------------------------------------------------------------------------------
 
   @doc "The value at a path: text, number or `nil`; arrays and objects as JSON."
   @spec extract(State.t(), json, String.t()) :: answer(term)
-  def extract(%State{} = state, json, path) when is_binary(json) and is_binary(path) do
+  def extract(%State{} = state, json, path) when is_json(json) and is_binary(path) do
     one(state, "SELECT json_extract(?1, ?2)", [json, path])
   end
 
@@ -30,19 +33,19 @@ defmodule EctoLibSql.JSON do
   `"array"`, `"object"`; `nil` if there is none.
   """
   @spec type(State.t(), json, String.t()) :: answer(String.t() | nil)
-  def type(%State{} = state, json, path \\ "$") when is_binary(json) and is_binary(path) do
+  def type(%State{} = state, json, path \\ "$") when is_json(json) and is_binary(path) do
     one(state, "SELECT json_type(?1, ?2)", [json, path])
   end
 
   @doc "Whether a text is JSON."
   @spec is_valid(State.t(), String.t()) :: answer(boolean)
-  def is_valid(%State{} = state, json) when is_binary(json) do
+  def is_valid(%State{} = state, json) when is_json(json) do
     with {:ok, number} <- one(state, "SELECT json_valid(?1)", [json]), do: {:ok, number == 1}
   end
 
   @doc "How many elements an array or members an object has; `nil` for another value."
   @spec json_length(State.t(), json, String.t()) :: answer(non_neg_integer | nil)
-  def json_length(%State{} = state, json, path \\ "$") when is_binary(json) and is_binary(path) do
+  def json_length(%State{} = state, json, path \\ "$") when is_json(json) and is_binary(path) do
     one(
       state,
       """
@@ -55,7 +58,7 @@ defmodule EctoLibSql.JSON do
 
   @doc "How deep a value is nested: 1 for a scalar, an empty array or object."
   @spec depth(State.t(), json) :: answer(pos_integer)
-  def depth(%State{} = state, json) when is_binary(json) do
+  def depth(%State{} = state, json) when is_json(json) do
     one(
       state,
       """
@@ -74,7 +77,7 @@ defmodule EctoLibSql.JSON do
 
   @doc "The names in an object as a JSON array, sorted; `nil` for another value."
   @spec keys(State.t(), json, String.t()) :: answer(String.t() | nil)
-  def keys(%State{} = state, json, path \\ "$") when is_binary(json) and is_binary(path) do
+  def keys(%State{} = state, json, path \\ "$") when is_json(json) and is_binary(path) do
     one(
       state,
       """
@@ -87,13 +90,13 @@ defmodule EctoLibSql.JSON do
 
   @doc "The elements of an array or members of an object: key, value, type."
   @spec each(State.t(), json, String.t()) :: answer([{term, term, String.t()}])
-  def each(%State{} = state, json, path \\ "$") when is_binary(json) and is_binary(path) do
+  def each(%State{} = state, json, path \\ "$") when is_json(json) and is_binary(path) do
     many(state, "SELECT key, value, type FROM json_each(?1, ?2)", [json, path])
   end
 
   @doc "All values within: full path, value (`nil` for arrays and objects), type."
   @spec tree(State.t(), json, String.t()) :: answer([{String.t(), term, String.t()}])
-  def tree(%State{} = state, json, path \\ "$") when is_binary(json) and is_binary(path) do
+  def tree(%State{} = state, json, path \\ "$") when is_json(json) and is_binary(path) do
     many(state, "SELECT fullkey, atom, type FROM json_tree(?1, ?2)", [json, path])
   end
 
@@ -124,10 +127,10 @@ defmodule EctoLibSql.JSON do
   @doc "JSON without its spaces (`:json`), or in SQLite's binary form (`:jsonb`)."
   @spec convert(State.t(), json, :json | :jsonb) :: answer(binary)
   def convert(state, json, format \\ :json)
-  def convert(%State{} = state, json, :json) when is_binary(json), do: call(state, "json", [json])
-  def convert(%State{} = state, json, :jsonb) when is_binary(json), do: call(state, "jsonb", [json])
+  def convert(%State{} = state, json, :json) when is_json(json), do: call(state, "json", [json])
+  def convert(%State{} = state, json, :jsonb) when is_json(json), do: call(state, "jsonb", [json])
 
-  def convert(%State{}, json, other) when is_binary(json) do
+  def convert(%State{}, json, other) when is_json(json) do
     raise ArgumentError, "JSON is converted to :json or :jsonb, not to #{inspect(other)}"
   end
 
@@ -135,31 +138,31 @@ defmodule EctoLibSql.JSON do
 
   @doc "Puts a value at a path, whether there is one or not."
   @spec set(State.t(), json, String.t(), term) :: answer(String.t())
-  def set(%State{} = state, json, path, value) when is_binary(json) and is_binary(path) do
+  def set(%State{} = state, json, path, value) when is_json(json) and is_binary(path) do
     call(state, "json_set", [json, path, value])
   end
 
   @doc "Puts a value at a path where there is one."
   @spec replace(State.t(), json, String.t(), term) :: answer(String.t())
-  def replace(%State{} = state, json, path, value) when is_binary(json) and is_binary(path) do
+  def replace(%State{} = state, json, path, value) when is_json(json) and is_binary(path) do
     call(state, "json_replace", [json, path, value])
   end
 
   @doc "Puts a value at a path where there is none; `$[#]` is behind the end of an array."
   @spec insert(State.t(), json, String.t(), term) :: answer(String.t())
-  def insert(%State{} = state, json, path, value) when is_binary(json) and is_binary(path) do
+  def insert(%State{} = state, json, path, value) when is_json(json) and is_binary(path) do
     call(state, "json_insert", [json, path, value])
   end
 
   @doc "Removes what is at a path, or at one path after the other."
   @spec remove(State.t(), json, String.t() | [String.t()]) :: answer(String.t())
-  def remove(%State{} = state, json, paths) when is_binary(json) do
+  def remove(%State{} = state, json, paths) when is_json(json) do
     call(state, "json_remove", [json | List.wrap(paths)])
   end
 
   @doc "Merges an object into another (RFC 7396): `null` removes a member."
   @spec patch(State.t(), json, json) :: answer(String.t())
-  def patch(%State{} = state, json, patch) when is_binary(json) and is_binary(patch) do
+  def patch(%State{} = state, json, patch) when is_json(json) and is_json(patch) do
     call(state, "json_patch", [json, patch])
   end
 

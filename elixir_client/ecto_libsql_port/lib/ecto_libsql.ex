@@ -27,6 +27,7 @@ defmodule EctoLibSql do
     Options,
     Query,
     Result,
+    Sandbox,
     SharedSidecar,
     State,
     Statements
@@ -44,7 +45,7 @@ defmodule EctoLibSql do
   def connect(options) do
     with {:ok, driver_options} <- Options.driver(options),
          {:ok, sidecar} <- sidecar(options),
-         {:ok, conn} <- LibsqlPort.connect(sidecar, driver_options),
+         {:ok, conn} <- open(sidecar, driver_options),
          state = state(conn, sidecar, options),
          :ok <- attach(conn, options[:attach] || []) do
       {:ok, Handles.register(state)}
@@ -52,6 +53,13 @@ defmodule EctoLibSql do
       {:error, message} when is_binary(message) -> {:error, %Error{code: :invalid_option, message: message}}
       {:error, %LibsqlPort.Error{} = error} -> {:error, connect_error(error)}
       {:error, error} -> {:error, DBConnection.ConnectionError.exception(inspect(error))}
+    end
+  end
+
+  defp open(sidecar, options) do
+    case Sandbox.source(sidecar) do
+      nil -> LibsqlPort.connect(sidecar, options)
+      source -> Sandbox.connect(sidecar, source, options)
     end
   end
 

@@ -13,7 +13,7 @@ defmodule EctoLibSql.Direct do
         _ -> pool
       end
 
-    {:ok, _query, {sidecar, conn}} = DBConnection.execute(pool, %Query{operation: :connection}, [])
+    {:ok, _query, {sidecar, conn}} = DBConnection.execute(pool, %Query{operation: :connection}, [], meta.opts)
     {sidecar, if(file?(conn), do: conn.path)}
   end
 

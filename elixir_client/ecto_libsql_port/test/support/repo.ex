@@ -26,7 +26,7 @@ defmodule EctoLibSql.RepoCase do
         "ecto_libsql_port-#{System.pid()}-#{System.unique_integer([:positive])}.db"
       )
 
-    config = [database: path, pool_size: 3, log: false] ++ Map.get(context, :repo, [])
+    config = Keyword.merge([database: path, pool_size: 3, log: false], Map.get(context, :repo, []))
     start_supervised!({TestRepo, config})
     on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: path) end)
     {:ok, path: path, config: config}

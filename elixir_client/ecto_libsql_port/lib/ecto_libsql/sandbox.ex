@@ -1,0 +1,98 @@
+defmodule EctoLibSql.Sandbox do
+  @moduledoc """
+  Asynchronous tests that write. SQLite has one writer for each database, so tests in `Ecto.Adapters.SQL.Sandbox`, each
+  of which holds a transaction, would wait for each other. Here every connection of the pool gets a database of its own: a
+  copy in memory of the migrated one, made when the connection is opened. The sandbox then works as ever, and tests with
+  `async: true` write side by side.
+
+  In `test/test_helper.exs`, after the migrations have run:
+
+      ExUnit.start()
+      :ok = EctoLibSql.Sandbox.private_copies(MyApp.Repo)
+      Ecto.Adapters.SQL.Sandbox.mode(MyApp.Repo, :manual)
+
+  with `pool: Ecto.Adapters.SQL.Sandbox` and a `pool_size` of as many as run at once (`System.schedulers_online() * 2`)
+  in `config/test.exs`. What a test does outside of the sandbox (`sandbox: false`, `unboxed_run/2`) stays in that
+  connection's copy and is not seen by the others. Processes that a test allows share its connection, and so its copy.
+  """
+
+  alias Ecto.Adapters.LibSql.Quoting
+
+  @doc """
+  From now on each connection of the Repo works on a copy of its database as it is when the connection is opened. To be
+  called while no connection is checked out. `private_copies(repo, false)` takes it back.
+  """
+  @spec private_copies(Ecto.Repo.t() | pid, boolean) :: :ok
+  def private_copies(repo, on? \\ true) do
+    repo = if is_atom(repo), do: repo.get_dynamic_repo(), else: repo
+    meta = Ecto.Adapter.lookup_meta(repo)
+
+    if meta.opts[:pool] == DBConnection.Ownership,
+      do: DBConnection.Ownership.ownership_checkin(meta.pid, meta.opts)
+
+    {sidecar, path} = fn -> EctoLibSql.Direct.database(meta) end |> Task.async() |> Task.await(:infinity)
+
+    cond do
+      not on? -> :persistent_term.erase({__MODULE__, sidecar})
+      path -> :persistent_term.put({__MODULE__, sidecar}, path)
+      # Asked twice, or a database in memory, which has no file to copy.
+      source(sidecar) -> :ok
+      true -> raise ArgumentError, "private copies are made of a database in a file"
+    end
+
+    reconnect(meta)
+  end
+
+  # DBConnection ends an old connection when it comes back from whoever uses it. So all of them are used at once.
+  defp reconnect(meta) do
+    Ecto.Adapters.SQL.disconnect_all(meta, 0, meta.opts)
+    caller = self()
+
+    tasks =
+      for _ <- 1..(meta.opts[:pool_size] || 10) do
+        Task.async(fn -> DBConnection.run(meta.pid, fn _conn -> hold(caller) end, meta.opts) end)
+      end
+
+    for %{pid: pid} <- tasks do
+      receive do: ({:held, ^pid} -> :ok)
+    end
+
+    for %{pid: pid} <- tasks, do: send(pid, {:release, caller})
+    Task.await_many(tasks, :infinity)
+    :ok
+  end
+
+  defp hold(caller) do
+    send(caller, {:held, self()})
+    receive do: ({:release, ^caller} -> :ok)
+  end
+
+  @doc false
+  # The file of which connections to this sidecar get copies, `nil` for none.
+  @spec source(term) :: String.t() | nil
+  def source(sidecar), do: :persistent_term.get({__MODULE__, sidecar}, nil)
+
+  @doc false
+  # A connection to a fresh copy. The copy lives as long as the connection, for nobody else knows its name.
+  @spec connect(LibsqlPort.sidecar(), String.t(), keyword) ::
+          {:ok, LibsqlPort.Connection.t()} | {:error, LibsqlPort.Error.t()}
+  def connect(sidecar, source, options) do
+    name = "private-#{System.unique_integer([:positive])}"
+    # What concerns a file does not concern the copy.
+    options = Keyword.drop(options, [:database, :mode, :journal_mode, :locking_mode, :auto_vacuum])
+
+    with {:ok, copy} <- LibsqlPort.connect(sidecar, [database: name, memory: true] ++ options),
+         :ok <- fill(sidecar, source, name) do
+      {:ok, copy}
+    end
+  end
+
+  defp fill(sidecar, source, name) do
+    with {:ok, conn} <- LibsqlPort.connect(sidecar, database: source, mode: :read_write) do
+      target = IO.iodata_to_binary(["VACUUM INTO ", Quoting.text("file:/#{name}?vfs=memdb")])
+      result = LibsqlPort.query(conn, target)
+      LibsqlPort.close(conn)
+      with {:ok, _} <- result, do: :ok
+    end
+  end
+end

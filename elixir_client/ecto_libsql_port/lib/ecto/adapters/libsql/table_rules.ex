@@ -55,8 +55,9 @@ defmodule Ecto.Adapters.LibSql.TableRules do
     end
   end
 
-  # https://www.sqlite.org/gencol.html, "Limitations".
   defp column!({_operation, name, _type, options}) when is_list(options) do
+    expression!(name, options[:check])
+    # https://www.sqlite.org/gencol.html, "Limitations".
     if options[:generated] != nil do
       if Keyword.has_key?(options, :default),
         do: generated!(name, "takes no :default, its value is always computed")
@@ -66,6 +67,14 @@ defmodule Ecto.Adapters.LibSql.TableRules do
   end
 
   defp column!(_other), do: :ok
+
+  defp expression!(_name, check) when is_nil(check) or is_binary(check) or is_map_key(check, :expr), do: :ok
+
+  defp expression!(name, other) do
+    raise ArgumentError,
+          "the option :check of the column #{inspect(name)} takes an expression as text, or " <>
+            "%{name: _, expr: _}, not #{inspect(other)}"
+  end
 
   defp generated!(name, why), do: raise(ArgumentError, "the generated column #{inspect(name)} #{why}")
 end

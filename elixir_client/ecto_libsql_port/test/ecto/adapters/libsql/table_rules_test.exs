@@ -47,4 +47,14 @@ defmodule Ecto.Adapters.LibSql.TableRulesTest do
       check!([], [{:add, :sum, :integer, [generated: "a + b", primary_key: true]}])
     end
   end
+
+  test "a check is an expression" do
+    for check <- ["a > 0", %{name: "positive", expr: "a > 0"}, nil] do
+      assert :ok = check!(nil, [{:add, :a, :integer, [check: check]}])
+    end
+
+    assert_raise ArgumentError, ~r/:check of the column :a .* not 123/, fn ->
+      check!(nil, [{:add, :a, :integer, [check: 123]}])
+    end
+  end
 end

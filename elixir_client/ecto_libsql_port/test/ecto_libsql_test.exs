@@ -92,6 +92,34 @@ defmodule EctoLibSqlTest do
     assert {:ok, %{cursors: 0}} = LibsqlPort.status(sidecar)
   end
 
+  test "a million rows are streamed in little memory" do
+    rows =
+      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000000) SELECT n, 'row ' || n FROM c"
+
+    {:ok, {sum, most}} =
+      TestRepo.transaction(fn ->
+        TestRepo
+        |> Ecto.Adapters.SQL.stream(rows, [], max_rows: 1_000)
+        |> Enum.reduce({0, 0}, fn %{rows: rows}, {sum, most} ->
+          {:memory, memory} = Process.info(self(), :memory)
+          {Enum.reduce(rows, sum, fn [n, _], sum -> sum + n end), max(most, memory)}
+        end)
+      end)
+
+    assert sum == 500_000_500_000
+    assert most < 32 * 1024 * 1024
+  end
+
+  test "200 processes on a pool of three" do
+    1..200
+    |> Enum.map(fn i ->
+      Task.async(fn -> for j <- 1..10, do: TestRepo.query!("SELECT ?", [i * j], queue_target: 5_000).rows end)
+    end)
+    |> Task.await_many(60_000)
+    |> Enum.with_index(1)
+    |> Enum.each(fn {rows, i} -> assert rows == for(j <- 1..10, do: [[i * j]]) end)
+  end
+
   test "a sidecar that is killed: its callers have an error, the next ones an answer" do
     {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
     {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)

@@ -43,9 +43,9 @@ defmodule EctoLibSql.Sandbox do
     reconnect(meta)
   end
 
-  # DBConnection ends an old connection when it comes back from whoever uses it. So all of them are used at once.
+  # DBConnection ends a connection that was opened before `disconnect_all` when it comes back from whoever uses it. So all
+  # are in use at that moment, those included that were still being opened.
   defp reconnect(meta) do
-    Ecto.Adapters.SQL.disconnect_all(meta, 0, meta.opts)
     caller = self()
 
     tasks =
@@ -57,6 +57,7 @@ defmodule EctoLibSql.Sandbox do
       receive do: ({:held, ^pid} -> :ok)
     end
 
+    Ecto.Adapters.SQL.disconnect_all(meta, 0, meta.opts)
     for %{pid: pid} <- tasks, do: send(pid, {:release, caller})
     Task.await_many(tasks, :infinity)
     :ok

@@ -19,6 +19,9 @@ defmodule EctoLibSql.Native do
     * A savepoint on another connection's transaction is refused, whatever the state says.
   """
 
+  # Long because every name that ecto_libsql has in this module must be found in it. Names and forms are all that it knows:
+  # what they do stands in the modules below `EctoLibSql.Native`.
+
   alias EctoLibSql.Native.{Answer, Batches, Connections, Cursors, Statements, Transactions}
   alias EctoLibSql.{ByHand, Query, Result, State}
 

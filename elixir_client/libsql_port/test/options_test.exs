@@ -55,7 +55,7 @@ defmodule LibsqlPort.OptionsTest do
             {[database: "a", memory: "x"], [":memory", "true or false"]},
             {[database: "a", open_flags: [:nope]], [":open_flags", ":uri"]},
             {[database: "a", owner: :me], [":owner", "process id"]},
-            {[database: 'a'], [":database", "string"]},
+            {[database: ~c"a"], [":database", "string"]},
             {[database: "a", journal_mode: :fast], [":journal_mode", ":wal", ":fast"]},
             {[database: "a", pragmas: [nonsense: 1]], [":nonsense", ":synchronous"]},
             {[database: "a", pragmas: [busy_timeout: 1]], [":busy_timeout", "cannot be set"]},

@@ -50,7 +50,7 @@ defmodule LibsqlPort.Faults.VmKilledTest do
   end
 
   defp start_vm(script, database, busy) do
-    ebin = :libsql_port |> :code.lib_dir(:ebin) |> List.to_string()
+    ebin = :libsql_port |> :code.lib_dir() |> Path.join("ebin")
     arguments = ["-pa", ebin, script, database, busy]
     elixir = System.find_executable("elixir")
     port = Port.open({:spawn_executable, elixir}, [:binary, {:line, 1_000}, :exit_status, args: arguments])

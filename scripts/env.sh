@@ -8,6 +8,7 @@ export CARGO_TARGET_DIR="$root/target"
 sidecar="$CARGO_TARGET_DIR/release/libsql_port"
 driver="$root/elixir_client/libsql_port"
 adapter="$root/elixir_client/ecto_libsql_port"
+example="$root/examples/time_zones"
 
 # rustup's directory is on the PATH of login shells only; CI and cron have none.
 if ! command -v cargo >/dev/null 2>&1 && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then

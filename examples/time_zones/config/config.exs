@@ -1,0 +1,12 @@
+import Config
+
+config :time_zones, ecto_repos: [TimeZones.Repo]
+
+if config_env() == :test do
+  config :time_zones, TimeZones.Repo,
+    database: Path.join(System.tmp_dir!(), "time_zones_test#{System.get_env("MIX_TEST_PARTITION")}.db"),
+    pool: Ecto.Adapters.SQL.Sandbox,
+    pool_size: System.schedulers_online() * 2
+
+  config :logger, level: :warning
+end

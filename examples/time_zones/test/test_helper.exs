@@ -1,0 +1,3 @@
+ExUnit.start()
+:ok = EctoLibSql.Sandbox.private_copies(TimeZones.Repo)
+Ecto.Adapters.SQL.Sandbox.mode(TimeZones.Repo, :manual)

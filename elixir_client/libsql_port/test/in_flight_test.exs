@@ -4,7 +4,7 @@ defmodule LibsqlPort.InFlightTest do
   alias LibsqlPort.InFlight
 
   setup do
-    %{table: InFlight.new(self()), ids: InFlight.new_ids()}
+    %{table: InFlight.new(self(), nil), ids: InFlight.new_ids()}
   end
 
   test "ids start at 256 and differ", %{table: table, ids: ids} do

@@ -39,7 +39,7 @@ defmodule LibsqlPort.Guardian do
   def init({registry, options}) do
     Process.flag(:trap_exit, true)
     :ets.insert(registry, {:guardian, self()})
-    {:ok, %{grace: options.shutdown_grace, programs: MapSet.new()}}
+    {:ok, %{grace: options.shutdown_grace, programs: MapSet.new(), tables: %{}}}
   end
 
   @impl true
@@ -52,8 +52,11 @@ defmodule LibsqlPort.Guardian do
   end
 
   @impl true
-  def handle_info({:"ETS-TRANSFER", table, _from, :in_flight}, state) do
+  # The table comes before the port is closed: a caller may still enter itself and be told that its request was sent. So
+  # the table stays until the port is gone, and what came meanwhile is answered then.
+  def handle_info({:"ETS-TRANSFER", table, _from, {:in_flight, port}}, state) do
     answer_all(table)
+    state = put_in(state.tables[Port.monitor(port)], table)
     for program <- state.programs, do: Process.send_after(self(), {:overdue, program}, state.grace)
     {:noreply, state}
   end
@@ -61,6 +64,14 @@ defmodule LibsqlPort.Guardian do
   def handle_info({:sync, pid, ref}, state) do
     send(pid, {ref, :synced})
     {:noreply, state}
+  end
+
+  # A caller that enters itself from here on finds the port closed and answers itself.
+  def handle_info({:DOWN, monitor, :port, _port, _reason}, state) do
+    {table, tables} = Map.pop!(state.tables, monitor)
+    answer_all(table)
+    :ets.delete(table)
+    {:noreply, %{state | tables: tables}}
   end
 
   def handle_info({:overdue, program}, state) do
@@ -81,9 +92,6 @@ defmodule LibsqlPort.Guardian do
     for id <- InFlight.ids(table), {:ok, pid, ref} <- [InFlight.take(table, id)] do
       send(pid, {ref, :sidecar_down})
     end
-
-    # A caller that enters itself from here on finds the port closed and answers itself.
-    :ets.delete(table)
   end
 
   defp await_end(program, deadline) do

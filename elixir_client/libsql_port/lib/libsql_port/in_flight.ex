@@ -13,10 +13,11 @@ defmodule LibsqlPort.InFlight do
 
   @type entry :: {pos_integer, pid, reference, integer | nil}
 
-  @doc "A table that falls to `heir` when the calling process ends."
-  @spec new(pid) :: :ets.table()
-  def new(heir) do
-    :ets.new(:libsql_port_in_flight, [:set, :public, {:write_concurrency, true}, {:heir, heir, :in_flight}])
+  @doc "A table that falls to `heir` when the calling process ends, with word of the port that it belongs to."
+  @spec new(pid, port | nil) :: :ets.table()
+  def new(heir, port) do
+    heir = {:heir, heir, {:in_flight, port}}
+    :ets.new(:libsql_port_in_flight, [:set, :public, {:write_concurrency, true}, heir])
   end
 
   @doc "The counter behind the ids."

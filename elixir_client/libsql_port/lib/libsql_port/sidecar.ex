@@ -71,7 +71,7 @@ defmodule LibsqlPort.Sidecar do
   defp started(port, identity, hello, {guardian, ids, options}) do
     handle = %Handle{
       port: port,
-      table: InFlight.new(guardian),
+      table: InFlight.new(guardian, port),
       ids: ids,
       sidecar: self(),
       guardian: guardian,

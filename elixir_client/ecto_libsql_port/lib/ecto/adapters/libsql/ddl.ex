@@ -71,9 +71,30 @@ defmodule Ecto.Adapters.LibSql.Ddl do
     constraints = primary_key(columns, composite?) ++ composite_references(columns, table)
 
     [
-      ["CREATE TABLE ", if_not_exists(command), Quoting.table(table.prefix, table.name), " ("],
+      [
+        "CREATE ",
+        modifiers(table),
+        "TABLE ",
+        if_not_exists(command),
+        Quoting.table(table.prefix, table.name),
+        " ("
+      ],
       [Enum.intersperse(definitions ++ constraints, ", "), ?), suffix]
     ]
+  end
+
+  # ecto_sql 3.14 and later have the field.
+  defp modifiers(table) do
+    case Map.get(table, :modifiers) do
+      nil ->
+        []
+
+      modifiers when is_binary(modifiers) ->
+        [modifiers, ?\s]
+
+      other ->
+        raise ArgumentError, "the option :modifiers takes a text such as \"TEMPORARY\", not #{inspect(other)}"
+    end
   end
 
   defp column({:add, name, type, options}, table, composite?, suffix) do

@@ -114,13 +114,17 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   end
 
   def expr({:fragment, _, parts}, sources, query) do
+    # What is put into a fragment keeps together whatever stands around it there.
     parts
     |> Enum.map(fn
       {:raw, raw} -> raw
-      {:expr, expression} -> expr(expression, sources, query)
+      {:expr, expression} -> operand(expression, sources, query)
     end)
     |> parenthesized_select()
   end
+
+  def expr({{:fragment, _, _} = fragment, schema}, sources, query) when is_atom(schema),
+    do: expr(fragment, sources, query)
 
   def expr({:values, _, [types, index, rows]}, _sources, _query) do
     names = Keyword.keys(types)
@@ -151,7 +155,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   def expr({:constant, _, [number]}, _sources, _query) when is_number(number), do: to_string(number)
 
   def expr({:splice, _, [{:^, _, [index, length]}]}, _sources, _query) do
-    Enum.map_intersperse(index..(index + length - 1)//1, ", ", &parameter/1)
+    Enum.map_intersperse(index..(index + length - 1)//1, ?,, &parameter/1)
   end
 
   def expr({:selected_as, _, [name]}, _sources, _query), do: Quoting.name(name)

@@ -323,6 +323,11 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
   @doc "What stands for a source: its SQL (`nil` where it is an expression), alias and schema."
   @spec create_name(term, non_neg_integer, iodata) :: {iodata | nil, iodata, module | nil}
   def create_name({:fragment, _, _}, i, as_prefix), do: {nil, [as_prefix, ?f | Integer.to_string(i)], nil}
+
+  # Ecto 3.14: the rows of a fragment as a schema's.
+  def create_name({{:fragment, _, _}, schema, _prefix}, i, as_prefix),
+    do: {nil, [as_prefix, ?f | Integer.to_string(i)], schema}
+
   def create_name({:values, _, _}, i, as_prefix), do: {nil, [as_prefix, ?v | Integer.to_string(i)], nil}
   def create_name(%Ecto.SubQuery{}, i, as_prefix), do: {nil, [as_prefix, ?s | Integer.to_string(i)], nil}
 

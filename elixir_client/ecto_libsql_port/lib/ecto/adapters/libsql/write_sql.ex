@@ -277,5 +277,6 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   end
 
   defp returning([]), do: []
+  defp returning({:unsafe_fragment, fragment}), do: [" RETURNING ", fragment]
   defp returning(fields), do: [" RETURNING ", Quoting.names(fields)]
 end

@@ -38,6 +38,15 @@ defmodule Ecto.Adapters.LibSql.Sql.DdlTest do
     assert_raise ArgumentError, ~r/no bit strings/, fn -> column(:bitstring) end
   end
 
+  # ecto_sql 3.14 and later have the field.
+  if Map.has_key?(%Ecto.Migration.Table{}, :modifiers) do
+    test "modifiers of a table" do
+      table = %Ecto.Migration.Table{name: "t", modifiers: "TEMPORARY"}
+      assert [~s[CREATE TEMPORARY TABLE "t" (] <> _] = ddl({:create, table, [{:add, :n, :integer, []}]})
+      assert_raise ArgumentError, ~r/:modifiers/, fn -> ddl({:create, %{table | modifiers: :temp}, []}) end
+    end
+  end
+
   test "keys" do
     assert column(:bigserial, primary_key: true) == "INTEGER PRIMARY KEY AUTOINCREMENT"
     assert column(:integer, primary_key: true) == "INTEGER PRIMARY KEY"

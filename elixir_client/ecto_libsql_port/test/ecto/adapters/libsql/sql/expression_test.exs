@@ -19,11 +19,12 @@ defmodule Ecto.Adapters.LibSql.Sql.ExpressionTest do
     assert selected(from(p in Post, select: fragment("? COLLATE ?", p.title, identifier(^"nocase")))) ==
              ~s[p0."title" COLLATE "nocase"]
 
-    assert selected(from(p in Post, select: fragment("max(?)", splice(^[1, 2, 3])))) == "max(?1, ?2, ?3)"
+    assert selected(from(p in Post, select: fragment("max(?)", splice(^[1, 2, 3])))) == "max(?1,?2,?3)"
 
     assert selected(from(p in Post, select: fragment("? || ?", constant(^"it's"), constant(^1)))) ==
              "'it''s' || 1"
 
+    assert selected(from(p in Post, select: fragment("? * 2", p.visits + 1))) == ~s[(p0."visits" + 1) * 2]
     assert selected(from(p in Post, select: fragment("SELECT 1"))) == "(SELECT 1)"
   end
 

@@ -189,8 +189,8 @@ defmodule LibsqlPort.ClientTest do
   end
 
   test "a program that answers nothing is found out by its heartbeat, one that does is left alone" do
-    {sidecar, conn} = Stub.start("polite", heartbeat: 50)
-    assert {:ok, _} = LibsqlPort.query(conn, "late 500")
+    {sidecar, conn} = Stub.start("polite", heartbeat: 700)
+    assert {:ok, _} = LibsqlPort.query(conn, "late 2000")
     assert :ok = LibsqlPort.ping(sidecar)
 
     Process.flag(:trap_exit, true)

@@ -2,6 +2,9 @@ import Config
 
 config :time_zones, ecto_repos: [TimeZones.Repo]
 
+# Statements are for `:debug`.
+config :logger, level: :info
+
 if config_env() == :test do
   config :time_zones, TimeZones.Repo,
     database: Path.join(System.tmp_dir!(), "time_zones_test#{System.get_env("MIX_TEST_PARTITION")}.db"),

@@ -1,0 +1,78 @@
+defmodule EctoLibSql.GuidesTest do
+  # The guides say what runs: every block of Elixir in docs/guides does, each guide in a VM and an application of its own.
+  # What cannot run here (Phoenix, Oban) stands in blocks of another name, `elixir-sketch`.
+  use ExUnit.Case, async: true
+
+  @directory Path.expand("../../../docs/guides", __DIR__)
+  @guides Path.wildcard(Path.join(@directory, "*.md"))
+  @fixtures Path.expand("../../../tests/fixtures", __DIR__)
+  @runner Path.expand("support/guide.exs", __DIR__)
+
+  @application "{application, my_app, [{vsn, \"0.1.0\"}, {applications, [kernel, stdlib, elixir, ecto_libsql_port]}]}."
+
+  for guide <- @guides do
+    @external_resource guide
+    @tag :tmp_dir
+    @tag timeout: 180_000
+    test Path.basename(guide), %{tmp_dir: directory} do
+      guide = unquote(guide)
+      expected = guide |> File.read!() |> fences() |> Enum.count(&(&1 == "elixir"))
+      {output, status} = run(guide, directory)
+
+      assert status == 0, output
+      assert output =~ "#{expected} blocks ran", output
+      # Tests that a guide shows ran too, after the blocks.
+      if File.read!(guide) =~ "use ExUnit.Case", do: assert(output =~ ~r/[1-9]\d* tests?, 0 failures/, output)
+    end
+  end
+
+  @tag :tmp_dir
+  test "a block that fails is named by the line of its beginning", %{tmp_dir: directory} do
+    guide = Path.join(directory, "wrong.md")
+    File.write!(guide, "Text\n\n```elixir\nx = 1\n```\n\n```elixir\n\n2 = x\n```\n")
+    {output, status} = run(guide, directory)
+    assert status != 0
+    assert output =~ "MatchError"
+    assert output =~ "wrong.md:8"
+  end
+
+  test "there are guides, and their blocks are of the kinds that this test knows" do
+    assert length(@guides) > 5
+
+    for guide <- @guides, fence <- fences(File.read!(guide)) do
+      assert fence in ["elixir", "elixir-sketch", "sh", "text"], "#{guide} has a block of #{inspect(fence)}"
+    end
+  end
+
+  test "every error code is explained" do
+    text = File.read!(Path.join(@directory, "errors.md"))
+
+    for line <- File.stream!(Path.join(@fixtures, "error_codes.txt")), not String.starts_with?(line, "#") do
+      [_number, name] = String.split(line)
+      assert text =~ "| `:#{name}` |", "errors.md has no row for #{name}"
+    end
+  end
+
+  # The kinds of a guide's blocks, in order.
+  defp fences(text) do
+    ~r/^```(.*)$/m
+    |> Regex.scan(text, capture: :all_but_first)
+    |> Enum.concat()
+    |> Enum.take_every(2)
+  end
+
+  defp run(guide, directory) do
+    application = Path.join(directory, "my_app")
+    File.mkdir_p!(Path.join(application, "ebin"))
+    File.write!(Path.join(application, "ebin/my_app.app"), @application)
+
+    libraries = Path.wildcard(Path.join(Mix.Project.build_path(), "lib/*/ebin"))
+    paths = Enum.flat_map(libraries ++ [Path.join(application, "ebin")], &["-pa", &1])
+
+    System.cmd(System.find_executable("elixir"), paths ++ [@runner, guide],
+      cd: application,
+      stderr_to_stdout: true,
+      env: [{"MIX_ENV", nil}]
+    )
+  end
+end

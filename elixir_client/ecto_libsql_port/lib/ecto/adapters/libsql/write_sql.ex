@@ -115,7 +115,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
       "json_insert(",
       ExpressionSql.qualified(field, sources, 0),
       ", '$[#]', ",
-      expr(value, sources, query),
+      sources |> element(field) |> pushed(expr(value, sources, query)),
       ?)
     ]
   end
@@ -135,6 +135,24 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   defp assigned(operation, _field, _value, _sources, query) do
     error!(query, "the libSQL adapter knows no update operation #{inspect(operation)}")
   end
+
+  # The type of an array's elements, where a schema tells it.
+  defp element(sources, field) do
+    with {_table, _name, schema} when schema != nil <- elem(sources, 0),
+         {:array, element} <- schema.__schema__(:type, field) do
+      element
+    else
+      _ -> nil
+    end
+  end
+
+  # What goes into an array as a value of its own kind is no text or number there, though it is one as a parameter.
+  defp pushed(:boolean, value),
+    do: ["json(CASE ", value, " WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"]
+
+  defp pushed(:map, value), do: ["json(", value, ?)]
+  defp pushed({json, _}, value) when json in [:map, :array], do: ["json(", value, ?)]
+  defp pushed(_element, value), do: value
 
   defp returning_query(%{select: nil}, _sources), do: []
 

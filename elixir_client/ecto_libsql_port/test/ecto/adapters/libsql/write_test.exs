@@ -12,13 +12,17 @@ defmodule Ecto.Adapters.LibSql.WriteTest do
       field(:info, :map)
       field(:at, :utc_datetime_usec)
       field(:tags, {:array, :string})
+      field(:flags, {:array, :boolean})
+      field(:parts, {:array, :map})
+      field(:lists, {:array, {:array, :integer}})
     end
   end
 
   setup do
     script("""
     CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT DEFAULT 'none', count INTEGER DEFAULT 7, price DECIMAL,
-      token BLOB, info TEXT, at TEXT, tags TEXT);
+      token BLOB, info TEXT, at TEXT, tags TEXT,
+      flags TEXT, parts TEXT, lists TEXT);
     CREATE UNIQUE INDEX items_name_index ON items (name) WHERE name <> 'none';
     """)
 
@@ -29,6 +33,20 @@ defmodule Ecto.Adapters.LibSql.WriteTest do
     rows = [[name: "a"], [name: "b", count: 1], [count: 2], [name: "c"]]
     assert {4, returned} = TestRepo.insert_all(Item, rows, returning: [:name, :count])
     assert Enum.map(returned, &{&1.name, &1.count}) == [{"a", 7}, {"b", 1}, {"none", 2}, {"c", 7}]
+  end
+
+  test "push: an element of an array is of the kind that the others are" do
+    TestRepo.insert!(%Item{tags: ["[1]"], flags: [false], parts: [%{"a" => 1}], lists: [[1]]})
+
+    pushed = [tags: "[2]", flags: true, parts: %{"b" => [true]}, lists: [2, 3]]
+    assert {1, _} = TestRepo.update_all(Item, push: pushed)
+
+    assert %{
+             tags: ["[1]", "[2]"],
+             flags: [false, true],
+             parts: [%{"a" => 1}, %{"b" => [true]}],
+             lists: [[1], [2, 3]]
+           } = TestRepo.one!(Item)
   end
 
   test "insert_all: all or nothing" do

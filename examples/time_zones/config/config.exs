@@ -7,7 +7,7 @@ config :logger, level: :info
 
 if config_env() == :test do
   config :time_zones, TimeZones.Repo,
-    database: Path.join(System.tmp_dir!(), "time_zones_test#{System.get_env("MIX_TEST_PARTITION")}.db"),
+    database: Path.join(Mix.Project.build_path(), "time_zones#{System.get_env("MIX_TEST_PARTITION")}.db"),
     pool: Ecto.Adapters.SQL.Sandbox,
     pool_size: System.schedulers_online() * 2
 

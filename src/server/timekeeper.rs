@@ -117,6 +117,10 @@ impl Timekeeper {
     /// Interrupts everything and waits for the connections to be closed, within the grace.
     async fn close_all(&self, table: &Table) {
         let late = Instant::now() + self.grace;
+        // All are told before the first one closes, lest its turn fall to a writer that has not heard of the end.
+        for connection in table.all() {
+            connection.control.close();
+        }
         loop {
             for connection in table.all() {
                 // Nobody is there any more to be told about what was queued.

@@ -50,6 +50,13 @@ defmodule EctoLibSql.Properties do
     map({one_of([1, -1]), coef, range({-40, 40})}, fn {sign, coef, exp} -> Decimal.new(sign, coef, exp) end)
   end
 
+  @doc "Decimals of at most 34 digits when written out: Ecto with Decimal 3 reads no more from JSON."
+  def json_decimal do
+    map({range({-0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF}), range({-30, 10})}, fn {coef, exp} ->
+      Decimal.new(if(coef < 0, do: -1, else: 1), abs(coef), exp)
+    end)
+  end
+
   def date, do: map(range(@days), &Date.from_gregorian_days/1)
 
   def time_usec do

@@ -103,13 +103,20 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   defp load_decimal(value) when is_float(value), do: {:ok, Decimal.from_float(value)}
 
   defp load_decimal(value) when is_binary(value) do
-    case Decimal.parse(value) do
+    case parse_decimal(value) do
       {decimal, ""} -> {:ok, decimal}
       _ -> :error
     end
   end
 
   defp load_decimal(_value), do: :error
+
+  # Decimal 3 reads no more than 34 digits unless told to; what was stored is read whole.
+  if Code.ensure_loaded?(Decimal) and function_exported?(Decimal, :parse, 2) do
+    defp parse_decimal(text), do: Decimal.parse(text, max_digits: :infinity, max_exponent: :infinity)
+  else
+    defp parse_decimal(text), do: Decimal.parse(text)
+  end
 
   defp load_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?\s] do
     with {:ok, naive} <- NaiveDateTime.from_iso8601(value), do: {:ok, NaiveDateTime.to_date(naive)}

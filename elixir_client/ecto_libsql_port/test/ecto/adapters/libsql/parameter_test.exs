@@ -20,6 +20,13 @@ defmodule Ecto.Adapters.LibSql.ParameterTest do
     end
   end
 
+  test "a decimal of more digits than Decimal 3 reads by itself" do
+    digits = String.duplicate("123456789", 5)
+    assert {:blob, ^digits} = Parameter.decimal(%Decimal{coef: String.to_integer(digits)})
+    assert {:ok, %Decimal{coef: coef, exp: 0}} = load(:decimal, digits)
+    assert Integer.to_string(coef) == digits
+  end
+
   test "lists for IN keep bytes apart from text" do
     assert Parameter.in_list([1, "a", nil, {:blob, <<0, 255>>}]) == ~s([1,"a",null,{"blob":"00FF"}])
   end

@@ -36,6 +36,12 @@ defmodule EctoLibSql.Options do
   and `:pragmas` for all others; see `LibsqlPort.Pragma`. `:statement_cache`, `:checkpoint_pages`, `:checkpoint_idle`
   and `:open_flags` are passed to `LibsqlPort.connect/2`.
 
+  ## From ecto_sqlite3
+
+  Its options and values are understood: `:on` and `:off` for switches, `:wal_auto_check_point` (`:checkpoint_pages`),
+  `:custom_pragmas` (`:pragmas`), `:mode` as `:readonly`, `:readwrite` or a list. `:key`, `:load_extensions`,
+  `:serialized`, `:before_disconnect` and the heap limits are refused, not passed over.
+
   ## How values are stored
 
   For the whole application, `config :ecto_libsql_port, binary_id_type: :binary`:
@@ -45,6 +51,8 @@ defmodule EctoLibSql.Options do
     * `:datetime_type` – `:iso8601` (default), or `:text_datetime` with a space and without a fraction
     * `:json_library` – default `Jason`
   """
+
+  alias EctoLibSql.ExqliteOptions
 
   @driver_options [
     :mode,
@@ -67,18 +75,13 @@ defmodule EctoLibSql.Options do
     :recursive_triggers
   ]
 
-  # Pragmas that ecto_sqlite3 has as options, and the driver under `:pragmas`.
-  @more_pragmas [:case_sensitive_like, :cache_spill]
-
   @doc "The options of `LibsqlPort.connect/2` among those of a Repo."
   @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
   def driver(options) do
     with :ok <- built(options),
-         {:ok, database} <- database(options) do
-      more = for name <- @more_pragmas, {:ok, value} <- [Keyword.fetch(options, name)], do: {name, value}
-      pragmas = Enum.to_list(options[:pragmas] || []) ++ more
-      given = options |> Keyword.take(@driver_options) |> Keyword.put(:pragmas, pragmas)
-      {:ok, database ++ timeout(options[:timeout]) ++ given}
+         {:ok, database} <- database(options),
+         {:ok, options} <- options |> with_uri_mode() |> ExqliteOptions.translate() do
+      {:ok, database ++ timeout(options[:timeout]) ++ Keyword.take(options, @driver_options)}
     end
   end
 
@@ -125,9 +128,29 @@ defmodule EctoLibSql.Options do
         {:error, "remote databases (#{text}) are not supported yet: :database takes the path of a file"}
 
       true ->
-        text |> without_scheme() |> without_query() |> named()
+        if uri_mode(text) == "memory",
+          do: {:ok, :memory},
+          else: text |> without_scheme() |> without_query() |> named()
     end
   end
+
+  # A file's URI may say how it is opened: https://www.sqlite.org/uri.html
+  defp with_uri_mode(options) do
+    case uri_mode(options[:database] || options[:url]) do
+      "ro" -> Keyword.put_new(options, :mode, :read_only)
+      "rw" -> Keyword.put_new(options, :mode, :read_write)
+      _ -> options
+    end
+  end
+
+  defp uri_mode("file:" <> rest) do
+    case String.split(rest, "?", parts: 2) do
+      [_path, query] -> URI.decode_query(query)["mode"]
+      _ -> nil
+    end
+  end
+
+  defp uri_mode(_database), do: nil
 
   defp without_scheme(text) do
     Enum.find_value(["file:", "sqlite3:", "sqlite:", "libsql:", "ecto:"], text, fn scheme ->

@@ -135,6 +135,10 @@ impl Access {
         if !matches!(keyword, Keyword::Pragma | Keyword::Explain) {
             return compile(&self.handle);
         }
+        if keyword == Keyword::Explain {
+            // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past.
+            self.refresh_schema();
+        }
         self.handle.set_plain_busy_timeout(self.control.busy_timeout_ms());
         self.handle.set_plain_autocheckpoint(self.file().checkpoint_pages());
         let compiled = compile(&self.handle);

@@ -231,6 +231,21 @@ fn descriptions_name_origins_and_parameters() {
 }
 
 #[test]
+fn a_plan_is_explained_by_the_schema_of_now() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let (explains, changes) = (sidecar.open(&path), sidecar.open(&path));
+    changes.exec("CREATE TABLE t(a)");
+    let plan = || {
+        let outcome = explains.query("EXPLAIN QUERY PLAN SELECT * FROM t WHERE a = 1", list![]).unwrap();
+        outcome.rows[0][3].clone()
+    };
+    assert_eq!(plan(), "SCAN t".into());
+    changes.exec("CREATE INDEX t_a ON t(a)");
+    assert_eq!(plan(), "SEARCH t USING COVERING INDEX t_a (a=?)".into());
+}
+
+#[test]
 fn prepared_statements_run_until_they_are_closed() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");

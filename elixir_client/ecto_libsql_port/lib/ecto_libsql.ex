@@ -146,13 +146,9 @@ defmodule EctoLibSql do
   defp begin(mode, options, state) do
     mode = begin_mode(mode, options, state)
 
-    if stale?(state) do
-      {:disconnect_and_retry, stale(), state}
-    else
-      state.conn
-      |> Connection.begin(mode, timeout(options))
-      |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
-    end
+    state.conn
+    |> Connection.begin(mode, timeout(options))
+    |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
   end
 
   # Ecto's name for reading a state of the database that does not change is what SQLite calls deferred.
@@ -243,6 +239,10 @@ defmodule EctoLibSql do
     {:ok, %Result{command: command}, engine_status(state, status)}
   end
 
+  defp control({:error, %{code: :not_sent} = error}, :begin, state) do
+    {:disconnect_and_retry, lost(error), state}
+  end
+
   defp control({:error, error}, _command, state), do: {:disconnect, failure(error, nil, state), state}
 
   @impl true
@@ -273,11 +273,9 @@ defmodule EctoLibSql do
     do: ByHand.execute(sql, params, options, state)
 
   def handle_execute(%Query{} = query, params, options, %State{} = state) do
-    cond do
-      status(state) == :error -> refused(query, state)
-      stale?(state) -> {:disconnect_and_retry, stale(), state}
-      true -> execute(query, params, options, state)
-    end
+    if status(state) == :error,
+      do: refused(query, state),
+      else: execute(query, params, options, state)
   end
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
@@ -288,6 +286,11 @@ defmodule EctoLibSql do
 
       {:error, %{code: :invalid_parameter} = error} ->
         retry_with_blobs(error, query, params, options, state)
+
+      # After a sidecar has ended, the pool's connections learn of it when they are used. What was never sent may be tried
+      # on a new connection. What was sent never is: a statement that has ended one sidecar may end the next.
+      {:error, %{code: :not_sent} = error} ->
+        {:disconnect_and_retry, lost(error), state}
 
       {:error, error} ->
         error
@@ -395,16 +398,6 @@ defmodule EctoLibSql do
   defp lost(%LibsqlPort.Error{code: code} = error) do
     reason = if code == :outcome_unknown, do: :outcome_unknown, else: :sidecar_down
     %DBConnection.ConnectionError{message: Exception.message(error), reason: reason}
-  end
-
-  # After a sidecar has ended, the pool's other connections learn of it when they are used. Nothing of the request has
-  # been sent then, so it may be tried on a new connection. What was sent never is: a statement that has ended one
-  # sidecar may end the next.
-  defp stale?(%State{begun: true}), do: false
-  defp stale?(%State{conn: conn}), do: not Process.alive?(conn.handle.sidecar)
-
-  defp stale do
-    %DBConnection.ConnectionError{message: "the sidecar of this connection has ended", reason: :sidecar_down}
   end
 
   defp shown(sql, %State{show_statement: true}), do: sql

@@ -152,6 +152,40 @@ defmodule EctoLibSqlTest do
     assert count() == 0
   end
 
+  @tag repo: [pool_size: 3]
+  test "connections of a sidecar that is gone are replaced as they are used, and what was never sent is sent once" do
+    {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+    {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
+    before = count()
+
+    # Each connection of the pool is taken, so that all of them are of the sidecar that is gone.
+    TestRepo.checkout(fn ->
+      Task.await(
+        Task.async(fn ->
+          TestRepo.checkout(fn ->
+            Task.await(Task.async(fn -> TestRepo.checkout(fn -> kill_and_await_next(sidecar, os_pid) end) end))
+          end)
+        end)
+      )
+    end)
+
+    writes = for n <- 1..6, do: Task.async(fn -> TestRepo.query("INSERT INTO t (y) VALUES (?)", [n]) end)
+    assert Enum.all?(Task.await_many(writes, 30_000), &match?({:ok, _}, &1))
+    assert count() == before + 6
+    assert {:ok, :ok} = TestRepo.transaction(fn -> :ok end)
+  end
+
+  defp kill_and_await_next(sidecar, os_pid) do
+    {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
+
+    wait_until(fn ->
+      case LibsqlPort.status(sidecar) do
+        {:ok, %{os_pid: next}} -> next != os_pid
+        {:error, _} -> false
+      end
+    end)
+  end
+
   defp wait_until(fun, left \\ 200) do
     unless fun.() do
       if left == 0, do: flunk("it did not happen")

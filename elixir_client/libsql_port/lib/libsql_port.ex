@@ -27,7 +27,8 @@ defmodule LibsqlPort do
   `:infinity`) covers queue, locks, run and encoding; a request that overruns is stopped, answers `:timeout`, and the
   connection is usable again. If the sidecar ends, every waiting caller has an error at once: `:sidecar_down` if nothing
   of the request can have been made durable, `:outcome_unknown` if a commit may or may not have happened. Nothing is
-  repeated behind your back. A connection does not outlive its sidecar; open a new one.
+  repeated behind your back. A connection does not outlive its sidecar: what is asked of it later is `:not_sent`; open a new
+  one.
   """
 
   alias LibsqlPort.{

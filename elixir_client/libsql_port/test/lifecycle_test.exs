@@ -170,7 +170,7 @@ defmodule LibsqlPort.LifecycleTest do
       eventually(fn -> match?({:ok, _}, LibsqlPort.status(sidecar)) end)
       {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
       assert os_pid != conn.handle.os_pid
-      assert {:error, %Error{code: :sidecar_down}} = LibsqlPort.query(conn, "SELECT 1")
+      assert {:error, %Error{code: :not_sent}} = LibsqlPort.query(conn, "INSERT INTO t VALUES (1)")
     end
 
     test "killed while many connect", %{conn: conn, sidecar: sidecar} do

@@ -58,9 +58,14 @@ defmodule LibsqlPort.OutcomeTest do
 
   test "what was never sent is certain" do
     for effect <- [:none, :write, {:sql, "DELETE FROM t"}] do
-      assert Outcome.error(:not_sent, effect, false, 10).code == :sidecar_down
+      assert Outcome.error(:not_sent, effect, false, 10).code == :not_sent
+      assert Outcome.error(:not_sent, effect, true, 10).code == :sidecar_down
+      assert Outcome.error(:not_sent, effect, true, 10).message =~ "rolled back"
       assert Outcome.error(:pipe_full, effect, false, 10).code == :timeout
       assert Outcome.error({:too_large, 5}, effect, false, 10).code == :frame_too_large
     end
+
+    assert %{code: :sidecar_down, message: message} = Outcome.error(:not_sent, :cursor, false, 10)
+    assert message =~ "cursor"
   end
 end

@@ -4,9 +4,10 @@ defmodule EctoLibSql.Options do
 
   ## Where the database is
 
-    * `:database` – path of the file; `":memory:"` or `:memory` for one in memory, which all connections of the pool share
-    * `:url` – `file:app.db`, `sqlite:app.db`, `libsql:app.db` or a bare path, as `DATABASE_URL` gives it; an in-memory
-      database as `file::memory:` or `:memory:`
+    * `:database` – path of the file, bare or as a `DATABASE_URL` gives it: `file:app.db`, `sqlite:app.db`, `libsql:app.db`;
+      `":memory:"`, `:memory` or `"file::memory:"` for one in memory, which all connections of the pool share
+    * `:url` – the same, for `EctoLibSql.connect/1`. A Repo's `:url` is read by Ecto itself, which asks for a host: write
+      `database: System.fetch_env!("DATABASE_URL")` there
     * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
     * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`; the name is Ecto's `:prefix`
 

@@ -52,7 +52,7 @@ defmodule LibsqlPort.Cursor do
   def fetch(conn, cursor, options \\ []) do
     with :ok <- own(conn, cursor) do
       timeout = Connection.timeout(conn, options)
-      about = {timeout, :none, nil, Keyword.drop(options, [:chunk_rows, :chunk_bytes])}
+      about = {timeout, :cursor, nil, Keyword.drop(options, [:chunk_rows, :chunk_bytes])}
       rows(Connection.run(conn, :fetch, payload(conn, cursor, timeout, options), about))
     end
   end
@@ -131,7 +131,7 @@ defmodule LibsqlPort.Cursor do
 
     case Exchange.await(state.conn.handle, pending, timeout) do
       {:ok, frame, chunks} -> decoded(frame, chunks, asked_for_more(frame, %{state | pending: rest}))
-      {:lost, lost} -> raise elem(Connection.lost(state.conn, lost, {timeout, :none, []}), 1)
+      {:lost, lost} -> raise elem(Connection.lost(state.conn, lost, {timeout, :cursor, []}), 1)
     end
   end
 
@@ -155,7 +155,7 @@ defmodule LibsqlPort.Cursor do
 
     case Exchange.send_off(conn.handle, conn.id, conn.encoded_id, Wire.tag(:fetch), payload, timeout) do
       {:ok, pending} -> {:ok, %{state | pending: :queue.in(pending, state.pending)}}
-      {:lost, lost} -> Connection.lost(conn, lost, {timeout, :none, []})
+      {:lost, lost} -> Connection.lost(conn, lost, {timeout, :cursor, []})
     end
   end
 

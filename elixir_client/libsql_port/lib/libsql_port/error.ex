@@ -11,8 +11,9 @@ defmodule LibsqlPort.Error do
     * `index` – the place of the statement in a batch, from 0, or `nil`
     * `tx_status` – the state of the transaction after the error (see `LibsqlPort.Result`), or `nil` where unknown
 
-  Two codes speak about a sidecar that was lost or fell silent: with `:sidecar_down` (and `:timeout`) nothing of the
-  request took effect; with `:outcome_unknown` a write may have been committed or not, and only the database can tell.
+  Three codes speak about a sidecar that was lost: with `:not_sent` the request never left, so it may be repeated on a new
+  connection; with `:sidecar_down` (and with `:timeout`) nothing of it took effect, and an open transaction is rolled back;
+  with `:outcome_unknown` a write may have been committed or not, and only the database can tell.
   """
 
   alias LibsqlPort.ErrorCode

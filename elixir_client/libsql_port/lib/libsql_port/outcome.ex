@@ -5,16 +5,23 @@ defmodule LibsqlPort.Outcome do
 
   alias LibsqlPort.{Error, Exchange}
 
-  # `:none` for a request that changes nothing durable, `:write` for one that may commit; of the others the text tells.
-  @type effect :: :none | :write | {:sql, String.t()} | {:script, String.t()}
+  # `:none` for a request that changes nothing durable, `:cursor` for one that goes on with a cursor, `:write` for one that
+  # may commit; of the others the text tells.
+  @type effect :: :none | :cursor | :write | {:sql, String.t()} | {:script, String.t()}
 
   @doc "The error for a reply that will not come. `transaction?` says that the caller knows of an open transaction."
   @spec error(Exchange.lost(), effect, boolean, Exchange.timeout_ms()) :: Error.t()
-  def error(:not_sent, _effect, transaction?, _timeout) do
-    Error.new(
-      :sidecar_down,
-      "the sidecar is not running; the request was not sent#{rolled_back(transaction?)}"
-    )
+  # An open transaction or a cursor was lost with the sidecar: more is gone than this request, and repeating it is not enough.
+  def error(:not_sent, _effect, true, _timeout) do
+    Error.new(:sidecar_down, "the sidecar is not running; the open transaction is rolled back")
+  end
+
+  def error(:not_sent, :cursor, false, _timeout) do
+    Error.new(:sidecar_down, "the sidecar is not running; the cursor is lost")
+  end
+
+  def error(:not_sent, _effect, false, _timeout) do
+    Error.new(:not_sent, "the connection's sidecar has ended; the request was not sent")
   end
 
   def error(:pipe_full, _effect, _transaction?, timeout) do
@@ -52,7 +59,7 @@ defmodule LibsqlPort.Outcome do
 
   @doc "Whether a request may have made something durable."
   @spec commits?(effect, boolean) :: boolean
-  def commits?(:none, _transaction?), do: false
+  def commits?(effect, _transaction?) when effect in [:none, :cursor], do: false
   def commits?(:write, _transaction?), do: true
   def commits?({:sql, sql}, true), do: keyword(sql) in ["commit", "end"]
   def commits?({:sql, sql}, false), do: not read_only?(sql)

@@ -7,7 +7,7 @@ defmodule LibsqlPort.Transaction do
   alias LibsqlPort.{Connection, Error}
 
   # After these a ROLLBACK has nothing left to do.
-  @over [:no_transaction, :sidecar_down, :connection_closed, :unknown_connection]
+  @over [:no_transaction, :sidecar_down, :not_sent, :connection_closed, :unknown_connection]
 
   @spec run(Connection.t(), (Connection.t() -> result), keyword) ::
           {:ok, result} | {:error, Error.t() | term}

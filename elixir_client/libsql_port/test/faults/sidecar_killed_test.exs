@@ -86,7 +86,7 @@ defmodule LibsqlPort.Faults.SidecarKilledTest do
       {:ok, _} ->
         write_on(conn, who, number + 2, %{ledger | acknowledged: MapSet.union(ledger.acknowledged, numbers)})
 
-      {:error, %Error{code: :sidecar_down}} ->
+      {:error, %Error{code: code}} when code in [:sidecar_down, :not_sent] ->
         %{ledger | failed: numbers}
 
       {:error, %Error{code: :outcome_unknown}} ->

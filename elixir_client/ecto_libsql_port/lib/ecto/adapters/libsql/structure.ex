@@ -4,7 +4,7 @@ defmodule Ecto.Adapters.LibSql.Structure do
   # Called by the adapter.
 
   alias Ecto.Adapters.LibSql.Quoting
-  alias EctoLibSql.Direct
+  alias EctoLibSql.{Direct, Statements}
 
   # Neither SQLite's own tables nor those that a virtual table keeps its data in: both come by themselves.
   @schema """
@@ -13,6 +13,10 @@ defmodule Ecto.Adapters.LibSql.Structure do
     AND NOT EXISTS (SELECT 1 FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.name = s.tbl_name AND l.type = 'shadow')
   ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid
   """
+
+  # The sqlite3 program, with which ecto_sqlite3 dumps, lists SQLite's own tables as well: sqlite_sequence wherever there
+  # is an AUTOINCREMENT. SQLite lets nobody create them.
+  @own ~r{\A(?:\s+|--[^\n]*\n|/\*.*?\*/)*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?["'`\[]?sqlite_}is
 
   @doc "Writes the schema, and the versions of the migrations that have run, to a file."
   @spec dump(String.t(), keyword) :: {:ok, String.t()} | {:error, term}
@@ -58,19 +62,26 @@ defmodule Ecto.Adapters.LibSql.Structure do
   defp value(number) when is_number(number), do: to_string(number)
   defp value(text), do: Quoting.text(text)
 
-  @doc "Runs the file."
+  @doc "Runs the file, also one that the sqlite3 program has written."
   @spec load(String.t(), keyword) :: {:ok, String.t()} | {:error, term}
   def load(default, config) do
     path = config[:dump_path] || Path.join(default, "structure.sql")
 
     with {:ok, sql} <- File.read(path),
-         {:ok, _} <- Direct.with_connection(config, &LibsqlPort.script(&1, sql)) do
+         {:ok, _} <- Direct.with_connection(config, &LibsqlPort.script(&1, without_own_tables(sql))) do
       {:ok, path}
     else
       {:error, %_{} = error} -> {:error, Exception.message(error)}
       {:error, reason} -> {:error, "#{path}: #{:file.format_error(reason)}"}
     end
   end
+
+  defp without_own_tables(sql) do
+    for statement <- Statements.split(sql), not (statement =~ @own), into: "", do: ended(statement)
+  end
+
+  # SQLite keeps a statement's text up to its semicolon. A comment of "--" reaches to the end of its line.
+  defp ended(statement), do: statement <> if(statement =~ ~r/--[^\n]*\z/, do: "\n;\n", else: ";\n")
 
   @doc "The schema as text, for those who call the dump themselves: no arguments, or `[\".schema\"]`."
   @spec command([String.t()], keyword, keyword) :: {String.t(), non_neg_integer}

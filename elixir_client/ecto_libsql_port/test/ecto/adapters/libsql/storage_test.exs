@@ -53,4 +53,34 @@ defmodule Ecto.Adapters.LibSql.StorageTest do
     assert {:error, message} = LibSql.structure_load(dir, copy)
     assert message =~ "already exists"
   end
+
+  test "a structure is loaded that the sqlite3 program has dumped", %{tmp_dir: dir} do
+    path = Path.join(dir, "structure.sql")
+
+    File.write!(path, """
+    CREATE TABLE IF NOT EXISTS "schema_migrations" ("version" INTEGER PRIMARY KEY, "inserted_at" TEXT);
+    CREATE TABLE IF NOT EXISTS "a" ("id" INTEGER PRIMARY KEY AUTOINCREMENT, "y" TEXT); -- the first
+    CREATE TABLE sqlite_sequence(name,seq);
+    CREATE TABLE IF NOT EXISTS "sqlite_stat1"(tbl,idx,stat);
+    CREATE VIEW v AS SELECT id FROM a
+    /* v(id) */;
+    CREATE VIRTUAL TABLE f USING fts5(t)
+    /* f(t) */;
+    CREATE TABLE IF NOT EXISTS 'f_data'(id INTEGER PRIMARY KEY, block BLOB);
+    CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE a SET y = 'x;'; DELETE FROM f; END;
+    INSERT INTO schema_migrations VALUES(7,'2026-01-02T03:04:05');
+    """)
+
+    options = [database: Path.join(dir, "a.db"), dump_path: path]
+    assert LibSql.structure_load(dir, options) == {:ok, path}
+    {:ok, state} = EctoLibSql.connect(options)
+
+    assert {:ok, %{rows: [["a"], ["f"], ["schema_migrations"], ["t"], ["v"]]}} =
+             LibsqlPort.query(state.conn, """
+             SELECT name FROM sqlite_schema WHERE name NOT LIKE 'f\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%' ORDER BY 1
+             """)
+
+    assert {:ok, %{rows: [[7]]}} = LibsqlPort.query(state.conn, "SELECT version FROM schema_migrations")
+    EctoLibSql.disconnect(nil, state)
+  end
 end

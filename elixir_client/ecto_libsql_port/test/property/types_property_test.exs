@@ -107,7 +107,7 @@ defmodule EctoLibSql.TypesPropertyTest do
         map: :json_object,
         map_of_integers: {:object, [:int64]},
         strings: {:list, [:text]},
-        decimals: {:list, [:json_decimal]},
+        decimals: {:list, [:decimal]},
         dates: {:list, [:date]},
         maps: {:list, [{:object, [:scalar]}]},
         lists: {:list, [{:list, [:int64]}]}

@@ -50,7 +50,7 @@ defmodule EctoLibSql.Properties do
     map({one_of([1, -1]), coef, range({-40, 40})}, fn {sign, coef, exp} -> Decimal.new(sign, coef, exp) end)
   end
 
-  @doc "Decimals of at most 34 digits when written out: Ecto with Decimal 3 reads no more from JSON."
+  @doc "Decimals of at most 34 digits when written out: Ecto with Decimal 3 reads no more in embeds."
   def json_decimal do
     map({range({-0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF}), range({-30, 10})}, fn {coef, exp} ->
       Decimal.new(if(coef < 0, do: -1, else: 1), abs(coef), exp)

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   #
   # Parameters are written with their number (`?1`), so that a rewritten clause may move or repeat them.
 
-  alias Ecto.Adapters.LibSql.{DataType, IntervalSql, JsonPathSql, Parameter, QuerySql, Quoting}
+  alias Ecto.Adapters.LibSql.{ArraySql, DataType, IntervalSql, JsonPathSql, Parameter, QuerySql, Quoting}
   alias Ecto.Query.{ByExpr, Tagged}
 
   @parent_as Ecto.Adapters.LibSql.ParentAs
@@ -91,9 +91,14 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
     end
   end
 
-  # What is left is a column or a value of an array type, which are JSON.
+  def expr({:in, _, [left, {{:., _, [{:&, _, [index]}, field]}, _, []} = array]}, sources, query) do
+    element = ArraySql.element(sources, index, field)
+    [operand(left, sources, query), " IN ", ArraySql.values(expr(array, sources, query), element)]
+  end
+
+  # What is left is a value of an array type, which is JSON.
   def expr({:in, _, [left, right]}, sources, query) do
-    [operand(left, sources, query), " IN (SELECT value FROM json_each(", expr(right, sources, query), "))"]
+    [operand(left, sources, query), " IN ", ArraySql.values(expr(right, sources, query), nil)]
   end
 
   def expr({:is_nil, _, [value]}, sources, query), do: [operand(value, sources, query), " IS NULL"]
@@ -231,6 +236,8 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
     end
   end
 
+  # A literal that Ecto has dumped as its field's type.
+  def expr({:blob, bytes}, _sources, _query) when is_binary(bytes), do: Quoting.blob(bytes)
   def expr(nil, _sources, _query), do: "NULL"
   def expr(true, _sources, _query), do: "TRUE"
   def expr(false, _sources, _query), do: "FALSE"

@@ -345,5 +345,12 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     {sql || expr(source, sources, query), name}
   end
 
+  @doc "The columns of the primary key of a source, where it has a schema."
+  @spec primary_key(term) :: [atom]
+  def primary_key({table, schema, _prefix}) when is_binary(table) and schema != nil,
+    do: Enum.map(schema.__schema__(:primary_key), &schema.__schema__(:field_source, &1))
+
+  def primary_key(_source), do: []
+
   defp as_prefix(sources), do: [?s | elem(sources, tuple_size(sources) - 1)]
 end

@@ -3,7 +3,7 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   # Loaders and dumpers: how a value of each of Ecto's types is stored. Called by the adapter. Reading takes whatever
   # ecto_sqlite3 and ecto_libsql have written: dates with and without Z, T or a space; booleans as numbers or words.
 
-  alias Ecto.Adapters.LibSql.{DataType, Parameter}
+  alias Ecto.Adapters.LibSql.{ArrayCodec, DataType, Parameter}
 
   @doc "What makes an Ecto value of a stored one."
   def loaders(:boolean, type), do: [&load_boolean/1, type]
@@ -16,25 +16,17 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   def loaders({:map, _}, type), do: [&load_json/1, &Ecto.Type.embedded_load(type, &1, :json)]
   def loaders(:map, type), do: [&load_json/1, type]
 
-  def loaders({:array, _}, {:array, _} = type),
-    do: [&load_array/1, &Ecto.Type.embedded_load(type, &1, :json)]
-
   def loaders({:array, _}, type), do: [&load_array/1, type]
   def loaders(:duration, type), do: [&load_duration/1, type]
 
   def loaders(:binary_id, type) do
     case DataType.storage(:binary_id_type) do
       :string -> [type]
-      :binary -> [Ecto.UUID, type]
+      :binary -> [&load_binary_id/1, type]
     end
   end
 
-  def loaders(:uuid, type) do
-    case DataType.storage(:uuid_type) do
-      :string -> [&load_uuid/1, type]
-      :binary -> [type]
-    end
-  end
+  def loaders(:uuid, type), do: [&load_uuid/1, type]
 
   def loaders(_primitive, type), do: [type]
 
@@ -52,10 +44,7 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   def dumpers({:map, _}, type), do: [&Ecto.Type.embedded_dump(type, &1, :json), &dump_json/1]
   def dumpers(:map, type), do: [type, &dump_json/1]
 
-  # By the type's form for JSON, not by the dumpers of the elements, so that maps in arrays are not encoded twice.
-  def dumpers({:array, _}, {:array, _} = type),
-    do: [&Ecto.Type.embedded_dump(type, &1, :json), &dump_json/1]
-
+  def dumpers({:array, _}, {:array, _} = type), do: [&ArrayCodec.dump(&1, type), &dump_json/1]
   def dumpers({:array, _}, type), do: [type, &dump_json/1]
 
   def dumpers(:binary_id, type) do
@@ -164,6 +153,10 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   # Applications on ecto_libsql have these.
   defp load_array(""), do: {:ok, []}
   defp load_array(value), do: load_json(value)
+
+  # In arrays identifiers are text, whatever a column of their own holds.
+  defp load_binary_id(<<_::128>> = raw), do: Ecto.UUID.load(raw)
+  defp load_binary_id(value), do: {:ok, value}
 
   defp load_uuid(<<_::binary-size(36)>> = text), do: Ecto.UUID.dump(text)
   defp load_uuid(value), do: {:ok, value}

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   #
   # RETURNING and the SET of an upsert know no alias in SQLite, so there the first source stands without one.
 
-  alias Ecto.Adapters.LibSql.{ExpressionSql, QuerySql, Quoting}
+  alias Ecto.Adapters.LibSql.{ArraySql, ExpressionSql, QuerySql, Quoting, ReturningSql}
   alias Ecto.Query.{BooleanExpr, JoinExpr, QueryExpr}
 
   import ExpressionSql, only: [expr: 3, error!: 2]
@@ -29,17 +29,22 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
       assignments(query, sources),
       from,
       QuerySql.where(%{query | wheres: wheres ++ query.wheres}, sources),
-      returning_query(query, sources)
+      ReturningSql.query(query, sources)
     ]
   end
 
-  # The leading inner joins become the FROM, their conditions part of the WHERE. If the first one is an outer join, a
-  # single row stands before it, since FROM must begin with a table.
   defp update_from(%{joins: []}, _sources), do: {[], []}
 
-  defp update_from(%{joins: joins} = query, sources) do
+  defp update_from(query, sources) do
+    {from, conditions} = joined_from(query, sources, "update_all")
+    {[" FROM ", from], conditions}
+  end
+
+  # The joins of a written table without it. The leading inner ones are a list of tables, their conditions become part of
+  # the WHERE. If the first one is an outer join, a single row stands before it, since FROM must begin with a table.
+  defp joined_from(%{joins: joins} = query, sources, operation) do
     {inner, outer} = Enum.split_while(joins, &(&1.qual in [:inner, :cross]))
-    refuse_right_joins(outer, query, "update_all")
+    refuse_right_joins(outer, query, operation)
 
     tables =
       Enum.map(inner, fn %JoinExpr{ix: index, source: source} ->
@@ -48,7 +53,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
       end)
 
     tables = if tables == [], do: ["(SELECT 1)"], else: Enum.intersperse(tables, ", ")
-    {[" FROM ", tables, QuerySql.joins(outer, sources, query)], conditions(inner)}
+    {[tables, QuerySql.joins(outer, sources, query)], conditions(inner)}
   end
 
   defp conditions(joins) do
@@ -63,9 +68,13 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
     end
   end
 
-  @doc "`delete_all`. SQLite deletes from one table: with joins the rows are named by a subquery."
+  @doc """
+  `delete_all`. SQLite deletes from one table. With joins its rows are named by their primary key in a subquery, so that
+  the engine may begin with any of the tables. Without a schema no key is known, and a rowid is nothing that every table
+  has (WITHOUT ROWID, a column of that name): there each row is asked whether it has joined ones.
+  """
   @spec delete_all(Ecto.Query.t()) :: iodata
-  def delete_all(%{from: %{source: source}, joins: joins} = query) do
+  def delete_all(%{from: %{source: source}} = query) do
     sources = QuerySql.create_names(query, [])
     {table, name} = QuerySql.source(query, sources, 0, source)
 
@@ -75,24 +84,36 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
       table,
       " AS ",
       name,
-      delete_where(joins, {table, name}, query, sources),
-      returning_query(query, sources)
+      delete_where({table, name}, query, sources),
+      ReturningSql.query(query, sources)
     ]
   end
 
-  defp delete_where([], _from, query, sources), do: QuerySql.where(query, sources)
+  defp delete_where(_from, %{joins: []} = query, sources), do: QuerySql.where(query, sources)
 
-  defp delete_where(joins, {table, name}, query, sources) do
-    refuse_right_joins(joins, query, "delete_all")
+  defp delete_where({table, name}, query, sources) do
+    refuse_right_joins(query.joins, query, "delete_all")
 
-    [
-      " WHERE ",
-      [name, ".rowid IN (SELECT ", name, ".rowid FROM ", table, " AS ", name],
-      QuerySql.joins(joins, sources, query),
-      QuerySql.where(query, sources),
-      ?)
-    ]
+    case QuerySql.primary_key(elem(query.sources, 0)) do
+      [] ->
+        {from, conditions} = joined_from(query, sources, "delete_all")
+        where = QuerySql.where(%{query | wheres: conditions ++ query.wheres}, sources)
+        [" WHERE EXISTS (SELECT 1 FROM ", from, where, ?)]
+
+      key ->
+        columns = Enum.map_intersperse(key, ", ", &ExpressionSql.qualified(&1, sources, 0))
+
+        [
+          [" WHERE ", key_value(key, columns), " IN (SELECT ", columns, " FROM ", table, " AS ", name],
+          QuerySql.joins(query.joins, sources, query),
+          QuerySql.where(query, sources),
+          ?)
+        ]
+    end
   end
+
+  defp key_value([_column], columns), do: columns
+  defp key_value(_key, columns), do: [?(, columns, ?)]
 
   defp assignments(%{updates: updates} = query, sources) do
     assignments =
@@ -109,68 +130,18 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
     [ExpressionSql.qualified(field, sources, 0), " + ", expr(value, sources, query)]
   end
 
-  # Arrays are JSON.
   defp assigned(:push, field, value, sources, query) do
-    [
-      "json_insert(",
-      ExpressionSql.qualified(field, sources, 0),
-      ", '$[#]', ",
-      sources |> element(field) |> pushed(expr(value, sources, query)),
-      ?)
-    ]
+    array = ExpressionSql.qualified(field, sources, 0)
+    ArraySql.push(array, expr(value, sources, query), ArraySql.element(sources, 0, field))
   end
 
   defp assigned(:pull, field, value, sources, query) do
-    [
-      "(SELECT json_group_array(CASE WHEN type IN ('true', 'false', 'object', 'array')",
-      " THEN json(iif(atom IS NULL OR type = 'object' OR type = 'array', value, type)) ELSE value END)",
-      " FROM json_each(",
-      ExpressionSql.qualified(field, sources, 0),
-      ") WHERE value IS NOT ",
-      expr(value, sources, query),
-      ?)
-    ]
+    array = ExpressionSql.qualified(field, sources, 0)
+    ArraySql.pull(array, expr(value, sources, query), ArraySql.element(sources, 0, field))
   end
 
   defp assigned(operation, _field, _value, _sources, query) do
     error!(query, "the libSQL adapter knows no update operation #{inspect(operation)}")
-  end
-
-  # The type of an array's elements, where a schema tells it.
-  defp element(sources, field) do
-    with {_table, _name, schema} when schema != nil <- elem(sources, 0),
-         {:array, element} <- schema.__schema__(:type, field) do
-      element
-    else
-      _ -> nil
-    end
-  end
-
-  # What goes into an array as a value of its own kind is no text or number there, though it is one as a parameter.
-  defp pushed(:boolean, value),
-    do: ["json(CASE ", value, " WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"]
-
-  defp pushed(:map, value), do: ["json(", value, ?)]
-  defp pushed({json, _}, value) when json in [:map, :array], do: ["json(", value, ?)]
-  defp pushed(_element, value), do: value
-
-  defp returning_query(%{select: nil}, _sources), do: []
-
-  defp returning_query(%{select: %{fields: fields}} = query, sources) do
-    # SQLite could name the columns of other tables no more: the rows are gone, or never were joined.
-    if joined?(fields), do: error!(query, "RETURNING knows only columns of the table that is written")
-    [" RETURNING ", QuerySql.select_fields(fields, bare(sources), query, :outer)]
-  end
-
-  defp joined?({:&, _, [index]}), do: index > 0
-  defp joined?(list) when is_list(list), do: Enum.any?(list, &joined?/1)
-  defp joined?(%{__struct__: _}), do: false
-  defp joined?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> joined?()
-  defp joined?(_other), do: false
-
-  defp bare(sources) do
-    {sql, _name, schema} = elem(sources, 0)
-    put_elem(sources, 0, {sql, nil, schema})
   end
 
   # --- insert ---------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ defmodule Ecto.Adapters.LibSql.Sql.CteTest do
              ~s[WITH "t" AS #{@inner} UPDATE "posts" AS p0 SET "visits" = 0 FROM "t" AS t1]
 
     delete = from(p in Post, join: t in "t", on: t.id == p.id) |> with_cte("t", as: ^ids())
-    assert delete_all(delete) =~ ~s[WITH "t" AS #{@inner} DELETE FROM "posts" AS p0 WHERE p0.rowid IN (]
+    assert delete_all(delete) =~ ~s[WITH "t" AS #{@inner} DELETE FROM "posts" AS p0 WHERE p0."id" IN (]
   end
 
   test "that writes is refused" do

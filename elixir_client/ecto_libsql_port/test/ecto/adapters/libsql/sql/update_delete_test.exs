@@ -18,7 +18,7 @@ defmodule Ecto.Adapters.LibSql.Sql.UpdateDeleteTest do
     assert update_all(from(p in Post, update: [inc: [visits: 1]])) =~ ~s["visits" = p0."visits" + 1]
 
     assert update_all(from(p in Post, update: [push: [tags: "a"]])) =~
-             ~s{"tags" = json_insert(p0."tags", '$[#]', 'a')}
+             ~s{"tags" = json_insert(coalesce(p0."tags", '[]'), '$[#]', 'a')}
 
     assert update_all(from(p in Post, update: [pull: [tags: "a"]])) =~
              ~s[FROM json_each(p0."tags") WHERE value IS NOT 'a')]
@@ -63,12 +63,56 @@ defmodule Ecto.Adapters.LibSql.Sql.UpdateDeleteTest do
     assert delete_all(from(p in Post, where: p.id == 1)) == ~s[DELETE FROM "posts" AS p0 WHERE (p0."id" = 1)]
   end
 
-  test "delete with joins names its rows in a subquery" do
+  test "delete with joins names its rows by their key in a subquery" do
     query = from(p in Post, join: c in Comment, on: c.post_id == p.id, where: c.text == "x")
 
     assert delete_all(query) ==
-             ~s[DELETE FROM "posts" AS p0 WHERE p0.rowid IN (SELECT p0.rowid FROM "posts" AS p0 INNER JOIN ] <>
+             ~s[DELETE FROM "posts" AS p0 WHERE p0."id" IN (SELECT p0."id" FROM "posts" AS p0 INNER JOIN ] <>
                ~s["comments" AS c1 ON c1."post_id" = p0."id" WHERE (c1."text" = 'x'))]
+  end
+
+  test "delete with joins without a schema asks each row" do
+    query =
+      from(p in "posts",
+        join: c in "comments",
+        on: c.post_id == p.id,
+        left_join: d in "comments",
+        on: d.id == c.id,
+        where: c.text == "x"
+      )
+
+    assert delete_all(query) ==
+             ~s[DELETE FROM "posts" AS p0 WHERE EXISTS (SELECT 1 FROM "comments" AS c1 LEFT OUTER JOIN "comments" AS c2 ] <>
+               ~s[ON c2."id" = c1."id" WHERE (c1."post_id" = p0."id") AND (c1."text" = 'x'))]
+  end
+
+  test "returning of a join is what the written row has, if it is that row" do
+    older = from(p in Post, where: p.visits < 3)
+    query = from(p in Post, join: o in subquery(older), on: o.id == p.id, select: map(o, [:id, :title]))
+    assert update_all(from(p in query, update: [set: [visits: 0]])) =~ ~r/ RETURNING "id", "title"\z/
+    assert delete_all(query) =~ ~r/ RETURNING "id", "title"\z/
+
+    assert delete_all(from(p in Post, join: o in Post, on: p.id == o.id, select: o.title)) =~
+             ~r/ RETURNING "title"\z/
+
+    for query <- [
+          from(p in Post, join: o in subquery(older), on: o.id == p.visits, select: o.title),
+          from(p in Post, join: o in subquery(older), on: o.id == p.id or p.visits == 1, select: o.title),
+          from(p in Post, left_join: o in subquery(older), on: o.id == p.id, select: o.title),
+          from(p in Post, join: c in Comment, on: c.id == p.id, select: c.id),
+          from(p in Post,
+            join: o in subquery(from(p in Post, select: %{id: p.visits, title: p.title})),
+            on: o.id == p.id,
+            select: o.title
+          ),
+          from(p in Post,
+            join: o in subquery(from(p in Post, select: %{id: p.id, title: p.visits + 1})),
+            on: o.id == p.id,
+            select: o.title
+          )
+        ] do
+      assert_raise Ecto.QueryError, ~r/only columns of the table/, fn -> delete_all(query) end
+    end
   end
 
   test "right and full joins are refused" do

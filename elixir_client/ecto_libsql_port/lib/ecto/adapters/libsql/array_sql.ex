@@ -1,0 +1,61 @@
+defmodule Ecto.Adapters.LibSql.ArraySql do
+  @moduledoc false
+  # Arrays inside SQL, where they are JSON: `push`, `pull` and `in` over a column. Called by `WriteSql` and `ExpressionSql`
+  # with operands that are SQL already. What an element looks like in JSON is `ArrayCodec`'s choice; a parameter comes in
+  # the form of a column of the element's type, which is another one for booleans, decimals, maps and lists.
+
+  @type element :: Ecto.Type.t() | nil
+
+  @doc "The type of the elements of a column, where the schema of its source tells it. `column` is the field's `:source`."
+  @spec element(tuple, non_neg_integer, atom | String.t()) :: element
+  def element(sources, index, column) do
+    with {_table, _name, schema} when schema != nil <- elem(sources, index),
+         field when field != nil <- field(schema, column),
+         {:array, element} <- Ecto.Type.type(schema.__schema__(:type, field)) do
+      element
+    else
+      _ -> nil
+    end
+  end
+
+  # A query that was planned has the columns' names in the place of the fields'.
+  defp field(schema, column),
+    do: Enum.find(schema.__schema__(:fields), &(schema.__schema__(:field_source, &1) == column))
+
+  @doc "The array with a value at its end. No array is an empty one, as in PostgreSQL's `array_append`."
+  @spec push(iodata, iodata, element) :: iodata
+  def push(array, value, element),
+    do: ["json_insert(coalesce(", array, ", '[]'), '$[#]', ", pushed(element, value), ?)]
+
+  @doc "The array without the elements that equal a value."
+  @spec pull(iodata, iodata, element) :: iodata
+  def pull(array, value, element) do
+    [
+      ["iif(", array, " IS NULL, NULL, "],
+      "(SELECT json_group_array(CASE WHEN type IN ('true', 'false', 'object', 'array')",
+      " THEN json(iif(atom IS NULL OR type = 'object' OR type = 'array', value, type)) ELSE value END)",
+      [" FROM json_each(", array, ") WHERE ", read(element), " IS NOT ", compared(element, value), "))"]
+    ]
+  end
+
+  @doc "The values of an array, as a subquery in parentheses."
+  @spec values(iodata, element) :: iodata
+  def values(array, element), do: ["(SELECT ", read(element), " FROM json_each(", array, "))"]
+
+  # What goes into an array as a value of its own kind is no text or number there, though it is one as a parameter.
+  defp pushed(:boolean, value),
+    do: ["json(CASE ", value, " WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"]
+
+  defp pushed(:decimal, value), do: ["CAST(", value, " AS TEXT)"]
+  defp pushed(:map, value), do: ["json(", value, ?)]
+  defp pushed({json, _}, value) when json in [:map, :array], do: ["json(", value, ?)]
+  defp pushed(_element, value), do: value
+
+  defp read(:decimal), do: "CAST(value AS NUMERIC)"
+  defp read(_element), do: "value"
+
+  # json_each gives objects and lists without spaces.
+  defp compared(:map, value), do: ["json(", value, ?)]
+  defp compared({json, _}, value) when json in [:map, :array], do: ["json(", value, ?)]
+  defp compared(_element, value), do: value
+end

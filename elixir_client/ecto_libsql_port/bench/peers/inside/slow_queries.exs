@@ -14,7 +14,7 @@ defmodule Peers.SlowQueries do
     main = Repo.put_dynamic_repo(pool)
 
     try do
-      measure(pool, Measure.setting(quick?, 4_000_000, 500_000))
+      measure(pool, Measure.setting(quick?, 1_000_000, 200_000))
     after
       Repo.put_dynamic_repo(main)
       Supervisor.stop(pool)

@@ -51,6 +51,8 @@ defmodule EctoLibSql.Options do
     * `:map_type`, `:array_type` – `:string` (default) or `:binary`, the declared type of the column
     * `:datetime_type` – `:iso8601` (default), or `:text_datetime` with a space and without a fraction
     * `:json_library` – default `Jason`
+    * `:unique_constraint_names` – `:index` (default), the name that the index has, or `:columns`, the one that Ecto would
+      have given it
   """
 
   alias EctoLibSql.ExqliteOptions

@@ -2,6 +2,9 @@ defmodule Ecto.Adapters.LibSql.Constraints do
   @moduledoc false
   # Errors as the constraints that changesets know: by the real name where the error bears one, else by the name that
   # Ecto would have given. Called by `Connection`.
+  #
+  # ecto_sqlite3 does not know the names of unique indexes, so changesets written for it have Ecto's name even where the
+  # migration gave another one. The option `:unique_constraint_names` lets them be.
 
   alias EctoLibSql.Error
 
@@ -15,13 +18,28 @@ defmodule Ecto.Adapters.LibSql.Constraints do
   end
 
   defp constraint(kind, constraint) when kind in [:unique, :primary_key, :rowid] do
-    [unique: constraint.index || by_columns(constraint)]
+    [unique: unique_name(constraint)]
   end
 
   defp constraint(:foreign_key, constraint), do: [foreign_key: constraint.name]
   defp constraint(:check, constraint), do: [check: constraint.name]
   defp constraint(:not_null, constraint), do: [check: by_columns(constraint)]
   defp constraint(_kind, _constraint), do: []
+
+  defp unique_name(%{columns: columns} = constraint) do
+    case Application.get_env(:ecto_libsql_port, :unique_constraint_names, :index) do
+      :index ->
+        constraint.index || by_columns(constraint)
+
+      # An index on an expression has no columns; SQLite itself names it.
+      :columns ->
+        if columns in [nil, []], do: constraint.index, else: by_columns(constraint)
+
+      other ->
+        raise ArgumentError,
+              "the option :unique_constraint_names takes :index or :columns, not #{inspect(other)}"
+    end
+  end
 
   defp by_columns(%{table: table, columns: columns}), do: Enum.join([table | columns] ++ ["index"], "_")
 end

@@ -29,6 +29,15 @@ defmodule Ecto.Adapters.LibSql.ConstraintTest do
              [unique: "users_a_b_index"]
   end
 
+  test "unique: by its columns, if the changesets were written for ecto_sqlite3" do
+    Application.put_env(:ecto_libsql_port, :unique_constraint_names, :columns)
+    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :unique_constraint_names) end)
+
+    assert constraint("INSERT INTO users (email) VALUES ('a@x')") == [unique: "users_email_index"]
+    assert constraint("INSERT INTO users (email, c) VALUES ('b@x', 'B'), ('c@x', 'b')") == [unique: "low"]
+    assert constraint("INSERT INTO users (id, email) VALUES (1, 'b@x')") == [unique: "users_id_index"]
+  end
+
   test "check and not null" do
     assert constraint("INSERT INTO users (email, age) VALUES ('e@x', 3)") == [check: "grown"]
     assert constraint("INSERT INTO users (age) VALUES (20)") == [check: "users_email_index"]

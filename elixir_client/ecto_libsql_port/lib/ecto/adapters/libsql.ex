@@ -18,11 +18,16 @@ defmodule Ecto.Adapters.LibSql do
       means nothing, because the whole database is held.
     * A list behind `in` is one parameter, however long. `Repo.insert_all/3` makes as many statements as SQLite needs.
     * `like` and `ilike` are the same: LIKE ignores the case of ASCII letters, unless `case_sensitive_like: :on`.
+      A backslash in a pattern stands for itself, as with ecto_sqlite3 and unlike PostgreSQL and MySQL: to look for a
+      percent sign write `fragment("? LIKE ? ESCAPE '!'", post.title, ^"100!%")`.
     * A prefix is the name of an attached database (option `:attach`).
     * Decimals are stored as numbers where a number holds them exactly (some 15 digits), else as their digits: none is
       rounded, but those are compared as text.
     * Values out of JSON columns (`post.meta["tags"]`) come back as what they are in JSON when selected.
     * Array columns are JSON; `in`, `push` and `pull` know them.
+    * `update_all` and `delete_all` with joins return columns of the written table. Those of a joined source are refused,
+      unless it is the written table again, or a subquery over it, joined by the primary key; what the update sets has
+      its new value there.
     * Foreign keys are reported by name, which is found out after they have failed.
 
   ## Migrations

@@ -150,6 +150,14 @@ defmodule Ecto.Adapters.LibSql.WriteTest do
     assert TestRepo.all(from(i in Item, select: {i.id, i.name})) == [{b.id, "b!"}]
   end
 
+  test "like: a backslash is a character, as for ecto_sqlite3" do
+    for name <- ["100%", "1000", ~S(10\0)], do: TestRepo.insert!(%Item{name: name})
+    names = fn query -> TestRepo.all(from(i in query, order_by: i.id, select: i.name)) end
+    assert names.(from(i in Item, where: like(i.name, ^~S(10\%)))) == [~S(10\0)]
+    assert names.(from(i in Item, where: like(i.name, ~S(10\%)))) == [~S(10\0)]
+    assert names.(from(i in Item, where: fragment("? LIKE ? ESCAPE '!'", i.name, ^"100!%"))) == ["100%"]
+  end
+
   test "the first of each group" do
     for {name, count} <- [{"a", 1}, {"b", 2}],
         do: TestRepo.insert_all(Item, [[name: name <> "1", count: count], [name: name <> "2", count: count]])

@@ -1,6 +1,8 @@
 defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
   use EctoLibSql.SqlCase, async: true
 
+  alias Ecto.Adapters.LibSql.Connection
+
   @raise {:raise, [], []}
 
   test "rows" do
@@ -56,5 +58,19 @@ defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
 
     assert insert(nil, "posts", [:title], query, {:nothing, [], []}, []) ==
              ~s[INSERT INTO "posts" ("title") #{select} WHERE (TRUE) ON CONFLICT DO NOTHING]
+  end
+
+  # Ecto 3.14 documents it. Its Repo (3.14.2) refuses what its adapters are ready for.
+  test "a fragment in returning is taken as it is" do
+    returning = {:unsafe_fragment, ~s["id", "a" = 'x' AS is_x]}
+
+    assert insert(nil, "t", [:a], [[:a]], {:raise, [], []}, returning) ==
+             ~s[INSERT INTO "t" ("a") VALUES (?1) RETURNING "id", "a" = 'x' AS is_x]
+
+    assert IO.iodata_to_binary(Connection.update(nil, "t", [:a], [id: 1], returning)) ==
+             ~s[UPDATE "t" SET "a" = ?1 WHERE "id" = ?2 RETURNING "id", "a" = 'x' AS is_x]
+
+    assert IO.iodata_to_binary(Connection.delete(nil, "t", [id: 1], returning)) ==
+             ~s[DELETE FROM "t" WHERE "id" = ?1 RETURNING "id", "a" = 'x' AS is_x]
   end
 end

@@ -36,21 +36,21 @@ defmodule EctoLibSql do
   alias LibsqlPort.{Connection, Cursor}
 
   @lost [:sidecar_down, :outcome_unknown, :connection_closed, :unknown_connection, :not_sent]
-  @modes [:deferred, :immediate, :exclusive, :read_only]
+  @modes Options.transaction_modes()
 
   # --- life -----------------------------------------------------------------------------------------------------
 
   @impl true
   @spec connect(keyword) :: {:ok, State.t()} | {:error, Exception.t()}
   def connect(options) do
-    with {:ok, driver_options} <- Options.driver(options),
+    with {:ok, driver_options, mode} <- Options.check(options),
          {:ok, sidecar} <- sidecar(options),
          {:ok, conn} <- open(sidecar, driver_options),
-         state = state(conn, sidecar, options),
+         state = state(conn, sidecar, mode, options),
          :ok <- attach(conn, options[:attach] || []) do
       {:ok, Handles.register(state)}
     else
-      {:error, message} when is_binary(message) -> {:error, %Error{code: :invalid_option, message: message}}
+      {:error, %Error{}} = error -> error
       {:error, %LibsqlPort.Error{} = error} -> {:error, connect_error(error)}
       {:error, error} -> {:error, DBConnection.ConnectionError.exception(inspect(error))}
     end
@@ -70,12 +70,12 @@ defmodule EctoLibSql do
     end
   end
 
-  defp state(conn, sidecar, options) do
+  defp state(conn, sidecar, mode, options) do
     %State{
       conn: conn,
       conn_id: Handles.connection_id(conn),
       sidecar: sidecar,
-      transaction_mode: transaction_mode!(options[:default_transaction_mode] || :immediate),
+      transaction_mode: mode,
       show_statement: Keyword.get(options, :show_statement, true),
       disconnect_on: Keyword.get(options, :disconnect_on_error_codes, [])
     }

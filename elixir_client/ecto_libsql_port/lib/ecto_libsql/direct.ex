@@ -6,18 +6,25 @@ defmodule EctoLibSql.Direct do
 
   @doc "The sidecar of a Repo and the path of its database, `nil` for one in memory. Takes what Ecto keeps of a Repo."
   @spec database(map) :: {LibsqlPort.sidecar(), String.t() | nil}
-  def database(%{pid: pool} = meta) do
+  def database(meta) do
+    {sidecar, conn} = connection(meta)
+    {sidecar, file(conn)}
+  end
+
+  @doc "The sidecar of a Repo and one of its connections, to be read and not to be used: it is somebody else's next."
+  @spec connection(map) :: {LibsqlPort.sidecar(), LibsqlPort.Connection.t()}
+  def connection(%{pid: pool} = meta) do
     pool =
       case meta do
         %{partition_supervisor: {name, _}} -> {:via, PartitionSupervisor, {name, self()}}
         _ -> pool
       end
 
-    {:ok, _query, {sidecar, conn}} = DBConnection.execute(pool, %Query{operation: :connection}, [], meta.opts)
-    {sidecar, if(file?(conn), do: conn.path)}
+    {:ok, _query, answer} = DBConnection.execute(pool, %Query{operation: :connection}, [], meta.opts)
+    answer
   end
 
-  defp file?(conn), do: is_binary(conn.path) and File.exists?(conn.path)
+  defp file(%{path: path}), do: if(is_binary(path) and File.exists?(path), do: path)
 
   @doc "Runs a function with a connection of its own, made by the options of a Repo."
   @spec with_connection(keyword, (LibsqlPort.Connection.t() -> result)) :: result | {:error, Exception.t()}

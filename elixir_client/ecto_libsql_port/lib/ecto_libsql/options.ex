@@ -78,6 +78,35 @@ defmodule EctoLibSql.Options do
     :recursive_triggers
   ]
 
+  @transaction_modes [:deferred, :immediate, :exclusive, :read_only]
+
+  @doc "The modes that a transaction may have."
+  @spec transaction_modes() :: [atom]
+  def transaction_modes, do: @transaction_modes
+
+  @doc """
+  The options of `LibsqlPort.connect/2` among those of a Repo, and the mode of its transactions; an error names the option
+  that cannot be. Nothing is opened.
+  """
+  @spec check(keyword) :: {:ok, keyword, atom} | {:error, EctoLibSql.Error.t()}
+  def check(options) do
+    with {:ok, driver_options} <- driver(options),
+         {:ok, mode} <- transaction_mode(options[:default_transaction_mode] || :immediate),
+         {:ok, _} <- LibsqlPort.Options.connection(driver_options) do
+      {:ok, driver_options, mode}
+    else
+      {:error, %LibsqlPort.Error{} = error} -> {:error, EctoLibSql.Error.new(error, nil)}
+      {:error, message} -> {:error, %EctoLibSql.Error{code: :invalid_option, message: message}}
+    end
+  end
+
+  defp transaction_mode(mode) when mode in @transaction_modes, do: {:ok, mode}
+
+  defp transaction_mode(mode) do
+    modes = Enum.map_join(@transaction_modes, ", ", &inspect/1)
+    {:error, "the option :default_transaction_mode is one of #{modes}, not #{inspect(mode)}"}
+  end
+
   @doc "The options of `LibsqlPort.connect/2` among those of a Repo."
   @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
   def driver(options) do

@@ -14,9 +14,11 @@ defmodule EctoLibSql.Pool do
     %{id: __MODULE__, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
   end
 
+  # Options that cannot be are told at once, not by connections that try for ever.
   @spec start_link(keyword) :: {:ok, pid} | {:error, term}
   def start_link(options) do
-    with {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
+    with {:ok, _, _} <- EctoLibSql.Options.check(options),
+         {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
          {:ok, pool} <- start_children(supervisor, named_memory(options)) do
       Process.link(pool)
       {:ok, pool}

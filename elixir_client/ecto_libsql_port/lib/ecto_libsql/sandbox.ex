@@ -14,6 +14,7 @@ defmodule EctoLibSql.Sandbox do
   with `pool: Ecto.Adapters.SQL.Sandbox` and a `pool_size` of as many as run at once (`System.schedulers_online() * 2`)
   in `config/test.exs`. What a test does outside of the sandbox (`sandbox: false`, `unboxed_run/2`) stays in that
   connection's copy and is not seen by the others. Processes that a test allows share its connection, and so its copy.
+  Databases of the option `:attach` are not copied: they are files that all tests share.
   """
 
   alias Ecto.Adapters.LibSql.Quoting
@@ -30,18 +31,21 @@ defmodule EctoLibSql.Sandbox do
     if meta.opts[:pool] == DBConnection.Ownership,
       do: DBConnection.Ownership.ownership_checkin(meta.pid, meta.opts)
 
-    {sidecar, path} = fn -> EctoLibSql.Direct.database(meta) end |> Task.async() |> Task.await(:infinity)
+    {sidecar, conn} = fn -> EctoLibSql.Direct.connection(meta) end |> Task.async() |> Task.await(:infinity)
 
     cond do
       not on? -> :persistent_term.erase({__MODULE__, sidecar})
-      path -> :persistent_term.put({__MODULE__, sidecar}, path)
-      # Asked twice, or a database in memory, which has no file to copy.
+      # Asked twice: the connection is one to a copy already.
       source(sidecar) -> :ok
-      true -> raise ArgumentError, "private copies are made of a database in a file"
+      true -> :persistent_term.put({__MODULE__, sidecar}, database(conn))
     end
 
     reconnect(meta)
   end
+
+  # A Repo's database in memory has a name, by which the connections of its sidecar share it.
+  defp database(%{path: "memory:" <> name}), do: [database: name, memory: true]
+  defp database(%{path: path}), do: [database: path, mode: :read_write]
 
   # DBConnection ends a connection that was opened before `disconnect_all` when it comes back from whoever uses it. So all
   # are in use at that moment, those included that were still being opened.
@@ -69,13 +73,13 @@ defmodule EctoLibSql.Sandbox do
   end
 
   @doc false
-  # The file of which connections to this sidecar get copies, `nil` for none.
-  @spec source(term) :: String.t() | nil
+  # The database of which connections to this sidecar get copies, as options to open it; `nil` for none.
+  @spec source(term) :: keyword | nil
   def source(sidecar), do: :persistent_term.get({__MODULE__, sidecar}, nil)
 
   @doc false
   # A connection to a fresh copy. The copy lives as long as the connection, for nobody else knows its name.
-  @spec connect(LibsqlPort.sidecar(), String.t(), keyword) ::
+  @spec connect(LibsqlPort.sidecar(), keyword, keyword) ::
           {:ok, LibsqlPort.Connection.t()} | {:error, LibsqlPort.Error.t()}
   def connect(sidecar, source, options) do
     name = "private-#{System.unique_integer([:positive])}"
@@ -89,7 +93,7 @@ defmodule EctoLibSql.Sandbox do
   end
 
   defp fill(sidecar, source, name) do
-    with {:ok, conn} <- LibsqlPort.connect(sidecar, database: source, mode: :read_write) do
+    with {:ok, conn} <- LibsqlPort.connect(sidecar, source) do
       target = IO.iodata_to_binary(["VACUUM INTO ", Quoting.text("file:/#{name}?vfs=memdb")])
       result = LibsqlPort.query(conn, target)
       LibsqlPort.close(conn)

@@ -57,6 +57,14 @@ defmodule EctoLibSql.SandboxTest do
     assert values() == ["seed"]
   end
 
+  @tag repo: [pool: Sandbox, pool_size: 4, database: ":memory:"]
+  test "copies are made of a database in memory too, and making them twice changes nothing" do
+    :ok = EctoLibSql.Sandbox.private_copies(TestRepo)
+    :ok = EctoLibSql.Sandbox.private_copies(TestRepo)
+    Sandbox.mode(TestRepo, :manual)
+    for _round <- 1..2, do: assert(owners(1..4) == for(n <- 1..4, do: ["seed", "mine #{n}"]))
+  end
+
   test "an allowed process sees its owner's copy" do
     :ok = EctoLibSql.Sandbox.private_copies(TestRepo)
     Sandbox.mode(TestRepo, :manual)

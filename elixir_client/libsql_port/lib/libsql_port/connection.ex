@@ -6,7 +6,7 @@ defmodule LibsqlPort.Connection do
   port. Applications use `LibsqlPort`, which documents what is here; this module adds the single steps that
   `LibsqlPort.stream/4` and `LibsqlPort.transaction/3` are made of.
 
-  Fields for readers: `id`, `path` (absolute), `info` (what the sidecar said when it opened the database),
+  Fields for readers: `id`, `path` (absolute, or `memory:` and the name), `info` (what the sidecar said when it opened the database),
   `timeout` (the default), `depth` (of `LibsqlPort.transaction/3`, 0 outside).
 
   Options of all requests: `timeout:` in ms or `:infinity`, and `in_transaction: true` for a caller who began a

@@ -39,17 +39,17 @@ alias Peers.{Adapters, Table, VM, Works}
 flag? = fn name -> System.get_env(name) not in [nil, "", "0"] end
 quick? = flag?.("BENCH_QUICK")
 
-try do
-  vms = Enum.map(Adapters.at_hand(), &VM.start(&1, directory))
-  Table.conditions(vms, directory, quick?)
+rows =
+  try do
+    vms = Enum.map(Adapters.at_hand(), &VM.start(&1, directory))
+    Table.conditions(vms, directory, quick?)
+    rows = Enum.flat_map(Works.chosen(System.get_env("BENCH_WORKS")), &Works.run(&1, vms, quick?))
+    Enum.each(vms, &VM.stop/1)
+    Table.print(rows, Enum.map(vms, & &1.adapter.name))
+    rows
+  after
+    if temporary?, do: File.rm_rf!(directory)
+  end
 
-  rows = Enum.flat_map(Works.chosen(System.get_env("BENCH_WORKS")), &Works.run(&1, vms, quick?))
-  Enum.each(vms, &VM.stop/1)
-
-  Table.print(rows, Enum.map(vms, & &1.adapter.name))
-
-  # A limit that is missed on a busy machine is a figure, not a failure; whoever wants to be stopped by it says so.
-  if flag?.("BENCH_STRICT") and Enum.any?(rows, &Table.missed?/1), do: System.stop(1)
-after
-  if temporary?, do: File.rm_rf!(directory)
-end
+# A limit that is missed on a busy machine is a figure, not a failure; whoever wants to be stopped by it says so.
+if flag?.("BENCH_STRICT") and Enum.any?(rows, &Table.missed?/1), do: System.halt(1)

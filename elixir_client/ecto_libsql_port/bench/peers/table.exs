@@ -87,7 +87,7 @@ defmodule Peers.Table do
 
   defp failures(rows) do
     for row <- rows, {name, {:error, message}} <- row.measured do
-      IO.puts("#{row.title}: #{name} fails: #{message}")
+      IO.puts("#{row.title}: #{name} fails: #{String.slice(message, 0, 300)}")
     end
   end
 

@@ -6,8 +6,8 @@ defmodule Peers.Inside do
   @pool 5
 
   def start(app, config, directory) do
-    # A run's own log lines (a closed connection, a slow checkout) are no part of the table.
-    Logger.configure(level: :error)
+    # What a run logs (a closed connection, a work that fails) is no part of the table; failures are told below it.
+    :ok = :logger.set_primary_config(:level, :none)
     {:ok, _} = Application.ensure_all_started(app)
     Application.put_env(:peers, :directory, directory)
     database = Path.join(directory, "bench.db")
@@ -24,12 +24,17 @@ defmodule Peers.Inside do
     Data.facts()
   end
 
+  @doc "The figures of one round, from a process that may fail together with its tasks."
   def measure(module, function, quick?) do
-    {:ok, apply(module, function, [quick?])}
-  rescue
-    error -> {:error, Exception.message(error)}
-  catch
-    kind, reason -> {:error, Exception.format(kind, reason)}
+    {_pid, monitor} = spawn_monitor(fn -> exit({:measured, apply(module, function, [quick?])}) end)
+
+    receive do
+      {:DOWN, ^monitor, _, _, {:measured, figures}} ->
+        {:ok, figures}
+
+      {:DOWN, ^monitor, _, _, reason} ->
+        {:error, reason |> Exception.format_exit() |> String.replace(~r/\s+/, " ")}
+    end
   end
 
   def stop, do: stop_repo(Application.fetch_env!(:peers, :repo))

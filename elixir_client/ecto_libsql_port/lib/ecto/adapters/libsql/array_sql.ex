@@ -4,6 +4,10 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   # with operands that are SQL already. What an element looks like in JSON is `ArrayCodec`'s choice; a parameter comes in
   # the form of a column of the element's type, which is another one for booleans, decimals, maps and lists.
 
+  alias Ecto.Adapters.LibSql.DataType
+
+  @ids [:uuid, :binary_id]
+
   @type element :: Ecto.Type.t() | nil
 
   @doc "The type of the elements of a column, where the schema of its source tells it. `column` is the field's `:source`."
@@ -49,10 +53,24 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   defp pushed(:decimal, value), do: ["CAST(", value, " AS TEXT)"]
   defp pushed(:map, value), do: ["json(", value, ?)]
   defp pushed({json, _}, value) when json in [:map, :array], do: ["json(", value, ?)]
+  defp pushed(id, value) when id in @ids, do: if(bytes?(id), do: written_out(value), else: value)
   defp pushed(_element, value), do: value
 
   defp read(:decimal), do: "CAST(value AS NUMERIC)"
+  defp read(id) when id in @ids, do: if(bytes?(id), do: "unhex(value, '-')", else: "value")
   defp read(_element), do: "value"
+
+  # In columns of their own identifiers may be 16 bytes, in JSON they are text.
+  defp bytes?(:uuid), do: DataType.storage(:uuid_type) == :binary
+  defp bytes?(:binary_id), do: DataType.storage(:binary_id_type) == :binary
+
+  defp written_out(bytes) do
+    groups =
+      for {from, count} <- [{1, 8}, {9, 4}, {13, 4}, {17, 4}, {21, 12}],
+          do: ["substr(hex(", bytes, "), #{from}, #{count})"]
+
+    ["lower(", Enum.intersperse(groups, " || '-' || "), ?)]
+  end
 
   # json_each gives objects and lists without spaces.
   defp compared(:map, value), do: ["json(", value, ?)]

@@ -28,7 +28,9 @@ defmodule Ecto.Adapters.LibSql.JsonPathSql do
   # Whether a column holds a key or an index shows only when it is read.
   defp step(expression, fun) do
     sql = fun.(expression)
-    {:sql, ["iif(typeof(", sql, ") = 'integer', '[' || ", sql, " || ']', '.\"' || ", sql, " || '\"')"]}
+    index = ["iif(", sql, " < 0, '[#', '[') || ", sql, " || ']'"]
+    key = ["'.\"' || replace(replace(", sql, ", '\\', '\\\\'), '\"', '\\\"') || '\"'"]
+    {:sql, ["iif(typeof(", sql, ") = 'integer', ", index, ", ", key, ?)]}
   end
 
   # Keys are compared as they are written in the JSON text.

@@ -219,4 +219,21 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
 
     assert %Box{name: "d", count: 4, tags: ["y"]} = TestRepo.one!(Box)
   end
+
+  test "identifiers are text in arrays, also where columns have them as bytes" do
+    for option <- [:uuid_type, :binary_id_type] do
+      Application.put_env(:ecto_libsql_port, option, :binary)
+      on_exit(fn -> Application.delete_env(:ecto_libsql_port, option) end)
+    end
+
+    other = "b3ce3f1c-9b1f-4f39-8f2c-0d4f6f0a9c11"
+    TestRepo.insert!(%Box{uuids: [@uuid], ids: [@uuid]})
+    assert stored("uuids") == ~s(["#{@uuid}"])
+    assert {1, nil} = TestRepo.update_all(Box, push: [uuids: other, ids: other])
+    assert {stored("uuids"), stored("ids")} == {~s(["#{@uuid}","#{other}"]), ~s(["#{@uuid}","#{other}"])}
+    assert TestRepo.exists?(from(b in Box, where: ^other in b.uuids and ^@uuid in b.ids))
+    refute TestRepo.exists?(from(b in Box, where: ^Ecto.UUID.generate() in b.uuids))
+    assert {1, nil} = TestRepo.update_all(Box, pull: [uuids: @uuid, ids: @uuid])
+    assert %Box{uuids: [^other], ids: [^other]} = TestRepo.one!(Box)
+  end
 end

@@ -39,8 +39,8 @@ defmodule Ecto.Adapters.LibSql.Sql.ExpressionTest do
              ~S{WHERE (json_extract(p0."meta", '$."it''s"."\"q\""') = 'x')}
 
     assert selected(from(p in Post, select: p.meta[p.title])) ==
-             ~s{p0."meta" -> ('$' || iif(typeof(p0."title") = 'integer', '[' || p0."title" || ']', } <>
-               ~s{'."' || p0."title" || '"')) AS ecto_json}
+             ~S{p0."meta" -> ('$' || iif(typeof(p0."title") = 'integer', iif(p0."title" < 0, '[#', '[') || p0."title" } <>
+               ~S{|| ']', '."' || replace(replace(p0."title", '\', '\\'), '"', '\"') || '"')) AS ecto_json}
   end
 
   test "exists, and a field of the query around it" do

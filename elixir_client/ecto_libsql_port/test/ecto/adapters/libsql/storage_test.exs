@@ -61,6 +61,8 @@ defmodule Ecto.Adapters.LibSql.StorageTest do
     CREATE TABLE IF NOT EXISTS "schema_migrations" ("version" INTEGER PRIMARY KEY, "inserted_at" TEXT);
     CREATE TABLE IF NOT EXISTS "a" ("id" INTEGER PRIMARY KEY AUTOINCREMENT, "y" TEXT); -- the first
     CREATE TABLE sqlite_sequence(name,seq);
+    CREATE INDEX "a_y" ON "a" ("y") -- the only one
+    ;
     CREATE TABLE IF NOT EXISTS "sqlite_stat1"(tbl,idx,stat);
     CREATE VIEW v AS SELECT id FROM a
     /* v(id) */;
@@ -75,7 +77,7 @@ defmodule Ecto.Adapters.LibSql.StorageTest do
     assert LibSql.structure_load(dir, options) == {:ok, path}
     {:ok, state} = EctoLibSql.connect(options)
 
-    assert {:ok, %{rows: [["a"], ["f"], ["schema_migrations"], ["t"], ["v"]]}} =
+    assert {:ok, %{rows: [["a"], ["a_y"], ["f"], ["schema_migrations"], ["t"], ["v"]]}} =
              LibsqlPort.query(state.conn, """
              SELECT name FROM sqlite_schema WHERE name NOT LIKE 'f\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%' ORDER BY 1
              """)

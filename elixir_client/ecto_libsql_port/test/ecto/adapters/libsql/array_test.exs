@@ -208,6 +208,8 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
     assert Map.take(TestRepo.one!(Box), ~w(name count flags objects tags)a) ==
              Map.take(row, ~w(name count flags objects tags)a)
 
+    assert {stored("switches"), stored("things")} == {"[false,true]", ~s([{"a":1}])}
+
     upsert = from(b in Box, update: [inc: [count: 1], push: [flags: true]])
     TestRepo.insert!(%Box{id: id, name: "c"}, on_conflict: upsert, conflict_target: :id)
     assert %Box{name: "b", count: 4, flags: [false, true, true]} = TestRepo.one!(Box)
@@ -218,6 +220,15 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
     )
 
     assert %Box{name: "d", count: 4, tags: ["y"]} = TestRepo.one!(Box)
+  end
+
+  test "times have the form that columns have" do
+    Application.put_env(:ecto_libsql_port, :datetime_type, :text_datetime)
+    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :datetime_type) end)
+    TestRepo.insert!(%Box{times: [~U[2024-02-29 23:59:59.000000Z]]})
+    assert stored("times") == ~s(["2024-02-29 23:59:59"])
+    assert TestRepo.exists?(from(b in Box, where: ^~U[2024-02-29 23:59:59.000000Z] in b.times))
+    assert %Box{times: [~U[2024-02-29 23:59:59.000000Z]]} = TestRepo.one!(Box)
   end
 
   test "identifiers are text in arrays, also where columns have them as bytes" do

@@ -100,6 +100,7 @@ defmodule Ecto.Adapters.LibSql.Sql.UpdateDeleteTest do
           from(p in Post, join: o in subquery(older), on: o.id == p.id or p.visits == 1, select: o.title),
           from(p in Post, left_join: o in subquery(older), on: o.id == p.id, select: o.title),
           from(p in Post, join: c in Comment, on: c.id == p.id, select: c.id),
+          from(p in Post, join: o in subquery(union(older, ^older)), on: o.id == p.id, select: o.title),
           from(p in Post,
             join: o in subquery(from(p in Post, select: %{id: p.visits, title: p.title})),
             on: o.id == p.id,

@@ -17,7 +17,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   def update_all(%{from: %{source: source}} = query) do
     sources = QuerySql.create_names(query, [])
     {table, name} = QuerySql.source(query, sources, 0, source)
-    {from, wheres} = update_from(query, sources)
+    {from, conditions} = update_from({table, name}, query, sources)
 
     [
       QuerySql.cte(query, sources),
@@ -28,32 +28,65 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
       " SET ",
       assignments(query, sources),
       from,
-      QuerySql.where(%{query | wheres: wheres ++ query.wheres}, sources),
+      joined_where(conditions, query, sources),
       ReturningSql.query(query, sources)
     ]
   end
 
-  defp update_from(%{joins: []}, _sources), do: {[], []}
+  # The leading inner joins become a list of tables, their conditions part of the WHERE.
+  defp update_from(_from, %{joins: []}, _sources), do: {[], []}
 
-  defp update_from(query, sources) do
-    {from, conditions} = joined_from(query, sources, "update_all")
-    {[" FROM ", from], conditions}
+  defp update_from({table, name}, query, sources) do
+    case split_joins(query, "update_all") do
+      {inner, []} ->
+        {[" FROM ", listed(inner, query, sources)], conditions(inner)}
+
+      {inner, outer} ->
+        # The ON of an outer join cannot refer to the table that is written. So this one stands there once more.
+        again = [name, ?w]
+        joined = put_elem(sources, 0, put_elem(elem(sources, 0), 1, again))
+        from = [" FROM ", table, " AS ", again, Enum.map(tables(inner, query, sources), &[", ", &1])]
+        {[from, QuerySql.joins(outer, joined, query)], same_row(again, query) ++ conditions(inner)}
+    end
   end
 
-  # The joins of a written table without it. The leading inner ones are a list of tables, their conditions become part of
-  # the WHERE. If the first one is an outer join, a single row stands before it, since FROM must begin with a table.
-  defp joined_from(%{joins: joins} = query, sources, operation) do
+  defp split_joins(%{joins: joins} = query, operation) do
     {inner, outer} = Enum.split_while(joins, &(&1.qual in [:inner, :cross]))
     refuse_right_joins(outer, query, operation)
+    {inner, outer}
+  end
 
-    tables =
-      Enum.map(inner, fn %JoinExpr{ix: index, source: source} ->
-        {join, name} = QuerySql.source(query, sources, index, source)
-        [join, " AS ", name]
-      end)
+  defp listed(joins, query, sources), do: joins |> tables(query, sources) |> Enum.intersperse(", ")
 
-    tables = if tables == [], do: ["(SELECT 1)"], else: Enum.intersperse(tables, ", ")
-    {[tables, QuerySql.joins(outer, sources, query)], conditions(inner)}
+  defp tables(joins, query, sources) do
+    Enum.map(joins, fn %JoinExpr{ix: index, source: source} ->
+      {join, name} = QuerySql.source(query, sources, index, source)
+      [join, " AS ", name]
+    end)
+  end
+
+  # By the key; where no schema tells it, by the number that SQLite gives to the rows of all tables but those WITHOUT ROWID.
+  defp same_row(again, query) do
+    key = with [] <- QuerySql.primary_key(elem(query.sources, 0)), do: [:_rowid_]
+
+    for column <- key do
+      other = IO.iodata_to_binary([again, ?., Quoting.name(column)])
+      written = {{:., [], [{:&, [], [0]}, column]}, [], []}
+      struct!(BooleanExpr, expr: {:==, [], [written, {:fragment, [], [raw: other]}]}, op: :and)
+    end
+  end
+
+  # The conditions of joins hold whatever the WHERE says behind an OR.
+  defp joined_where(conditions, %{wheres: wheres} = query, sources) do
+    wheres = if conditions != [] and Enum.any?(wheres, &(&1.op == :or)), do: [as_one(wheres)], else: wheres
+    QuerySql.where(%{query | wheres: conditions ++ wheres}, sources)
+  end
+
+  defp as_one([first | rest]) do
+    expression =
+      Enum.reduce(rest, first.expr, fn %{op: op, expr: next}, before -> {op, [], [before, next]} end)
+
+    %{first | expr: expression, op: :and}
   end
 
   defp conditions(joins) do
@@ -96,9 +129,11 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
     case QuerySql.primary_key(elem(query.sources, 0)) do
       [] ->
-        {from, conditions} = joined_from(query, sources, "delete_all")
-        where = QuerySql.where(%{query | wheres: conditions ++ query.wheres}, sources)
-        [" WHERE EXISTS (SELECT 1 FROM ", from, where, ?)]
+        {inner, outer} = split_joins(query, "delete_all")
+        # FROM must begin with a table; here an ON may refer to the row.
+        from = if inner == [], do: "(SELECT 1)", else: listed(inner, query, sources)
+        where = joined_where(conditions(inner), query, sources)
+        [" WHERE EXISTS (SELECT 1 FROM ", from, QuerySql.joins(outer, sources, query), where, ?)]
 
       key ->
         columns = Enum.map_intersperse(key, ", ", &ExpressionSql.qualified(&1, sources, 0))

@@ -62,6 +62,46 @@ defmodule Ecto.Adapters.LibSql.KeyedRowsTest do
     assert guests("seats") == [nil, "BOB", "BOB", "ada"]
   end
 
+  test "a composite key without a rowid: update with an outer join that refers to the row" do
+    query =
+      from(s in Seat,
+        left_join: b in Ban,
+        on: b.guest == s.guest,
+        where: is_nil(b.guest),
+        update: [set: [guest: "free"]]
+      )
+
+    assert {2, nil} = TestRepo.update_all(query, [])
+    assert guests("seats") == ["bob", "bob", "free", "free"]
+
+    without_schema =
+      from(m in "misleading",
+        left_join: b in "bans",
+        on: b.guest == m.guest,
+        update: [set: [guest: coalesce(b.guest, "x")]]
+      )
+
+    assert {2, nil} = TestRepo.update_all(without_schema, [])
+    assert guests("misleading") == ["bob", "x"]
+  end
+
+  test "or_where behind a join" do
+    query = from(s in Seat, join: b in Ban, on: b.guest == s.guest, where: s.row == 1, or_where: s.row == 2)
+    assert {2, nil} = TestRepo.update_all(from(s in query, update: [set: [guest: "out"]]), [])
+    assert guests("seats") == [nil, "ada", "out", "out"]
+
+    without_schema =
+      from(m in "misleading",
+        join: b in "bans",
+        on: b.guest == m.guest,
+        where: m.rowid == "x",
+        or_where: m.rowid == "same"
+      )
+
+    assert {1, nil} = TestRepo.delete_all(without_schema)
+    assert guests("misleading") == ["ada"]
+  end
+
   test "no schema, no key: each row for itself" do
     assert {2, nil} = TestRepo.delete_all(from(s in "seats", join: b in "bans", on: b.guest == s.guest))
     assert guests("seats") == [nil, "ada"]

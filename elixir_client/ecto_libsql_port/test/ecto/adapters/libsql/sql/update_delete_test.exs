@@ -29,23 +29,55 @@ defmodule Ecto.Adapters.LibSql.Sql.UpdateDeleteTest do
       from(p in Post,
         join: c in Comment,
         on: c.post_id == p.id,
-        left_join: d in Comment,
+        join: d in Comment,
         on: d.id == c.id,
         where: p.id > 1,
         update: [set: [title: c.text]]
       )
 
     assert update_all(query) ==
-             ~s[UPDATE "posts" AS p0 SET "title" = c1."text" FROM "comments" AS c1 LEFT OUTER JOIN "comments" AS c2 ] <>
-               ~s[ON c2."id" = c1."id" WHERE (c1."post_id" = p0."id") AND (p0."id" > 1)]
+             ~s[UPDATE "posts" AS p0 SET "title" = c1."text" FROM "comments" AS c1, "comments" AS c2 ] <>
+               ~s[WHERE (c1."post_id" = p0."id") AND (c2."id" = c1."id") AND (p0."id" > 1)]
   end
 
-  test "update whose first join is an outer one" do
+  test "update with outer joins, which cannot refer to the row that is written" do
     query = from(p in Post, left_join: c in Comment, on: c.post_id == p.id, update: [set: [title: c.text]])
 
     assert update_all(query) ==
-             ~s[UPDATE "posts" AS p0 SET "title" = c1."text" FROM (SELECT 1) LEFT OUTER JOIN "comments" AS c1 ] <>
-               ~s[ON c1."post_id" = p0."id"]
+             ~s[UPDATE "posts" AS p0 SET "title" = c1."text" FROM "posts" AS p0w LEFT OUTER JOIN "comments" AS c1 ] <>
+               ~s[ON c1."post_id" = p0w."id" WHERE (p0."id" = p0w."id")]
+
+    query =
+      from(p in "posts",
+        join: c in "comments",
+        on: c.post_id == p.id,
+        left_join: d in "comments",
+        on: d.id == p.id + c.id,
+        where: p.id == 1,
+        update: [set: [title: d.text]]
+      )
+
+    assert update_all(query) ==
+             ~s[UPDATE "posts" AS p0 SET "title" = c2."text" FROM "posts" AS p0w, "comments" AS c1 ] <>
+               ~s[LEFT OUTER JOIN "comments" AS c2 ON c2."id" = (p0w."id" + c1."id") ] <>
+               ~s[WHERE (p0."_rowid_" = p0w."_rowid_") AND (c1."post_id" = p0."id") AND (p0."id" = 1)]
+  end
+
+  test "the conditions of joins hold on both sides of an or" do
+    query =
+      from(p in Post,
+        join: c in Comment,
+        on: c.post_id == p.id,
+        where: p.id == 1,
+        or_where: p.id == 2,
+        where: p.visits > 3
+      )
+
+    assert update_all(from(p in query, update: [set: [visits: 0]])) =~
+             ~s[ WHERE (c1."post_id" = p0."id") AND (((p0."id" = 1) OR (p0."id" = 2)) AND (p0."visits" > 3))]
+
+    query = from(p in "posts", join: c in "comments", on: c.post_id == p.id, or_where: p.id == 2)
+    assert delete_all(query) =~ ~s[ WHERE (c1."post_id" = p0."id") AND (p0."id" = 2))]
   end
 
   test "returning knows no alias" do

@@ -60,16 +60,14 @@ defmodule Peers.Adapters do
     }
   end
 
-  # The path of this VM: what Mix has built for the project, and Elixir's own libraries.
+  # The path of this VM: what Mix has built for the project, and Elixir's own libraries; without the protocols that Mix
+  # has consolidated for this project alone (see inside/protocols.exs).
   defp code_path do
     otp = List.to_string(:code.lib_dir())
 
-    for path <- :code.get_path(),
-        path = List.to_string(path),
-        File.dir?(path),
-        not String.starts_with?(path, otp) do
-      Path.expand(path)
-    end
+    Enum.filter(Enum.map(:code.get_path(), &Path.expand/1), fn path ->
+      Path.basename(path) == "ebin" and File.dir?(path) and not String.starts_with?(path, otp)
+    end)
   end
 
   # The peer's build gives only what this project's has not, and nothing of this adapter is left.

@@ -1,13 +1,14 @@
 defmodule Peers.Inside do
   # What the orchestrating VM calls in the VM of an adapter.
   @moduledoc false
-  alias Peers.{Data, Repo}
+  alias Peers.{Data, Protocols, Repo}
 
   @pool 5
 
   def start(app, config, directory) do
     # What a run logs (a closed connection, a work that fails) is no part of the table; failures are told below it.
     :ok = :logger.set_primary_config(:level, :none)
+    :ok = Protocols.consolidate()
     {:ok, _} = Application.ensure_all_started(app)
     Application.put_env(:peers, :directory, directory)
     database = Path.join(directory, "bench.db")

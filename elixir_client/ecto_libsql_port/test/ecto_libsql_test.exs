@@ -163,7 +163,9 @@ defmodule EctoLibSqlTest do
       Task.await(
         Task.async(fn ->
           TestRepo.checkout(fn ->
-            Task.await(Task.async(fn -> TestRepo.checkout(fn -> kill_and_await_next(sidecar, os_pid) end) end))
+            Task.await(
+              Task.async(fn -> TestRepo.checkout(fn -> kill_and_await_next(sidecar, os_pid) end) end)
+            )
           end)
         end)
       )

@@ -6,8 +6,8 @@ defmodule Ecto.Adapters.LibSql.Parameter do
   @app :ecto_libsql_port
 
   @doc """
-  One value. Calendar types become text that sorts like the time it means, decimals numbers where a number holds them
-  exactly, lists and maps JSON. What needs no change is passed on, the driver refuses what is no value.
+  One value. Atoms become their name, calendar types text that sorts like the time it means, decimals numbers where a
+  number holds them exactly, lists and maps JSON. What needs no change is passed on, the driver refuses what is no value.
   """
   @spec encode(term) :: term
   def encode(value) when is_binary(value) or is_integer(value) or is_nil(value) or is_float(value), do: value
@@ -15,6 +15,9 @@ defmodule Ecto.Adapters.LibSql.Parameter do
   def encode(:null), do: nil
   def encode(true), do: 1
   def encode(false), do: 0
+  # The driver's own words for the two floats that Elixir cannot write.
+  def encode(value) when value in [:infinity, :neg_infinity], do: value
+  def encode(value) when is_atom(value), do: Atom.to_string(value)
   def encode(%DateTime{} = value), do: datetime(value)
   def encode(%NaiveDateTime{} = value), do: datetime(value)
   def encode(%Date{} = value), do: Date.to_iso8601(value)

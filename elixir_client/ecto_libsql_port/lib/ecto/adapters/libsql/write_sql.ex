@@ -266,6 +266,13 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
   defp target([]), do: []
   defp target({:unsafe_fragment, fragment}), do: [?\s, fragment]
+
+  defp target({:constraint, name}) do
+    raise ArgumentError,
+          "SQLite does not find a conflict by the name of its constraint (#{inspect(name)}): " <>
+            "name the columns, or the index's own text with {:unsafe_fragment, \"(...) WHERE ...\"}"
+  end
+
   defp target(targets), do: [" (", Quoting.names(targets), ?)]
 
   # --- one row --------------------------------------------------------------------------------------------------

@@ -20,6 +20,12 @@ defmodule Ecto.Adapters.LibSql.ParameterTest do
     end
   end
 
+  test "atoms: switches, nothing, the two infinities, and names" do
+    for {atom, stored} <- [{true, 1}, {false, 0}, {nil, nil}, {:null, nil}, {:infinity, :infinity}, {:draft, "draft"}] do
+      assert Parameter.encode(atom) == stored
+    end
+  end
+
   test "a decimal of more digits than Decimal 3 reads by itself" do
     digits = String.duplicate("123456789", 5)
     assert {:blob, ^digits} = Parameter.decimal(%Decimal{coef: String.to_integer(digits)})

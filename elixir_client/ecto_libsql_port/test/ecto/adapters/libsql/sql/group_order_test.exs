@@ -27,6 +27,10 @@ defmodule Ecto.Adapters.LibSql.Sql.GroupOrderTest do
     assert all(from(p in Post, lock: "FOR UPDATE", select: p.id)) == ~s[SELECT p0."id" FROM "posts" AS p0]
   end
 
+  test "a source cannot be counted" do
+    assert_raise Ecto.QueryError, ~r/count\(\) for its rows/, fn -> all(from(p in Post, select: count(p))) end
+  end
+
   test "aggregates" do
     query = from(p in Post, select: {count(), count(p.id, :distinct), filter(sum(p.visits), p.id > 1)})
 

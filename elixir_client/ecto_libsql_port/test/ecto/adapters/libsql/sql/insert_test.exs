@@ -28,6 +28,12 @@ defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
     end
   end
 
+  test "the constraint of a conflict is named by its columns" do
+    assert_raise ArgumentError, ~r/:posts_title.*name the columns/, fn ->
+      insert(nil, "posts", [:title], [[:title]], {:nothing, [], {:constraint, :posts_title}}, [])
+    end
+  end
+
   test "conflicts" do
     into = ~s[INSERT INTO "posts" ("title") VALUES (?1)]
     rows = [[:title]]

@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Milliseconds from the end of input to the end of the program
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub shutdown_grace_ms: u64,
+    /// Microseconds to look for the next request of a client that sends one after the other, before sleeping; 0 for none
+    #[arg(long, default_value_t = Limits::default().spin_us_max, value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub spin_us_max: u64,
 }
 
 /// How log lines look.
@@ -82,6 +85,7 @@ impl Arguments {
             result_rows_max: self.result_rows_max,
             result_bytes_max: self.result_bytes_max,
             shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
+            spin_us_max: self.spin_us_max,
         }
     }
 }

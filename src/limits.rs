@@ -27,6 +27,8 @@ pub struct Limits {
     pub result_bytes_max: u64,
     /// Time from the end of input to the end of the program.
     pub shutdown_grace: Duration,
+    /// Microseconds that the reading thread looks for the next request of a client in a hurry before it sleeps; 0: none.
+    pub spin_us_max: u64,
 }
 
 impl Default for Limits {
@@ -40,6 +42,7 @@ impl Default for Limits {
             result_rows_max: 10_000_000,
             result_bytes_max: 512 << 20,
             shutdown_grace: Duration::from_millis(1000),
+            spin_us_max: 200,
         }
     }
 }
@@ -48,5 +51,13 @@ impl Limits {
     /// The longest frame that the program sends.
     pub fn reply_bytes_max(&self) -> u32 {
         self.frame_bytes_max.min(REPLY_FRAME_BYTES)
+    }
+
+    /// `spin_us_max`, or zero where the client would need the only processor that this program may use.
+    pub fn spin(&self) -> Duration {
+        match std::thread::available_parallelism() {
+            Ok(processors) if processors.get() > 1 => Duration::from_micros(self.spin_us_max),
+            _ => Duration::ZERO,
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod descriptors;
 pub mod output;
 pub mod reader;
+mod spin;
 pub mod table;
 pub mod timekeeper;
 

@@ -11,6 +11,7 @@
 
 use super::descriptors::{self, poll, Readiness};
 use super::output::Output;
+use super::spin::Spin;
 use super::timekeeper::Time;
 use super::Exit;
 use crate::clock::now_ns;
@@ -53,6 +54,7 @@ pub struct Input {
     // The buffer of a short statement's reply, kept for the next one.
     scratch: Vec<u8>,
     received_ns: u64,
+    spin: Spin,
 }
 
 impl Input {
@@ -67,11 +69,14 @@ impl Input {
             replies: Vec::new(),
             scratch: Vec::new(),
             received_ns: 0,
+            spin: Spin::new(limits.spin()),
         })
     }
 
     /// Reads what there is, waiting for it; false at the end.
     fn read_more(&mut self) -> io::Result<bool> {
+        let Input { pipe, spin, .. } = self;
+        spin.look(|| poll(pipe, Readiness::Read, Duration::ZERO));
         loop {
             match self.pipe.read(&mut self.chunk) {
                 Ok(0) => return Ok(false),
@@ -318,6 +323,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     };
     if !open.is_short(&request) {
         drop(session);
+        input.spin.passed_on();
         connection.pass_lead(job);
         return Handled::Go(input);
     }
@@ -336,6 +342,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
             input.replies.extend_from_slice(&out);
             out.clear();
             input.scratch = out;
+            input.spin.answered();
             Handled::Go(input)
         }
         None => {

@@ -91,3 +91,26 @@ fn shutdown_grace_ms() {
     sidecar.end();
     assert!(started.elapsed() < Duration::from_secs(4));
 }
+
+#[test]
+fn spin_us_max() {
+    for window in ["0", "10000"] {
+        let sidecar = Sidecar::start_with(&["--spin-us-max", window]);
+        let conn = sidecar.open(":memory:");
+        conn.exec("CREATE TABLE t(a)");
+        for number in 1..=200 {
+            assert_eq!(conn.query("INSERT INTO t VALUES (?)", list![number]).unwrap().changes, 1);
+            assert_eq!(conn.value("SELECT count(*) FROM t").int(), number);
+        }
+        // A cancellation is seen whether or not somebody looks for requests.
+        let endless = conn.start(ENDLESS);
+        conn.cancel(endless);
+        assert_eq!(conn.outcome(endless).unwrap_err().code, "cancelled");
+    }
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_libsql_port"))
+        .arg("--spin-us-max=10001")
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("10001"));
+}

@@ -5,10 +5,12 @@ defmodule LibsqlPort.TelemetryTest do
   alias LibsqlPort.{Telemetry, TelemetryDouble}
 
   setup %{sidecar: sidecar, conn: without} do
-    refute Telemetry.loaded?()
+    refute Telemetry.started?()
     refute without.telemetry
     TelemetryDouble.load()
     on_exit(&TelemetryDouble.unload/0)
+    refute Telemetry.started?(), "it is loaded only"
+    TelemetryDouble.start()
     Process.register(self(), :libsql_port_telemetry)
     {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
     {:ok, with: conn}

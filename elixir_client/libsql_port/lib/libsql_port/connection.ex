@@ -64,7 +64,7 @@ defmodule LibsqlPort.Connection do
       path: info["path"],
       info: info,
       timeout: options.timeout,
-      telemetry: Telemetry.loaded?()
+      telemetry: Telemetry.started?()
     }
   end
 

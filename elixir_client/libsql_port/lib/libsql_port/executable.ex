@@ -76,6 +76,7 @@ defmodule LibsqlPort.Executable do
     cursors_max: "--cursors-max",
     result_rows_max: "--result-rows-max",
     result_bytes_max: "--result-bytes-max",
+    spin_us_max: "--spin-us-max",
     log_level: "--log-level",
     log_format: "--log-format",
     log_lines_per_second: "--log-lines-per-second"

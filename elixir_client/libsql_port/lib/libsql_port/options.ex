@@ -14,7 +14,8 @@ defmodule LibsqlPort.Options do
       within that time is replaced
     * `:max_restarts`, `:max_seconds` – restart intensity; default 10 in 10
     * `:frame_bytes_max`, `:connections_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max` (the last three for
-      each connection), `:result_rows_max`, `:result_bytes_max`, `:log_level` (`:off`, `:error`, `:warn`, `:info`,
+      each connection), `:result_rows_max`, `:result_bytes_max`, `:spin_us_max` (microseconds to look for the next
+      request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
       `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
       otherwise
     * `:args` – further arguments for the program, a list of strings
@@ -59,6 +60,7 @@ defmodule LibsqlPort.Options do
     {:cursors_max, nil, {:integer, 1, @int_max}},
     {:result_rows_max, nil, {:integer, 0, @int_max}},
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
+    {:spin_us_max, nil, {:integer, 0, 10_000}},
     {:log_level, nil, {:one_of, [:off, :error, :warn, :info, :debug]}},
     {:log_lines_per_second, nil, {:integer, 1, @int_max}},
     {:log_format, nil, {:one_of, [:text, :json]}},

@@ -1,7 +1,7 @@
 defmodule LibsqlPort.Telemetry do
   @moduledoc """
-  Events for `:telemetry`, if the application has it. This driver does not depend on it: whether it is there is looked
-  up once for each connection, when it is opened.
+  Events for `:telemetry`, if that application runs. This driver does not depend on it: whether it runs is looked up once
+  for each connection, when it is opened.
 
   | event | measurements | metadata |
   |---|---|---|
@@ -21,9 +21,9 @@ defmodule LibsqlPort.Telemetry do
 
   @type times :: {non_neg_integer, non_neg_integer, non_neg_integer} | nil
 
-  @doc "Whether `:telemetry` is there."
-  @spec loaded?() :: boolean
-  def loaded?, do: Code.ensure_loaded?(:telemetry) and function_exported?(:telemetry, :execute, 3)
+  @doc "Whether `:telemetry` is there and running. One that is loaded and not started logs a warning for each event."
+  @spec started?() :: boolean
+  def started?, do: List.keymember?(Application.started_applications(), :telemetry, 0)
 
   @doc """
   Runs a request between a start and a stop event. `times` finds queue, lock and run microseconds in what the request
@@ -43,7 +43,7 @@ defmodule LibsqlPort.Telemetry do
         :erlang.raise(kind, reason, __STACKTRACE__)
     else
       result ->
-        execute(:stop, durations(start, times.(result)), Map.merge(metadata, outcome(result)))
+        execute(:stop, durations(start, times.(result)), outcome(metadata, result))
         result
     end
   end
@@ -52,8 +52,8 @@ defmodule LibsqlPort.Telemetry do
     :telemetry.execute(@event ++ [suffix], measurements, metadata)
   end
 
-  defp outcome({:error, error}), do: %{result: :error, error: error}
-  defp outcome(_ok), do: %{result: :ok, error: nil}
+  defp outcome(metadata, {:error, error}), do: Map.merge(metadata, %{result: :error, error: error})
+  defp outcome(metadata, _ok), do: Map.merge(metadata, %{result: :ok, error: nil})
 
   @doc false
   @spec durations(integer, times) :: map
@@ -63,13 +63,17 @@ defmodule LibsqlPort.Telemetry do
   end
 
   def durations(start, {queue_us, lock_us, run_us}) do
-    durations = durations(start, nil)
-    [queue, lock, run] = Enum.map([queue_us, lock_us, run_us], &native/1)
+    now = System.monotonic_time()
+    duration = now - start
+    queue = native(queue_us)
+    lock = native(lock_us)
+    run = native(run_us)
 
     # The two clocks tick apart: what is a microsecond too long there must not become a negative time here.
-    wire = max(durations.duration - queue - lock - run, 0)
-    Map.merge(durations, %{queue: queue, lock: lock, run: run, wire: wire})
+    wire = max(duration - queue - lock - run, 0)
+    %{duration: duration, monotonic_time: now, queue: queue, lock: lock, run: run, wire: wire}
   end
 
-  defp native(us), do: System.convert_time_unit(us, :microsecond, :native)
+  defp native(0), do: 0
+  defp native(us), do: :erlang.convert_time_unit(us, :microsecond, :native)
 end

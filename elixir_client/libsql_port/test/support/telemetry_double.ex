@@ -1,6 +1,6 @@
 defmodule LibsqlPort.TelemetryDouble do
   @moduledoc """
-  A module `:telemetry` that passes events to the process registered as `:libsql_port_telemetry`. The driver has no
+  A module and an application `:telemetry` that pass events to the process registered as `:libsql_port_telemetry`. The driver has no
   dependency on the real one, so its tests have none either.
   """
 
@@ -17,9 +17,19 @@ defmodule LibsqlPort.TelemetryDouble do
   end
   """
 
-  def load, do: Code.compile_string(@source)
+  @application {:application, :telemetry, [vsn: ~c"0", modules: [], registered: [], applications: []]}
+
+  def load do
+    Code.compile_string(@source)
+    :ok = :application.load(@application)
+  end
+
+  def start, do: :ok = Application.start(:telemetry)
 
   def unload do
+    # Its end is logged otherwise.
+    ExUnit.CaptureLog.capture_log(fn -> Application.stop(:telemetry) end)
+    :ok = Application.unload(:telemetry)
     :code.purge(:telemetry)
     :code.delete(:telemetry)
     :code.purge(:telemetry)

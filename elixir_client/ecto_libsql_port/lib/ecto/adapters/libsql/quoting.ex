@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.Quoting do
   @doc "A name in double quotes. A double quote inside is doubled, as SQL has it."
   @spec name(atom | String.t()) :: iodata
   def name(name) when is_atom(name), do: name(Atom.to_string(name))
-  def name(name) when is_binary(name), do: [?", String.replace(name, "\"", "\"\""), ?"]
+  def name(name) when is_binary(name), do: [?", doubled(name, "\""), ?"]
 
   @doc "Names with commas between them."
   @spec names([atom | String.t()]) :: iodata
@@ -18,7 +18,12 @@ defmodule Ecto.Adapters.LibSql.Quoting do
 
   @doc "A text literal. SQLite knows no escape but the doubled quote."
   @spec text(String.t()) :: iodata
-  def text(text), do: [?', String.replace(text, "'", "''"), ?']
+  def text(text), do: [?', doubled(text, "'"), ?']
+
+  # Ecto has the statement of an insert or update written anew each time, and hardly any name has a quote.
+  defp doubled(text, quote) do
+    if :binary.match(text, quote) == :nomatch, do: text, else: String.replace(text, quote, quote <> quote)
+  end
 
   @doc "A blob literal."
   @spec blob(binary) :: iodata

@@ -297,7 +297,14 @@ fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handl
     let received_ns = input.received_ns;
     let Input { router, replies, .. } = &mut *input;
     match router.route(header, payload, received_ns, replies) {
-        Ok(Routed::Done) => Handled::Go(input),
+        Ok(Routed::Done) => {
+            if input.replies.is_empty() {
+                input.spin.passed_on();
+            } else {
+                input.spin.answered();
+            }
+            Handled::Go(input)
+        }
         Ok(Routed::Lead(connection, job)) => run_here(reading, input, &connection, job),
         Err(error) => Handled::Broken(error.to_string()),
     }

@@ -25,6 +25,12 @@ defmodule Peers.Works do
       rows: [{"Repo.get, 32 callers on a pool of 5", :per_second, [{"ecto_libsql", 1.5}]}]
     },
     %{
+      name: "query_32",
+      run: {Peers.RepoGet, :query_32},
+      rounds: 7,
+      rows: [{"the same row as SQL, 32 callers on a pool of 5", :per_second, [{"ecto_libsql", 1.5}]}]
+    },
+    %{
       name: "repo_all",
       run: {Peers.ResultSets, :list},
       rounds: 9,

@@ -3,18 +3,28 @@ defmodule Peers.RepoGet do
   @moduledoc false
   alias Peers.{Data, Item, Measure, Repo}
 
+  @query "SELECT id, short, value, long, empty, bytes FROM items WHERE id = ?"
+
   def latency(quick?), do: [Measure.p50(Measure.setting(quick?, 3_000, 500), &get/0)]
 
   def callers_8(quick?), do: throughput(8, quick?)
   def callers_32(quick?), do: throughput(32, quick?)
 
-  defp throughput(callers, quick?) do
-    [Measure.per_second(callers, Measure.setting(quick?, 700, 200), &get/0)]
+  def query_32(quick?), do: throughput(32, quick?, &query/0)
+
+  defp throughput(callers, quick?, call \\ &get/0) do
+    [Measure.per_second(callers, Measure.setting(quick?, 700, 200), call)]
   end
 
   # A key of the caller's own in every call, spread over the table.
   def get do
     id = :rand.uniform(Data.items())
     %Item{id: ^id, short: <<_::binary-size(20)>>, bytes: <<_::binary-size(32)>>} = Repo.get(Item, id)
+  end
+
+  # The same row as SQL, without Ecto's planner and structs.
+  def query do
+    id = :rand.uniform(Data.items())
+    %{rows: [[^id, <<_::binary-size(20)>> | _]]} = Repo.sql!(@query, [id])
   end
 end

@@ -23,6 +23,17 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// When a commit that has made the WAL too long is followed by a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoints {
+    /// At once.
+    AtOnce,
+    /// In the same turn, but after the reply: whoever runs the connection calls [`Access::checkpoint_if_due`].
+    AfterReply,
+    /// Not here: the next writer finds that one is wanted and runs where it may take its time.
+    Elsewhere,
+}
+
 /// The handle with its turn.
 pub struct Access {
     /// The connection's id, by which it stands in line for turns.
@@ -40,9 +51,8 @@ pub struct Access {
     pub writing_cursors: u32,
     /// A read-only transaction is open, for which `PRAGMA query_only` is on until it ends; what it was before.
     pub query_only: Option<bool>,
-    /// Whoever runs this connection calls [`Self::checkpoint_if_due`] after the reply, so that a checkpoint need not
-    /// come before it.
-    pub defers_checkpoints: bool,
+    /// When a commit that has made the WAL too long is followed by a checkpoint.
+    pub checkpoints: Checkpoints,
     checkpoint_due: bool,
 }
 
@@ -67,7 +77,7 @@ impl Access {
             turns: Vec::new(),
             writing_cursors: 0,
             query_only: None,
-            defers_checkpoints: false,
+            checkpoints: Checkpoints::AtOnce,
             checkpoint_due: false,
         }
     }
@@ -184,9 +194,17 @@ impl Access {
         self.take_turns(|| run.outlet.about_to_wait())
     }
 
-    /// True if a statement could run without waiting for a turn.
+    /// True if a statement could run now: it needs no turn, or has it, or would get it without waiting, and the commit that
+    /// comes with the last would not have to be followed by a checkpoint.
     pub fn may_enter_at_once(&self, read_only: bool) -> bool {
-        read_only || !self.turns.is_empty()
+        read_only
+            || !self.turns.is_empty()
+            || self.files().all(|(_, file)| file.turn.is_free() && !file.wants_checkpoint())
+    }
+
+    /// True if a commit would not be followed by a checkpoint that is wanted already.
+    pub fn may_commit_at_once(&self) -> bool {
+        !self.holds_turn() || !self.files().any(|(_, file)| file.wants_checkpoint())
     }
 
     /// The turn is held.
@@ -218,11 +236,13 @@ impl Access {
             return;
         }
         if self.writing_cursors == 0 {
-            self.checkpoint_due =
-                ended && self.holds_turn() && self.files().any(|(_, file)| file.wants_checkpoint());
+            self.checkpoint_due = ended
+                && self.holds_turn()
+                && self.checkpoints != Checkpoints::Elsewhere
+                && self.files().any(|(_, file)| file.wants_checkpoint());
             if !self.checkpoint_due {
                 self.release_turns();
-            } else if !self.defers_checkpoints {
+            } else if self.checkpoints == Checkpoints::AtOnce {
                 self.checkpoint_if_due();
             }
         }

@@ -6,13 +6,14 @@ use super::cursor::{self, Cursors};
 use super::prepared::{self, PreparedStatements};
 use super::run::Run;
 use super::statement_cache::StatementCache;
+use super::transaction::{BEGIN_IMMEDIATE, COMMIT, ROLLBACK};
 use super::{batch, describe, execute, maintenance, transaction};
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use port_driver::error_code::ErrorCode;
 use port_driver::params::Params;
-use port_driver::request::{Request, Target};
+use port_driver::request::{BeginMode, Request, Target};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
@@ -108,8 +109,8 @@ impl Session {
         }
     }
 
-    /// True if `request` can run on the reading thread: its statement is compiled, was short last time, and waits for
-    /// no turn.
+    /// True if `request` can run on the reading thread: its statement is compiled, was short last time (a commit that the
+    /// disk has to confirm is not), and waits for no turn.
     pub fn is_short(&self, request: &Request<'_>) -> bool {
         let short = |statement: Option<&super::statement::Statement>| {
             statement.is_some_and(|statement| {
@@ -124,10 +125,14 @@ impl Session {
             Request::ExecutePrepared(request) => short(self.prepared.peek(request.statement)),
             Request::Describe(Target::Sql(sql)) => self.cache.peek(sql).is_some(),
             Request::Describe(Target::Statement(_)) | Request::CloseStatement { .. } => true,
-            // Ends by giving the turn back, and a commit is file work.
-            Request::Commit | Request::Rollback => !self.access.holds_turn(),
+            Request::Begin(BeginMode::Deferred) => true,
+            Request::Begin(BeginMode::Immediate) => short(self.cache.peek(BEGIN_IMMEDIATE)),
+            Request::Commit => {
+                !self.access.holds_turn()
+                    || self.access.may_commit_at_once() && short(self.cache.peek(COMMIT))
+            }
+            Request::Rollback => !self.access.holds_turn() || short(self.cache.peek(ROLLBACK)),
             Request::Savepoint { .. } | Request::ConnectionStatus => true,
-            Request::Begin(mode) => matches!(mode, port_driver::request::BeginMode::Deferred),
             _ => false,
         }
     }
@@ -142,6 +147,7 @@ impl Session {
             let mut bound = statement.bind_for_run(&Params::empty())?;
             bound.step().map_err(|code| access.statement_error(&mut bound, code, started_ns))
         });
+        statement.ran(now_ns().saturating_sub(started_ns));
         access.leave();
         outcome.map(|_| ())
     }

@@ -1,6 +1,7 @@
 //! The thread that owns a connection: opens it, runs what is queued, closes it. A panic in a command ends this
 //! connection and nothing else.
 
+use super::access::Checkpoints;
 use super::deadline::Control;
 use super::open::{self, Info, Surroundings};
 use super::run::{Outlet, Run};
@@ -12,7 +13,7 @@ use libsql_ffi as ffi;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_bool, put_key, put_map, put_nil, put_tuple, put_unsigned};
 use port_driver::event;
-use port_driver::request::{self, Request};
+use port_driver::request::{self, Refusal, Request};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -100,16 +101,20 @@ impl Thread {
         let connection = Arc::clone(&self.connection);
         let mut session = connection.session();
         let Some(open) = session.as_mut() else { return };
-        open.access.defers_checkpoints = true;
+        open.access.checkpoints = Checkpoints::AfterReply;
         let outcome = match request::decode(job.tag, &job.payload) {
             Ok(request) => run_request(open, job, &request, out, &mut *self.outlet),
+            Err(Refusal::Fatal(error)) => {
+                self.surroundings.relief.broken_frame(&error);
+                Outcome::Answered
+            }
             Err(refusal) => {
                 let mut run = new_run(job, out, &mut *self.outlet, open.limits.reply_bytes_max());
                 run.error(&refusal.into(), None);
                 Outcome::Answered
             }
         };
-        open.access.defers_checkpoints = false;
+        open.access.checkpoints = Checkpoints::AtOnce;
         drop(session);
         if outcome == Outcome::Panicked {
             lose(&connection, out);

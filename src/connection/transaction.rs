@@ -7,6 +7,13 @@ use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::put_unsigned;
 use port_driver::request::BeginMode;
 
+/// Begins a transaction that writes; [`Session::is_short`] looks it up, as the next two.
+pub const BEGIN_IMMEDIATE: &str = "BEGIN IMMEDIATE";
+/// Commits.
+pub const COMMIT: &str = "COMMIT";
+/// Rolls back.
+pub const ROLLBACK: &str = "ROLLBACK";
+
 /// Begins a transaction; an immediate or exclusive one takes the writer turn first.
 pub fn begin(session: &mut Session, run: &mut Run<'_>, mode: BeginMode) -> Result<()> {
     if !session.access.handle.autocommit() {
@@ -17,7 +24,7 @@ pub fn begin(session: &mut Session, run: &mut Run<'_>, mode: BeginMode) -> Resul
     }
     match mode {
         BeginMode::Deferred => plain(session, run, "BEGIN"),
-        BeginMode::Immediate => plain(session, run, "BEGIN IMMEDIATE"),
+        BeginMode::Immediate => plain(session, run, BEGIN_IMMEDIATE),
         BeginMode::Exclusive => plain(session, run, "BEGIN EXCLUSIVE"),
         BeginMode::ReadOnly => begin_read_only(session, run),
     }
@@ -36,13 +43,13 @@ fn begin_read_only(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
 /// Commits. A commit that fails (a deferred foreign key, say) leaves the transaction open.
 pub fn commit(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
     require_transaction(session)?;
-    plain(session, run, "COMMIT")
+    plain(session, run, COMMIT)
 }
 
 /// Rolls back.
 pub fn rollback(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
     require_transaction(session)?;
-    plain(session, run, "ROLLBACK")
+    plain(session, run, ROLLBACK)
 }
 
 /// Sets a savepoint; outside of a transaction it begins a deferred one.

@@ -5,6 +5,7 @@ use crate::clock::now_ns;
 use crate::database::DatabaseFile;
 use crate::engine::callbacks::Watch;
 use parking_lot::Mutex;
+use port_driver::etf::DecodeError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -15,10 +16,13 @@ const READER_BUDGET_NS: u64 = 300_000;
 /// processors a short one elsewhere would else wait for a whole time slice of each.
 const SLICE_NS: u64 = 500_000;
 
-/// Lets another thread go on reading requests. Implemented by the server.
+/// What a connection may ask of those who read requests. Implemented by the server.
 pub trait Relief: Send + Sync {
-    /// Safe to call at any time; does nothing if no reader is busy.
+    /// Lets another thread go on reading. Safe to call at any time; does nothing if no reader is busy.
     fn relieve(&self);
+
+    /// A request that had waited turns out to be no term: the client and this program are out of step, which is the end.
+    fn broken_frame(&self, error: &DecodeError);
 }
 
 /// A connection's watch.

@@ -132,6 +132,12 @@ impl WriterTurn {
         self.line.lock().holder
     }
 
+    /// Nobody of this program has the turn or waits for it.
+    pub fn is_free(&self) -> bool {
+        let line = self.line.lock();
+        line.holder.is_none() && line.waiting.is_empty()
+    }
+
     /// Connections of this program that wait.
     pub fn waiting(&self) -> usize {
         self.line.lock().waiting.len()

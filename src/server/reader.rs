@@ -15,6 +15,7 @@ use super::spin::Spin;
 use super::timekeeper::Time;
 use super::Exit;
 use crate::clock::now_ns;
+use crate::connection::access::Checkpoints;
 use crate::connection::run::Outlet;
 use crate::connection::thread::{lose, run_request, Outcome};
 use crate::connection::watch::Relief;
@@ -24,6 +25,7 @@ use crate::limits::Limits;
 use crate::router::{Routed, Router};
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
+use port_driver::etf::DecodeError;
 use port_driver::frame::{FrameDecoder, Incoming};
 use port_driver::request::{self, Refusal};
 use std::fs::File;
@@ -211,6 +213,10 @@ impl Reading {
 }
 
 impl Relief for Reading {
+    fn broken_frame(&self, error: &DecodeError) {
+        self.time.shut_down(broken(error));
+    }
+
     fn relieve(&self) {
         let Some(input) = self.take_back() else { return };
         let mut standby = self.standby.lock();
@@ -336,9 +342,11 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     }
     let mut out = std::mem::take(&mut input.scratch);
     reading.publish(input);
+    open.access.checkpoints = Checkpoints::Elsewhere;
     open.access.watch().lead();
     let outcome = run_request(open, &job, &request, &mut out, &mut LeaderOutlet(reading));
     open.access.watch().end_lead();
+    open.access.checkpoints = Checkpoints::AtOnce;
     drop(session);
     if outcome == Outcome::Panicked {
         lose(connection, &mut out);

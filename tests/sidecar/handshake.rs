@@ -111,18 +111,26 @@ fn broken_frames_end_with_status_76_and_a_line_in_the_log() {
 
 #[test]
 fn a_broken_term_in_a_request_to_a_connection_ends_the_program_too() {
-    let sidecar = Sidecar::start();
-    let conn = sidecar.open(":memory:");
-    let mut broken = frame(300, tag::EXECUTE, &conn.payload(["SELECT 1".into(), list![1]]));
-    let length = broken.len();
-    // The list's end becomes an integer: an improper list.
-    broken.truncate(length - 1);
-    broken.extend_from_slice(&[97, 7]);
-    let body = u32::try_from(broken.len() - 4).unwrap();
-    broken[..4].copy_from_slice(&body.to_be_bytes());
-    sidecar.send_bytes(&broken);
-    assert_eq!(sidecar.wait(SOON).0.code(), Some(76));
+    for behind_another in [false, true] {
+        let sidecar = Sidecar::start();
+        let conn = sidecar.open(":memory:");
+        if behind_another {
+            conn.start(NUMBERS_FOR_A_WHILE);
+        }
+        let mut broken = frame(300, tag::EXECUTE, &conn.payload(["SELECT 1".into(), list![1]]));
+        let length = broken.len();
+        // The list's end becomes an integer: an improper list.
+        broken.truncate(length - 1);
+        broken.extend_from_slice(&[97, 7]);
+        let body = u32::try_from(broken.len() - 4).unwrap();
+        broken[..4].copy_from_slice(&body.to_be_bytes());
+        sidecar.send_bytes(&broken);
+        assert_eq!(sidecar.wait(SOON).0.code(), Some(76), "behind another: {behind_another}");
+    }
 }
+
+const NUMBERS_FOR_A_WHILE: &str =
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 1000000) SELECT max(x) FROM n";
 
 #[test]
 fn a_closed_standard_output_ends_with_status_74() {

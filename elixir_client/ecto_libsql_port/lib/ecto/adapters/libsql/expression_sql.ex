@@ -200,7 +200,10 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   def expr({:count, _, []}, _sources, _query), do: "count(*)"
 
   def expr({:count, _, [{:&, _, _} | _]}, _sources, query) do
-    error!(query, "SQLite cannot count a source; use count() for its rows, or count a field that joined rows have")
+    error!(
+      query,
+      "SQLite cannot count a source; use count() for its rows, or count a field that joined rows have"
+    )
   end
 
   def expr({operator, _, [left, right]}, sources, query) when operator in @binary and right != :distinct do

@@ -21,7 +21,14 @@ defmodule Ecto.Adapters.LibSql.ParameterTest do
   end
 
   test "atoms: switches, nothing, the two infinities, and names" do
-    for {atom, stored} <- [{true, 1}, {false, 0}, {nil, nil}, {:null, nil}, {:infinity, :infinity}, {:draft, "draft"}] do
+    for {atom, stored} <- [
+          {true, 1},
+          {false, 0},
+          {nil, nil},
+          {:null, nil},
+          {:infinity, :infinity},
+          {:draft, "draft"}
+        ] do
       assert Parameter.encode(atom) == stored
     end
   end

@@ -27,6 +27,8 @@ struct NoRelief;
 
 impl Relief for NoRelief {
     fn relieve(&self) {}
+
+    fn broken_frame(&self, _error: &port_driver::etf::DecodeError) {}
 }
 
 /// Throws replies away, as fast as a pipe could take them at best.

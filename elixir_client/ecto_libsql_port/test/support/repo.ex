@@ -28,8 +28,25 @@ defmodule EctoLibSql.RepoCase do
 
     config = Keyword.merge([database: path, pool_size: 3, log: false], Map.get(context, :repo, []))
     start_supervised!({TestRepo, config})
-    on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: path) end)
+    {sidecar, _} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
+
+    on_exit(fn ->
+      await_end(sidecar)
+      Ecto.Adapters.LibSql.storage_down(database: path)
+    end)
+
     {:ok, path: path, config: config}
+  end
+
+  # A Repo has stopped when its pool has; its sidecar follows, and may be opening a connection until then.
+  defp await_end(sidecar) do
+    monitor = Process.monitor(sidecar)
+
+    receive do
+      {:DOWN, ^monitor, _, _, _} -> :ok
+    after
+      10_000 -> raise "the Repo's sidecar is still there"
+    end
   end
 
   @doc "Runs a migration module's `change` or `up` in a transaction, as the migrator does."

@@ -214,6 +214,7 @@ impl Control {
     }
 
     /// True if a chunk could be sent without waiting.
+    #[cfg(test)]
     pub fn has_credit(&self) -> bool {
         self.credits.load(Ordering::Relaxed) > 0
     }

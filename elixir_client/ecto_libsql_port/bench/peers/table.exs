@@ -109,7 +109,7 @@ defmodule Peers.Table do
   def conditions(vms, directory, quick?) do
     IO.puts("""
     Ecto adapters beside each other#{if quick?, do: "; QUICK RUN, not to be quoted"}
-      machine     #{cpu()}, #{:erlang.system_info(:logical_processors)} logical cores, load #{load()}
+      machine     #{Report.machine()}
       VM          OTP #{System.otp_release()}, Elixir #{System.version()}, #{System.schedulers_online()} schedulers, one for each adapter
       directory   #{directory}
     """)
@@ -118,22 +118,6 @@ defmodule Peers.Table do
       IO.puts(
         "  #{vm.adapter.name}: " <> Enum.map_join(vm.facts, ", ", fn {name, value} -> "#{name} #{value}" end)
       )
-    end
-  end
-
-  defp cpu do
-    with {:ok, text} <- File.read("/proc/cpuinfo"),
-         [_, name] <- Regex.run(~r/^model name\s*: (.*)$/m, text) do
-      name
-    else
-      _ -> List.to_string(:erlang.system_info(:system_architecture))
-    end
-  end
-
-  defp load do
-    case File.read("/proc/loadavg") do
-      {:ok, text} -> text |> String.split() |> hd()
-      {:error, _} -> "unknown"
     end
   end
 end

@@ -42,30 +42,12 @@ defmodule Bench.PointSelect do
     end)
   end
 
-  # Calls per second of so many processes that ask without pause, each on one of the connections.
+  # Each process on one of the connections.
   defp per_second(conns, callers, duration_ms) do
-    stop = :atomics.new(1, [])
-
-    tasks =
-      for number <- 1..callers do
-        conn = Enum.at(conns, rem(number, length(conns)))
-        Task.async(fn -> until_stopped(conn, stop, 0) end)
-      end
-
-    started = System.monotonic_time(:microsecond)
-    Process.sleep(duration_ms)
-    :atomics.put(stop, 1, 1)
-    calls = tasks |> Task.await_many(:infinity) |> Enum.sum()
-    calls * 1_000_000 / (System.monotonic_time(:microsecond) - started)
-  end
-
-  defp until_stopped(conn, stop, calls) do
-    if :atomics.get(stop, 1) == 1 do
-      calls
-    else
-      select(conn)
-      until_stopped(conn, stop, calls + 1)
-    end
+    Statistics.per_second(callers, duration_ms, fn number ->
+      conn = Enum.at(conns, rem(number, length(conns)))
+      fn -> select(conn) end
+    end)
   end
 
   # A key of the caller's own in every call, spread over the table.

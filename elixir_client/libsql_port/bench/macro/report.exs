@@ -80,7 +80,7 @@ defmodule Bench.Report do
       fixed       one machine, one VM, one sidecar (process #{status.os_pid}) with its defaults, one WAL file
       varied      the work, the number of callers
       method      work and yardstick in turns, medians of rounds#{if bench.quick?, do: "; QUICK RUN, not to be quoted"}
-      machine     #{cpu()}, #{:erlang.system_info(:logical_processors)} logical cores, load #{load()}
+      machine     #{machine()}
       kernel      #{command("uname", ["-srm"])}
       VM          OTP #{otp()}, ERTS #{:erlang.system_info(:version)}, #{flavor()}, Elixir #{System.version()}, #{System.schedulers_online()} schedulers
       directory   #{bench.directory} (#{command("stat", ["-f", "-c", "%T", bench.directory])})
@@ -143,6 +143,9 @@ defmodule Bench.Report do
   end
 
   defp flavor, do: "emulator #{:erlang.system_info(:emu_flavor)}"
+
+  @doc "Processor, cores and load of this machine."
+  def machine, do: "#{cpu()}, #{:erlang.system_info(:logical_processors)} logical cores, load #{load()}"
 
   defp cpu do
     with {:ok, text} <- File.read("/proc/cpuinfo"),

@@ -33,6 +33,34 @@ defmodule Bench.Statistics do
   end
 
   @doc """
+  Calls per second of so many processes that call without pause. `caller` makes what a process calls of its number, from 1.
+  """
+  def per_second(callers, duration_ms, caller) do
+    stop = :atomics.new(1, [])
+
+    tasks =
+      for number <- 1..callers do
+        call = caller.(number)
+        Task.async(fn -> until_stopped(call, stop, 0) end)
+      end
+
+    started = System.monotonic_time(:microsecond)
+    Process.sleep(duration_ms)
+    :atomics.put(stop, 1, 1)
+    calls = tasks |> Task.await_many(:infinity) |> Enum.sum()
+    calls * 1_000_000 / (System.monotonic_time(:microsecond) - started)
+  end
+
+  defp until_stopped(call, stop, calls) do
+    if :atomics.get(stop, 1) == 1 do
+      calls
+    else
+      call.()
+      until_stopped(call, stop, calls + 1)
+    end
+  end
+
+  @doc """
   Runs the functions in turns, `rounds` times after one round that is not counted, and gives the list of figures of
   each. What disturbs the machine for a while disturbs all of them.
   """

@@ -22,24 +22,4 @@ defmodule Peers.Measure do
 
   @doc "The median of the microseconds of `count` calls."
   def p50(count, call), do: Statistics.median(Statistics.times(count, call))
-
-  @doc "Calls per second of so many processes that call without pause."
-  def per_second(callers, duration_ms, call) do
-    stop = :atomics.new(1, [])
-    tasks = for _ <- 1..callers, do: Task.async(fn -> until_stopped(call, stop, 0) end)
-    started = System.monotonic_time(:microsecond)
-    Process.sleep(duration_ms)
-    :atomics.put(stop, 1, 1)
-    calls = tasks |> Task.await_many(:infinity) |> Enum.sum()
-    calls * 1_000_000 / (System.monotonic_time(:microsecond) - started)
-  end
-
-  defp until_stopped(call, stop, calls) do
-    if :atomics.get(stop, 1) == 1 do
-      calls
-    else
-      call.()
-      until_stopped(call, stop, calls + 1)
-    end
-  end
 end

@@ -1,6 +1,7 @@
 defmodule Peers.RepoGet do
   # One row of six columns by its primary key: what a call costs when the engine has next to nothing to do.
   @moduledoc false
+  alias Bench.Statistics
   alias Peers.{Data, Item, Measure, Repo}
 
   @query "SELECT id, short, value, long, empty, bytes FROM items WHERE id = ?"
@@ -13,7 +14,7 @@ defmodule Peers.RepoGet do
   def query_32(quick?), do: throughput(32, quick?, &query/0)
 
   defp throughput(callers, quick?, call \\ &get/0) do
-    [Measure.per_second(callers, Measure.setting(quick?, 700, 200), call)]
+    [Statistics.per_second(callers, Measure.setting(quick?, 700, 200), fn _number -> call end)]
   end
 
   # A key of the caller's own in every call, spread over the table.

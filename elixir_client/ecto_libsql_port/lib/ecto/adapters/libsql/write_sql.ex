@@ -125,11 +125,10 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   defp delete_where(_from, %{joins: []} = query, sources), do: QuerySql.where(query, sources)
 
   defp delete_where({table, name}, query, sources) do
-    refuse_right_joins(query.joins, query, "delete_all")
+    {inner, outer} = split_joins(query, "delete_all")
 
     case QuerySql.primary_key(elem(query.sources, 0)) do
       [] ->
-        {inner, outer} = split_joins(query, "delete_all")
         # FROM must begin with a table; here an ON may refer to the row.
         from = if inner == [], do: "(SELECT 1)", else: listed(inner, query, sources)
         where = joined_where(conditions(inner), query, sources)

@@ -1,142 +1,513 @@
 defmodule EctoLibSql.TableSql do
   @moduledoc false
-  # Reads the text of a CREATE TABLE as sqlite_schema keeps it: its columns, and the names of its foreign keys, which
-  # SQLite itself forgets. Called where a failure is diagnosed and where a table is altered. It does not check the text,
-  # SQLite has done that.
+  # The text of a CREATE TABLE, as sqlite_schema keeps it, taken apart into byte ranges. Called where a table is altered
+  # and where a failed foreign key is named.
+  #
+  #     {:ok, table} = TableSql.parse(sql)
+  #     TableSql.slice(table, column.range)                   the text of a column, comments inside included
+  #     TableSql.edit(table, [{range, replacement}, …])       the text with these ranges replaced
+  #
+  # Nothing is put together from tokens: an edit replaces ranges and every other byte stays. A range is `{at, size}`; it
+  # begins with the first byte of a token and ends with the last byte of one. What lies between the ranges of two items is
+  # spaces, comments and one comma. SQLite has accepted the text, so it is not checked again; a text that cannot be read,
+  # or one of a virtual table, is an error.
 
-  @type token :: {:word | :quoted | :symbol, String.t()}
-  @typedoc "A column or a table constraint: its text, and its tokens without spaces and comments."
-  @type item :: %{text: String.t(), tokens: [token]}
+  alias EctoLibSql.SqlLexer
 
-  @doc "What stands before the opening parenthesis, the items inside, and what stands behind the closing one."
-  @spec parts(String.t()) :: {String.t(), [item], String.t()} | :error
-  def parts(sql) do
-    pieces = lex(sql, [])
+  defmodule Clause do
+    @moduledoc false
+    # A clause of a column, or a constraint of a table.
+    #
+    #   * `kind` - `:primary_key`, `:not_null`, `:null`, `:unique`, `:check`, `:default`, `:collate`, `:references`,
+    #     `:deferrable`, `:generated`; `:name` is a CONSTRAINT name with nothing behind it
+    #   * `name` - of the constraint, without quotes, or nil
+    #   * `range` - with `CONSTRAINT name`; `body` - without
+    #   * `columns` - names of a key's own columns (table constraints and REFERENCES; empty for the clause of a column)
+    #   * `table`, `targets` - what a foreign key refers to; no targets: the primary key
+    #   * `mentions` - names in an expression that can be columns, in lower case
+    #   * `flags` - `:autoincrement`, `:stored`, `{:collation, name}`
+    defstruct [:kind, :name, :range, :body, :table, columns: [], targets: [], mentions: [], flags: []]
+  end
 
-    case Enum.split_while(pieces, &(&1 != {:symbol, "("})) do
-      {head, [_open | rest]} ->
-        {items, tail} = items(rest, 0, [], [])
-        {text(head), Enum.map(items, &item/1), text(tail)}
+  defmodule Column do
+    @moduledoc false
+    # `range` is from the name to the end of the last clause; `type` is the range of the type or nil.
+    defstruct [:name, :range, :name_range, :type, clauses: []]
+  end
+
+  @enforce_keys [:text, :name, :name_range, :open, :close, :columns, :constraints, :options]
+  defstruct @enforce_keys
+
+  @type range :: {at :: non_neg_integer, size :: non_neg_integer}
+  @type clause :: %Clause{}
+  @type column :: %Column{}
+  @typedoc """
+  `open` and `close` are the bytes of the parentheses. `options` are the words behind them, in lower case, such as
+  `["strict", "without rowid"]`.
+  """
+  @type t :: %__MODULE__{
+          text: String.t(),
+          name: String.t(),
+          name_range: range,
+          open: non_neg_integer,
+          close: non_neg_integer,
+          columns: [column],
+          constraints: [clause],
+          options: [String.t()]
+        }
+
+  # --- reading ------------------------------------------------------------------------------------------------------
+
+  @doc "Takes the text apart."
+  @spec parse(String.t()) :: {:ok, t} | {:error, :virtual | :unreadable}
+  def parse(sql) do
+    tokens = for token <- SqlLexer.tokens(sql), do: valued(sql, token)
+    {:ok, table(sql, tokens)}
+  catch
+    {:error, reason} -> {:error, reason}
+  end
+
+  # A token with what it says: words in lower case, names and strings without their quotes.
+  defp valued(sql, {kind, at, size} = token) do
+    text = SqlLexer.text(sql, token)
+
+    value =
+      case kind do
+        :word -> lower(text)
+        kind when kind in [:name, :string] -> SqlLexer.unquoted(text)
+        _ -> text
+      end
+
+    {kind, value, at, size}
+  end
+
+  @doc "A name in the form in which SQLite compares names: only ASCII letters have a case."
+  @spec lower(String.t()) :: String.t()
+  def lower(name), do: String.downcase(name, :ascii)
+
+  defguardp is_name(kind) when kind in [:word, :name, :string]
+
+  defp table(sql, tokens) do
+    {name, range, [{:symbol, "(", open, 1} | rest]} = head(sql, tokens)
+    {columns, constraints, rest} = items(sql, rest, [])
+
+    case rest do
+      [{:symbol, ")", close, 1} | options] ->
+        %__MODULE__{
+          text: sql,
+          name: name,
+          name_range: range,
+          open: open,
+          close: close,
+          columns: columns,
+          constraints: constraints,
+          options: options(options)
+        }
 
       _ ->
-        :error
+        unreadable()
     end
   end
 
-  defp items([{:symbol, ")"} | tail], 0, current, items), do: {Enum.reverse([current | items]), tail}
-  defp items([{:symbol, ","} | rest], 0, current, items), do: items(rest, 0, [], [current | items])
+  defp unreadable, do: throw({:error, :unreadable})
 
-  defp items([{:symbol, "("} = piece | rest], depth, current, items),
-    do: items(rest, depth + 1, [piece | current], items)
+  # SQLite stores "CREATE TABLE name"; a schema that was written by hand may have more.
+  defp head(sql, [{:word, "create", _, _} | rest]), do: named_table(sql, rest)
+  defp head(_sql, _tokens), do: unreadable()
 
-  defp items([{:symbol, ")"} = piece | rest], depth, current, items),
-    do: items(rest, depth - 1, [piece | current], items)
+  defp named_table(_sql, [{:word, "virtual", _, _} | _]), do: throw({:error, :virtual})
 
-  defp items([piece | rest], depth, current, items), do: items(rest, depth, [piece | current], items)
-  defp items([], _depth, current, items), do: {Enum.reverse([current | items]), []}
+  defp named_table(sql, [{:word, word, _, _} | rest]) when word in ["temp", "temporary"],
+    do: named_table(sql, rest)
 
-  defp item(reversed) do
-    pieces = Enum.reverse(reversed)
-    %{text: pieces |> text() |> String.trim(), tokens: Enum.reject(pieces, &match?({:space, _}, &1))}
+  defp named_table(sql, [
+         {:word, "table", _, _},
+         {:word, "if", _, _},
+         {:word, "not", _, _},
+         {:word, "exists", _, _} | rest
+       ]),
+       do: table_name(sql, rest)
+
+  defp named_table(sql, [{:word, "table", _, _} | rest]), do: table_name(sql, rest)
+  defp named_table(_sql, _tokens), do: unreadable()
+
+  defp table_name(sql, [{_, _, _, _}, {:symbol, ".", _, _} | rest]), do: table_name(sql, rest)
+
+  defp table_name(sql, [{kind, _, at, size} | [{:symbol, "(", _, _} | _] = rest]) when is_name(kind),
+    do: {name(sql, {kind, at, size}), {at, size}, rest}
+
+  defp table_name(_sql, _tokens), do: unreadable()
+
+  defp name(sql, token), do: sql |> SqlLexer.text(token) |> SqlLexer.unquoted()
+
+  # --- columns ------------------------------------------------------------------------------------------------------
+
+  @table_constraints ~w(constraint primary unique check foreign)
+
+  defp items(sql, [{:word, word, _, _} | _] = tokens, columns) when word in @table_constraints do
+    {constraints, rest} = constraints(sql, tokens, [])
+    {Enum.reverse(columns), constraints, rest}
   end
 
-  defp text(pieces), do: pieces |> Enum.map(&elem(&1, 1)) |> IO.iodata_to_binary()
+  defp items(sql, tokens, columns) do
+    {column, rest} = column(sql, tokens)
 
-  @constraints ~w(constraint primary unique check foreign)
-
-  @doc "The name of the column that an item defines, `nil` if it is a table constraint."
-  @spec column(item) :: String.t() | nil
-  def column(%{tokens: [{:word, word} | _]}) do
-    if String.downcase(word) in @constraints, do: nil, else: word
+    case rest do
+      [{:symbol, ",", _, _} | rest] -> items(sql, rest, [column | columns])
+      rest -> {Enum.reverse([column | columns]), [], rest}
+    end
   end
 
-  def column(%{tokens: [{:quoted, quoted} | _]}), do: unquoted(quoted)
-  def column(_item), do: nil
+  defp column(sql, [{kind, _, at, size} | rest] = tokens) when is_name(kind) do
+    {type, rest} = type(rest)
+    {clauses, rest} = clauses(sql, rest, [])
 
-  @doc "The name of the foreign key on these columns, `nil` if it has none."
+    column = %Column{
+      name: name(sql, {kind, at, size}),
+      name_range: {at, size},
+      range: range(tokens, rest),
+      type: type,
+      clauses: clauses
+    }
+
+    {column, rest}
+  end
+
+  defp column(_sql, _tokens), do: unreadable()
+
+  # From the first token of the one list to the last before the other begins.
+  defp range([{_, _, at, _} | _] = tokens, rest) do
+    {_, _, last, size} = Enum.at(tokens, length(tokens) - length(rest) - 1)
+    {at, last + size - at}
+  end
+
+  @clauses ~w(constraint primary not null unique check default collate references deferrable as)
+
+  defp type(tokens) do
+    case type_words(tokens) do
+      ^tokens -> {nil, tokens}
+      [{:symbol, "(", _, _} | _] = rest -> type_end(tokens, parenthesised(rest))
+      rest -> type_end(tokens, rest)
+    end
+  end
+
+  defp type_end(tokens, rest), do: {range(tokens, rest), rest}
+
+  defp type_words([{:word, "generated", _, _}, {:word, "always", _, _} | _] = tokens), do: tokens
+  defp type_words([{:word, word, _, _} | _] = tokens) when word in @clauses, do: tokens
+  defp type_words([{kind, _, _, _} | rest]) when is_name(kind), do: type_words(rest)
+  defp type_words(tokens), do: tokens
+
+  # What follows the closing parenthesis.
+  defp parenthesised([{:symbol, "(", _, _} | rest]), do: closing(rest, 0)
+  defp parenthesised(_tokens), do: unreadable()
+
+  defp closing([{:symbol, "(", _, _} | rest], depth), do: closing(rest, depth + 1)
+  defp closing([{:symbol, ")", _, _} | rest], 0), do: rest
+  defp closing([{:symbol, ")", _, _} | rest], depth), do: closing(rest, depth - 1)
+  defp closing([_ | rest], depth), do: closing(rest, depth)
+  defp closing([], _depth), do: unreadable()
+
+  # --- clauses of a column --------------------------------------------------------------------------------------------
+
+  defp clauses(_sql, [{:symbol, symbol, _, _} | _] = tokens, done) when symbol in [",", ")"],
+    do: {Enum.reverse(done), tokens}
+
+  defp clauses(sql, tokens, done) do
+    {clause, rest} = constraint(sql, tokens, &clause/2)
+    clauses(sql, rest, [clause | done])
+  end
+
+  # A clause with the name before it. Two names in a row: the first is of nothing.
+  defp constraint(sql, [{:word, "constraint", _, _}, {kind, _, at, size} | rest] = tokens, read)
+       when is_name(kind) do
+    case rest do
+      [{:word, "constraint", _, _} | _] ->
+        nameless(sql, tokens, rest)
+
+      [{:symbol, symbol, _, _} | _] when symbol in [",", ")"] ->
+        nameless(sql, tokens, rest)
+
+      _ ->
+        {clause, left} = read.(sql, rest)
+
+        {%{clause | name: name(sql, {kind, at, size}), range: range(tokens, left), body: range(rest, left)},
+         left}
+    end
+  end
+
+  defp constraint(sql, tokens, read) do
+    {clause, rest} = read.(sql, tokens)
+    {%{clause | range: range(tokens, rest), body: range(tokens, rest)}, rest}
+  end
+
+  defp nameless(sql, [_, {kind, _, at, size} | _] = tokens, rest) do
+    range = range(tokens, rest)
+    {%Clause{kind: :name, name: name(sql, {kind, at, size}), range: range, body: range}, rest}
+  end
+
+  defp clause(_sql, [{:word, "primary", _, _}, {:word, "key", _, _} | rest]) do
+    {flags, rest} = rest |> sort() |> conflict() |> autoincrement()
+    {%Clause{kind: :primary_key, flags: flags}, rest}
+  end
+
+  defp clause(sql, [{:word, "not", _, _}, {:word, "deferrable", _, _} = token | rest]),
+    do: clause(sql, [token | rest])
+
+  defp clause(_sql, [{:word, "deferrable", _, _} | rest]), do: {%Clause{kind: :deferrable}, initially(rest)}
+
+  defp clause(_sql, [{:word, "not", _, _}, {:word, "null", _, _} | rest]),
+    do: {%Clause{kind: :not_null}, conflict(rest)}
+
+  defp clause(_sql, [{:word, "null", _, _} | rest]), do: {%Clause{kind: :null}, conflict(rest)}
+  defp clause(_sql, [{:word, "unique", _, _} | rest]), do: {%Clause{kind: :unique}, conflict(rest)}
+
+  defp clause(_sql, [{:word, "check", _, _} | rest]) do
+    after_check = parenthesised(rest)
+    {%Clause{kind: :check, mentions: mentions(rest, after_check)}, after_check}
+  end
+
+  defp clause(_sql, [{:word, "default", _, _}, {:symbol, "(", _, _} = open | rest]) do
+    after_default = closing(rest, 0)
+    {%Clause{kind: :default, mentions: mentions([open | rest], after_default)}, after_default}
+  end
+
+  defp clause(_sql, [{:word, "default", _, _}, {:symbol, sign, _, _}, _value | rest])
+       when sign in ["+", "-"],
+       do: {%Clause{kind: :default}, rest}
+
+  defp clause(_sql, [{:word, "default", _, _}, _value | rest]), do: {%Clause{kind: :default}, rest}
+
+  defp clause(sql, [{:word, "collate", _, _}, {kind, _, at, size} | rest]) when is_name(kind),
+    do: {%Clause{kind: :collate, flags: [collation: name(sql, {kind, at, size})]}, rest}
+
+  defp clause(sql, [{:word, "references", _, _} | _] = tokens), do: references(sql, tokens, [])
+
+  defp clause(sql, [{:word, "generated", _, _}, {:word, "always", _, _} | rest]), do: clause(sql, rest)
+
+  defp clause(_sql, [{:word, "as", _, _} | rest]) do
+    after_expression = parenthesised(rest)
+    clause = %Clause{kind: :generated, mentions: mentions(rest, after_expression)}
+
+    case after_expression do
+      [{:word, "stored", _, _} | rest] -> {%{clause | flags: [:stored]}, rest}
+      [{:word, "virtual", _, _} | rest] -> {clause, rest}
+      rest -> {clause, rest}
+    end
+  end
+
+  defp clause(_sql, _tokens), do: unreadable()
+
+  defp sort([{:word, order, _, _} | rest]) when order in ["asc", "desc"], do: rest
+  defp sort(rest), do: rest
+
+  defp conflict([{:word, "on", _, _}, {:word, "conflict", _, _}, _action | rest]), do: rest
+  defp conflict(rest), do: rest
+
+  defp autoincrement([{:word, "autoincrement", _, _} | rest]), do: {[:autoincrement], rest}
+  defp autoincrement(rest), do: {[], rest}
+
+  defp initially([{:word, "initially", _, _}, _when | rest]), do: rest
+  defp initially(rest), do: rest
+
+  # --- foreign keys ---------------------------------------------------------------------------------------------------
+
+  defp references(sql, [{:word, "references", _, _}, {kind, _, at, size} | rest], columns)
+       when is_name(kind) do
+    {targets, rest} = optional_list(sql, rest)
+
+    clause = %Clause{
+      kind: :references,
+      table: name(sql, {kind, at, size}),
+      columns: columns,
+      targets: targets
+    }
+
+    {clause, actions(rest)}
+  end
+
+  defp references(_sql, _tokens, _columns), do: unreadable()
+
+  defp actions([{:word, "on", _, _}, {:word, event, _, _}, {:word, first, _, _} | rest])
+       when event in ["insert", "delete", "update"] do
+    case {first, rest} do
+      {word, [_second | rest]} when word in ["set", "no"] -> actions(rest)
+      _ -> actions(rest)
+    end
+  end
+
+  defp actions([{:word, "match", _, _}, _name | rest]), do: actions(rest)
+  defp actions(rest), do: rest
+
+  defp optional_list(sql, [{:symbol, "(", _, _} | _] = tokens), do: list(sql, tokens)
+  defp optional_list(_sql, rest), do: {[], rest}
+
+  # Names in parentheses: the first token of each part; a collation or an order may follow it.
+  defp list(sql, [{:symbol, "(", _, _} | rest] = tokens) do
+    after_list = parenthesised(tokens)
+    inner = Enum.take(rest, length(rest) - length(after_list) - 1)
+
+    {parts, last, _depth} =
+      Enum.reduce(inner, {[], [], 0}, fn
+        {:symbol, ",", _, _}, {parts, part, 0} -> {[part | parts], [], 0}
+        {:symbol, "(", _, _} = token, {parts, part, depth} -> {parts, [token | part], depth + 1}
+        {:symbol, ")", _, _} = token, {parts, part, depth} -> {parts, [token | part], depth - 1}
+        token, {parts, part, depth} -> {parts, [token | part], depth}
+      end)
+
+    names = for part <- Enum.reverse([last | parts]), do: sql |> part_name(Enum.reverse(part))
+    {names, after_list}
+  end
+
+  defp list(_sql, _tokens), do: unreadable()
+
+  defp part_name(sql, [{kind, _, at, size} | _]) when is_name(kind), do: name(sql, {kind, at, size})
+  defp part_name(_sql, _tokens), do: unreadable()
+
+  # --- constraints of the table -----------------------------------------------------------------------------------------
+
+  # Commas between them are optional.
+  defp constraints(sql, [{:symbol, ",", _, _} | rest], done), do: constraints(sql, rest, done)
+  defp constraints(_sql, [{:symbol, ")", _, _} | _] = tokens, done), do: {Enum.reverse(done), tokens}
+
+  defp constraints(sql, tokens, done) do
+    {clause, rest} = constraint(sql, tokens, &table_constraint/2)
+    constraints(sql, rest, [clause | done])
+  end
+
+  defp table_constraint(sql, [{:word, "primary", _, _}, {:word, "key", _, _}, open | rest]) do
+    # The list may end with AUTOINCREMENT.
+    {columns, after_list} = list(sql, [open | rest])
+    autoincrement? = Enum.any?(Enum.take(rest, length(rest) - length(after_list)), &autoincrement?/1)
+    flags = if autoincrement?, do: [:autoincrement], else: []
+    {%Clause{kind: :primary_key, columns: columns, flags: flags}, conflict(after_list)}
+  end
+
+  defp table_constraint(sql, [{:word, "unique", _, _} | rest]) do
+    {columns, rest} = list(sql, rest)
+    {%Clause{kind: :unique, columns: columns}, conflict(rest)}
+  end
+
+  defp table_constraint(_sql, [{:word, "check", _, _} | rest]) do
+    after_check = parenthesised(rest)
+    {%Clause{kind: :check, mentions: mentions(rest, after_check)}, conflict(after_check)}
+  end
+
+  defp table_constraint(sql, [{:word, "foreign", _, _}, {:word, "key", _, _} | rest]) do
+    {columns, rest} = list(sql, rest)
+    {clause, rest} = references(sql, rest, columns)
+    {clause, deferrable(rest)}
+  end
+
+  defp table_constraint(_sql, _tokens), do: unreadable()
+
+  defp autoincrement?({:word, "autoincrement", _, _}), do: true
+  defp autoincrement?(_token), do: false
+
+  defp deferrable([{:word, "not", _, _}, {:word, "deferrable", _, _} | rest]), do: initially(rest)
+  defp deferrable([{:word, "deferrable", _, _} | rest]), do: initially(rest)
+  defp deferrable(rest), do: rest
+
+  # --- options --------------------------------------------------------------------------------------------------------
+
+  defp options([]), do: []
+  defp options([{:symbol, symbol, _, _} | rest]) when symbol in [",", ";"], do: options(rest)
+
+  defp options([{:word, word, _, _}, {:word, "rowid", _, _} | rest]) when word in ["without", "random"],
+    do: [word <> " rowid" | options(rest)]
+
+  defp options([{kind, value, _, _} | rest]) when is_name(kind), do: [lower(value) | options(rest)]
+  defp options(_tokens), do: unreadable()
+
+  # --- names in expressions -------------------------------------------------------------------------------------------
+
+  # What can be a column: no literal, no function, no name of a table, collation or type, no operator. CASE … END is
+  # counted, because END is a column's name elsewhere.
+  defp mentions(tokens, rest) do
+    tokens |> Enum.take(length(tokens) - length(rest)) |> mentioned(0, []) |> Enum.uniq()
+  end
+
+  @operators ~w(and or not is null in between like glob match regexp exists when then else isnull notnull
+                current_date current_time current_timestamp distinct from)
+
+  defp mentioned([{:word, "case", _, _} | rest], cases, names), do: mentioned(rest, cases + 1, names)
+
+  defp mentioned([{:word, "end", _, _} | rest], cases, names) when cases > 0,
+    do: mentioned(rest, cases - 1, names)
+
+  defp mentioned([{:word, "collate", _, _}, _name | rest], cases, names), do: mentioned(rest, cases, names)
+  defp mentioned([{:word, "as", _, _}, _type | rest], cases, names), do: mentioned(rest, cases, names)
+
+  defp mentioned([{:word, _, _, _}, {:symbol, "(", _, _} | rest], cases, names),
+    do: mentioned(rest, cases, names)
+
+  defp mentioned([{kind, _, _, _}, {:symbol, ".", _, _} | rest], cases, names) when is_name(kind),
+    do: mentioned(rest, cases, names)
+
+  defp mentioned([{:word, word, _, _} | rest], cases, names) when word in @operators,
+    do: mentioned(rest, cases, names)
+
+  defp mentioned([{kind, value, _, _} | rest], cases, names) when kind in [:word, :name],
+    do: mentioned(rest, cases, [lower(value) | names])
+
+  defp mentioned([_ | rest], cases, names), do: mentioned(rest, cases, names)
+  defp mentioned([], _cases, names), do: names
+
+  # --- asking -----------------------------------------------------------------------------------------------------------
+
+  @doc "Returns the bytes of a range."
+  @spec slice(t, range) :: binary
+  def slice(%__MODULE__{text: text}, {at, size}), do: binary_part(text, at, size)
+
+  @doc "Returns the column of this name, `nil` if there is none. SQLite ignores the case of ASCII letters in names."
+  @spec column_named(t, String.t()) :: column | nil
+  def column_named(%__MODULE__{columns: columns}, name) do
+    Enum.find(columns, &(lower(&1.name) == lower(name)))
+  end
+
+  @doc "Returns the foreign keys as `{columns, clause}`, those of columns and of the table."
+  @spec foreign_keys(t) :: [{[String.t()], clause}]
+  def foreign_keys(%__MODULE__{} = table) do
+    of_columns =
+      for column <- table.columns,
+          %{kind: :references} = clause <- column.clauses,
+          do: {[column.name], clause}
+
+    of_columns ++ for %{kind: :references} = clause <- table.constraints, do: {clause.columns, clause}
+  end
+
+  @doc "Returns the name of the foreign key on these columns, `nil` if it has none."
   @spec foreign_key_name(String.t(), [String.t()]) :: String.t() | nil
   def foreign_key_name(sql, columns) do
-    case parts(sql) do
-      {_head, items, _tail} ->
-        Enum.find_value(items, &key_name(&1, Enum.map(columns, fn c -> String.downcase(c) end)))
-
-      :error ->
-        nil
-    end
-  end
-
-  defp key_name(%{tokens: tokens} = item, columns) do
-    case {column(item), columns} do
-      {nil, _} -> table_key_name(tokens, columns)
-      {name, [column]} -> if String.downcase(name) == column, do: column_key_name(tokens)
+    with {:ok, table} <- parse(sql),
+         wanted = Enum.map(columns, &lower/1),
+         {_columns, clause} <-
+           Enum.find(foreign_keys(table), fn {own, _} -> Enum.map(own, &lower/1) == wanted end) do
+      clause.name
+    else
       _ -> nil
     end
   end
 
-  defp table_key_name(
-         [{:word, constraint}, {_, name}, {:word, foreign}, {:word, _key}, {:symbol, "("} | rest],
-         columns
-       ) do
-    if keyword?(constraint, "constraint") and keyword?(foreign, "foreign") and listed(rest) == columns do
-      unquoted(name)
-    end
-  end
-
-  defp table_key_name(_tokens, _columns), do: nil
-
-  defp listed(tokens) do
-    tokens
-    |> Enum.take_while(&(&1 != {:symbol, ")"}))
-    |> Enum.reject(&(&1 == {:symbol, ","}))
-    |> Enum.map(fn {_, name} -> name |> unquoted() |> String.downcase() end)
-  end
-
-  defp column_key_name([{:word, constraint}, {_, name}, {:word, references} | rest]) do
-    if keyword?(constraint, "constraint") and keyword?(references, "references") do
-      unquoted(name)
-    else
-      column_key_name([{:quoted, name}, {:word, references} | rest])
-    end
-  end
-
-  defp column_key_name([_token | rest]), do: column_key_name(rest)
-  defp column_key_name([]), do: nil
-
-  defp keyword?(word, keyword), do: String.downcase(word) == keyword
-
   @doc "A name without its quotes."
   @spec unquoted(String.t()) :: String.t()
-  def unquoted(<<quote, rest::binary>>) when quote in [?", ?`, ?'] do
-    rest |> binary_part(0, byte_size(rest) - 1) |> String.replace(<<quote, quote>>, <<quote>>)
-  end
+  defdelegate unquoted(name), to: SqlLexer
 
-  def unquoted("[" <> rest), do: binary_part(rest, 0, byte_size(rest) - 1)
-  def unquoted(name), do: name
+  # --- editing ----------------------------------------------------------------------------------------------------------
 
-  # --- tokens ---------------------------------------------------------------------------------------------------
+  @doc """
+  Returns the text with ranges replaced. Ranges do not overlap; a range of size 0 inserts. Several insertions at one place
+  stand in the order given.
+  """
+  @spec edit(t, [{range, iodata}]) :: String.t()
+  def edit(%__MODULE__{text: text}, edits) do
+    {parts, at} =
+      edits
+      |> Enum.sort_by(fn {{at, size}, _} -> {at, size} end)
+      |> Enum.reduce({[], 0}, fn {{from, size}, replacement}, {parts, at} when from >= at ->
+        {[parts, binary_part(text, at, from - at), replacement], from + size}
+      end)
 
-  defp lex("", pieces), do: Enum.reverse(pieces)
-
-  defp lex(<<space, _::binary>> = sql, pieces) when space in [?\s, ?\t, ?\n, ?\r, ?\f] do
-    take(sql, ~r/\A\s+/, :space, pieces)
-  end
-
-  defp lex("--" <> _ = sql, pieces), do: take(sql, ~r/\A--[^\n]*\n?/, :space, pieces)
-  defp lex("/*" <> _ = sql, pieces), do: take(sql, ~r/\A\/\*.*?(\*\/|\z)/s, :space, pieces)
-  defp lex("\"" <> _ = sql, pieces), do: take(sql, ~r/\A"(?:[^"]|"")*"?/, :quoted, pieces)
-  defp lex("`" <> _ = sql, pieces), do: take(sql, ~r/\A`(?:[^`]|``)*`?/, :quoted, pieces)
-  defp lex("'" <> _ = sql, pieces), do: take(sql, ~r/\A'(?:[^']|'')*'?/, :quoted, pieces)
-  defp lex("[" <> _ = sql, pieces), do: take(sql, ~r/\A\[[^\]]*\]?/, :quoted, pieces)
-
-  defp lex(<<char::utf8, _::binary>> = sql, pieces)
-       when char in ?a..?z or char in ?A..?Z or char in ?0..?9 or char == ?_ or char > 127 do
-    take(sql, ~r/\A[\w$\x{80}-\x{10FFFF}]+/u, :word, pieces)
-  end
-
-  defp lex(<<char::utf8, rest::binary>>, pieces), do: lex(rest, [{:symbol, <<char::utf8>>} | pieces])
-
-  defp take(sql, pattern, kind, pieces) do
-    [text | _] = Regex.run(pattern, sql)
-    lex(binary_part(sql, byte_size(text), byte_size(sql) - byte_size(text)), [{kind, text} | pieces])
+    IO.iodata_to_binary([parts, binary_part(text, at, byte_size(text) - at)])
   end
 end

@@ -1,9 +1,8 @@
 defmodule EctoLibSql.TextTest do
-  # What reads SQL text: statements, tables, first words. No database.
+  # What reads SQL text: statements, first words. No database.
   use ExUnit.Case, async: true
 
-  alias Ecto.Adapters.LibSql.ColumnText
-  alias EctoLibSql.{Options, Result, Statements, TableSql}
+  alias EctoLibSql.{Options, Result, Statements}
 
   doctest EctoLibSql.Statements
   doctest EctoLibSql.Error
@@ -18,39 +17,6 @@ defmodule EctoLibSql.TextTest do
       "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; SELECT CASE WHEN 1 THEN 2 END; END"
 
     assert Statements.split("SELECT 1; #{trigger}; SELECT 2;") == ["SELECT 1", trigger, "SELECT 2"]
-  end
-
-  test "the items of a table" do
-    sql = ~s|CREATE TABLE "t" (a decimal(2,1) DEFAULT 'x,)' -- c,\n, "b c" TEXT, CHECK (a IN (1,2))) STRICT|
-    assert {~s|CREATE TABLE "t" |, items, " STRICT"} = TableSql.parts(sql)
-    assert Enum.map(items, &TableSql.column/1) == ["a", "b c", nil]
-    assert List.last(items).text == "CHECK (a IN (1,2))"
-  end
-
-  test "names of foreign keys" do
-    sql = """
-    CREATE TABLE t (a INTEGER NOT NULL CONSTRAINT "one" REFERENCES u(id), b INTEGER REFERENCES u(id),
-      c INTEGER CONSTRAINT positive CHECK (c > 0) CONSTRAINT [three] REFERENCES u,
-      CONSTRAINT two FOREIGN KEY (a, "b") REFERENCES v(x, y))
-    """
-
-    assert TableSql.foreign_key_name(sql, ["A"]) == "one"
-    assert TableSql.foreign_key_name(sql, ["b"]) == nil
-    assert TableSql.foreign_key_name(sql, ["c"]) == "three"
-    assert TableSql.foreign_key_name(sql, ["a", "b"]) == "two"
-  end
-
-  test "a column taken apart" do
-    sql =
-      "CREATE TABLE t (a decimal(10, 2) NOT NULL DEFAULT (1 + (2)) CONSTRAINT c CHECK (a IS NOT NULL) COLLATE NOCASE " <>
-        "REFERENCES u(id) ON DELETE SET NULL NOT DEFERRABLE)"
-
-    {_, [item], _} = TableSql.parts(sql)
-    column = ColumnText.parse(item)
-    assert column.type == "decimal(10, 2)"
-    assert Enum.map(column.clauses, &elem(&1, 0)) == [:not_null, :default, :check, :collate, :references]
-    assert {:references, "REFERENCES u(id) ON DELETE SET NULL NOT DEFERRABLE"} in column.clauses
-    assert {:check, "CONSTRAINT c CHECK(a IS NOT NULL)"} in column.clauses
   end
 
   test "first words" do

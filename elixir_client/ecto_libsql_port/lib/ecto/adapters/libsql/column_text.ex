@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.ColumnText do
 
   alias Ecto.Adapters.LibSql.{ColumnSql, Quoting}
   alias Ecto.Migration.Reference
-  alias EctoLibSql.TableSql
+  alias EctoLibSql.TablePieces
 
   @enforce_keys [:name, :type, :clauses]
   defstruct @enforce_keys
@@ -29,10 +29,10 @@ defmodule Ecto.Adapters.LibSql.ColumnText do
   }
 
   @doc "Takes a column apart."
-  @spec parse(TableSql.item()) :: t
+  @spec parse(TablePieces.item()) :: t
   def parse(%{tokens: [{_, name} | tokens]}) do
     [{:type, type} | clauses] = clauses(tokens, 0, nil, {:type, []}, [])
-    %__MODULE__{name: TableSql.unquoted(name), type: join(type), clauses: named(clauses)}
+    %__MODULE__{name: TablePieces.unquoted(name), type: join(type), clauses: named(clauses)}
   end
 
   # One pass: a keyword outside of parentheses begins a clause, unless the word before makes it part of one.

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   # transaction.
 
   alias Ecto.Adapters.LibSql.{ColumnSql, ColumnText, Quoting}
-  alias EctoLibSql.TableSql
+  alias EctoLibSql.TablePieces
 
   @enforce_keys [:table, :name, :items, :tail]
   defstruct @enforce_keys
@@ -14,7 +14,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   @type t :: %__MODULE__{
           table: Ecto.Migration.Table.t(),
           name: String.t(),
-          items: [TableSql.item()],
+          items: [TablePieces.item()],
           tail: String.t()
         }
 
@@ -24,7 +24,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
     sql = ["SELECT name, sql FROM ", schema(table), " WHERE type = 'table' AND name = ?1 COLLATE NOCASE"]
 
     with %{rows: [[name, sql]]} <- query.(sql, [to_string(table.name)]),
-         {_head, items, tail} <- TableSql.parts(sql) do
+         {_head, items, tail} <- TablePieces.parts(sql) do
       %__MODULE__{table: table, name: name, items: items, tail: tail}
     else
       _ -> raise ArgumentError, "there is no table #{table.name} to alter"
@@ -43,7 +43,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   end
 
   defp column?(item, name) do
-    column = TableSql.column(item)
+    column = TablePieces.column(item)
     column != nil and String.downcase(column) == String.downcase(name)
   end
 
@@ -75,13 +75,13 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
 
   defp named_check?([{:word, constraint}, {_, name}, {:word, check} | _], wanted) do
     String.downcase(constraint) == "constraint" and String.downcase(check) == "check" and
-      TableSql.unquoted(name) == wanted
+      TablePieces.unquoted(name) == wanted
   end
 
   defp named_check?(_tokens, _wanted), do: false
 
   defp checked_column(item, name) do
-    if TableSql.column(item) do
+    if TablePieces.column(item) do
       column = ColumnText.parse(item)
       if Enum.any?(column.clauses, &check_clause?(&1, name)), do: column
     end
@@ -104,12 +104,12 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
       do: raise(ArgumentError, "the table #{edit.name} has a primary key already")
 
     text = edit.table |> ColumnSql.definition(name, type, options, false) |> IO.iodata_to_binary()
-    {columns, constraints} = Enum.split_with(edit.items, &TableSql.column/1)
+    {columns, constraints} = Enum.split_with(edit.items, &TablePieces.column/1)
     %{edit | items: columns ++ [%{text: text, tokens: []} | constraints]}
   end
 
   defp key?(item) do
-    if TableSql.column(item),
+    if TablePieces.column(item),
       do: item |> ColumnText.parse() |> ColumnText.has?(:primary_key),
       else: word?(item, "primary")
   end
@@ -125,26 +125,26 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
     column = column!(edit, name)
 
     Enum.any?([:primary_key, :unique, :references, :check], &ColumnText.has?(column, &1)) or
-      Enum.any?(edit.items, &(TableSql.column(&1) == nil and mentions?(&1, name)))
+      Enum.any?(edit.items, &(TablePieces.column(&1) == nil and mentions?(&1, name)))
   end
 
   defp mentions?(%{tokens: tokens}, name) do
     Enum.any?(tokens, fn {_kind, text} ->
-      String.downcase(TableSql.unquoted(text)) == String.downcase(name)
+      String.downcase(TablePieces.unquoted(text)) == String.downcase(name)
     end)
   end
 
   @doc "Without a column, and without the foreign keys and checks of the table that mention it."
   @spec remove(t, String.t()) :: t
   def remove(edit, name) do
-    for item <- edit.items, TableSql.column(item) == nil, mentions?(item, name), not removable?(item) do
+    for item <- edit.items, TablePieces.column(item) == nil, mentions?(item, name), not removable?(item) do
       raise ArgumentError,
             "#{edit.name}.#{name} is part of a key of its table (#{item.text}) and cannot be removed"
     end
 
     kept =
       Enum.reject(edit.items, fn item ->
-        column?(item, name) or (TableSql.column(item) == nil and mentions?(item, name))
+        column?(item, name) or (TablePieces.column(item) == nil and mentions?(item, name))
       end)
 
     %{edit | items: kept}
@@ -243,7 +243,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   defp common_columns(%__MODULE__{table: table} = edit, query) do
     # Generated columns (hidden 2 and 3) cannot be written.
     sql = "SELECT name FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0"
-    stay = edit.items |> Enum.map(&TableSql.column/1) |> Enum.reject(&is_nil/1)
+    stay = edit.items |> Enum.map(&TablePieces.column/1) |> Enum.reject(&is_nil/1)
     for [name] <- query.(sql, [edit.name, prefix(table)]).rows, name in stay, do: name
   end
 

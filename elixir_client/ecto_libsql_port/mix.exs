@@ -32,7 +32,7 @@ defmodule EctoLibsqlPort.MixProject do
       {:libsql_port, path: "../libsql_port"},
       from(:ecto, "~> 3.12", "ECTO_PATH"),
       from(:ecto_sql, "~> 3.12", "ECTO_SQL_PATH"),
-      from(:db_connection, "~> 2.6", "DB_CONNECTION_PATH"),
+      from(:db_connection, "~> 2.9", "DB_CONNECTION_PATH"),
       from(:decimal, "~> 2.0 or ~> 3.0", "DECIMAL_PATH"),
       from(:telemetry, "~> 1.0", "TELEMETRY_PATH"),
       from(:jason, "~> 1.4", "JASON_PATH")

@@ -112,12 +112,13 @@ defmodule EctoLibSql do
   @impl true
   def checkout(state), do: {:ok, state}
 
+  # Called once a second for each idle connection, so it asks only this VM: whether the sidecar's port is still open. That
+  # the sidecar answers is watched by the driver's heartbeat, once for all connections.
   @impl true
   def ping(%State{conn: conn} = state) do
-    case LibsqlPort.ping(conn) do
-      :ok -> {:ok, state}
-      {:error, error} -> {:disconnect, lost(error), state}
-    end
+    if :erlang.port_info(conn.handle.port, :id) == :undefined,
+      do: {:disconnect, lost(LibsqlPort.Error.new(:not_sent, "the connection's sidecar has ended")), state},
+      else: {:ok, state}
   end
 
   # --- transactions ---------------------------------------------------------------------------------------------
@@ -143,12 +144,17 @@ defmodule EctoLibSql do
     end
   end
 
+  # An error of a begin drops the connection: the contract of `DBConnection` knows no other.
   defp begin(mode, options, state) do
-    mode = begin_mode(mode, options, state)
+    case begin_mode(mode, options, state) do
+      mode when mode in @modes ->
+        state.conn
+        |> Connection.begin(mode, timeout(options))
+        |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
 
-    state.conn
-    |> Connection.begin(mode, timeout(options))
-    |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
+      other ->
+        {:disconnect, wrong_mode(other), state}
+    end
   end
 
   # Ecto's name for reading a state of the database that does not change is what SQLite calls deferred.
@@ -156,13 +162,11 @@ defmodule EctoLibSql do
     if options[:isolation_level] == :snapshot, do: :deferred, else: state.transaction_mode
   end
 
-  defp begin_mode(mode, _options, _state), do: transaction_mode!(mode)
+  defp begin_mode(mode, _options, _state), do: mode
 
-  defp transaction_mode!(mode) when mode in @modes, do: mode
-
-  defp transaction_mode!(mode) do
-    raise ArgumentError,
-          "a transaction's mode is :deferred, :immediate, :exclusive or :read_only, not #{inspect(mode)}"
+  defp wrong_mode(mode) do
+    message = "a transaction's mode is :deferred, :immediate, :exclusive or :read_only, not #{inspect(mode)}"
+    ArgumentError.exception(message)
   end
 
   @impl true
@@ -191,7 +195,7 @@ defmodule EctoLibSql do
         control(ok, :commit, over(state))
 
       {:error, error} ->
-        error = Diagnosis.commit(error, state.conn)
+        error = Diagnosis.complete(error, state.conn)
         _ = Connection.rollback(state.conn)
         {:disconnect, failure(error, nil, state), state}
     end
@@ -273,9 +277,13 @@ defmodule EctoLibSql do
     do: ByHand.execute(sql, params, options, state)
 
   def handle_execute(%Query{} = query, params, options, %State{} = state) do
-    if status(state) == :error,
-      do: refused(query, state),
-      else: execute(query, params, options, state)
+    unless_rolled_back(query, state, fn -> execute(query, params, options, state) end)
+  end
+
+  # The one door to the driver for whatever runs SQL. After the engine's own rollback a statement would be committed by
+  # itself, so all are refused until the transaction is ended.
+  defp unless_rolled_back(query, state, run) do
+    if status(state) == :error, do: refused(query, state), else: run.()
   end
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
@@ -294,7 +302,7 @@ defmodule EctoLibSql do
 
       {:error, error} ->
         error
-        |> Diagnosis.statement(state.conn, {sql, params})
+        |> Diagnosis.complete(state.conn)
         |> failed(sql, state)
     end
   end
@@ -304,7 +312,7 @@ defmodule EctoLibSql do
     sql
     |> Statements.split()
     |> Enum.reduce_while({:ok, [], state}, fn statement, {:ok, results, state} ->
-      case execute(Query.new(statement), [], options, state) do
+      case handle_execute(Query.new(statement), [], options, state) do
         {:ok, _query, result, state} -> {:cont, {:ok, [result | results], state}}
         error -> {:halt, error}
       end
@@ -350,7 +358,11 @@ defmodule EctoLibSql do
   # --- cursors --------------------------------------------------------------------------------------------------
 
   @impl true
-  def handle_declare(%Query{statement: sql} = query, params, options, %State{} = state) do
+  def handle_declare(%Query{} = query, params, options, %State{} = state) do
+    unless_rolled_back(query, state, fn -> declare(query, params, options, state) end)
+  end
+
+  defp declare(%Query{statement: sql} = query, params, options, state) do
     case Cursor.declare(state.conn, sql, params, within(options, state)) do
       {:ok, cursor} -> {:ok, query, cursor, state}
       {:error, error} -> failed(error, sql, state)
@@ -358,7 +370,11 @@ defmodule EctoLibSql do
   end
 
   @impl true
-  def handle_fetch(%Query{statement: sql}, cursor, options, %State{} = state) do
+  def handle_fetch(%Query{} = query, cursor, options, %State{} = state) do
+    unless_rolled_back(query, state, fn -> fetch(query, cursor, options, state) end)
+  end
+
+  defp fetch(%Query{statement: sql}, cursor, options, state) do
     chunk = Keyword.take(options, [:chunk_bytes]) ++ [chunk_rows: Keyword.get(options, :max_rows, 500)]
 
     case Cursor.fetch(state.conn, cursor, chunk ++ within(options, state)) do

@@ -31,7 +31,7 @@ defmodule EctoLibSql.Handles do
 
   @doc "A name for a connection. Sidecars number theirs each by itself, so the number alone names none."
   @spec connection_id(Connection.t()) :: id
-  def connection_id(%Connection{handle: handle, id: id}), do: "#{handle.os_pid}-#{id}"
+  def connection_id(%Connection{handle: handle, id: id}), do: "#{handle.hello["os_pid"]}-#{id}"
 
   @doc "Makes a connection known, until the calling process ends."
   @spec register(State.t()) :: State.t()

@@ -18,13 +18,7 @@ defmodule Ecto.Adapters.LibSql.MigrationLock do
 
   @doc "Runs a function while nobody else migrates this database."
   @spec run(map, keyword, (() -> result)) :: result when result: var
-  def run(meta, options, fun) do
-    cond do
-      Keyword.fetch(options, :migration_lock) in [{:ok, false}, {:ok, nil}] -> fun.()
-      options[:migration_lock] == false -> fun.()
-      true -> locked(Direct.database(meta), fun)
-    end
-  end
+  def run(meta, _options, fun), do: meta |> Direct.database() |> locked(fun)
 
   # A database in memory is this VM's alone.
   defp locked({sidecar, nil}, fun), do: :global.trans({{__MODULE__, sidecar}, self()}, fun, [node()])

@@ -6,12 +6,19 @@ defmodule Ecto.Adapters.LibSql.Structure do
   alias Ecto.Adapters.LibSql.Quoting
   alias EctoLibSql.{Direct, Statements}
 
-  # Neither SQLite's own tables nor those that a virtual table keeps its data in: both come by themselves.
+  # What the engine creates by itself, and creates again as the schema is loaded, is left out: names that begin with
+  # "sqlite_" are reserved for it, a virtual table's own tables are of the type `shadow`. An index of vectors keeps its
+  # data in tables that look like any others; libSQL lists those indexes in a table.
+  @vector_indexes "libsql_vector_meta_shadow"
   @schema """
   SELECT sql FROM sqlite_schema AS s
-  WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'libsql\\_%' ESCAPE '\\'
+  WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT IN (SELECT name FROM own)
     AND NOT EXISTS (SELECT 1 FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.name = s.tbl_name AND l.type = 'shadow')
   ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid
+  """
+  @no_vectors "WITH own(name) AS (SELECT NULL WHERE 0) "
+  @vectors """
+  WITH own(name) AS (SELECT name || '_shadow' FROM #{@vector_indexes} UNION ALL VALUES ('#{@vector_indexes}'))
   """
 
   # The sqlite3 program, with which ecto_sqlite3 dumps, lists SQLite's own tables as well: sqlite_sequence wherever there
@@ -34,23 +41,29 @@ defmodule Ecto.Adapters.LibSql.Structure do
   end
 
   defp text(conn, config) do
-    with {:ok, schema} <- LibsqlPort.query(conn, @schema), {:ok, versions} <- versions(conn, config) do
-      {:ok, [Enum.map(schema.rows, fn [sql] -> [sql, ";\n"] end), versions]}
+    with {:ok, vectors?} <- table?(conn, @vector_indexes),
+         {:ok, schema} <- LibsqlPort.query(conn, if(vectors?, do: @vectors, else: @no_vectors) <> @schema),
+         {:ok, versions} <- versions(conn, config) do
+      {:ok, [Enum.map(schema.rows, fn [sql] -> [Statements.terminated(sql), ?\n] end), versions]}
     end
   end
 
   defp versions(conn, config) do
     table = config |> Keyword.get(:migration_source, "schema_migrations") |> to_string()
 
-    with {:ok, %{rows: [[1]]}} <-
-           LibsqlPort.query(conn, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1", [table]),
+    with {:ok, true} <- table?(conn, table),
          {:ok, %{columns: columns, rows: rows}} <-
            LibsqlPort.query(conn, IO.iodata_to_binary(["SELECT * FROM ", Quoting.name(table), " ORDER BY 1"])) do
       {:ok, Enum.map(rows, &insert(table, columns, &1))}
     else
-      {:ok, _no_table} -> {:ok, []}
+      {:ok, false} -> {:ok, []}
       {:error, _} = error -> error
     end
+  end
+
+  defp table?(conn, name) do
+    sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE"
+    with {:ok, %{rows: rows}} <- LibsqlPort.query(conn, sql, [name]), do: {:ok, rows != []}
   end
 
   defp insert(table, columns, row) do
@@ -77,11 +90,11 @@ defmodule Ecto.Adapters.LibSql.Structure do
   end
 
   defp without_own_tables(sql) do
-    for statement <- Statements.split(sql), not (statement =~ @own), into: "", do: ended(statement)
+    for statement <- Statements.split(sql),
+        not (statement =~ @own),
+        into: "",
+        do: Statements.terminated(statement) <> "\n"
   end
-
-  # SQLite keeps a statement's text up to its semicolon. A comment of "--" reaches to the end of its line.
-  defp ended(statement), do: statement <> if(statement =~ ~r/--[^\n]*\z/, do: "\n;\n", else: ";\n")
 
   @doc "The schema as text, for those who call the dump themselves: no arguments, or `[\".schema\"]`."
   @spec command([String.t()], keyword, keyword) :: {String.t(), non_neg_integer}

@@ -54,6 +54,57 @@ defmodule Ecto.Adapters.LibSql.StorageTest do
     assert message =~ "already exists"
   end
 
+  test "tables of an index of vectors are left out, and those of a user that are called alike are not", %{
+    tmp_dir: dir
+  } do
+    options = [database: Path.join(dir, "a.db")]
+
+    run!(options, """
+    CREATE TABLE places (id INTEGER PRIMARY KEY, v F32_BLOB(3));
+    CREATE INDEX places_v ON places (libsql_vector_idx(v));
+    CREATE TABLE places_v_shadows (a); CREATE TABLE other_shadow (a); CREATE TABLE libsql_notes (a); CREATE TABLE f_data (a);
+    """)
+
+    assert {:ok, path} = LibSql.structure_dump(dir, options)
+    copy = [database: Path.join(dir, "b.db"), dump_path: path]
+    assert {:ok, ^path} = LibSql.structure_load(dir, copy)
+    assert names(copy) == names(options)
+    assert "places_v_shadow" in names(copy)
+    assert "libsql_notes" in names(copy)
+    run!(copy, "INSERT INTO places VALUES (1, vector32('[1,2,3]'))")
+  end
+
+  test "a comment at a statement's end does not take the next statement along", %{tmp_dir: dir} do
+    options = [database: Path.join(dir, "a.db")]
+
+    for sql <- [
+          "CREATE VIEW v AS SELECT '--' AS a -- the end",
+          "CREATE TABLE t (a TEXT DEFAULT '--') STRICT -- the end",
+          "CREATE INDEX i ON t (a) WHERE a <> '-- /*' -- the end",
+          "CREATE TABLE u (a CHECK (a <> ' --'))",
+          "CREATE TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; /* END; */ SELECT CASE WHEN 1 THEN ';' END; END"
+        ],
+        do: run!(options, sql)
+
+    assert {:ok, path} = LibSql.structure_dump(dir, options)
+    copy = [database: Path.join(dir, "b.db"), dump_path: path]
+    assert {:ok, ^path} = LibSql.structure_load(dir, copy)
+    assert names(copy) == ~w(i r t u v)
+  end
+
+  defp run!(options, sql) do
+    {:ok, state} = EctoLibSql.connect(options)
+    assert {:ok, _} = LibsqlPort.script(state.conn, sql)
+    EctoLibSql.disconnect(nil, state)
+  end
+
+  defp names(options) do
+    {:ok, state} = EctoLibSql.connect(options)
+    {:ok, %{rows: rows}} = LibsqlPort.query(state.conn, "SELECT name FROM sqlite_schema ORDER BY name")
+    EctoLibSql.disconnect(nil, state)
+    List.flatten(rows)
+  end
+
   test "a structure is loaded that the sqlite3 program has dumped", %{tmp_dir: dir} do
     path = Path.join(dir, "structure.sql")
 

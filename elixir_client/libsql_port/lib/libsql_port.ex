@@ -39,12 +39,14 @@ defmodule LibsqlPort do
     Exchange,
     Handle,
     Options,
+    Outcome,
+    Reply,
+    Request,
     Result,
     Sidecar,
     Statement,
     Status,
-    Transaction,
-    Wire
+    Transaction
   }
 
   @type sidecar :: Supervisor.supervisor()
@@ -397,7 +399,7 @@ defmodule LibsqlPort do
   end
 
   def status(sidecar, options) do
-    with {:ok, map} <- ask(sidecar, :status, nil, options), do: {:ok, Status.sidecar(map)}
+    with {:ok, map} <- ask(sidecar, :status, options), do: {:ok, Status.sidecar(map)}
   end
 
   @doc """
@@ -407,23 +409,18 @@ defmodule LibsqlPort do
   """
   @spec ping(Connection.t() | sidecar, keyword) :: :ok | {:error, Error.t()}
   def ping(conn_or_sidecar, options \\ []) do
-    with {:ok, _} <- ask(conn_or_sidecar, :ping, nil, options), do: :ok
+    with {:ok, _} <- ask(conn_or_sidecar, :ping, options), do: :ok
   end
 
   # A request that is addressed to no connection.
-  defp ask(target, request, term, options) do
-    timeout = Keyword.get(options, :timeout, 5_000)
-    _ = Options.timeout_ms(timeout)
+  defp ask(target, name, options) do
+    request = Request.to_sidecar(name, nil, Keyword.get(options, :timeout, 5_000))
 
-    with {:ok, handle} <- handle(target, timeout),
-         {:ok, frame, []} <- Exchange.call(handle, nil, nil, Wire.tag(request), Wire.encode(term), timeout) do
-      case Connection.decode(frame, []) do
-        {:ok, _tag, answer, []} -> {:ok, answer}
-        {:error, _} = error -> error
+    with {:ok, handle} <- handle(target, request.timeout) do
+      case Exchange.call(handle, request) do
+        {:ok, frame, chunks} -> with {:ok, value, _times} <- Reply.read(frame, chunks), do: {:ok, value}
+        {:lost, lost} -> {:error, Outcome.error(lost, request)}
       end
-    else
-      {:lost, lost} -> {:error, LibsqlPort.Outcome.error(lost, :none, false, timeout)}
-      {:error, _} = error -> error
     end
   end
 

@@ -2,7 +2,7 @@ defmodule LibsqlPort.GoldenTest do
   # The frames of tests/fixtures/golden, which neither side's encoder wrote; their form is told in the README there.
   use ExUnit.Case, async: true
 
-  alias LibsqlPort.{Connection, Description, Error, Options, Result, Status, Wire}
+  alias LibsqlPort.{Description, Error, Reply, Result, Status, Wire}
 
   @directory Path.expand("../../../tests/fixtures/golden", __DIR__)
   @files @directory |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".hex")) |> Enum.sort()
@@ -26,7 +26,7 @@ defmodule LibsqlPort.GoldenTest do
 
   # The program reads longer time limits than this client writes: it refuses them.
   defp check("request", %{"term" => {_, _, {_, timeout, _, _}}}) when timeout > 2_147_483_647 do
-    assert_raise ArgumentError, fn -> Options.timeout_ms(timeout) end
+    assert_raise ArgumentError, fn -> Wire.timeout_ms(timeout) end
   end
 
   # What the client writes means the same; bytes may differ where the format allows several forms.
@@ -65,17 +65,18 @@ defmodule LibsqlPort.GoldenTest do
     end
   end
 
-  defp reply(64, payload, golden), do: assert({:ok, 64, ^payload, []} = Connection.decode(golden.body, []))
+  defp reply(64, payload, golden), do: assert({:ok, ^payload, nil} = Reply.read(golden.body, []))
 
   defp reply(65, payload, golden) do
-    assert {:error, %Error{} = error} = Connection.decode(golden.body, [])
+    assert {:error, %Error{} = error} = Reply.read(golden.body, [])
     assert error.number == elem(payload, 0)
     assert error.code != :unknown
     if elem(payload, 3), do: assert(error.constraint.kind != :other)
   end
 
-  defp reply(66, payload, _golden) do
-    result = Result.from_wire(payload)
+  defp reply(66, payload, golden) do
+    assert {:ok, %Result{} = result, times} = Reply.read(golden.body, [])
+    assert times == {elem(payload, 6), elem(payload, 7), elem(payload, 8)}
     assert result.rows == elem(payload, 0)
     assert result.times == %{queue_us: elem(payload, 6), lock_us: elem(payload, 7), run_us: elem(payload, 8)}
   end
@@ -86,11 +87,14 @@ defmodule LibsqlPort.GoldenTest do
     assert Wire.join_rows([bare, bare]) == rows ++ rows
   end
 
-  defp reply(69, {items, status, _, _, _}, _golden) do
-    for item <- items do
+  defp reply(69, {items, _, queue, lock, run}, golden) do
+    assert {:ok, results, {^queue, ^lock, ^run}} = Reply.read(golden.body, [])
+    assert length(results) == length(items)
+
+    for {item, result} <- Enum.zip(items, results) do
       case item do
-        {:error, error} -> assert %Error{} = Error.from_wire(error)
-        _ -> assert %Result{} = Result.from_item(item, Result.tx_status(status))
+        {:error, _} -> assert {:error, %Error{}} = result
+        _ -> assert %Result{} = result
       end
     end
   end
@@ -118,8 +122,8 @@ defmodule LibsqlPort.GoldenTest do
   defp written(tag, {connection, timeout}) when tag in [3, 5, 16, 17, 23],
     do: Wire.addressed(Wire.encode(connection), timeout)
 
-  defp written(tag, {connection, other}) when tag in [24, 25],
-    do: [<<104, 2>>, Wire.encode(connection), Wire.encode(other)]
+  defp written(24, {connection, request}), do: Wire.cancel(Wire.encode(connection), request)
+  defp written(25, {connection, credits}), do: Wire.credit(Wire.encode(connection), credits)
 
   defp written(tag, {connection, timeout, source, params}) when tag in [6, 7, 10, 12] do
     Wire.statement(Wire.encode(connection), timeout, source(source), params(params), nil)
@@ -134,8 +138,7 @@ defmodule LibsqlPort.GoldenTest do
 
   defp written(21, {connection, timeout, atomic, statements}) do
     pairs = for {sql, params} <- statements, do: [<<104, 2>>, Wire.binary(sql), params(params)]
-    list = if pairs == [], do: <<106>>, else: [<<108, length(pairs)::32>>, pairs, 106]
-    [<<104, 4, Wire.encode(connection)::binary, 98, timeout::32>>, Wire.encode(atomic), list]
+    Wire.batch(Wire.encode(connection), timeout, atomic, pairs)
   end
 
   defp written(_tag, {connection, timeout, source}),

@@ -99,10 +99,10 @@ defmodule LibsqlPort.OptionsTest do
   end
 
   test "a timeout is a number of milliseconds or :infinity" do
-    assert Options.timeout_ms(:infinity) == 0
-    assert Options.timeout_ms(5) == 5
+    assert LibsqlPort.Wire.timeout_ms(:infinity) == 0
+    assert LibsqlPort.Wire.timeout_ms(5) == 5
 
     for wrong <- [0, -1, 1.5, nil, 2_147_483_648],
-        do: assert_raise(ArgumentError, fn -> Options.timeout_ms(wrong) end)
+        do: assert_raise(ArgumentError, fn -> LibsqlPort.Wire.timeout_ms(wrong) end)
   end
 end

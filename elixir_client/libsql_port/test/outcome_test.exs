@@ -1,7 +1,19 @@
 defmodule LibsqlPort.OutcomeTest do
   use ExUnit.Case, async: true
 
-  alias LibsqlPort.Outcome
+  alias LibsqlPort.{Outcome, Request}
+
+  defp error(lost, effect, in_transaction?) do
+    request = %Request{
+      name: :execute,
+      payload: "",
+      timeout: 10,
+      effect: effect,
+      in_transaction?: in_transaction?
+    }
+
+    Outcome.error(lost, request)
+  end
 
   test "a lost autocommit write is uncertain, a lost read is not" do
     uncertain = [
@@ -34,38 +46,46 @@ defmodule LibsqlPort.OutcomeTest do
     ]
 
     for sql <- uncertain, lost <- [:down, :silent] do
-      assert Outcome.error(lost, {:sql, sql}, false, 10).code == :outcome_unknown, sql
+      assert error(lost, {:sql, sql}, false).code == :outcome_unknown, sql
     end
 
     for sql <- certain do
-      assert Outcome.error(:down, {:sql, sql}, false, 10).code == :sidecar_down, sql
-      assert Outcome.error(:silent, {:sql, sql}, false, 10).code == :timeout, sql
+      assert error(:down, {:sql, sql}, false).code == :sidecar_down, sql
+      assert error(:silent, {:sql, sql}, false).code == :timeout, sql
     end
   end
 
   test "inside a transaction only a commit is uncertain" do
-    assert Outcome.error(:down, {:sql, "INSERT INTO t VALUES (1)"}, true, 10).code == :sidecar_down
-    assert Outcome.error(:down, {:sql, "INSERT INTO t VALUES (1)"}, true, 10).message =~ "rolled back"
-    assert Outcome.error(:down, {:sql, "Commit"}, true, 10).code == :outcome_unknown
-    assert Outcome.error(:down, {:script, "INSERT INTO t VALUES (1);"}, true, 10).code == :sidecar_down
+    assert error(:down, {:sql, "INSERT INTO t VALUES (1)"}, true).code == :sidecar_down
+    assert error(:down, {:sql, "INSERT INTO t VALUES (1)"}, true).message =~ "rolled back"
+    assert error(:down, {:sql, "Commit"}, true).code == :outcome_unknown
+    assert error(:down, {:script, "INSERT INTO t VALUES (1);"}, true).code == :sidecar_down
 
-    assert Outcome.error(:down, {:script, "INSERT INTO t VALUES (1); COMMIT"}, true, 10).code ==
+    assert error(:down, {:script, "INSERT INTO t VALUES (1); COMMIT"}, true).code ==
              :outcome_unknown
 
-    assert Outcome.error(:down, {:script, "SELECT 1"}, false, 10).code == :outcome_unknown
-    assert Outcome.error(:down, :write, true, 10).code == :outcome_unknown
+    assert error(:down, {:script, "SELECT 1"}, false).code == :outcome_unknown
+    assert error(:down, :write, true).code == :outcome_unknown
+  end
+
+  test "a prepared statement that SQLite calls read-only is uncertain only if it ends a transaction" do
+    for in_transaction? <- [true, false] do
+      assert error(:down, {:read_only, "SELECT 1"}, in_transaction?).code == :sidecar_down
+      assert error(:down, {:read_only, " COMMIT"}, in_transaction?).code == :outcome_unknown
+      assert error(:down, {:read_only, "release a"}, in_transaction?).code == :outcome_unknown
+    end
   end
 
   test "what was never sent is certain" do
     for effect <- [:none, :write, {:sql, "DELETE FROM t"}] do
-      assert Outcome.error(:not_sent, effect, false, 10).code == :not_sent
-      assert Outcome.error(:not_sent, effect, true, 10).code == :sidecar_down
-      assert Outcome.error(:not_sent, effect, true, 10).message =~ "rolled back"
-      assert Outcome.error(:pipe_full, effect, false, 10).code == :timeout
-      assert Outcome.error({:too_large, 5}, effect, false, 10).code == :frame_too_large
+      assert error(:not_sent, effect, false).code == :not_sent
+      assert error(:not_sent, effect, true).code == :sidecar_down
+      assert error(:not_sent, effect, true).message =~ "rolled back"
+      assert error(:pipe_full, effect, false).code == :timeout
+      assert error({:too_large, 5}, effect, false).code == :frame_too_large
     end
 
-    assert %{code: :sidecar_down, message: message} = Outcome.error(:not_sent, :cursor, false, 10)
+    assert %{code: :sidecar_down, message: message} = error(:not_sent, :cursor, false)
     assert message =~ "cursor"
   end
 end

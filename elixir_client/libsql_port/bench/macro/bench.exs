@@ -3,7 +3,7 @@ defmodule Bench do
   # frames, and how long to measure.
   @moduledoc false
 
-  alias LibsqlPort.{Exchange, Wire}
+  alias LibsqlPort.{Exchange, Request, Wire}
 
   @sidecar Bench.Sidecar
   @echo Bench.EchoProgram
@@ -113,10 +113,10 @@ defmodule Bench do
     empty = Wire.encode({reply_bytes, ""})
     padding = max(request_bytes - 4 - Wire.frame_size(empty), 0)
     payload = Wire.encode({reply_bytes, :binary.copy("x", padding)})
-    ping = Wire.tag(:ping)
+    request = %Request{name: :ping, payload: payload, timeout: 15_000}
 
     fn ->
-      {:ok, frame, []} = Exchange.call(handle, nil, nil, ping, payload, 15_000)
+      {:ok, frame, []} = Exchange.call(handle, request)
       Wire.payload(frame)
     end
   end

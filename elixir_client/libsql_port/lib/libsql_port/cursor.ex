@@ -8,7 +8,7 @@ defmodule LibsqlPort.Cursor do
   meanwhile the WAL cannot be shortened.
   """
 
-  alias LibsqlPort.{Connection, Error, Exchange, Options, Statement, Wire}
+  alias LibsqlPort.{Connection, Error, Exchange, Outcome, Reply, Request, Statement, Wire}
 
   @enforce_keys [:id, :connection, :columns]
   defstruct @enforce_keys
@@ -16,7 +16,6 @@ defmodule LibsqlPort.Cursor do
   @type t :: %__MODULE__{id: integer, connection: integer, columns: [String.t()]}
 
   @more_rows Wire.tag(:more_rows)
-  @last_rows Wire.tag(:last_rows)
 
   # How many fetches are under way while a stream is read.
   @pipelined 2
@@ -29,18 +28,8 @@ defmodule LibsqlPort.Cursor do
   @spec declare(Connection.t(), String.t() | Statement.t(), Connection.params(), keyword) ::
           {:ok, t} | {:error, Error.t()}
   def declare(conn, statement, params, options \\ []) do
-    with {:ok, source} <- Connection.source(conn, statement),
-         {:ok, params} <- Wire.params(params) do
-      timeout = Connection.timeout(conn, options)
-      payload = Wire.statement(conn.encoded_id, Options.timeout_ms(timeout), source, params, nil)
-
-      # A statement that writes may be declared too (INSERT … RETURNING): then its text tells what a loss means.
-      sql = if is_binary(statement), do: statement, else: statement.sql
-
-      case Connection.run(conn, :declare, payload, {timeout, {:sql, sql}, sql, options}) do
-        {:ok, _tag, {id, columns}, []} -> {:ok, %__MODULE__{id: id, connection: conn.id, columns: columns}}
-        {:error, _} = error -> error
-      end
+    with {:ok, {id, columns}} <- Connection.run_statement(conn, :declare, statement, params, options) do
+      {:ok, %__MODULE__{id: id, connection: conn.id, columns: columns}}
     end
   end
 
@@ -50,10 +39,9 @@ defmodule LibsqlPort.Cursor do
   """
   @spec fetch(Connection.t(), t, keyword) :: {:more | :done, [[term]]} | {:error, Error.t()}
   def fetch(conn, cursor, options \\ []) do
-    with :ok <- own(conn, cursor) do
-      timeout = Connection.timeout(conn, options)
-      about = {timeout, :cursor, nil, Keyword.drop(options, [:chunk_rows, :chunk_bytes])}
-      rows(Connection.run(conn, :fetch, payload(conn, cursor, timeout, options), about))
+    with :ok <- own(conn, cursor),
+         {:ok, rows} <- Connection.run(conn, Request.fetch(conn, cursor.id, options)) do
+      rows
     end
   end
 
@@ -61,7 +49,7 @@ defmodule LibsqlPort.Cursor do
   @spec close(Connection.t(), t, keyword) :: :ok | {:error, Error.t()}
   def close(conn, cursor, options \\ []) do
     with :ok <- own(conn, cursor),
-         {:ok, _} <- Connection.ask(conn, :close_cursor, Wire.encode(cursor.id), {:none, nil, options}) do
+         {:ok, _} <- Connection.run(conn, Request.new(conn, :close_cursor, Wire.encode(cursor.id), options)) do
       :ok
     end
   end
@@ -71,20 +59,6 @@ defmodule LibsqlPort.Cursor do
   defp own(_conn, _cursor) do
     {:error, Error.new(:unknown_cursor, "the cursor was declared on another connection")}
   end
-
-  defp payload(conn, cursor, timeout, options) do
-    Wire.fetch(
-      conn.encoded_id,
-      Options.timeout_ms(timeout),
-      cursor.id,
-      Keyword.get(options, :chunk_rows, 0),
-      Keyword.get(options, :chunk_bytes, 0)
-    )
-  end
-
-  defp rows({:ok, @more_rows, rows, []}), do: {:more, rows}
-  defp rows({:ok, @last_rows, rows, []}), do: {:done, rows}
-  defp rows({:error, _} = error), do: error
 
   # --- stream ---------------------------------------------------------------------------------------------------
 
@@ -126,12 +100,11 @@ defmodule LibsqlPort.Cursor do
   defp next(%{open: false} = state), do: {:halt, state}
 
   defp next(state) do
-    {{:value, pending}, rest} = :queue.out(state.pending)
-    timeout = Connection.timeout(state.conn, state.options)
+    {{:value, {pending, request}}, rest} = :queue.out(state.pending)
 
-    case Exchange.await(state.conn.handle, pending, timeout) do
+    case Exchange.await(state.conn.handle, pending) do
       {:ok, frame, chunks} -> decoded(frame, chunks, asked_for_more(frame, %{state | pending: rest}))
-      {:lost, lost} -> raise elem(Connection.lost(state.conn, lost, {timeout, :cursor, []}), 1)
+      {:lost, lost} -> raise Outcome.error(lost, request)
     end
   end
 
@@ -141,21 +114,20 @@ defmodule LibsqlPort.Cursor do
   end
 
   defp decoded(frame, chunks, state) do
-    case rows(Connection.decode(frame, chunks)) do
-      {:more, rows} -> {[rows], state}
-      {:done, []} -> {:halt, %{state | open: false}}
-      {:done, rows} -> {[rows], %{state | open: false}}
+    case Reply.read(frame, chunks) do
+      {:ok, {:more, rows}, _times} -> {[rows], state}
+      {:ok, {:done, []}, _times} -> {:halt, %{state | open: false}}
+      {:ok, {:done, rows}, _times} -> {[rows], %{state | open: false}}
       {:error, error} -> raise error
     end
   end
 
   defp send_fetch(%{conn: conn} = state) do
-    timeout = Connection.timeout(conn, state.options)
-    payload = payload(conn, state.cursor, timeout, state.options)
+    request = Request.fetch(conn, state.cursor.id, state.options)
 
-    case Exchange.send_off(conn.handle, conn.id, conn.encoded_id, Wire.tag(:fetch), payload, timeout) do
-      {:ok, pending} -> {:ok, %{state | pending: :queue.in(pending, state.pending)}}
-      {:lost, lost} -> Connection.lost(conn, lost, {timeout, :cursor, []})
+    case Exchange.send_off(conn.handle, request) do
+      {:ok, pending} -> {:ok, %{state | pending: :queue.in({pending, request}, state.pending)}}
+      {:lost, lost} -> {:error, Outcome.error(lost, request)}
     end
   end
 
@@ -163,7 +135,7 @@ defmodule LibsqlPort.Cursor do
   # one before it, and the first of the fetches has been received already.
   defp stop(state) do
     if state.open, do: close(state.conn, state.cursor)
-    for pending <- :queue.to_list(state.pending), do: Exchange.discard(state.conn.handle, pending)
+    for {pending, _request} <- :queue.to_list(state.pending), do: Exchange.discard(state.conn.handle, pending)
     :ok
   end
 

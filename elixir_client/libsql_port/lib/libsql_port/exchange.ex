@@ -3,73 +3,81 @@ defmodule LibsqlPort.Exchange do
   # One request and its reply, in the process of the caller: enter the table, send the frame, wait, give up in time.
   # Knows frames and tags, but not what a request means: `LibsqlPort.Outcome` makes errors of what is `:lost`.
   #
-  # `make_ref/0` and the first `receive` stand in one function, so that the compiler lets the receive skip all
-  # messages that were in the mailbox before: a call costs the same in a process with a long queue.
+  # A call costs the same in a process with a long mailbox: `make_ref/0` stands in `call/2`, and every receive of its
+  # path gets the reference as an argument of its own, so that the compiler lets them skip the messages that were there
+  # before (exchange_test.exs asks it). A reply that is awaited apart from its request, as a stream's are, does search
+  # the mailbox.
 
-  alias LibsqlPort.{Handle, InFlight, Wire}
+  alias LibsqlPort.{Handle, InFlight, Reply, Request, Wire}
 
   # Why there is no reply: the port was closed before the request left; the pipe stayed full until the deadline; the
   # sidecar ended after the request was sent; it did not answer in time; the request is longer than it accepts.
   @type lost :: :not_sent | :pipe_full | :down | :silent | {:too_large, pos_integer}
-  @type timeout_ms :: pos_integer | :infinity
-  # Id, the caller's reference, and the connection's encoded id, `nil` for a request to the sidecar itself.
-  @type pending :: {pos_integer, reference, binary | nil}
 
-  @rows 67
-  @part 70
+  # A request that was sent and awaits its reply: its id, and the reference that its messages bear.
+  @opaque pending :: {pos_integer, reference, Request.t()}
+
+  @rows Wire.tag(:rows)
+  @part Wire.tag(:part)
   @slice_ms 15_000
   @retry_ms_max 10
+
+  # Credits go out in pairs: two chunks fill the pipe while two more are paid for.
+  @credits 2
 
   @doc """
   Sends a request and waits for its closing reply. `chunks` are the bare rows of the `rows` frames before it; each pair
   of them is paid for with two credits.
   """
-  @spec call(Handle.t(), integer | nil, binary | nil, 0..255, iodata, timeout_ms) ::
-          {:ok, frame :: binary, chunks :: [{non_neg_integer, binary}]} | {:lost, lost}
-  def call(%Handle{} = handle, connection, encoded_connection, tag, payload, timeout) do
+  @spec call(Handle.t(), Request.t()) :: {:ok, frame :: binary, [Reply.chunk()]} | {:lost, lost}
+  def call(%Handle{} = handle, %Request{} = request) do
     ref = make_ref()
 
-    case start(handle, connection, {ref, encoded_connection}, tag, payload, timeout) do
+    case start(handle, ref, request) do
       {:lost, _} = lost ->
         lost
 
-      {_id, ^ref, _} = pending ->
-        wait = wait(handle, timeout)
+      id ->
+        wait = wait(handle, request)
 
         receive do
           {^ref, <<_::binary-size(9), tag, _::binary>> = frame} when tag != @rows and tag != @part ->
             {:ok, frame, []}
 
           {^ref, reply} ->
-            collect(reply, gathering(handle, pending, wait))
+            collect(ref, reply, gathering(handle, id, request, wait))
         after
-          min(wait, @slice_ms) -> handle |> await_on(pending, rest(wait)) |> collected(handle, pending, wait)
+          min(wait, @slice_ms) ->
+            state = gathering(handle, id, request, wait)
+            collect(ref, await_on(ref, state, rest(wait)), state)
         end
     end
   end
 
-  @doc "Sends a request whose reply is fetched with `await/3`: that is how a cursor keeps two fetches under way."
-  @spec send_off(Handle.t(), integer, binary, 0..255, iodata, timeout_ms) :: {:ok, pending} | {:lost, lost}
-  def send_off(%Handle{} = handle, connection, encoded_connection, tag, payload, timeout) do
-    case start(handle, connection, {make_ref(), encoded_connection}, tag, payload, timeout) do
+  @doc "Sends a request whose reply is fetched with `await/2`: that is how a cursor keeps two fetches under way."
+  @spec send_off(Handle.t(), Request.t()) :: {:ok, pending} | {:lost, lost}
+  def send_off(%Handle{} = handle, %Request{} = request) do
+    ref = make_ref()
+
+    case start(handle, ref, request) do
       {:lost, _} = lost -> lost
-      pending -> {:ok, pending}
+      id -> {:ok, {id, ref, request}}
     end
   end
 
-  @doc "Waits for the reply to what `send_off/6` sent."
-  @spec await(Handle.t(), pending, timeout_ms) ::
-          {:ok, binary, [{non_neg_integer, binary}]} | {:lost, lost}
-  def await(handle, pending, timeout) do
-    wait = wait(handle, timeout)
-    handle |> await_on(pending, wait) |> collected(handle, pending, wait)
+  @doc "Waits for the reply to what `send_off/2` sent."
+  @spec await(Handle.t(), pending) :: {:ok, binary, [Reply.chunk()]} | {:lost, lost}
+  def await(handle, {id, ref, request}) do
+    wait = wait(handle, request)
+    state = gathering(handle, id, request, wait)
+    collect(ref, await_on(ref, state, wait), state)
   end
 
   @doc """
-  Gives up the reply to what `send_off/6` sent, whether it is still to come, in the mailbox, or received already.
+  Gives up the reply to what `send_off/2` sent, whether it is still to come, in the mailbox, or received already.
   """
   @spec discard(Handle.t(), pending) :: :ok
-  def discard(handle, {id, ref, _}) do
+  def discard(handle, {id, ref, _request}) do
     _ = InFlight.take(handle.table, id)
     settle(handle)
     flush(ref)
@@ -86,43 +94,45 @@ defmodule LibsqlPort.Exchange do
 
   # --- sending --------------------------------------------------------------------------------------------------
 
-  defp start(handle, connection, {ref, encoded_connection}, tag, payload, timeout) do
-    size = Wire.frame_size(payload)
+  defp start(handle, ref, request) do
+    size = Wire.frame_size(request.payload)
 
     if size > handle.frame_bytes_max do
       {:lost, {:too_large, size}}
     else
-      case InFlight.enter(handle.table, handle.ids, ref, connection) do
+      case InFlight.enter(handle.table, handle.ids, ref, request.connection) do
         :gone -> {:lost, :not_sent}
-        id -> deliver(handle, {id, ref, encoded_connection}, Wire.frame(id, tag, payload), timeout)
+        id -> deliver(handle, id, ref, request)
       end
     end
   end
 
-  defp deliver(handle, pending, frame, timeout) do
+  defp deliver(handle, id, ref, request) do
+    frame = Wire.frame(id, Wire.tag(request.name), request.payload)
+
     case command(handle.port, frame) do
-      true -> pending
-      false -> deliver_later(handle, pending, frame, deadline(timeout), 1)
-      :closed -> retract(handle, pending, :not_sent)
+      true -> id
+      false -> deliver_later(handle, {id, ref}, frame, deadline(request.timeout), 1)
+      :closed -> retract(handle, {id, ref}, :not_sent)
     end
   end
 
   # The pipe is full: the sidecar reads always, so this is a burst, or a sidecar that hangs. `:nosuspend` keeps the
   # caller's deadline its own; a suspended caller would wait as long as the pipe is full.
-  defp deliver_later(handle, pending, frame, deadline, pause) do
+  defp deliver_later(handle, {id, _ref} = sent, frame, deadline, pause) do
     Process.sleep(pause)
 
     case command(handle.port, frame) do
       true ->
-        pending
+        id
 
       :closed ->
-        retract(handle, pending, :not_sent)
+        retract(handle, sent, :not_sent)
 
       false ->
         if overdue?(deadline),
-          do: retract(handle, pending, :pipe_full),
-          else: deliver_later(handle, pending, frame, deadline, min(pause * 2, @retry_ms_max))
+          do: retract(handle, sent, :pipe_full),
+          else: deliver_later(handle, sent, frame, deadline, min(pause * 2, @retry_ms_max))
     end
   end
 
@@ -141,19 +151,19 @@ defmodule LibsqlPort.Exchange do
   # --- waiting --------------------------------------------------------------------------------------------------
 
   # The sidecar keeps the deadline; the grace on top is the time that its answer may take to get here.
-  defp wait(_handle, :infinity), do: :infinity
-  defp wait(handle, timeout), do: timeout + handle.reply_grace
+  defp wait(_handle, %{timeout: :infinity}), do: :infinity
+  defp wait(handle, request), do: request.timeout + handle.reply_grace
 
   # Waits in slices, so that even an endless wait ends if the port's owner was killed between taking the entry and
   # sending the message: the one moment in which neither it nor the guardian can answer.
-  defp await_on(handle, {id, ref, _} = pending, wait) do
+  defp await_on(ref, state, wait) do
     receive do
       {^ref, reply} -> reply
     after
       min(wait, @slice_ms) ->
-        if wait > @slice_ms and InFlight.waiting?(handle.table, id),
-          do: await_on(handle, pending, rest(wait)),
-          else: give_up(handle, pending)
+        if wait > @slice_ms and InFlight.waiting?(state.handle.table, state.id),
+          do: await_on(ref, state, rest(wait)),
+          else: give_up(ref, state)
     end
   end
 
@@ -161,13 +171,13 @@ defmodule LibsqlPort.Exchange do
   defp rest(:infinity), do: :infinity
   defp rest(wait), do: max(wait - @slice_ms, 0)
 
-  defp give_up(handle, {id, ref, _} = pending) do
+  defp give_up(ref, %{handle: handle, id: id} = state) do
     case InFlight.take(handle.table, id) do
       {:ok, _, _} ->
         # The owner may have looked the entry up for a chunk just before: after `settle` nothing is under way.
         settle(handle)
         flush(ref)
-        stop(handle, pending)
+        stop(handle, id, state.request)
         {:lost, :silent}
 
       :none ->
@@ -182,14 +192,11 @@ defmodule LibsqlPort.Exchange do
   end
 
   # The sidecar has overlooked the deadline; what may still run for nobody is told to stop.
-  defp stop(_handle, {_id, _ref, nil}), do: :ok
-
-  defp stop(handle, {id, _ref, connection}) do
-    post(handle, Wire.tag(:cancel), [<<104, 2>>, connection, Wire.encode(id)])
-  end
+  defp stop(_handle, _id, %{address: nil}), do: :ok
+  defp stop(handle, id, request), do: post(handle, Wire.tag(:cancel), Wire.cancel(request.address, id))
 
   # Takes back an entry whose frame was not sent.
-  defp retract(handle, {id, ref, _}, reason) do
+  defp retract(handle, {id, ref}, reason) do
     if InFlight.take(handle.table, id) == :none do
       settle(handle)
       flush(ref)
@@ -228,41 +235,38 @@ defmodule LibsqlPort.Exchange do
 
   # --- replies of several frames --------------------------------------------------------------------------------
 
-  defp gathering(handle, pending, wait) do
-    %{handle: handle, pending: pending, wait: wait, chunks: [], unpaid: 0, parts: []}
+  defp gathering(handle, id, request, wait) do
+    %{handle: handle, id: id, request: request, wait: wait, chunks: [], unpaid: 0, parts: []}
   end
 
-  defp collected({:lost, _} = lost, _handle, _pending, _wait), do: lost
-  defp collected(reply, handle, pending, wait), do: collect(reply, gathering(handle, pending, wait))
+  defp collect(_ref, {:lost, _} = lost, _state), do: lost
+  defp collect(_ref, :sidecar_down, _state), do: {:lost, :down}
 
-  defp collect(:sidecar_down, _state), do: {:lost, :down}
-
-  defp collect(frame, state) do
+  defp collect(ref, frame, state) do
     case Wire.reply_tag(frame) do
-      @rows -> more(pay(%{state | chunks: [Wire.bare_rows(frame) | state.chunks], unpaid: state.unpaid + 1}))
-      @part -> collect_part(Wire.part(frame), state)
-      _closing -> {:ok, frame, Enum.reverse(state.chunks)}
+      @rows ->
+        more(ref, pay(%{state | chunks: [Wire.bare_rows(frame) | state.chunks], unpaid: state.unpaid + 1}))
+
+      @part ->
+        collect_part(ref, Wire.part(frame), state)
+
+      _closing ->
+        {:ok, frame, Enum.reverse(state.chunks)}
     end
   end
 
-  defp collect_part({0, bytes}, state), do: more(%{state | parts: [bytes | state.parts]})
+  defp collect_part(ref, {0, bytes}, state), do: more(ref, %{state | parts: [bytes | state.parts]})
 
-  defp collect_part({_last, bytes}, state) do
+  defp collect_part(ref, {_last, bytes}, state) do
     body = IO.iodata_to_binary(Enum.reverse([bytes | state.parts]))
-    collect(body, %{state | parts: []})
+    collect(ref, body, %{state | parts: []})
   end
 
   # A sidecar that sends is alive and keeps the deadline, so each frame starts the wait anew.
-  defp more(state) do
-    case await_on(state.handle, state.pending, state.wait) do
-      {:lost, _} = lost -> lost
-      reply -> collect(reply, state)
-    end
-  end
+  defp more(ref, state), do: collect(ref, await_on(ref, state, state.wait), state)
 
-  # Credits go out in pairs: two chunks fill the pipe while two more are paid for.
-  defp pay(%{unpaid: 2, handle: handle, pending: {id, _ref, connection}} = state) do
-    credit = Wire.frame(id, Wire.tag(:credit), <<104, 2, connection::binary, 97, 2>>)
+  defp pay(%{unpaid: @credits, handle: handle, id: id, request: request} = state) do
+    credit = Wire.frame(id, Wire.tag(:credit), Wire.credit(request.address, @credits))
     pay_until(handle.port, credit, deadline(state.wait), 1)
     %{state | unpaid: 0}
   end

@@ -39,7 +39,8 @@ defmodule LibsqlPort.Options do
       `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers` – pragmas by their own name
   """
 
-  alias LibsqlPort.{Error, Pragma, Wire}
+  alias LibsqlPort.{Error, Wire}
+  alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
 
@@ -147,21 +148,16 @@ defmodule LibsqlPort.Options do
 
   defp pragmas(given, shorthands) do
     Enum.reduce_while(Enum.concat(given, shorthands), {:ok, %{}}, fn {name, value}, {:ok, pragmas} ->
-      case Pragma.encode(name, value) do
+      case pragma(name, value) do
         {:ok, name, value} -> {:cont, {:ok, Map.put(pragmas, name, value)}}
-        {:error, _} = error -> {:halt, error}
+        {:error, message} -> {:halt, error(message)}
       end
     end)
   end
 
-  @doc "A request's timeout as it travels: 0 for none. Raises for what is no timeout."
-  @spec timeout_ms(pos_integer | :infinity) :: non_neg_integer
-  def timeout_ms(timeout) when is_integer(timeout) and timeout > 0 and timeout <= @int_max, do: timeout
-  def timeout_ms(:infinity), do: 0
-
-  def timeout_ms(other) do
-    raise ArgumentError,
-          "the option :timeout takes :infinity or milliseconds from 1 to #{@int_max}, not #{inspect(other)}"
+  # The form in which a pragma travels among the options of `open`.
+  defp pragma(name, value) do
+    with {:ok, name, dumped} <- Definition.assignment(name, value), do: {:ok, Atom.to_string(name), dumped}
   end
 
   # --- checking -------------------------------------------------------------------------------------------------
@@ -259,6 +255,6 @@ defmodule LibsqlPort.Options do
   @doc false
   @spec encoded(connection) :: iodata
   def encoded(options) do
-    Wire.encode({timeout_ms(options.connect_timeout), options.path, options.wire})
+    Wire.encode({Wire.timeout_ms(options.connect_timeout), options.path, options.wire})
   end
 end

@@ -3,54 +3,50 @@ defmodule LibsqlPort.Outcome do
   # What a lost reply means for the request that awaited it. Asked only after a failure, so it may read the SQL text,
   # which the hot path never does.
 
-  alias LibsqlPort.{Error, Exchange}
+  alias LibsqlPort.{Error, Exchange, Request}
 
-  # `:none` for a request that changes nothing durable, `:cursor` for one that goes on with a cursor, `:write` for one that
-  # may commit; of the others the text tells.
-  @type effect :: :none | :cursor | :write | {:sql, String.t()} | {:script, String.t()}
-
-  @doc "The error for a reply that will not come. `transaction?` says that the caller knows of an open transaction."
-  @spec error(Exchange.lost(), effect, boolean, Exchange.timeout_ms()) :: Error.t()
+  @doc "The error for a reply that will not come."
+  @spec error(Exchange.lost(), Request.t()) :: Error.t()
   # An open transaction or a cursor was lost with the sidecar: more is gone than this request, and repeating it is not enough.
-  def error(:not_sent, _effect, true, _timeout) do
+  def error(:not_sent, %Request{in_transaction?: true}) do
     Error.new(:sidecar_down, "the sidecar is not running; the open transaction is rolled back")
   end
 
-  def error(:not_sent, :cursor, false, _timeout) do
+  def error(:not_sent, %Request{effect: :cursor}) do
     Error.new(:sidecar_down, "the sidecar is not running; the cursor is lost")
   end
 
-  def error(:not_sent, _effect, false, _timeout) do
+  def error(:not_sent, _request) do
     Error.new(:not_sent, "the connection's sidecar has ended; the request was not sent")
   end
 
-  def error(:pipe_full, _effect, _transaction?, timeout) do
-    Error.new(:timeout, "the sidecar read nothing for #{timeout} ms; the request was not sent")
+  def error(:pipe_full, request) do
+    Error.new(:timeout, "the sidecar read nothing for #{request.timeout} ms; the request was not sent")
   end
 
-  def error({:too_large, size}, _effect, _transaction?, _timeout) do
+  def error({:too_large, size}, _request) do
     Error.new(:frame_too_large, "the request takes #{size} bytes, more than the sidecar's frame_bytes_max")
   end
 
-  def error(:down, effect, transaction?, _timeout) do
-    if commits?(effect, transaction?) do
+  def error(:down, request) do
+    if commits?(request) do
       Error.new(
         :outcome_unknown,
         "the sidecar ended before it answered; the write may have been committed or not"
       )
     else
-      Error.new(:sidecar_down, "the sidecar ended before it answered#{rolled_back(transaction?)}")
+      Error.new(:sidecar_down, "the sidecar ended before it answered#{rolled_back(request.in_transaction?)}")
     end
   end
 
-  def error(:silent, effect, transaction?, timeout) do
-    if commits?(effect, transaction?) do
+  def error(:silent, request) do
+    if commits?(request) do
       Error.new(
         :outcome_unknown,
-        "no answer within #{timeout} ms and the grace; the write may have been committed or not"
+        "no answer within #{request.timeout} ms and the grace; the write may have been committed or not"
       )
     else
-      Error.new(:timeout, "no answer within #{timeout} ms and the grace")
+      Error.new(:timeout, "no answer within #{request.timeout} ms and the grace")
     end
   end
 
@@ -58,13 +54,18 @@ defmodule LibsqlPort.Outcome do
   defp rolled_back(false), do: ""
 
   @doc "Whether a request may have made something durable."
-  @spec commits?(effect, boolean) :: boolean
-  def commits?(effect, _transaction?) when effect in [:none, :cursor], do: false
-  def commits?(:write, _transaction?), do: true
-  def commits?({:sql, sql}, true), do: keyword(sql) in ["commit", "end"]
-  def commits?({:sql, sql}, false), do: not read_only?(sql)
-  def commits?({:script, sql}, true), do: sql =~ ~r/\b(commit|end)\b/i
-  def commits?({:script, _sql}, false), do: true
+  @spec commits?(Request.t()) :: boolean
+  def commits?(%Request{effect: effect, in_transaction?: in_transaction?}),
+    do: commits?(effect, in_transaction?)
+
+  defp commits?(effect, _in_transaction?) when effect in [:none, :cursor], do: false
+  defp commits?(:write, _in_transaction?), do: true
+  # COMMIT counts as read-only for SQLite.
+  defp commits?({:read_only, sql}, _in_transaction?), do: keyword(sql) in ["commit", "end", "release"]
+  defp commits?({:sql, sql}, true), do: keyword(sql) in ["commit", "end"]
+  defp commits?({:sql, sql}, false), do: not read_only?(sql)
+  defp commits?({:script, sql}, true), do: sql =~ ~r/\b(commit|end)\b/i
+  defp commits?({:script, _sql}, false), do: true
 
   @reads ["select", "values", "explain", "begin", "savepoint", "rollback"]
 

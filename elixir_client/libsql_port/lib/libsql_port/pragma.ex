@@ -62,22 +62,10 @@ defmodule LibsqlPort.Pragma do
   """
   @spec set(Connection.t(), atom, term, keyword) :: answer(term)
   def set(conn, name, value, options \\ []) do
-    with {:ok, name, type, access} <- definition(name),
-         :ok <- permitted(access != :read, "the pragma #{inspect(name)} cannot be set"),
-         {:ok, dumped} <- invalid(Definition.dump(name, type, value)),
+    with {:ok, name, dumped} <- invalid(Definition.assignment(name, value)),
+         {:ok, name, type, access} <- definition(name),
          {:ok, _} <- ask(conn, name, type, " = " <> Definition.literal(dumped), options) do
       if access == :write, do: {:ok, nil}, else: ask(conn, name, type, "", options)
-    end
-  end
-
-  @doc false
-  # A pragma among the options of a connection, in the form that travels.
-  @spec encode(atom | String.t(), term) :: {:ok, String.t(), term} | {:error, Error.t()}
-  def encode(name, value) do
-    with {:ok, name, type, access} <- definition(name),
-         :ok <- permitted(access != :read, "the pragma #{inspect(name)} cannot be set"),
-         {:ok, dumped} <- invalid(Definition.dump(name, type, value)) do
-      {:ok, Atom.to_string(name), dumped}
     end
   end
 

@@ -10,6 +10,7 @@ defmodule LibsqlPort.Wire do
 
   @protocol 1
   @header_bytes 10
+  @timeout_ms_max 2_147_483_647
 
   @requests [
     ping: 1,
@@ -74,6 +75,16 @@ defmodule LibsqlPort.Wire do
     bare
   end
 
+  @doc "A timeout as it travels: 0 for none. Raises for what is no timeout."
+  @spec timeout_ms(pos_integer | :infinity) :: non_neg_integer
+  def timeout_ms(timeout) when is_integer(timeout) and timeout > 0 and timeout <= @timeout_ms_max, do: timeout
+  def timeout_ms(:infinity), do: 0
+
+  def timeout_ms(other) do
+    raise ArgumentError,
+          "the option :timeout takes :infinity or milliseconds from 1 to #{@timeout_ms_max}, not #{inspect(other)}"
+  end
+
   @doc "The payload `{Connection, TimeoutMs}`; `connection` is the encoded id."
   @spec addressed(binary, non_neg_integer) :: binary
   def addressed(connection, timeout_ms) do
@@ -109,6 +120,23 @@ defmodule LibsqlPort.Wire do
     <<104, 5, connection::binary, 98, timeout_ms::32, encode(cursor)::binary, encode(rows_max)::binary,
       encode(bytes_max)::binary>>
   end
+
+  @doc "The payload `{Connection, TimeoutMs, Atomic, [{Sql, Params}, …]}`; each statement is encoded."
+  @spec batch(binary, non_neg_integer, boolean, [iodata]) :: iodata
+  def batch(connection, timeout_ms, atomic?, statements) do
+    [<<104, 4, connection::binary, 98, timeout_ms::32>>, encode(atomic?), list(statements)]
+  end
+
+  defp list([]), do: <<106>>
+  defp list(encoded), do: [<<108, length(encoded)::32>>, encoded, 106]
+
+  @doc "The payload `{Connection, RequestId}`."
+  @spec cancel(binary, pos_integer) :: iodata
+  def cancel(connection, request), do: [<<104, 2, connection::binary>>, encode(request)]
+
+  @doc "The payload `{Connection, Credits}`."
+  @spec credit(binary, 0..255) :: binary
+  def credit(connection, credits), do: <<104, 2, connection::binary, 97, credits>>
 
   @doc """
   Encodes parameters: a list (positional), or a keyword list or a map (named).

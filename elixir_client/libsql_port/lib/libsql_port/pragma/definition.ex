@@ -89,6 +89,17 @@ defmodule LibsqlPort.Pragma.Definition do
 
   defp names, do: Enum.map_join(@pragmas, ", ", fn {name, _} -> inspect(name) end)
 
+  @doc "A pragma that is to be set: its name and the form in which the value is written."
+  @spec assignment(atom | String.t(), term) ::
+          {:ok, atom, boolean | integer | String.t()} | {:error, String.t()}
+  def assignment(name, value) do
+    case fetch(name) do
+      {:ok, name, _type, :read} -> {:error, "the pragma #{inspect(name)} cannot be set"}
+      {:ok, name, type, _access} -> with {:ok, dumped} <- dump(name, type, value), do: {:ok, name, dumped}
+      {:error, _} = error -> error
+    end
+  end
+
   @doc "The form in which a value is written: a boolean, an integer or a string."
   @spec dump(atom, type, term) :: {:ok, boolean | integer | String.t()} | {:error, String.t()}
   def dump(_name, :boolean, value) when is_boolean(value), do: {:ok, value}

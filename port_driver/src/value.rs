@@ -119,10 +119,10 @@ fn not_utf8(place: Place<'_>, offset: usize) -> RequestError {
 fn out_of_range(place: Place<'_>, negative: bool, magnitude: &[u8]) -> RequestError {
     let top = magnitude.last().map_or(0, |byte| 8 - byte.leading_zeros());
     let bits = magnitude.len().saturating_sub(1) * 8 + top as usize;
-    let sign = if negative { "negative " } else { "" };
+    let an_integer = if negative { "a negative integer" } else { "an integer" };
     RequestError::new(
         ErrorCode::IntegerOutOfRange,
-        format!("{place}: a {sign}integer of {bits} bits is out of range; integers go from -2^63 to 2^63-1"),
+        format!("{place}: {an_integer} of {bits} bits is out of range; integers go from -2^63 to 2^63-1"),
     )
 }
 

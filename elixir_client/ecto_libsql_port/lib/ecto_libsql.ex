@@ -17,14 +17,13 @@ defmodule EctoLibSql do
 
   use DBConnection
 
-  alias Ecto.Adapters.LibSql.Parameter
-
   alias EctoLibSql.{
     ByHand,
     Diagnosis,
     Error,
     Handles,
     Options,
+    Parameter,
     Query,
     Result,
     Sandbox,
@@ -293,7 +292,10 @@ defmodule EctoLibSql do
         {:ok, query, Result.new(result, command), engine_status(state, result.tx_status)}
 
       {:error, %{code: :invalid_parameter} = error} ->
-        retry_with_blobs(error, query, params, options, state)
+        case Parameter.untyped_as_blobs(params) do
+          {:ok, params} -> execute(query, params, options, state)
+          :error -> failed(error, sql, state)
+        end
 
       # After a sidecar has ended, the pool's connections learn of it when they are used. What was never sent may be tried
       # on a new connection. What was sent never is: a statement that has ended one sidecar may end the next.
@@ -333,15 +335,6 @@ defmodule EctoLibSql do
     {:ok, query, {state.sidecar, state.conn}, state}
   end
 
-  # Bytes that are no text come here without a type, from a query on a table without a schema. Nothing has run yet. They
-  # are looked for only now, so that those who have none pay nothing.
-  defp retry_with_blobs(error, query, params, options, state) do
-    case Parameter.bytes_as_blobs(params) do
-      ^params -> failed(error, query.statement, state)
-      params -> execute(query, params, options, state)
-    end
-  end
-
   defp refused(query, state) do
     error =
       LibsqlPort.Error.new(
@@ -364,8 +357,17 @@ defmodule EctoLibSql do
 
   defp declare(%Query{statement: sql} = query, params, options, state) do
     case Cursor.declare(state.conn, sql, params, within(options, state)) do
-      {:ok, cursor} -> {:ok, query, cursor, state}
-      {:error, error} -> failed(error, sql, state)
+      {:ok, cursor} ->
+        {:ok, query, cursor, state}
+
+      {:error, %{code: :invalid_parameter} = error} ->
+        case Parameter.untyped_as_blobs(params) do
+          {:ok, params} -> handle_declare(query, params, options, state)
+          :error -> failed(error, sql, state)
+        end
+
+      {:error, error} ->
+        failed(error, sql, state)
     end
   end
 

@@ -1,9 +1,9 @@
 defmodule EctoLibSql.Arguments do
   @moduledoc false
   # Parameters as ecto_libsql takes them when its functions are called by hand: named ones as a map whose surplus is
-  # ignored, bytes without a mark. Called by `EctoLibSql.Native` and `EctoLibSql.ByHand`.
+  # ignored. Called by `EctoLibSql.Native` and `EctoLibSql.ByHand`.
 
-  alias EctoLibSql.Query
+  alias EctoLibSql.{Parameter, Query}
   alias LibsqlPort.Error
 
   @doc """
@@ -40,14 +40,7 @@ defmodule EctoLibSql.Arguments do
 
   defp listed(names), do: Enum.map_join(names, ", ", &(":" <> &1))
 
-  @doc "Values as the driver takes them. Bytes that are no text can only be meant as a blob."
+  @doc "Values as the driver takes them."
   @spec encode([term]) :: [term]
-  def encode(values) do
-    %Query{}
-    |> DBConnection.Query.encode(values, [])
-    |> Enum.map(fn
-      value when is_binary(value) -> if String.valid?(value), do: value, else: {:blob, value}
-      value -> value
-    end)
-  end
+  def encode(values), do: %Query{} |> DBConnection.Query.encode(values, []) |> Parameter.by_content()
 end

@@ -199,7 +199,7 @@ defmodule EctoLibSql.JSON do
 
   defp one(state, sql, arguments) do
     with {:ok, conn} <- Handles.connection(state),
-         {:ok, [value]} <- LibsqlPort.query_one(conn, sql, Arguments.encode(arguments)) do
+         {:ok, [value]} <- LibsqlPort.query_one(conn, sql, encoded(arguments)) do
       {:ok, value}
     end
     |> Answer.text()
@@ -207,9 +207,18 @@ defmodule EctoLibSql.JSON do
 
   defp many(state, sql, arguments) do
     with {:ok, conn} <- Handles.connection(state),
-         {:ok, result} <- LibsqlPort.query(conn, sql, Arguments.encode(arguments)) do
+         {:ok, result} <- LibsqlPort.query(conn, sql, encoded(arguments)) do
       {:ok, Enum.map(result.rows, &List.to_tuple/1)}
     end
     |> Answer.text()
+  end
+
+  # JSON text is UTF-8, so what is not can only be JSON's binary form. Nothing of it is stored here.
+  defp encoded(arguments) do
+    arguments
+    |> Enum.map(fn value ->
+      if is_binary(value) and not String.valid?(value), do: {:blob, value}, else: value
+    end)
+    |> Arguments.encode()
   end
 end

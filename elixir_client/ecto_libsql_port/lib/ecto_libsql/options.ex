@@ -51,6 +51,8 @@ defmodule EctoLibSql.Options do
     * `:map_type`, `:array_type` – `:string` (default) or `:binary`, the declared type of the column
     * `:datetime_type` – `:iso8601` (default), or `:text_datetime` with a space and without a fraction
     * `:json_library` – default `Jason`
+    * `:untyped_binaries` – `:text` (default): a binary without a type is text, and refused if it is not UTF-8; or
+      `:text_or_blob`, as in ecto_libsql: then it is a blob
     * `:unique_constraint_names` – `:index` (default), the name that the index has, or `:columns`, the one that Ecto would
       have given it
   """

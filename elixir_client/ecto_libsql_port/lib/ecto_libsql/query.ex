@@ -21,7 +21,8 @@ defmodule EctoLibSql.Query do
   end
 
   defimpl DBConnection.Query do
-    alias Ecto.Adapters.LibSql.{Parameter, QuerySql}
+    alias Ecto.Adapters.LibSql.QuerySql
+    alias EctoLibSql.Parameter
 
     @json_column QuerySql.json_column()
 

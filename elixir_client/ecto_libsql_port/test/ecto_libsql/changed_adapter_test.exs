@@ -40,13 +40,7 @@ defmodule EctoLibSql.ChangedAdapterTest do
   defmodule BytesOfIds do
     use Ecto.Migration
 
-    def up do
-      execute("PRAGMA defer_foreign_keys = ON")
-
-      for column <- ~w(id code parent_id) do
-        execute("UPDATE items SET #{column} = CAST(#{column} AS BLOB) WHERE typeof(#{column}) = 'text'")
-      end
-    end
+    def up, do: EctoLibSql.Migration.bytes_to_blobs(:items, [:id, :code])
   end
 
   # A default of their migrations is `'[]'` in brackets; floats are NUMERIC, which makes an integer of 2.0.

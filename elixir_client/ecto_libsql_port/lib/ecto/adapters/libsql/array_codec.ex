@@ -8,7 +8,7 @@ defmodule Ecto.Adapters.LibSql.ArrayCodec do
   # booleans. ecto_sqlite3 and ecto_libsql have written such, and so does `json_insert(array, '$[#]', ?)` with a JSON text,
   # which is how Oban appends a job's errors.
 
-  alias Ecto.Adapters.LibSql.Parameter
+  alias EctoLibSql.Parameter
 
   @calendar [
     :date,

@@ -13,10 +13,15 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   @doc "The type of the elements of a column, where the schema of its source tells it. `column` is the field's `:source`."
   @spec element(tuple, non_neg_integer, atom | String.t()) :: element
   def element(sources, index, column) do
+    with {:array, element} <- type(sources, index, column), do: element, else: (_ -> nil)
+  end
+
+  @doc "The type of a column, where the schema of its source tells it."
+  @spec type(tuple, non_neg_integer, atom | String.t()) :: Ecto.Type.t() | nil
+  def type(sources, index, column) do
     with {_table, _name, schema} when schema != nil <- elem(sources, index),
-         field when field != nil <- field(schema, column),
-         {:array, element} <- Ecto.Type.type(schema.__schema__(:type, field)) do
-      element
+         field when field != nil <- field(schema, column) do
+      Ecto.Type.type(schema.__schema__(:type, field))
     else
       _ -> nil
     end
@@ -60,9 +65,11 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   defp read(id) when id in @ids, do: if(bytes?(id), do: "unhex(value, '-')", else: "value")
   defp read(_element), do: "value"
 
-  # In columns of their own identifiers may be 16 bytes, in JSON they are text.
-  defp bytes?(:uuid), do: DataType.storage(:uuid_type) == :binary
-  defp bytes?(:binary_id), do: DataType.storage(:binary_id_type) == :binary
+  @doc "Whether a type has identifiers of 16 bytes in columns of its own. In JSON they are text."
+  @spec bytes?(Ecto.Type.t() | nil) :: boolean
+  def bytes?(:uuid), do: DataType.storage(:uuid_type) == :binary
+  def bytes?(:binary_id), do: DataType.storage(:binary_id_type) == :binary
+  def bytes?(_type), do: false
 
   defp written_out(bytes) do
     groups =

@@ -3,7 +3,8 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   # A column as it stands in CREATE TABLE and ALTER TABLE: type, default, null, check, collation, key and reference.
   # Called by `Ddl` and `Alter`.
 
-  alias Ecto.Adapters.LibSql.{DataType, Parameter, Quoting}
+  alias Ecto.Adapters.LibSql.{DataType, Quoting}
+  alias EctoLibSql.Parameter
   alias Ecto.Migration.{Reference, Table}
 
   @numbered [:id, :serial, :bigserial]
@@ -70,9 +71,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
 
   defp literal(value, _type) when is_list(value), do: Quoting.text(Parameter.json(value))
 
-  defp literal(bytes, :binary) when is_binary(bytes) do
-    if String.printable?(bytes), do: Quoting.text(bytes), else: Quoting.blob(bytes)
-  end
+  defp literal(bytes, :binary) when is_binary(bytes), do: Quoting.blob(bytes)
 
   defp literal(text, _type) when is_binary(text), do: Quoting.text(text)
 

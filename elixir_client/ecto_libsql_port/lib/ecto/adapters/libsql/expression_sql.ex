@@ -5,8 +5,9 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   #
   # Parameters are written with their number (`?1`), so that a rewritten clause may move or repeat them.
 
-  alias Ecto.Adapters.LibSql.{ArraySql, DataType, IntervalSql, JsonPathSql, Parameter, QuerySql, Quoting}
+  alias Ecto.Adapters.LibSql.{ArraySql, DataType, IntervalSql, JsonPathSql, QuerySql, Quoting}
   alias Ecto.Query.{ByExpr, Tagged}
+  alias EctoLibSql.Parameter
 
   @parent_as Ecto.Adapters.LibSql.ParentAs
 
@@ -66,12 +67,12 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   # A list is one parameter, as JSON: the text is the same however long the list is, so that it is prepared once, and no
   # limit on the number of parameters applies. `Parameter.in_list/1` writes blobs as objects.
   def expr({:in, _, [left, {:^, _, [index, _length]}]}, sources, query) do
-    [operand(left, sources, query), " IN (", list(parameter(index)), ?)]
+    [operand(left, sources, query), " IN (", list(parameter(index), left, sources), ?)]
   end
 
   # Ecto has dumped a list of literals the same way.
   def expr({:in, _, [left, json]}, sources, query) when is_binary(json) do
-    [operand(left, sources, query), " IN (", list(Quoting.text(json)), ?)]
+    [operand(left, sources, query), " IN (", list(Quoting.text(json), left, sources), ?)]
   end
 
   def expr({:in, _, [left, %Ecto.SubQuery{} = subquery]}, sources, query) do
@@ -326,9 +327,22 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   def error!(nil, message), do: raise(ArgumentError, message)
   def error!(query, message), do: raise(Ecto.QueryError, query: query, message: message)
 
-  defp list(json) do
-    ["SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob') ELSE value END FROM json_each(", json, ?)]
+  defp list(json, left, sources) do
+    [
+      "SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob')",
+      written_out(left, sources),
+      [" ELSE value END FROM json_each(", json, ?)]
+    ]
   end
+
+  # A list with `type(^ids, {:array, Ecto.UUID})` around it has identifiers as they stand in arrays.
+  defp written_out({{:., _, [{:&, _, [index]}, field]}, _, []}, sources) do
+    if ArraySql.bytes?(ArraySql.type(sources, index, field)),
+      do: " WHEN 'text' THEN unhex(value, '-')",
+      else: []
+  end
+
+  defp written_out(_left, _sources), do: []
 
   defp parameter(index), do: [?? | Integer.to_string(index + 1)]
 

@@ -3,7 +3,8 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   # Loaders and dumpers: how a value of each of Ecto's types is stored. Called by the adapter. Reading takes whatever
   # ecto_sqlite3 and ecto_libsql have written: dates with and without Z, T or a space; booleans as numbers or words.
 
-  alias Ecto.Adapters.LibSql.{ArrayCodec, DataType, Parameter}
+  alias Ecto.Adapters.LibSql.{ArrayCodec, DataType}
+  alias EctoLibSql.Parameter
 
   @doc "What makes an Ecto value of a stored one."
   def loaders(:boolean, type), do: [&load_boolean/1, type]
@@ -74,7 +75,7 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   def autogenerate(:binary_id) do
     case DataType.storage(:binary_id_type) do
       :string -> Ecto.UUID.generate()
-      :binary -> Ecto.UUID.bingenerate()
+      :binary -> {:blob, Ecto.UUID.bingenerate()}
     end
   end
 
@@ -155,6 +156,8 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   defp load_array(value), do: load_json(value)
 
   # In arrays identifiers are text, whatever a column of their own holds.
+  # What `autogenerate/1` made comes here as it was sent.
+  defp load_binary_id({:blob, raw}), do: load_binary_id(raw)
   defp load_binary_id(<<_::128>> = raw), do: Ecto.UUID.load(raw)
   defp load_binary_id(value), do: {:ok, value}
 

@@ -1,7 +1,8 @@
-defmodule Ecto.Adapters.LibSql.ParameterTest do
-  use ExUnit.Case, async: true
+defmodule EctoLibSql.ParameterTest do
+  use ExUnit.Case
 
-  alias Ecto.Adapters.LibSql.{Parameter, TypeCodec}
+  alias Ecto.Adapters.LibSql.TypeCodec
+  alias EctoLibSql.Parameter
 
   test "a decimal is a number where that is exact, else its digits" do
     for {text, stored} <- [
@@ -60,13 +61,16 @@ defmodule Ecto.Adapters.LibSql.ParameterTest do
     assert load({:array, :map}, ~s([{"a":1}])) == {:ok, [%{"a" => 1}]}
   end
 
-  test "bytes that are no text become blobs" do
-    assert Parameter.bytes_as_blobs(["a", <<255>>, 1, {:blob, "x"}]) == [
-             "a",
-             {:blob, <<255>>},
-             1,
-             {:blob, "x"}
-           ]
+  test "a binary that is no text is a blob by its content only where that is asked for" do
+    assert Parameter.untyped_as_blobs(["a", <<255>>]) == :error
+    Application.put_env(:ecto_libsql_port, :untyped_binaries, :text_or_blob)
+    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :untyped_binaries) end)
+
+    assert {:ok, ["a", {:blob, <<255>>}, 1, {:blob, "x"}]} =
+             Parameter.untyped_as_blobs(["a", <<255>>, 1, {:blob, "x"}])
+
+    assert {:ok, %{b: {:blob, <<255>>}}} = Parameter.untyped_as_blobs(%{b: <<255>>})
+    assert Parameter.untyped_as_blobs(["a"]) == :error
   end
 
   test "bit strings are refused" do

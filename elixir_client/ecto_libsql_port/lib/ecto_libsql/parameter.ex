@@ -1,9 +1,13 @@
-defmodule Ecto.Adapters.LibSql.Parameter do
+defmodule EctoLibSql.Parameter do
   @moduledoc false
-  # Elixir's values as the driver takes them, and lists as JSON. Called by `TypeCodec` for typed values and by
-  # `EctoLibSql.Query` for those that come without a type. What it makes, `TypeCodec` reads back.
+  # Elixir's values as the driver takes them, and lists as JSON. Called by the adapter for typed values and by
+  # `EctoLibSql.Query` for those that come without a type. What it makes, the adapter's loaders read back.
 
   @app :ecto_libsql_port
+
+  # Ecto takes a list of pairs for a keyword list, so a blob stands there by itself.
+  @not_utf8 "a binary in the list behind `in` is not valid UTF-8; compare with a field of a schema that is of type " <>
+              ":binary, or write `in [^{:blob, binary}]`"
 
   @doc """
   One value. Atoms become their name, calendar types text that sorts like the time it means, decimals numbers where a
@@ -106,23 +110,61 @@ defmodule Ecto.Adapters.LibSql.Parameter do
   @spec json_library() :: module
   def json_library, do: Application.get_env(@app, :json_library, Jason)
 
-  @doc "The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits."
+  @doc """
+  The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits. Raises
+  `EctoLibSql.Error` for a binary that is neither a blob nor UTF-8.
+  """
   @spec in_list([term]) :: String.t()
-  def in_list(values) do
-    json(
-      Enum.map(values, fn
-        {:blob, bytes} -> %{blob: Base.encode16(bytes)}
-        value -> value
-      end)
-    )
+  def in_list(values), do: values |> Enum.map(&in_json/1) |> json()
+
+  defp in_json({:blob, bytes}), do: %{blob: Base.encode16(bytes)}
+
+  defp in_json(value) when is_binary(value) do
+    cond do
+      String.valid?(value) -> value
+      by_content?() -> in_json({:blob, value})
+      true -> raise EctoLibSql.Error, code: :invalid_parameter, message: @not_utf8
+    end
   end
 
-  @doc "Binaries that are no UTF-8 as blobs, the rest as it is."
-  @spec bytes_as_blobs([term] | map) :: [term] | map
-  def bytes_as_blobs(params) when is_map(params),
-    do: Map.new(params, fn {name, value} -> {name, blob(value)} end)
+  defp in_json(value), do: value
 
-  def bytes_as_blobs(params) do
+  # --- binaries without a type ----------------------------------------------------------------------------------
+
+  @doc """
+  The parameters with each binary that is no UTF-8 as a blob, after the sidecar has refused them. `:error` if there is
+  none, or if the option `:untyped_binaries` leaves them refused: then what is stored never depends on the bytes.
+  """
+  @spec untyped_as_blobs([term] | map) :: {:ok, [term] | map} | :error
+  def untyped_as_blobs(params) do
+    with true <- by_content?(), blobs when blobs != params <- blobs(params) do
+      {:ok, blobs}
+    else
+      _ -> :error
+    end
+  end
+
+  @doc "The parameters as `untyped_as_blobs/1` gives them, or as they are."
+  @spec by_content([term]) :: [term]
+  def by_content(params), do: if(by_content?(), do: blobs(params), else: params)
+
+  defp by_content? do
+    case Application.get_env(@app, :untyped_binaries, :text) do
+      :text ->
+        false
+
+      :text_or_blob ->
+        true
+
+      other ->
+        raise ArgumentError,
+              "the option :untyped_binaries takes :text or :text_or_blob, not #{inspect(other)}"
+    end
+  end
+
+  defp blobs(params) when is_map(params), do: Map.new(params, fn {name, value} -> {name, blob(value)} end)
+
+  defp blobs(params) do
     Enum.map(params, fn
       {name, value} when name != :blob -> {name, blob(value)}
       value -> blob(value)

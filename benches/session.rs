@@ -4,11 +4,11 @@
 //! an open connection, a warm cache. Varied: the work.
 
 use criterion::{criterion_main, Criterion, Throughput};
-use libsql_port::connection::deadline::Control;
 use libsql_port::connection::open::{self, Surroundings};
 use libsql_port::connection::run::{Outlet, Run};
 use libsql_port::connection::session::{Counters, Session};
 use libsql_port::connection::watch::Relief;
+use libsql_port::control::Control;
 use libsql_port::database::Files;
 use libsql_port::limits::Limits;
 use port_driver::etf::encoder::{

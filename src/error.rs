@@ -1,12 +1,11 @@
 //! What can go wrong with a request, and how it becomes an error reply: a code, SQLite's extended code, the
 //! constraint, the byte offset. Messages are for people.
 
-use crate::connection::constraint::ConstraintFailure;
-use crate::connection::deadline::Stop;
+use crate::control::Stop;
 use crate::database::writer_turn::TurnError;
+use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
-use crate::engine::EngineError;
-use libsql_ffi as ffi;
+use crate::engine::{code, EngineError};
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::{Constraint, ConstraintKind, ErrorReply};
 use port_driver::request::{Refusal, RequestError};
@@ -148,32 +147,32 @@ fn stop_code(stop: Stop) -> ErrorCode {
 /// The row of the table for one of SQLite's extended result codes (<https://sqlite.org/rescode.html>).
 pub fn engine_code(code: i32) -> ErrorCode {
     match code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE => ErrorCode::ConstraintUnique,
-        ffi::SQLITE_CONSTRAINT_PRIMARYKEY => ErrorCode::ConstraintPrimaryKey,
-        ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorCode::ConstraintNotNull,
-        ffi::SQLITE_CONSTRAINT_CHECK => ErrorCode::ConstraintCheck,
-        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorCode::ConstraintForeignKey,
-        ffi::SQLITE_CONSTRAINT_TRIGGER => ErrorCode::ConstraintTrigger,
-        ffi::SQLITE_CONSTRAINT_ROWID => ErrorCode::ConstraintRowid,
-        ffi::SQLITE_CONSTRAINT_DATATYPE => ErrorCode::ConstraintDatatype,
+        code::SQLITE_CONSTRAINT_UNIQUE => ErrorCode::ConstraintUnique,
+        code::SQLITE_CONSTRAINT_PRIMARYKEY => ErrorCode::ConstraintPrimaryKey,
+        code::SQLITE_CONSTRAINT_NOTNULL => ErrorCode::ConstraintNotNull,
+        code::SQLITE_CONSTRAINT_CHECK => ErrorCode::ConstraintCheck,
+        code::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorCode::ConstraintForeignKey,
+        code::SQLITE_CONSTRAINT_TRIGGER => ErrorCode::ConstraintTrigger,
+        code::SQLITE_CONSTRAINT_ROWID => ErrorCode::ConstraintRowid,
+        code::SQLITE_CONSTRAINT_DATATYPE => ErrorCode::ConstraintDatatype,
         _ => match code & 0xff {
-            ffi::SQLITE_CONSTRAINT => ErrorCode::Constraint,
-            ffi::SQLITE_ERROR => ErrorCode::SqlError,
-            ffi::SQLITE_BUSY => ErrorCode::Busy,
-            ffi::SQLITE_LOCKED => ErrorCode::Locked,
-            ffi::SQLITE_INTERRUPT => ErrorCode::Cancelled,
-            ffi::SQLITE_READONLY => ErrorCode::ReadOnly,
-            ffi::SQLITE_CORRUPT => ErrorCode::Corrupt,
-            ffi::SQLITE_NOTADB => ErrorCode::NotADatabase,
-            ffi::SQLITE_FULL => ErrorCode::DiskFull,
-            ffi::SQLITE_IOERR => ErrorCode::IoError,
-            ffi::SQLITE_CANTOPEN => ErrorCode::CannotOpen,
-            ffi::SQLITE_NOMEM => ErrorCode::OutOfMemory,
-            ffi::SQLITE_TOOBIG => ErrorCode::TooBig,
-            ffi::SQLITE_MISMATCH => ErrorCode::TypeMismatch,
-            ffi::SQLITE_SCHEMA => ErrorCode::SchemaChanged,
-            ffi::SQLITE_AUTH => ErrorCode::NotAuthorized,
-            ffi::SQLITE_PERM => ErrorCode::PermissionDenied,
+            code::SQLITE_CONSTRAINT => ErrorCode::Constraint,
+            code::SQLITE_ERROR => ErrorCode::SqlError,
+            code::SQLITE_BUSY => ErrorCode::Busy,
+            code::SQLITE_LOCKED => ErrorCode::Locked,
+            code::SQLITE_INTERRUPT => ErrorCode::Cancelled,
+            code::SQLITE_READONLY => ErrorCode::ReadOnly,
+            code::SQLITE_CORRUPT => ErrorCode::Corrupt,
+            code::SQLITE_NOTADB => ErrorCode::NotADatabase,
+            code::SQLITE_FULL => ErrorCode::DiskFull,
+            code::SQLITE_IOERR => ErrorCode::IoError,
+            code::SQLITE_CANTOPEN => ErrorCode::CannotOpen,
+            code::SQLITE_NOMEM => ErrorCode::OutOfMemory,
+            code::SQLITE_TOOBIG => ErrorCode::TooBig,
+            code::SQLITE_MISMATCH => ErrorCode::TypeMismatch,
+            code::SQLITE_SCHEMA => ErrorCode::SchemaChanged,
+            code::SQLITE_AUTH => ErrorCode::NotAuthorized,
+            code::SQLITE_PERM => ErrorCode::PermissionDenied,
             _ => ErrorCode::EngineError,
         },
     }
@@ -185,21 +184,21 @@ mod tests {
 
     #[test]
     fn extended_codes_come_before_their_families() {
-        assert_eq!(engine_code(ffi::SQLITE_CONSTRAINT_UNIQUE), ErrorCode::ConstraintUnique);
-        assert_eq!(engine_code(ffi::SQLITE_CONSTRAINT_VTAB), ErrorCode::Constraint);
-        assert_eq!(engine_code(ffi::SQLITE_BUSY_SNAPSHOT), ErrorCode::Busy);
-        assert_eq!(engine_code(ffi::SQLITE_IOERR_WRITE), ErrorCode::IoError);
+        assert_eq!(engine_code(code::SQLITE_CONSTRAINT_UNIQUE), ErrorCode::ConstraintUnique);
+        assert_eq!(engine_code(code::SQLITE_CONSTRAINT_VTAB), ErrorCode::Constraint);
+        assert_eq!(engine_code(code::SQLITE_BUSY_SNAPSHOT), ErrorCode::Busy);
+        assert_eq!(engine_code(code::SQLITE_IOERR_WRITE), ErrorCode::IoError);
         assert_eq!(engine_code(9999), ErrorCode::EngineError);
     }
 
     #[test]
     fn a_batch_error_keeps_the_fields_of_its_statement() {
         let inner =
-            EngineError { code: ffi::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
+            EngineError { code: code::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
         let error = Error::InBatch(2, Box::new(Error::Engine(inner, None)));
         error.with_reply(Some(1), |reply| {
             assert_eq!((reply.code, reply.index, reply.offset), (ErrorCode::Busy, Some(2), Some(3)));
-            assert_eq!((reply.sqlite_code, reply.tx_status), (Some(ffi::SQLITE_BUSY), Some(1)));
+            assert_eq!((reply.sqlite_code, reply.tx_status), (Some(code::SQLITE_BUSY), Some(1)));
         });
     }
 }

@@ -11,6 +11,7 @@
 pub mod arguments;
 pub mod clock;
 pub mod connection;
+pub mod control;
 pub mod database;
 pub mod engine;
 pub mod error;
@@ -19,5 +20,6 @@ pub mod logging;
 pub mod router;
 pub mod row_encoder;
 pub mod server;
+pub mod sql;
 pub mod status;
 pub mod value;

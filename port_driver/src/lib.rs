@@ -15,7 +15,7 @@
 //!
 //! Two kinds of fault are kept apart all the way up. A *broken wire* ([`frame::FrameError`],
 //! [`etf::DecodeError`]) means that the peer is not one of ours or has lost step: the program ends. A *wrong
-//! request* ([`request::RequestError`]) is a well-formed term that asks for something that does not exist: it
+//! request* ([`refusal::RequestError`]) is a well-formed term that asks for something that does not exist: it
 //! is answered.
 
 pub mod error_code;
@@ -24,6 +24,7 @@ pub mod event;
 pub mod frame;
 pub mod handshake;
 pub mod params;
+pub mod refusal;
 pub mod reply;
 pub mod request;
 pub mod value;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
-use crate::request::{Refusal, RequestError};
+use crate::refusal::{Refusal, RequestError};
 use crate::value::{Place, Value};
 
 /// How values find their parameters.

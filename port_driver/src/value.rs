@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
-use crate::request::RequestError;
+use crate::refusal::RequestError;
 
 /// A value to bind, borrowed from the request.
 #[derive(Clone, Copy, Debug, PartialEq)]

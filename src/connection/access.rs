@@ -5,19 +5,18 @@
 //! connections cannot wait for each other); the turns stay until the engine is back in autocommit and no open cursor
 //! writes. What ends a transaction is the engine's word, not the SQL text.
 
-use super::constraint;
-use super::deadline::{Control, Stop};
 use super::foreign_key;
-use super::keyword::{self, Keyword};
 use super::run::Run;
 use super::statement::Statement;
 use super::watch::ConnectionWatch;
 use crate::clock::now_ns;
+use crate::control::{Control, Stop};
 use crate::database::{DatabaseFile, FileShare, Files};
+use crate::engine::constraint;
 use crate::engine::handle::TxStatus;
-use crate::engine::{EngineError, Handle, RawStatement, Step};
+use crate::engine::{code, EngineError, Handle, RawStatement, Step};
 use crate::error::{Error, Result};
-use libsql_ffi as ffi;
+use crate::sql::keyword::{self, Keyword};
 use port_driver::reply::ConstraintKind;
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -315,7 +314,7 @@ impl Access {
     pub fn step_error(&self, code: i32) -> Error {
         let error = self.handle.error(code);
         match code & 0xff {
-            ffi::SQLITE_CONSTRAINT => {
+            code::SQLITE_CONSTRAINT => {
                 let failure = constraint::read(&self.handle, &error);
                 Error::Engine(error, failure.map(Box::new))
             }
@@ -327,11 +326,11 @@ impl Access {
     fn stopped_or(&self, error: Error) -> Error {
         match &error {
             Error::Engine(engine, _)
-                if matches!(engine.code & 0xff, ffi::SQLITE_INTERRUPT | ffi::SQLITE_BUSY) =>
+                if matches!(engine.code & 0xff, code::SQLITE_INTERRUPT | code::SQLITE_BUSY) =>
             {
                 match self.control.stop() {
                     Some(stop) => stop.into(),
-                    None if engine.code == ffi::SQLITE_BUSY_SNAPSHOT => snapshot_error(error),
+                    None if engine.code == code::SQLITE_BUSY_SNAPSHOT => snapshot_error(error),
                     None => error,
                 }
             }
@@ -369,7 +368,7 @@ impl Access {
     /// Checkpoints each file whose WAL has grown past its size, in the turn of the commit that made it so.
     pub fn checkpoint_if_due(&mut self) {
         if std::mem::take(&mut self.checkpoint_due) {
-            self.checkpoint_in_turn(DatabaseFile::wants_checkpoint, ffi::SQLITE_CHECKPOINT_PASSIVE);
+            self.checkpoint_in_turn(DatabaseFile::wants_checkpoint, code::SQLITE_CHECKPOINT_PASSIVE);
             self.release_turns();
         }
     }
@@ -396,7 +395,7 @@ impl Access {
             match self.handle.checkpoint(schema, mode) {
                 Ok(done) => note_checkpoint(file, done),
                 // A cursor of this very connection reads.
-                Err(error) if error.code & 0xff == ffi::SQLITE_LOCKED => {}
+                Err(error) if error.code & 0xff == code::SQLITE_LOCKED => {}
                 Err(error) => {
                     tracing::warn!(connection = self.id, code = error.code, "checkpoint: {}", error.message);
                 }
@@ -410,7 +409,7 @@ impl Access {
     pub fn close_files(&mut self) {
         let last = self.share.leave();
         if last && !self.handle.read_only() {
-            self.checkpoint_if_free(ffi::SQLITE_CHECKPOINT_TRUNCATE);
+            self.checkpoint_if_free(code::SQLITE_CHECKPOINT_TRUNCATE);
         }
         self.release_turns();
     }
@@ -446,5 +445,5 @@ fn snapshot_error(error: Error) -> Error {
 
 fn read_only_transaction() -> Error {
     let message = "attempt to write in a read-only transaction".to_owned();
-    Error::Engine(EngineError { code: ffi::SQLITE_READONLY, message, offset: None }, None)
+    Error::Engine(EngineError { code: code::SQLITE_READONLY, message, offset: None }, None)
 }

@@ -2,7 +2,6 @@
 
 use super::access::Access;
 use super::execute::{tail, undo};
-use super::keyword::{self, Keyword};
 use super::rows::Ceiling;
 use super::run::Run;
 use super::session::Session;
@@ -11,6 +10,7 @@ use crate::clock::now_ns;
 use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::row_encoder::encode_row;
+use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_integer, put_tuple, put_unsigned};
 use port_driver::frame::{begin_frame, end_frame};

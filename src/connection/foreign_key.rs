@@ -14,13 +14,12 @@
 //! In a client's transaction the second run must not be interrupted, since an interrupted write rolls back the whole
 //! transaction (https://sqlite.org/c3ref/interrupt.html): only what took a short time before runs again there.
 
-use super::constraint::ConstraintFailure;
-use super::ddl;
-use super::deadline::Control;
-use super::transaction::quoted;
+use crate::control::Control;
+use crate::engine::constraint::ConstraintFailure;
 use crate::engine::statement::Column;
-use crate::engine::{Handle, RawStatement, Step};
-use libsql_ffi as ffi;
+use crate::engine::{code, Handle, RawStatement, Step};
+use crate::sql::ddl;
+use crate::sql::quote::quoted;
 use std::time::Duration;
 
 /// How long the whole search may take.
@@ -47,7 +46,7 @@ pub fn complete(
     failure: &mut ConstraintFailure,
 ) {
     // RESTRICT ends a statement early: a second run without it could take any time.
-    let short = code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY && ran < SHORT_RUN;
+    let short = code == code::SQLITE_CONSTRAINT_FOREIGNKEY && ran < SHORT_RUN;
     let found = control.within(SEARCH, || find(handle, control, statement, short));
     if let Some(key) = found {
         failure.name = control.within(SEARCH, || name(handle, &key));

@@ -5,11 +5,11 @@ use super::cursor;
 use super::pragma;
 use super::run::Run;
 use super::session::Session;
-use super::transaction::quoted;
 use crate::engine::statement::Column;
-use crate::engine::{RawStatement, Step};
+use crate::engine::{code, RawStatement, Step};
 use crate::error::{Error, Result};
-use libsql_ffi as ffi;
+use crate::sql::keyword::Keyword;
+use crate::sql::quote::quoted;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_nil, put_tuple, put_unsigned};
 use port_driver::request::CheckpointMode;
@@ -22,10 +22,10 @@ pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode
         return Err(Error::new(ErrorCode::TransactionOpen, "a checkpoint cannot run inside a transaction"));
     }
     let mode = match mode {
-        CheckpointMode::Passive => ffi::SQLITE_CHECKPOINT_PASSIVE,
-        CheckpointMode::Full => ffi::SQLITE_CHECKPOINT_FULL,
-        CheckpointMode::Restart => ffi::SQLITE_CHECKPOINT_RESTART,
-        CheckpointMode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
+        CheckpointMode::Passive => code::SQLITE_CHECKPOINT_PASSIVE,
+        CheckpointMode::Full => code::SQLITE_CHECKPOINT_FULL,
+        CheckpointMode::Restart => code::SQLITE_CHECKPOINT_RESTART,
+        CheckpointMode::Truncate => code::SQLITE_CHECKPOINT_TRUNCATE,
     };
     access.enter(false, run)?;
     let done = access.handle.checkpoint("main", mode);
@@ -52,7 +52,7 @@ pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
     for schema in (2..).map_while(|index| access.handle.schema_name(index)).collect::<Vec<_>>() {
         access.run_plain(&format!("DETACH DATABASE {}", quoted(&schema)))?;
     }
-    access.refresh_attached(super::keyword::Keyword::Attach);
+    access.refresh_attached(Keyword::Attach);
     drop_temporary(session)?;
     pragma::reset(&mut session.access, &session.pragmas, session.busy_timeout_ms)?;
     run.ok(put_nil);

@@ -6,14 +6,10 @@
 
 pub mod access;
 pub mod batch;
-pub mod constraint;
 pub mod cursor;
-pub mod ddl;
-pub mod deadline;
 pub mod describe;
 pub mod execute;
 pub mod foreign_key;
-pub mod keyword;
 pub mod maintenance;
 pub mod open;
 pub mod pragma;
@@ -27,9 +23,9 @@ pub mod thread;
 pub mod transaction;
 pub mod watch;
 
+use crate::control::Control;
 use crate::database::DatabaseFile;
 use bytes::Bytes;
-use deadline::Control;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use session::{Counters, Session};
 use std::collections::VecDeque;

@@ -2,30 +2,29 @@
 
 use super::access::Access;
 use super::cursor::Cursors;
-use super::deadline::Control;
 use super::maintenance::text_at;
 use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
 use super::session::{Counters, Session};
 use super::statement_cache::StatementCache;
 use super::watch::{ConnectionWatch, Relief};
+use crate::control::Control;
 use crate::database::{DatabaseFile, FileShare, Files};
 use crate::engine::open as engine;
-use crate::engine::{Handle, Step};
+use crate::engine::{code, Handle, Step};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use libsql_ffi as ffi;
 use port_driver::error_code::ErrorCode;
 use port_driver::request::{Open, OpenMode};
 use std::sync::Arc;
 use tokio::runtime::Handle as Runtime;
 
 /// `SQLITE_OPEN_*` bits that a client may add; the others are this program's to set.
-const OPEN_FLAGS: i32 = ffi::SQLITE_OPEN_URI
-    | ffi::SQLITE_OPEN_NOFOLLOW
-    | ffi::SQLITE_OPEN_EXRESCODE
-    | ffi::SQLITE_OPEN_PRIVATECACHE
-    | ffi::SQLITE_OPEN_NOMUTEX;
+const OPEN_FLAGS: i32 = code::SQLITE_OPEN_URI
+    | code::SQLITE_OPEN_NOFOLLOW
+    | code::SQLITE_OPEN_EXRESCODE
+    | code::SQLITE_OPEN_PRIVATECACHE
+    | code::SQLITE_OPEN_NOMUTEX;
 
 /// What an opening needs from the rest of the program.
 #[derive(Clone)]
@@ -69,7 +68,7 @@ pub fn open(
     let watch = Arc::new(ConnectionWatch::new(Arc::clone(control), Arc::clone(&surroundings.relief)));
     watch.set_main(Arc::clone(&file));
     control.set_busy_timeout_ms(options.busy_timeout_ms);
-    handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::callbacks::Watch>);
+    handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::watch::Watch>);
     configure(&handle).map_err(|error| Error::Engine(error, None))?;
 
     let share = FileShare::new(file);
@@ -108,9 +107,9 @@ fn location(request: &Open<'_>) -> Result<(String, i32)> {
         ));
     }
     let mode = match options.mode {
-        OpenMode::ReadWriteCreate => ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE,
-        OpenMode::ReadWrite => ffi::SQLITE_OPEN_READWRITE,
-        OpenMode::ReadOnly => ffi::SQLITE_OPEN_READONLY,
+        OpenMode::ReadWriteCreate => code::SQLITE_OPEN_READWRITE | code::SQLITE_OPEN_CREATE,
+        OpenMode::ReadWrite => code::SQLITE_OPEN_READWRITE,
+        OpenMode::ReadOnly => code::SQLITE_OPEN_READONLY,
     };
     if !options.memory {
         return Ok((request.path.to_owned(), mode | further));
@@ -123,7 +122,7 @@ fn location(request: &Open<'_>) -> Result<(String, i32)> {
     }
     // A name that starts with a slash is shared within the program (https://sqlite.org/src/file/src/memdb.c).
     let path = format!("file:/{}?vfs=memdb", percent_encoded(request.path));
-    Ok((path, mode | further | ffi::SQLITE_OPEN_URI))
+    Ok((path, mode | further | code::SQLITE_OPEN_URI))
 }
 
 /// The object that stands for the opened file, by the name that the engine gives it.
@@ -138,9 +137,9 @@ fn file_of(handle: &Handle, files: &Files, request: &Open<'_>) -> Arc<DatabaseFi
 /// What is the same for every connection.
 fn configure(handle: &Handle) -> std::result::Result<(), crate::engine::EngineError> {
     // Checkpoints happen in the writer turn only, also the last connection's.
-    handle.configure(ffi::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    handle.configure(code::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // On by default in this engine, for SQL and for C.
-    handle.configure(ffi::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, false)
+    handle.configure(code::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, false)
 }
 
 /// Sets the journal mode in a writer turn, unless the file has it already: WAL is a property of the file, so of many

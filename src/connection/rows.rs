@@ -1,8 +1,8 @@
 //! Rows on their way out: into one `result` frame if they fit, else into `rows` chunks against credits. Never holds
 //! more than one chunk.
 
-use super::deadline::Control;
 use super::run::Run;
+use crate::control::Control;
 use crate::engine::RawStatement;
 use crate::error::{Error, Result};
 use crate::limits::{Limits, CHUNK_BYTES};

@@ -1,7 +1,7 @@
 //! One request while it runs: who asked, since when, where the reply goes.
 
 use crate::clock::now_ns;
-use crate::connection::deadline::Control;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use port_driver::reply::{self, Tail};
 

@@ -1,9 +1,9 @@
 //! A compiled statement and what is known about it: columns as they go onto the wire, parameters, how long it ran.
 
-use super::keyword::{self, Keyword};
 use crate::engine::statement::ColumnText;
 use crate::engine::{Bound, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
+use crate::sql::keyword::{self, Keyword};
 use crate::value::{bind_borrowed, bind_copied};
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_empty_list, put_list};

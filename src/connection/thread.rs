@@ -2,14 +2,14 @@
 //! connection and nothing else.
 
 use super::access::Checkpoints;
-use super::deadline::Control;
 use super::open::{self, Info, Surroundings};
 use super::run::{Outlet, Run};
 use super::session::Session;
 use super::{Connection, Job, Next};
 use crate::clock::now_ns;
+use crate::control::Control;
+use crate::engine::code;
 use crate::error::{Error, Result};
-use libsql_ffi as ffi;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_bool, put_key, put_map, put_nil, put_tuple, put_unsigned};
 use port_driver::event;
@@ -236,7 +236,7 @@ fn put_opened(out: &mut Vec<u8>, id: u32, info: &Info) {
 
 fn idle_checkpoint(session: &mut Session) {
     let file = Arc::clone(session.access.file());
-    session.access.checkpoint_if_free(ffi::SQLITE_CHECKPOINT_PASSIVE);
+    session.access.checkpoint_if_free(code::SQLITE_CHECKPOINT_PASSIVE);
     file.postpone_idle_checkpoint();
 }
 

@@ -3,6 +3,7 @@
 use super::run::Run;
 use super::session::Session;
 use crate::error::{Error, Result};
+use crate::sql::quote::quoted;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::put_unsigned;
 use port_driver::request::BeginMode;
@@ -82,20 +83,4 @@ fn plain(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()> {
     let status = session.access.tx_status();
     run.ok(|out| put_unsigned(out, u64::from(status)));
     Ok(())
-}
-
-/// An identifier as SQL takes it, whatever is in it.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn names_are_quoted() {
-        assert_eq!(quoted("a"), "\"a\"");
-        assert_eq!(quoted("a\" b; DROP"), "\"a\"\" b; DROP\"");
-    }
 }

@@ -1,9 +1,9 @@
 //! What the engine asks of a connection while it runs: stop? wait? and what it tells after a commit.
 
-use super::deadline::Control;
 use crate::clock::now_ns;
+use crate::control::Control;
 use crate::database::DatabaseFile;
-use crate::engine::callbacks::Watch;
+use crate::engine::watch::Watch;
 use parking_lot::Mutex;
 use port_driver::etf::DecodeError;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@
 //! https://sqlite.org/wal.html, "The WAL-Reset Bug".
 
 use super::file_lock::FileLock;
-use crate::connection::deadline::{Control, Stop};
+use crate::control::{Control, Stop};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;

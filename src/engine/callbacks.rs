@@ -6,6 +6,7 @@
 //! statement. https://sqlite.org/c3ref/progress_handler.html, busy_handler.html, wal_hook.html
 
 use super::handle::Handle;
+use super::watch::Watch;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -13,16 +14,6 @@ use std::sync::Arc;
 
 /// How many of the engine's instructions run between two looks at the watch: about 20 µs of work.
 const INSTRUCTIONS_PER_LOOK: c_int = 1000;
-
-/// What the engine asks while it runs on a connection. Called on the thread that steps the statement.
-pub trait Watch: Send + Sync {
-    /// True stops the running statement with SQLITE_INTERRUPT.
-    fn should_stop(&self) -> bool;
-    /// Another program holds a lock. May sleep; false gives up with SQLITE_BUSY. `tries` counts from 0.
-    fn wait_for_lock(&self, tries: u32) -> bool;
-    /// A commit left `pages` pages in the WAL of `schema`.
-    fn committed(&self, schema: &str, pages: u32);
-}
 
 impl Handle {
     /// Installs the watch and its three callbacks; a second call is ignored.

@@ -4,7 +4,7 @@
 //! `&Handle` calls into it (NOMUTEX). libsql closes with `sqlite3_close_v2`, so a statement that outlives the handle
 //! keeps it as a zombie instead of dangling.
 
-use super::callbacks::Watch;
+use super::watch::Watch;
 use libsql_ffi as ffi;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, CStr, CString};

@@ -2,9 +2,12 @@
 //! and states its invariant above the code. Nothing here knows requests, frames or threads.
 
 pub mod callbacks;
+pub mod code;
+pub mod constraint;
 pub mod handle;
 pub mod open;
 pub mod statement;
+pub mod watch;
 
 pub use handle::{EngineError, Handle};
 pub use statement::{Bound, RawStatement, Step};

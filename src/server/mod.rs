@@ -5,6 +5,7 @@ pub mod output;
 pub mod reader;
 mod spin;
 pub mod table;
+pub mod time;
 pub mod timekeeper;
 
 use crate::connection::open::Surroundings;

@@ -12,7 +12,7 @@
 use super::descriptors::{self, poll, Readiness};
 use super::output::Output;
 use super::spin::Spin;
-use super::timekeeper::Time;
+use super::time::Time;
 use super::Exit;
 use crate::clock::now_ns;
 use crate::connection::access::Checkpoints;

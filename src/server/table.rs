@@ -1,6 +1,6 @@
 //! The table of connections. Only the router adds to it; a connection's thread takes itself out.
 
-use super::timekeeper::Time;
+use super::time::Time;
 use crate::connection::thread::Registry;
 use crate::connection::Connection;
 use parking_lot::Mutex;

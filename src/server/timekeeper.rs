@@ -5,10 +5,11 @@ use super::descriptors;
 use super::output::Output;
 use super::reader::Reading;
 use super::table::Table;
+use super::time::{Shared, Time};
 use super::Exit;
 use crate::clock::{now_ns, NEVER};
-use crate::connection::deadline::Stop;
 use crate::connection::watch::Relief;
+use crate::control::Stop;
 use crate::database::Files;
 use crate::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,52 +27,6 @@ const TICK: Duration = Duration::from_millis(1);
 const IDLE_TICKS: u32 = 50;
 /// How often to look at files and at the client.
 const HEARTBEAT: Duration = Duration::from_millis(250);
-
-/// The handle that other threads have on the timekeeper.
-#[derive(Clone)]
-pub struct Time(Arc<Shared>);
-
-struct Shared {
-    parked: AtomicBool,
-    leads: AtomicU64,
-    unpark: Notify,
-    next_deadline_ns: AtomicU64,
-    deadline_set: Notify,
-    table_empty: Notify,
-    shut_down: mpsc::UnboundedSender<Exit>,
-}
-
-impl Time {
-    /// The leader starts a statement.
-    #[inline]
-    pub fn leader_is_busy(&self) {
-        self.0.leads.fetch_add(1, Ordering::Relaxed);
-        // The leader has set its busy flag before this load, the watcher sets `parked` before it looks at that flag:
-        // one of the two sees the other (both SeqCst).
-        if self.0.parked.load(Ordering::SeqCst) {
-            self.0.parked.store(false, Ordering::SeqCst);
-            self.0.unpark.notify_one();
-        }
-    }
-
-    /// A request with this deadline waits on some connection.
-    pub fn queued_until(&self, deadline_ns: u64) {
-        if deadline_ns < self.0.next_deadline_ns.fetch_min(deadline_ns, Ordering::SeqCst) {
-            self.0.deadline_set.notify_one();
-        }
-    }
-
-    /// The last connection is gone.
-    pub fn table_is_empty(&self) {
-        self.0.table_empty.notify_one();
-    }
-
-    /// Ends the program; the first reason counts.
-    pub fn shut_down(&self, exit: Exit) {
-        // Nobody listens only when the end has come already.
-        let _ = self.0.shut_down.send(exit);
-    }
-}
 
 /// Runs on the main thread until the program ends.
 pub struct Timekeeper {

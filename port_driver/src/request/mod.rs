@@ -2,7 +2,7 @@
 //!
 //! [`route`] reads just enough of a request to hand it to its connection; [`decode`] reads all of it, later
 //! and elsewhere. A request borrows from its frame. What is well-formed but means nothing is a
-//! [`RequestError`], which is answered; a broken term is a [`DecodeError`], which ends the program. A term is
+//! [`RequestError`], which is answered; a broken term is a [`crate::etf::DecodeError`], which ends the program. A term is
 //! only called wrong once all of it is known to be well-formed, so which of the two a frame is does not
 //! depend on where its first fault lies.
 
@@ -11,42 +11,15 @@ mod fields;
 mod options;
 pub mod tag;
 
-use thiserror::Error;
 
+pub use crate::refusal::{Refusal, RequestError};
 pub use batch::{Batch, Statements};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 
 use crate::error_code::ErrorCode;
-use crate::etf::{DecodeError, Decoder};
+use crate::etf::Decoder;
 use crate::params::Params;
 use fields::{Fields, CONNECTION, TIMEOUT};
-
-/// A well-formed term that is not a request, or asks for what does not exist. It is answered with this code.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}: {message}", .code.name())]
-pub struct RequestError {
-    /// For the client's program.
-    pub code: ErrorCode,
-    /// For people.
-    pub message: String,
-}
-
-impl RequestError {
-    pub(crate) fn new(code: ErrorCode, message: String) -> Self {
-        Self { code, message }
-    }
-}
-
-/// Why a payload is not a request.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// The wire is broken: the program ends.
-    #[error(transparent)]
-    Fatal(#[from] DecodeError),
-    /// The request is wrong: it is answered.
-    #[error(transparent)]
-    Answer(#[from] RequestError),
-}
 
 /// What the payloads of requests to a connection start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Which constraint was violated: the only reader of SQLite's error English. What the message leaves open (the index of
 //! a unique constraint) is looked up in the schema.
 
-use crate::engine::statement::Column;
-use crate::engine::{EngineError, Handle, RawStatement, Step};
+use super::statement::Column;
+use super::{EngineError, Handle, RawStatement, Step};
 use libsql_ffi as ffi;
 use port_driver::reply::ConstraintKind;
 

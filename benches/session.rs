@@ -4,13 +4,13 @@
 //! an open connection, a warm cache. Varied: the work.
 
 use criterion::{criterion_main, Criterion, Throughput};
-use libsql_port::connection::open::{self, Surroundings};
-use libsql_port::connection::run::{Outlet, Run};
-use libsql_port::connection::session::{Counters, Session};
-use libsql_port::connection::watch::Relief;
 use libsql_port::control::Control;
 use libsql_port::database::Files;
 use libsql_port::limits::Limits;
+use libsql_port::local::open;
+use libsql_port::local::session::Session;
+use libsql_port::run::{Outlet, Run};
+use libsql_port::surroundings::{Counters, Relief, Surroundings};
 use port_driver::etf::encoder::{
     put_binary, put_empty_list, put_float, put_integer, put_list, put_nil, put_tuple,
 };
@@ -117,7 +117,7 @@ impl Bench {
             out: &mut self.out,
             outlet: &mut Nowhere,
         };
-        self.session.run(&mut run, &request);
+        libsql_port::local::commands::run(&mut self.session, &mut run, &request);
         self.control.end();
         assert_ne!(self.out[13], tag::ERROR, "{}", String::from_utf8_lossy(&self.out));
         black_box(&self.out[..]);

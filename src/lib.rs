@@ -1,7 +1,7 @@
 //! libSQL in a program of its own, driven over an Erlang port.
 //!
 //! ```text
-//! Rust    stdin → frame → request (decode) → router → connection/thread → statement → row_encoder → frame → stdout
+//! Rust    stdin → frame → router → connection/thread → request (decode) → local/commands → row_encoder → frame → stdout
 //! Elixir  Repo → Ecto.Adapters.LibSql → …LibSql.Connection (SQL) → EctoLibSql (DBConnection) → LibsqlPort → Port
 //! ```
 //!
@@ -16,10 +16,11 @@ pub mod database;
 pub mod engine;
 pub mod error;
 pub mod limits;
+pub mod local;
 pub mod logging;
-pub mod router;
 pub mod row_encoder;
+pub mod run;
 pub mod server;
 pub mod sql;
-pub mod status;
+pub mod surroundings;
 pub mod value;

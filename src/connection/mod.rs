@@ -4,30 +4,14 @@
 //! that reads requests (`Reader`). Whoever has it may lock the session; nobody else does. Requests run in the order in
 //! which they came; `cancel` and `close` overtake.
 
-pub mod access;
-pub mod batch;
-pub mod cursor;
-pub mod describe;
-pub mod execute;
-pub mod foreign_key;
-pub mod maintenance;
-pub mod open;
-pub mod pragma;
-pub mod prepared;
-pub mod rows;
-pub mod run;
-pub mod session;
-pub mod statement;
-pub mod statement_cache;
 pub mod thread;
-pub mod transaction;
-pub mod watch;
 
 use crate::control::Control;
 use crate::database::DatabaseFile;
+use crate::local::session::Session;
+use crate::surroundings::Counters;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use session::{Counters, Session};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,15 +1,17 @@
 //! The thread that owns a connection: opens it, runs what is queued, closes it. A panic in a command ends this
 //! connection and nothing else.
 
-use super::access::Checkpoints;
-use super::open::{self, Info, Surroundings};
-use super::run::{Outlet, Run};
-use super::session::Session;
 use super::{Connection, Job, Next};
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::engine::code;
 use crate::error::{Error, Result};
+use crate::local::access::Checkpoints;
+use crate::local::commands;
+use crate::local::open::{self, Info};
+use crate::local::session::Session;
+use crate::run::{Outlet, Run};
+use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_bool, put_key, put_map, put_nil, put_tuple, put_unsigned};
 use port_driver::event;
@@ -174,7 +176,7 @@ pub fn run_request(
     let base = out.len();
     let reply_bytes_max = session.limits.reply_bytes_max();
     let result = catch_unwind(AssertUnwindSafe(|| {
-        session.run(&mut new_run(job, out, outlet, reply_bytes_max), request);
+        commands::run(session, &mut new_run(job, out, outlet, reply_bytes_max), request);
     }));
     match result {
         Ok(()) => Outcome::Answered,

@@ -1,8 +1,7 @@
 //! Which constraint was violated: the only reader of SQLite's error English. What the message leaves open (the index of
 //! a unique constraint) is looked up in the schema.
 
-use super::statement::Column;
-use super::{EngineError, Handle, RawStatement, Step};
+use super::{query, EngineError, Handle};
 use libsql_ffi as ffi;
 use port_driver::reply::ConstraintKind;
 
@@ -116,21 +115,13 @@ fn complete_unique(handle: &Handle, failure: &mut ConstraintFailure) {
     failure.name.clone_from(&failure.index);
 }
 
-/// Two text columns of a query with one text parameter; nothing if it fails: this only embellishes an error.
+/// Two text columns of a query with one text parameter; what there is if it fails: this only embellishes an error.
 fn pairs(handle: &Handle, sql: &str, parameter: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let Ok(prepared) = RawStatement::prepare(handle, sql, false) else { return found };
-    let Some(mut statement) = prepared.statement else { return found };
-    if statement.bind_text_copied(1, parameter.as_bytes()).is_err() {
-        return found;
-    }
-    let text = |column: Column<'_>| match column {
-        Column::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    };
-    while let Ok(Step::Row) = statement.step() {
-        found.push((text(statement.column(0)), text(statement.column(1))));
-    }
+    let _ = query::each_row(handle, sql, Some(parameter.as_bytes()), |row| {
+        found.push((query::text_at(row, 0), query::text_at(row, 1)));
+        true
+    });
     found
 }
 

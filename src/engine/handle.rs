@@ -1,4 +1,4 @@
-//! One `sqlite3*`: status, errors, limits, checkpoints. Statements are in [`super::statement`].
+//! One `sqlite3*`: status, errors, limits, checkpoints. Statements are in [`crate::local::statement`].
 //!
 //! Invariant: `raw` is open as long as the `libsql::Connection` beside it lives, and only the thread that holds the
 //! `&Handle` calls into it (NOMUTEX). libsql closes with `sqlite3_close_v2`, so a statement that outlives the handle

@@ -6,6 +6,7 @@ pub mod code;
 pub mod constraint;
 pub mod handle;
 pub mod open;
+pub mod query;
 pub mod statement;
 pub mod watch;
 

@@ -3,20 +3,23 @@
 pub mod descriptors;
 pub mod output;
 pub mod reader;
+pub mod router;
 mod spin;
+mod status;
 pub mod table;
 pub mod time;
 pub mod timekeeper;
 
-use crate::connection::open::Surroundings;
-use crate::connection::watch::Relief;
 use crate::database::Files;
 use crate::engine;
 use crate::limits::Limits;
-use crate::router::Router;
+use crate::surroundings::Relief;
+use crate::surroundings::Surroundings;
+
 use output::Output;
 use port_driver::handshake::Hello;
 use reader::{Input, Reading};
+use router::Router;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

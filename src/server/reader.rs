@@ -11,18 +11,19 @@
 
 use super::descriptors::{self, poll, Readiness};
 use super::output::Output;
+use super::router::{Routed, Router};
 use super::spin::Spin;
 use super::time::Time;
 use super::Exit;
 use crate::clock::now_ns;
-use crate::connection::access::Checkpoints;
-use crate::connection::run::Outlet;
 use crate::connection::thread::{lose, run_request, Outcome};
-use crate::connection::watch::Relief;
 use crate::connection::{Connection, Job};
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::router::{Routed, Router};
+use crate::local::access::Checkpoints;
+use crate::local::commands;
+use crate::run::Outlet;
+use crate::surroundings::Relief;
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
 use port_driver::etf::DecodeError;
@@ -334,7 +335,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
             return Handled::Go(input);
         }
     };
-    if !open.is_short(&request) {
+    if !commands::is_short(open, &request) {
         drop(session);
         input.spin.passed_on();
         connection.pass_lead(job);

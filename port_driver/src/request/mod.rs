@@ -11,7 +11,6 @@ mod fields;
 mod options;
 pub mod tag;
 
-
 pub use crate::refusal::{Refusal, RequestError};
 pub use batch::{Batch, Statements};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};

@@ -1,20 +1,16 @@
 //! Statements that the client prepared and addresses by id, until it closes them.
 
 use super::access::Access;
-use super::describe;
-use super::run::Run;
-use super::session::Session;
 use super::statement::Statement;
 use crate::error::{Error, Result};
 use port_driver::error_code::ErrorCode;
-use port_driver::etf::encoder::{put_nil, put_tuple, put_unsigned};
 use rustc_hash::FxHashMap;
 
 /// The prepared statements of one connection.
 #[derive(Default)]
 pub struct PreparedStatements {
-    by_id: FxHashMap<u32, (Box<str>, Statement)>,
-    next: u32,
+    pub(super) by_id: FxHashMap<u32, (Box<str>, Statement)>,
+    pub(super) next: u32,
 }
 
 impl PreparedStatements {
@@ -53,43 +49,6 @@ impl PreparedStatements {
     }
 }
 
-/// Prepares a statement and describes it.
-pub fn prepare(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()> {
-    let Session { prepared, access, limits, .. } = session;
-    if prepared.len() >= limits.statements_max as usize {
-        return Err(Error::new(
-            ErrorCode::LimitExceeded,
-            format!(
-                "the connection has {} prepared statements, which is statements_max; close some",
-                prepared.len()
-            ),
-        ));
-    }
-    access.refresh_schema();
-    let statement = access.prepare(sql, true)?;
-    // Ids are not used again, so that one of a closed statement is never taken for another's.
-    prepared.next = prepared.next.wrapping_add(1) & 0x7fff_ffff;
-    let id = prepared.next;
-    run.ok(|out| {
-        put_tuple(out, 2);
-        put_unsigned(out, u64::from(id));
-        describe::put_description(out, &statement);
-    });
-    prepared.by_id.insert(id, (sql.into(), statement));
-    Ok(())
-}
-
-/// Finalizes a prepared statement.
-pub fn close(session: &mut Session, run: &mut Run<'_>, id: u32) -> Result<()> {
-    match session.prepared.by_id.remove(&id) {
-        Some(_) => {
-            run.ok(put_nil);
-            Ok(())
-        }
-        None => Err(unknown(id)),
-    }
-}
-
-fn unknown(id: u32) -> Error {
+pub(super) fn unknown(id: u32) -> Error {
     Error::new(ErrorCode::UnknownStatement, format!("this connection has no prepared statement {id}"))
 }

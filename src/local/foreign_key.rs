@@ -16,8 +16,7 @@
 
 use crate::control::Control;
 use crate::engine::constraint::ConstraintFailure;
-use crate::engine::statement::Column;
-use crate::engine::{code, Handle, RawStatement, Step};
+use crate::engine::{code, query, Handle, RawStatement};
 use crate::sql::ddl;
 use crate::sql::quote::quoted;
 use std::time::Duration;
@@ -80,7 +79,7 @@ fn run_again(
 ) -> Option<ForeignKey> {
     let (rowid, changes) = (handle.last_insert_rowid(), handle.total_changes());
     let own_transaction = handle.autocommit();
-    let was_deferring = integer(handle, "PRAGMA defer_foreign_keys") == Some(1);
+    let was_deferring = query::integer(handle, "PRAGMA defer_foreign_keys") == Some(1);
     run(handle, "SAVEPOINT libsql_port_foreign_key")?;
     let found = run(handle, "PRAGMA defer_foreign_keys = 1").and_then(|()| {
         statement.reset();
@@ -140,7 +139,12 @@ fn candidates(handle: &Handle, sql: Option<String>) -> Vec<ForeignKey> {
     };
     let mut keys: Vec<ForeignKey> = Vec::new();
     let complete = each_row(handle, query, parameter, |row| {
-        let (schema, table, id, column) = (text(row, 0), text(row, 1), whole(row, 2), text(row, 3));
+        let (schema, table, id, column) = (
+            query::text_at(row, 0),
+            query::text_at(row, 1),
+            query::integer_at(row, 2),
+            query::text_at(row, 3),
+        );
         match keys.last_mut() {
             Some(key) if key.schema == schema && key.table == table && key.id == id => {
                 key.columns.push(column)
@@ -167,7 +171,7 @@ fn first_violated(handle: &Handle, candidates: Vec<ForeignKey>) -> Option<Foreig
         let check = format!("PRAGMA {}.foreign_key_check({})", quoted(&key.schema), quoted(&key.table));
         let mut violated = None;
         each_row(handle, &check, None, |row| {
-            violated = Some(whole(row, 3));
+            violated = Some(query::integer_at(row, 3));
             false
         })?;
         if let Some(id) = violated {
@@ -184,7 +188,7 @@ fn name(handle: &Handle, key: &ForeignKey) -> Option<String> {
     let query = format!("SELECT sql FROM {table} WHERE type = 'table' AND name = ?1 COLLATE NOCASE");
     let mut sql = None;
     each_row(handle, &query, Some(key.table.as_bytes()), |row| {
-        sql = Some(text(row, 0));
+        sql = Some(query::text_at(row, 0));
         false
     })?;
     // The engine numbers them from the last one to the first.
@@ -198,43 +202,11 @@ fn each_row(
     handle: &Handle,
     sql: &str,
     parameter: Option<&[u8]>,
-    mut each: impl FnMut(&RawStatement) -> bool,
+    each: impl FnMut(&RawStatement) -> bool,
 ) -> Option<()> {
-    let mut statement = RawStatement::prepare(handle, sql, false).ok()?.statement?;
-    if let Some(parameter) = parameter {
-        statement.bind_text_copied(1, parameter).ok()?;
-    }
-    while statement.step().ok()? == Step::Row {
-        if !each(&statement) {
-            break;
-        }
-    }
-    Some(())
+    query::each_row(handle, sql, parameter, each).ok()
 }
 
 fn run(handle: &Handle, sql: &str) -> Option<()> {
-    each_row(handle, sql, None, |_| true)
-}
-
-fn integer(handle: &Handle, sql: &str) -> Option<i64> {
-    let mut value = None;
-    each_row(handle, sql, None, |row| {
-        value = Some(whole(row, 0));
-        false
-    })?;
-    value
-}
-
-fn text(row: &RawStatement, column: i32) -> String {
-    match row.column(column) {
-        Column::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    }
-}
-
-fn whole(row: &RawStatement, column: i32) -> i64 {
-    match row.column(column) {
-        Column::Integer(value) => value,
-        _ => 0,
-    }
+    query::run(handle, sql).ok()
 }

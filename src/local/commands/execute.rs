@@ -1,14 +1,14 @@
 //! Execute and query_one: bind, step, rows out, counters and transaction status in the same reply.
 
-use super::access::Access;
-use super::rows::{Ceiling, RowWriter};
-use super::run::Run;
-use super::session::Session;
-use super::statement::Statement;
 use crate::clock::now_ns;
 use crate::engine::{Bound, Step};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::local::access::Access;
+use crate::local::rows::{Ceiling, RowWriter};
+use crate::local::session::Session;
+use crate::local::statement::Statement;
+use crate::run::Run;
 use port_driver::error_code::ErrorCode;
 use port_driver::params::Params;
 use port_driver::reply::Tail;

@@ -1,10 +1,10 @@
 //! What a statement takes and yields, without running it.
 
-use super::run::Run;
-use super::session::Session;
-use super::statement::Statement;
 use crate::engine::statement::ColumnText;
 use crate::error::Result;
+use crate::local::session::Session;
+use crate::local::statement::Statement;
+use crate::run::Run;
 use port_driver::etf::encoder::{
     put_bool, put_empty_list, put_integer, put_key, put_list, put_map, put_optional_binary, put_tuple,
 };

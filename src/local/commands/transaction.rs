@@ -1,8 +1,8 @@
 //! Begin to savepoint. What state a transaction is in is always the engine's word.
 
-use super::run::Run;
-use super::session::Session;
 use crate::error::{Error, Result};
+use crate::local::session::Session;
+use crate::run::Run;
 use crate::sql::quote::quoted;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::put_unsigned;

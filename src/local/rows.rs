@@ -1,12 +1,12 @@
 //! Rows on their way out: into one `result` frame if they fit, else into `rows` chunks against credits. Never holds
 //! more than one chunk.
 
-use super::run::Run;
 use crate::control::Control;
 use crate::engine::RawStatement;
 use crate::error::{Error, Result};
 use crate::limits::{Limits, CHUNK_BYTES};
 use crate::row_encoder::encode_row;
+use crate::run::Run;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_tuple, ListStart};
 use port_driver::frame::{begin_frame, end_frame, FrameStart, HEADER_BYTES};

@@ -1,51 +1,18 @@
 //! Cursors: a statement that stays open between requests and gives one chunk of rows for each fetch. A cursor holds at
 //! most one row that did not fit into the last chunk.
 
-use super::run::Run;
-use super::session::Session;
-use super::statement::Statement;
 use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
+use crate::local::cursors::Cursor;
+use crate::local::session::Session;
 use crate::row_encoder::encode_row;
+use crate::run::Run;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_nil, put_tuple, put_unsigned};
 use port_driver::frame::{begin_frame, end_frame, HEADER_BYTES};
 use port_driver::params::Params;
 use port_driver::request::{tag, Target};
-use rustc_hash::FxHashMap;
-
-/// The cursors of one connection.
-#[derive(Default)]
-pub struct Cursors {
-    by_id: FxHashMap<u32, Cursor>,
-    next: u32,
-}
-
-struct Cursor {
-    statement: Statement,
-    // Where the statement goes back to when the cursor is closed.
-    writes: bool,
-    // An encoded row that was one too many for the last chunk.
-    left_over: Vec<u8>,
-}
-
-impl Cursors {
-    /// How many are open.
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    /// True if none is open.
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
-    /// Closes all.
-    pub fn clear(&mut self) {
-        self.by_id.clear();
-    }
-}
 
 /// Opens a cursor: compiles and binds, but does not step yet.
 pub fn declare(
@@ -102,7 +69,7 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
         Err(code) => {
             run.out.truncate(base);
             let error = access.step_error(code);
-            close_cursor(session, id);
+            session.close_cursor(id);
             return Err(error);
         }
     };
@@ -112,7 +79,7 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
     }
     end_frame(run.out, frame, run.reply_bytes_max);
     if exhausted {
-        close_cursor(session, id);
+        session.close_cursor(id);
     }
     Ok(())
 }
@@ -153,27 +120,9 @@ fn fill(
 
 /// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know.
 pub fn close(session: &mut Session, run: &mut Run<'_>, id: u32) -> Result<()> {
-    close_cursor(session, id);
+    session.close_cursor(id);
     run.ok(put_nil);
     Ok(())
-}
-
-fn close_cursor(session: &mut Session, id: u32) {
-    if let Some(cursor) = session.cursors.by_id.remove(&id) {
-        let writes = cursor.writes;
-        drop(cursor);
-        if writes {
-            session.access.writing_cursors -= 1;
-        }
-        session.access.leave();
-    }
-}
-
-/// Closes every cursor.
-pub fn close_all(session: &mut Session) {
-    session.cursors.clear();
-    session.access.writing_cursors = 0;
-    session.access.leave();
 }
 
 fn unknown(id: u32) -> Error {

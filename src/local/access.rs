@@ -6,7 +6,6 @@
 //! writes. What ends a transaction is the engine's word, not the SQL text.
 
 use super::foreign_key;
-use super::run::Run;
 use super::statement::Statement;
 use super::watch::ConnectionWatch;
 use crate::clock::now_ns;
@@ -14,8 +13,9 @@ use crate::control::{Control, Stop};
 use crate::database::{DatabaseFile, FileShare, Files};
 use crate::engine::constraint;
 use crate::engine::handle::TxStatus;
-use crate::engine::{code, EngineError, Handle, RawStatement, Step};
+use crate::engine::{code, query, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
+use crate::run::Run;
 use crate::sql::keyword::{self, Keyword};
 use port_driver::reply::ConstraintKind;
 use std::ffi::CStr;
@@ -163,14 +163,7 @@ impl Access {
 
     /// The integer that a statement without parameters yields.
     pub fn pragma_value(&self, sql: &str) -> Option<i64> {
-        let mut statement = RawStatement::prepare(&self.handle, sql, false).ok()?.statement?;
-        match (statement.step(), statement.column_count()) {
-            (Ok(Step::Row), 1..) => match statement.column(0) {
-                crate::engine::statement::Column::Integer(value) => Some(value),
-                _ => None,
-            },
-            _ => None,
-        }
+        query::integer(&self.handle, sql)
     }
 
     /// Before the first step of a statement: takes the writer turn if it may write.
@@ -340,15 +333,14 @@ impl Access {
 
     /// Runs a statement of this program's own that yields nothing of interest.
     pub fn run_plain(&mut self, sql: &str) -> Result<()> {
+        self.each_row(sql, |_| true)
+    }
+
+    /// Runs a statement of this program's own and calls `each` with every row until it returns false.
+    pub fn each_row(&mut self, sql: &str, each: impl FnMut(&RawStatement) -> bool) -> Result<()> {
         let (statement, _) = self.prepare_first(sql)?;
         let Some(mut statement) = statement else { return Ok(()) };
-        loop {
-            match statement.step() {
-                Ok(Step::Row) => {}
-                Ok(Step::Done) => return Ok(()),
-                Err(code) => return Err(self.step_error(code)),
-            }
-        }
+        query::rows(&mut statement, each).map_err(|code| self.step_error(code))
     }
 
     /// Runs several statements of this program's own, separated by `; `.

@@ -1,17 +1,17 @@
 //! Who is addressed? The one match on a request's tag; what the program answers itself is answered here.
 
+use super::output::Output;
+use super::reader::Reading;
+use super::status;
+use super::table::Table;
+use super::time::Time;
 use crate::clock::deadline_ns;
-use crate::connection::open::Surroundings;
-use crate::connection::run::Outlet;
 use crate::connection::thread::{Registry, Thread};
 use crate::connection::{Connection, Job, Refused};
 use crate::control::Stop;
 use crate::error::Error;
-use crate::server::output::Output;
-use crate::server::reader::Reading;
-use crate::server::table::Table;
-use crate::server::time::Time;
-use crate::status;
+use crate::run::Outlet;
+use crate::surroundings::Surroundings;
 use bytes::Bytes;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::put_bool;

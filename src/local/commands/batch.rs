@@ -1,15 +1,15 @@
 //! Many statements in one round trip: a batch (with parameters and the results of each) and a script (a text).
 
-use super::access::Access;
 use super::execute::{tail, undo};
-use super::rows::Ceiling;
-use super::run::Run;
-use super::session::Session;
-use super::statement::Statement;
 use crate::clock::now_ns;
 use crate::engine::Step;
 use crate::error::{Error, Result};
+use crate::local::access::Access;
+use crate::local::rows::Ceiling;
+use crate::local::session::Session;
+use crate::local::statement::Statement;
 use crate::row_encoder::encode_row;
+use crate::run::Run;
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_integer, put_tuple, put_unsigned};

@@ -4,8 +4,8 @@ use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::DatabaseFile;
 use crate::engine::watch::Watch;
+use crate::surroundings::Relief;
 use parking_lot::Mutex;
-use port_driver::etf::DecodeError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -15,15 +15,6 @@ const READER_BUDGET_NS: u64 = 300_000;
 /// How long a statement computes before it lets other threads have the processor. With more endless statements than
 /// processors a short one elsewhere would else wait for a whole time slice of each.
 const SLICE_NS: u64 = 500_000;
-
-/// What a connection may ask of those who read requests. Implemented by the server.
-pub trait Relief: Send + Sync {
-    /// Lets another thread go on reading. Safe to call at any time; does nothing if no reader is busy.
-    fn relieve(&self);
-
-    /// A request that had waited turns out to be no term: the client and this program are out of step, which is the end.
-    fn broken_frame(&self, error: &DecodeError);
-}
 
 /// A connection's watch.
 pub struct ConnectionWatch {

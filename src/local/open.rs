@@ -1,23 +1,21 @@
 //! Opens a database for one connection: path to handle, file object, pragmas, WAL.
 
 use super::access::Access;
-use super::cursor::Cursors;
-use super::maintenance::text_at;
+use super::cursors::Cursors;
 use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
-use super::session::{Counters, Session};
+use super::session::Session;
 use super::statement_cache::StatementCache;
-use super::watch::{ConnectionWatch, Relief};
+use super::watch::ConnectionWatch;
 use crate::control::Control;
 use crate::database::{DatabaseFile, FileShare, Files};
 use crate::engine::open as engine;
-use crate::engine::{code, Handle, Step};
+use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
-use crate::limits::Limits;
+use crate::surroundings::{Counters, Surroundings};
 use port_driver::error_code::ErrorCode;
 use port_driver::request::{Open, OpenMode};
 use std::sync::Arc;
-use tokio::runtime::Handle as Runtime;
 
 /// `SQLITE_OPEN_*` bits that a client may add; the others are this program's to set.
 const OPEN_FLAGS: i32 = code::SQLITE_OPEN_URI
@@ -25,19 +23,6 @@ const OPEN_FLAGS: i32 = code::SQLITE_OPEN_URI
     | code::SQLITE_OPEN_EXRESCODE
     | code::SQLITE_OPEN_PRIVATECACHE
     | code::SQLITE_OPEN_NOMUTEX;
-
-/// What an opening needs from the rest of the program.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// For libsql's async API.
-    pub runtime: Runtime,
-    /// The open files.
-    pub files: Arc<Files>,
-    /// The program's limits.
-    pub limits: Arc<Limits>,
-    /// Who reads requests.
-    pub relief: Arc<dyn Relief>,
-}
 
 /// What a client is told about a connection that has just been opened.
 pub struct Info {
@@ -171,13 +156,12 @@ fn set_journal_mode(access: &mut Access, pragmas: &[(String, String)]) -> Result
 
 /// The first column of a statement's first row, as text.
 fn first_text(access: &mut Access, sql: &str) -> Result<String> {
-    let (statement, _) = access.prepare_first(sql)?;
-    let Some(mut statement) = statement else { return Ok(String::new()) };
-    match statement.step() {
-        Ok(Step::Row) => Ok(text_at(&statement, 0)),
-        Ok(Step::Done) => Ok(String::new()),
-        Err(code) => Err(access.step_error(code)),
-    }
+    let mut text = String::new();
+    access.each_row(sql, |row| {
+        text = query::text_at(row, 0);
+        false
+    })?;
+    Ok(text)
 }
 
 /// A name as a URI's path: everything but letters, digits and a few marks as %XX.

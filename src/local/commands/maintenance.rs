@@ -1,13 +1,11 @@
 //! Checkpoint, reset and the connection's status.
 
-use super::access::note_checkpoint;
-use super::cursor;
-use super::pragma;
-use super::run::Run;
-use super::session::Session;
-use crate::engine::statement::Column;
-use crate::engine::{code, RawStatement, Step};
+use crate::engine::{code, query};
 use crate::error::{Error, Result};
+use crate::local::access::note_checkpoint;
+use crate::local::pragma;
+use crate::local::session::Session;
+use crate::run::Run;
 use crate::sql::keyword::Keyword;
 use crate::sql::quote::quoted;
 use port_driver::error_code::ErrorCode;
@@ -44,7 +42,7 @@ pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode
 
 /// Makes the connection as if it had just been opened, but for its cache of statements.
 pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
-    cursor::close_all(session);
+    session.close_cursors();
     session.prepared.clear();
     let access = &mut session.access;
     access.roll_back();
@@ -73,24 +71,12 @@ fn drop_temporary(session: &mut Session) -> Result<()> {
 }
 
 fn text_pairs(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
-    let (statement, _) = session.access.prepare_first(sql)?;
-    let Some(mut statement) = statement else { return Ok(Vec::new()) };
     let mut pairs = Vec::new();
-    loop {
-        match statement.step() {
-            Ok(Step::Row) => pairs.push((text_at(&statement, 0), text_at(&statement, 1))),
-            Ok(Step::Done) => return Ok(pairs),
-            Err(code) => return Err(session.access.step_error(code)),
-        }
-    }
-}
-
-/// A column's text, empty if it has none.
-pub fn text_at(statement: &RawStatement, index: i32) -> String {
-    match statement.column(index) {
-        Column::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    }
+    session.access.each_row(sql, |row| {
+        pairs.push((query::text_at(row, 0), query::text_at(row, 1)));
+        true
+    })?;
+    Ok(pairs)
 }
 
 /// The counters of this connection.

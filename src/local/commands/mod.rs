@@ -1,0 +1,107 @@
+//! The requests of a connection, a file for each kind. The match on `Request` for connections is here, and beside it
+//! which of them may run on the reading thread.
+
+pub mod batch;
+pub mod cursor;
+pub mod describe;
+pub mod execute;
+pub mod maintenance;
+pub mod prepare;
+pub mod transaction;
+
+use super::session::Session;
+use super::statement::Statement;
+use crate::error::{Error, Result};
+use crate::run::Run;
+use port_driver::error_code::ErrorCode;
+use port_driver::request::{BeginMode, Request, Target};
+use std::sync::atomic::Ordering;
+use transaction::{BEGIN_IMMEDIATE, COMMIT, ROLLBACK};
+
+/// Runs one request; its reply, or its error's, is in `run.out` when this returns.
+pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
+    let base = run.out.len();
+    session.counters.requests.fetch_add(1, Ordering::Relaxed);
+    session.in_client_transaction = !session.access.handle.autocommit();
+    if let Err(error) = dispatch(session, run, request) {
+        run.out.truncate(base.min(run.out.len()));
+        count(session, &error);
+        run.error(&error, Some(session.access.tx_status()));
+    }
+    session.counters.statements.store(session.prepared.len(), Ordering::Relaxed);
+    session.counters.cursors.store(session.cursors.len(), Ordering::Relaxed);
+}
+
+fn count(session: &Session, error: &Error) {
+    session.counters.errors.fetch_add(1, Ordering::Relaxed);
+    match error.code() {
+        ErrorCode::Timeout => session.counters.timeouts.fetch_add(1, Ordering::Relaxed),
+        ErrorCode::Cancelled => session.counters.cancelled.fetch_add(1, Ordering::Relaxed),
+        _ => 0,
+    };
+}
+
+/// One call for each.
+fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> Result<()> {
+    match request {
+        Request::Execute(request) => execute::execute(session, run, request),
+        Request::QueryOne(request) => execute::query_one(session, run, request),
+        Request::ExecutePrepared(request) => execute::execute_prepared(session, run, request),
+        Request::Prepare { sql } => prepare::prepare(session, run, sql),
+        Request::CloseStatement { statement } => prepare::close(session, run, *statement),
+        Request::Describe(target) => describe::describe(session, run, *target),
+        Request::Declare { target, params } => cursor::declare(session, run, *target, params),
+        Request::Fetch { cursor, rows_max, bytes_max } => {
+            cursor::fetch(session, run, *cursor, *rows_max, *bytes_max)
+        }
+        Request::CloseCursor { cursor } => cursor::close(session, run, *cursor),
+        Request::Begin(mode) => transaction::begin(session, run, *mode),
+        Request::Commit => transaction::commit(session, run),
+        Request::Rollback => transaction::rollback(session, run),
+        Request::Savepoint { name } => transaction::savepoint(session, run, name),
+        Request::Release { name } => transaction::release(session, run, name),
+        Request::RollbackTo { name } => transaction::rollback_to(session, run, name),
+        Request::Batch(request) => batch::batch(session, run, request),
+        Request::Script { sql } => batch::script(session, run, sql),
+        Request::Reset => maintenance::reset(session, run),
+        Request::ConnectionStatus => maintenance::status(session, run),
+        Request::Checkpoint(mode) => maintenance::checkpoint(session, run, *mode),
+        // The router answers these itsession.
+        Request::Ping(_)
+        | Request::Status
+        | Request::Open(_)
+        | Request::Close
+        | Request::Cancel { .. }
+        | Request::Credit { .. } => {
+            Err(Error::new(ErrorCode::Internal, "a request that is not for a connection"))
+        }
+    }
+}
+
+/// True if `request` can run on the reading thread: its statement is compiled, was short last time (a commit that the
+/// disk has to confirm is not), and waits for no turn.
+pub fn is_short(session: &Session, request: &Request<'_>) -> bool {
+    let short = |statement: Option<&Statement>| {
+        statement.is_some_and(|statement| {
+            statement.is_short() && session.access.may_enter_at_once(statement.read_only())
+        })
+    };
+    match request {
+        Request::Execute(request) => short(session.cache.peek(request.sql)),
+        Request::QueryOne(request) => {
+            short(session.cache.peek(request.sql).filter(|statement| statement.read_only()))
+        }
+        Request::ExecutePrepared(request) => short(session.prepared.peek(request.statement)),
+        Request::Describe(Target::Sql(sql)) => session.cache.peek(sql).is_some(),
+        Request::Describe(Target::Statement(_)) | Request::CloseStatement { .. } => true,
+        Request::Begin(BeginMode::Deferred) => true,
+        Request::Begin(BeginMode::Immediate) => short(session.cache.peek(BEGIN_IMMEDIATE)),
+        Request::Commit => {
+            !session.access.holds_turn()
+                || session.access.may_commit_at_once() && short(session.cache.peek(COMMIT))
+        }
+        Request::Rollback => !session.access.holds_turn() || short(session.cache.peek(ROLLBACK)),
+        Request::Savepoint { .. } | Request::ConnectionStatus => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,14 @@
+//! A database in this program: the engine's connection, its statements, and what each request does with them.
+
+pub mod access;
+pub mod commands;
+pub mod cursors;
+pub mod foreign_key;
+pub mod open;
+pub mod pragma;
+pub mod prepared;
+pub mod rows;
+pub mod session;
+pub mod statement;
+pub mod statement_cache;
+pub mod watch;

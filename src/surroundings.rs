@@ -1,0 +1,49 @@
+//! What a connection needs from the program around it, and the counts that the program reads of a connection.
+
+use crate::database::Files;
+use crate::limits::Limits;
+use port_driver::etf::DecodeError;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::Arc;
+use tokio::runtime::Handle as Runtime;
+
+/// What an opening needs from the rest of the program.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// For libsql's async API.
+    pub runtime: Runtime,
+    /// The open files.
+    pub files: Arc<Files>,
+    /// The program's limits.
+    pub limits: Arc<Limits>,
+    /// Who reads requests.
+    pub relief: Arc<dyn Relief>,
+}
+
+/// What a connection may ask of those who read requests. Implemented by the server.
+pub trait Relief: Send + Sync {
+    /// Lets another thread go on reading. Safe to call at any time; does nothing if no reader is busy.
+    fn relieve(&self);
+
+    /// A request that had waited turns out to be no term: the client and this program are out of step, which is the end.
+    fn broken_frame(&self, error: &DecodeError);
+}
+
+/// Counts of one connection, read by its status.
+#[derive(Default)]
+pub struct Counters {
+    /// Requests that have run.
+    pub requests: AtomicU64,
+    /// Rows sent.
+    pub rows: AtomicU64,
+    /// Error replies, of which
+    pub errors: AtomicU64,
+    /// … deadlines that passed, and
+    pub timeouts: AtomicU64,
+    /// … cancellations.
+    pub cancelled: AtomicU64,
+    /// Prepared statements that the client holds.
+    pub statements: AtomicUsize,
+    /// Cursors that it has open.
+    pub cursors: AtomicUsize,
+}

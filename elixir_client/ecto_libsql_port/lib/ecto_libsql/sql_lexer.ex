@@ -38,6 +38,25 @@ defmodule EctoLibSql.SqlLexer do
   def unquoted("[" <> rest), do: binary_part(rest, 0, byte_size(rest) - 1)
   def unquoted(name), do: name
 
+  @doc "Returns where the name of an index or a trigger stands in its text, as `{first byte, bytes}`."
+  @spec object_name(binary) :: {non_neg_integer, pos_integer}
+  def object_name(sql) do
+    [_type | rest] =
+      for(token <- tokens(sql), do: {String.downcase(text(sql, token), :ascii), token})
+      |> Enum.drop_while(fn {word, _} -> word not in ["index", "trigger"] end)
+
+    rest =
+      case rest do
+        [{"if", _}, {"not", _}, {"exists", _} | rest] -> rest
+        rest -> rest
+      end
+
+    case rest do
+      [_schema, {".", _}, {_, {_, at, size}} | _] -> {at, size}
+      [{_, {_, at, size}} | _] -> {at, size}
+    end
+  end
+
   # --- one token after the other ----------------------------------------------------------------------------------
 
   defp lex(<<>>, _at, done), do: done

@@ -453,6 +453,10 @@ defmodule EctoLibSql.TableSql do
   defp mentioned([_ | rest], cases, names), do: mentioned(rest, cases, names)
   defp mentioned([], _cases, names), do: names
 
+  @doc "Returns the names in a text that can be names of columns, in lower case."
+  @spec mentions(String.t()) :: [String.t()]
+  def mentions(sql), do: mentions(for(token <- SqlLexer.tokens(sql), do: valued(sql, token)), [])
+
   # --- asking -----------------------------------------------------------------------------------------------------------
 
   @doc "Returns the bytes of a range."

@@ -74,12 +74,15 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Migration
   def execute_ddl(meta, definition, options) do
-    if Alter.needed?(definition) do
-      Alter.run(meta, definition, options)
-    else
-      Ecto.Adapters.SQL.execute_ddl(meta, @conn, definition, options)
+    cond do
+      Alter.needed?(definition) -> Alter.run(meta, definition, options)
+      is_binary(definition) -> Alter.guard(meta, options, fn -> execute_sql(meta, definition, options) end)
+      true -> execute_sql(meta, definition, options)
     end
   end
+
+  defp execute_sql(meta, definition, options),
+    do: Ecto.Adapters.SQL.execute_ddl(meta, @conn, definition, options)
 
   # --- storage and structure ------------------------------------------------------------------------------------
 

@@ -1,37 +1,45 @@
 defmodule Ecto.Adapters.LibSql.Alter do
   @moduledoc """
-  Changes of tables that SQLite's ALTER TABLE does not know. They run in the migration's transaction, or one of their own,
-  on the text of the table that is there.
+  Changes of tables that exist. They run in the migration's transaction, or in one of their own, and start from the text
+  of the table that is there. A command that is refused raises `EctoLibSql.MigrationError` and changes nothing.
 
-    * `modify` writes the column anew: type, and those of `:null`, `:default`, `:check`, `:collate` and the reference that
-      it speaks of; the rest of the column stays. The values are brought into the new type. It is refused if a row has NULL
-      where there must be none, or a reference that leads nowhere.
-    * `add_if_not_exists` and `remove_if_exists` look first.
-    * `remove` takes the column's indexes along, as other databases do.
-    * `create constraint` with `:check` and `drop constraint` change the table; existing rows are checked.
-    * `rename index` makes it again under the new name.
+    * `modify` changes the type and what its options speak of: `:null`, `:default`, `:check`, `:collate`, `:generated`,
+      `:primary_key`, and the foreign key if the type is `references/2`, or if `:from` says that it was one. The rest of
+      the column stays as it is written, comments included. Rows that break the new column are counted and named.
+    * `add` also works where SQLite's ADD COLUMN does not: a primary key, a default that is computed, a STORED column.
+      A foreign key of several columns is added with its last column.
+    * `remove` takes along what consists of the column: its indexes, foreign keys, checks and UNIQUE constraints. It is
+      refused while a view, a trigger, a generated column or another table's foreign key uses the column.
+    * `create constraint` with `:check` adds a constraint; existing rows are checked, unless `validate: false`.
+    * `drop constraint` drops a check, a foreign key, a UNIQUE or a primary key by its name. A constraint that was created
+      without one goes by Ecto's name for it: `table_column_fkey`, `table_column_index`, `table_pkey`.
+    * `add_if_not_exists`, `remove_if_exists` and `drop_if_exists` look first.
+    * `rename index` creates it again under the new name.
 
-  What stands in the file is the same after a changed constraint or type, so the table's text in the schema is replaced, as
-  SQLite's documentation of ALTER TABLE describes. A table is copied only where rows look different afterwards: a new
-  primary key, a removed column that is part of a key. Copying is refused while rows of other tables refer to the table,
-  because dropping the old one would delete them or fail; run such a migration with `@disable_ddl_transaction true` and
-  foreign keys off.
+  ## How
+
+  SQLite's own ADD, DROP and RENAME COLUMN and libSQL's ALTER COLUMN are used where they can do it. Where only the text of
+  a table changes, its rows stay and the text is replaced in the schema. A table is copied where nothing else is left: the
+  type of a column that has values, a primary key, a UNIQUE, a STORED column, a computed default. Indexes, triggers,
+  rowids, the counter of AUTOINCREMENT and other tables' references to the table stay as they are. Rows, schema and
+  foreign keys are compared with what they were before; if something differs, all is rolled back.
+
+  Foreign keys are on all the time. A migration needs neither `@disable_ddl_transaction` nor a pragma.
   """
 
-  alias Ecto.Adapters.LibSql.{ColumnText, Ddl, Quoting, TableEdit}
+  alias Ecto.Adapters.LibSql.{ColumnSql, ModifyColumn, Quoting, RemoveColumn, SchemaText}
+  alias Ecto.Adapters.LibSql.{StoredTable, TableCopy, TableEdit}
   alias Ecto.Adapters.SQL
-  alias Ecto.Migration.{Constraint, Index, Table}
+  alias Ecto.Migration.{Constraint, Index, Reference, Table}
+  alias EctoLibSql.{SqlLexer, TableSql}
 
   @doc false
   @spec needed?(Ecto.Adapter.Migration.command()) :: boolean
-  def needed?({:alter, %Table{}, changes}), do: Enum.any?(changes, &(not plain?(&1)))
+  def needed?({:alter, %Table{}, _changes}), do: true
   def needed?({:rename, %Index{}, _new}), do: true
   def needed?({:create, %Constraint{}}), do: true
   def needed?({_drop, %Constraint{}, _mode}), do: true
   def needed?(_command), do: false
-
-  defp plain?({:add, _name, _type, options}), do: options[:primary_key] in [nil, false]
-  defp plain?(_change), do: false
 
   @doc false
   @spec run(map, Ecto.Adapter.Migration.command(), keyword) :: {:ok, []}
@@ -42,68 +50,61 @@ defmodule Ecto.Adapters.LibSql.Alter do
     {:ok, []}
   end
 
+  @doc false
+  # `execute("PRAGMA foreign_keys = OFF")` outside of a transaction would switch them off for good, on one connection of
+  # the pool, and not on the one that runs the next command.
+  @spec guard(map, keyword, (() -> result)) :: result when result: var
+  def guard(meta, options, fun) do
+    SQL.checkout(meta, options, fn ->
+      pragma = fn -> SQL.query!(meta, "PRAGMA foreign_keys", [], options).rows end
+      before = pragma.()
+      result = fun.()
+
+      if pragma.() != before do
+        [[former]] = before
+        SQL.query!(meta, "PRAGMA foreign_keys = #{former}", [], options)
+
+        raise EctoLibSql.MigrationError,
+          code: :unsupported,
+          message:
+            "a migration cannot switch foreign keys: the pragma would stay on one connection of the pool. Migrations " <>
+              "change tables without it; remove the line"
+      end
+
+      result
+    end)
+  end
+
   defp command({:alter, table, changes}, query), do: Enum.each(changes, &change(&1, table, query))
+  defp command({:rename, %Index{} = index, new}, query), do: rename_index(index, new, query)
 
-  defp command({:rename, %Index{} = index, new}, query) do
-    schema = [schema(index.prefix), "sqlite_schema"]
-
-    case query.(["SELECT sql FROM ", schema, " WHERE type = 'index' AND name = ?1"], [to_string(index.name)]) do
-      %{rows: [[sql]]} when is_binary(sql) ->
-        query.(["DROP INDEX ", Quoting.table(index.prefix, index.name)], [])
-        query.(renamed(sql, Quoting.table(index.prefix, new)), [])
-
-      _ ->
-        raise ArgumentError, "there is no index #{index.name} to rename, or none that was created by itself"
-    end
-  end
-
-  defp command({:create, %Constraint{check: check} = constraint}, query) when is_binary(check) do
-    table = %Table{name: constraint.table, prefix: constraint.prefix}
-    refuse_rows!(query, table, ["NOT (", check, ?)], "do not meet the constraint #{constraint.name}")
-    edit = TableEdit.read(table, query)
-    text = IO.iodata_to_binary(["CONSTRAINT ", Quoting.name(constraint.name), " CHECK (", check, ?)])
-    edit |> TableEdit.append(text) |> TableEdit.write(query)
-  end
+  defp command({:create, %Constraint{check: check} = constraint}, query) when is_binary(check),
+    do: create_check(constraint, query)
 
   defp command({:create, %Constraint{} = constraint}, _query) do
-    raise ArgumentError, "SQLite has no exclusion constraints (#{constraint.name}); it knows :check"
+    StoredTable.error!(
+      :unsupported,
+      to_string(constraint.table),
+      "SQLite has no exclusion constraints (#{constraint.name}): create it with :check, or use a unique index"
+    )
   end
 
   defp command({drop, %Constraint{} = constraint, _mode}, query) do
-    edit = TableEdit.read(%Table{name: constraint.table, prefix: constraint.prefix}, query)
+    table = StoredTable.read!(%{name: constraint.table, prefix: constraint.prefix}, query)
 
-    case TableEdit.without_constraint(edit, to_string(constraint.name)) do
-      {:ok, edit} ->
-        TableEdit.write(edit, query)
-
-      :error when drop == :drop_if_exists ->
-        :ok
-
-      :error ->
-        raise ArgumentError, "the table #{constraint.table} has no check constraint #{constraint.name}"
+    case constraint_named(table, to_string(constraint.name)) do
+      nil when drop == :drop_if_exists -> :ok
+      nil -> no_such_constraint!(table, constraint.name)
+      found -> drop_constraint(table, found)
     end
-  end
-
-  defp renamed(sql, name) do
-    Regex.replace(
-      ~r/\A(CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:IF\s+NOT\s+EXISTS\s+)?)("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\S+)/i,
-      sql,
-      fn _, create, _old -> create <> IO.iodata_to_binary(name) end
-    )
   end
 
   # --- changes --------------------------------------------------------------------------------------------------
 
-  defp change({:add, name, type, options} = change, table, query) do
-    if plain?(change) do
-      query.(Ddl.alter(table, change), [])
-    else
-      table |> TableEdit.read(query) |> TableEdit.add_key(name, type, options) |> TableEdit.rebuild(query)
-    end
-  end
+  defp change({:add, name, type, options}, table, query), do: add(name, type, options, table, query)
 
   defp change({:add_if_not_exists, name, type, options}, table, query) do
-    unless column?(table, name, query), do: change({:add, name, type, options}, table, query)
+    unless column?(table, name, query), do: add(name, type, options, table, query)
   end
 
   defp change({:remove, name}, table, query), do: remove(name, table, query)
@@ -116,84 +117,175 @@ defmodule Ecto.Adapters.LibSql.Alter do
     if column?(table, name, query), do: remove(name, table, query)
   end
 
-  defp change({:modify, name, type, options}, table, query), do: modify(name, type, options, table, query)
+  defp change({:modify, name, type, options}, table, query),
+    do: table |> StoredTable.read!(query) |> ModifyColumn.run!(to_string(name), type, options, table)
+
+  defp remove(name, table, query), do: table |> StoredTable.read!(query) |> RemoveColumn.run!(to_string(name))
 
   defp column?(table, name, query) do
-    sql = "SELECT 1 FROM pragma_table_xinfo(?1, ?2) WHERE name = ?3 COLLATE NOCASE"
-    query.(sql, [to_string(table.name), prefix(table), to_string(name)]).rows != []
+    stored = StoredTable.read!(table, query)
+    TableSql.column_named(stored.sql, to_string(name)) != nil
   end
 
-  defp remove(name, table, query) do
-    for [index] <- indexes(table, name, query) do
-      query.(["DROP INDEX ", Quoting.table(table.prefix, index)], [])
-    end
+  # --- add ------------------------------------------------------------------------------------------------------
 
-    edit = TableEdit.read(table, query)
-
-    if TableEdit.bound?(edit, to_string(name)) do
-      edit |> TableEdit.remove(to_string(name)) |> TableEdit.rebuild(query)
-    else
-      query.(Ddl.alter(table, {:remove, name}), [])
-    end
-  end
-
-  # Those that somebody created and that have the column among theirs.
-  @indexes """
-  SELECT DISTINCT list.name FROM pragma_index_list(?1, ?2) AS list, pragma_index_xinfo(list.name, ?2) AS info
-  WHERE list.origin = 'c' AND info.name = ?3 COLLATE NOCASE
-  """
-  defp indexes(table, name, query) do
-    query.(@indexes, [to_string(table.name), prefix(table), to_string(name)]).rows
-  end
-
-  defp modify(name, type, options, table, query) do
-    edit = TableEdit.read(table, query)
-    old = TableEdit.column!(edit, to_string(name))
-    new = ColumnText.modify(old, table, type, options)
+  defp add(name, type, options, table, query) do
+    stored = StoredTable.read!(table, query)
+    options = ModifyColumn.for_table(options, stored)
+    definition = ColumnSql.definition(table, name, type, options, false)
 
     cond do
-      ColumnText.text(new) == ColumnText.text(old) ->
-        :ok
+      options[:primary_key] not in [nil, false] -> add_key(stored, definition)
+      empty?(stored) -> add_column(stored, definition)
+      true -> add_to_rows(stored, to_string(name), definition, options)
+    end
 
-      ColumnText.has?(old, :primary_key) and new.type != old.type and "INTEGER" in [new.type, old.type] ->
-        raise ArgumentError,
-              "#{table.name}.#{name} is an INTEGER PRIMARY KEY, the number of the row itself: it cannot become or " <>
-                "cease to be one"
-
-      true ->
-        if ColumnText.has?(new, :not_null) and not ColumnText.has?(old, :not_null) do
-          refuse_rows!(
-            query,
-            table,
-            [Quoting.name(name), " IS NULL"],
-            "have no #{name}, which is to be NOT NULL"
-          )
-        end
-
-        edit |> TableEdit.replace(old, new) |> TableEdit.write(query)
-        if new.type != old.type, do: TableEdit.convert(edit, name, query)
-        if ColumnText.has?(new, :references), do: refuse_orphans!(query, table, name)
+    with %Reference{with: [_ | _]} <- type do
+      text = ColumnSql.table_reference(table, name, type)
+      stored = StoredTable.read!(table, query)
+      SchemaText.replace!(stored, TableEdit.add_constraint(stored.sql, text))
     end
   end
 
-  defp refuse_rows!(query, table, condition, what) do
-    %{rows: [[count]]} =
-      query.(["SELECT count(*) FROM ", Quoting.table(table.prefix, table.name), " WHERE ", condition], [])
+  defp empty?(stored),
+    do: stored.query.(["SELECT 1 FROM ", StoredTable.quoted(stored), " LIMIT 1"], []).rows == []
 
-    if count > 0, do: raise(ArgumentError, "#{count} rows of #{table.name} #{what}")
+  defp add_column(stored, definition),
+    do: stored.query.(["ALTER TABLE ", StoredTable.quoted(stored), " ADD COLUMN ", definition], [])
+
+  # The engine says what it cannot add to rows that exist: a default that is computed, one of a foreign key, a STORED
+  # column. Then the table is copied.
+  defp add_to_rows(stored, name, definition, options) do
+    if options[:null] == false and options[:default] == nil and options[:generated] == nil do
+      StoredTable.refuse_rows!(
+        stored,
+        "true",
+        "would have no #{name}, which is to be NOT NULL; give it a :default, or add it with null: true, fill it, and " <>
+          "modify it to null: false"
+      )
+    end
+
+    add_column(stored, definition)
+  rescue
+    EctoLibSql.Error -> TableCopy.run!(stored, TableEdit.add_column(stored.sql, definition))
   end
 
-  defp refuse_orphans!(query, table, name) do
-    sql = "SELECT count(*) FROM pragma_foreign_key_check(?1, ?2)"
-    %{rows: [[count]]} = query.(sql, [to_string(table.name), prefix(table)])
+  defp add_key(stored, definition) do
+    key? = fn clause -> clause.kind == :primary_key end
+    clauses = stored.sql.constraints ++ Enum.flat_map(stored.sql.columns, & &1.clauses)
 
-    if count > 0,
-      do: raise(ArgumentError, "#{count} rows of #{table.name} refer by #{name} to rows that are not there")
+    if Enum.any?(clauses, key?) do
+      StoredTable.error!(
+        :unsupported,
+        stored.name,
+        "the table #{stored.name} has a primary key already; drop the constraint #{stored.name}_pkey first, or modify " <>
+          "its column with primary_key: false"
+      )
+    end
+
+    TableCopy.run!(stored, TableEdit.add_column(stored.sql, definition))
   end
 
-  defp schema(nil), do: []
-  defp schema(prefix), do: [Quoting.name(prefix), ?.]
+  # --- constraints ------------------------------------------------------------------------------------------------
 
-  defp prefix(%{prefix: nil}), do: "main"
-  defp prefix(%{prefix: prefix}), do: to_string(prefix)
+  defp create_check(constraint, query) do
+    table = StoredTable.read!(%{name: constraint.table, prefix: constraint.prefix}, query)
+    name = to_string(constraint.name)
+
+    if named(table, name) do
+      StoredTable.error!(:unsupported, table.name, "the table #{table.name} has a constraint #{name} already")
+    end
+
+    check = ColumnSql.parenthesised(constraint.check)
+
+    if constraint.validate do
+      StoredTable.refuse_rows!(table, ["NOT ", check], "do not meet the constraint #{name}")
+    end
+
+    SchemaText.replace!(
+      table,
+      TableEdit.add_constraint(table.sql, ["CONSTRAINT ", Quoting.name(name), " CHECK ", check])
+    )
+  end
+
+  # The constraint, and the column whose clause it is.
+  defp constraint_named(table, name), do: named(table, name) || by_default_name(table, name)
+
+  defp named(table, name) do
+    Enum.find(constraints(table), fn {clause, _} ->
+      clause.name != nil and TableSql.lower(clause.name) == TableSql.lower(name)
+    end)
+  end
+
+  defp by_default_name(table, name) do
+    Enum.find(constraints(table), fn {clause, column} ->
+      columns = if column, do: [column.name], else: clause.columns
+
+      clause.name == nil and
+        TableSql.lower(name) == TableSql.lower(default_name(table, clause.kind, columns) || "")
+    end)
+  end
+
+  defp default_name(table, :references, [first | _]), do: "#{table.name}_#{first}_fkey"
+  defp default_name(table, :unique, columns), do: "#{table.name}_#{Enum.join(columns, "_")}_index"
+  defp default_name(table, :primary_key, _columns), do: "#{table.name}_pkey"
+  defp default_name(_table, _kind, _columns), do: nil
+
+  defp constraints(table) do
+    of_columns = for column <- table.sql.columns, clause <- column.clauses, do: {clause, column}
+    of_columns ++ Enum.map(table.sql.constraints, &{&1, nil})
+  end
+
+  defp drop_constraint(table, {clause, column}) do
+    sql =
+      if column,
+        do: TableEdit.remove_clauses(table.sql, column, [clause]),
+        else: TableEdit.remove(table.sql, clause)
+
+    if clause.kind in [:unique, :primary_key],
+      do: TableCopy.run!(table, sql),
+      else: SchemaText.replace!(table, sql)
+  end
+
+  defp no_such_constraint!(table, name) do
+    index? =
+      Enum.any?(StoredTable.objects(table.schema, table.query), fn {type, other, _, _} ->
+        type == "index" and TableSql.lower(other) == TableSql.lower(to_string(name))
+      end)
+
+    hint = if index?, do: "; #{name} is an index, which is dropped by `drop index`", else: ""
+
+    StoredTable.error!(
+      :no_such_constraint,
+      table.name,
+      "the table #{table.name} has no constraint #{name}#{hint}"
+    )
+  end
+
+  # --- indexes ----------------------------------------------------------------------------------------------------
+
+  defp rename_index(index, new, query) do
+    schema = StoredTable.schema(index.prefix)
+    name = to_string(index.name)
+
+    found =
+      Enum.find(StoredTable.objects(schema, query), fn {type, other, _, sql} ->
+        type == "index" and sql != nil and TableSql.lower(other) == TableSql.lower(name)
+      end)
+
+    case found do
+      {_, name, _, sql} ->
+        query.(["DROP INDEX ", Quoting.table(schema, name)], [])
+        {at, size} = SqlLexer.object_name(sql)
+        rest = binary_part(sql, at + size, byte_size(sql) - at - size)
+        query.([binary_part(sql, 0, at), Quoting.table(schema, new), rest], [])
+
+      nil ->
+        StoredTable.error!(
+          :no_such_index,
+          to_string(index.table),
+          "there is no index #{name} to rename, or it belongs to a constraint of its table"
+        )
+    end
+  end
 end

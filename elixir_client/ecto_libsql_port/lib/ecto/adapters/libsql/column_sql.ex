@@ -60,7 +60,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   def default({:ok, value}, type), do: [" DEFAULT ", literal(value, type)]
 
   defp literal(null, _type) when null in [nil, :null], do: "NULL"
-  defp literal({:fragment, expression}, _type), do: [?(, expression, ?)]
+  defp literal({:fragment, expression}, _type), do: parenthesised(expression)
   defp literal(true, _type), do: "1"
   defp literal(false, _type), do: "0"
   defp literal(number, _type) when is_number(number), do: to_string(number)
@@ -92,16 +92,24 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   @doc "A `CHECK`, or nothing."
   @spec check(map | String.t() | nil) :: iodata
   def check(nil), do: []
-  def check(%{expr: expression} = check), do: [constraint(check[:name]), " CHECK (", expression, ?)]
-  def check(expression) when is_binary(expression), do: [" CHECK (", expression, ?)]
+  def check(%{expr: expression} = check), do: [constraint(check[:name]), " CHECK ", parenthesised(expression)]
+  def check(expression) when is_binary(expression), do: [" CHECK ", parenthesised(expression)]
+
+  @doc "An expression in parentheses. A comment at its end does not take the closing one along."
+  @spec parenthesised(String.t()) :: iodata
+  def parenthesised(expression) do
+    if String.contains?(expression, "--"), do: [?(, expression, "\n)"], else: [?(, expression, ?)]
+  end
 
   defp constraint(nil), do: []
   defp constraint(name), do: [" CONSTRAINT ", Quoting.name(name)]
 
-  defp generated(nil, _stored), do: []
+  @doc "A `GENERATED`, or nothing."
+  @spec generated(String.t() | nil, boolean | nil) :: iodata
+  def generated(nil, _stored), do: []
 
   # Either the whole clause, as other databases take it, or the expression.
-  defp generated(text, stored) do
+  def generated(text, stored) do
     if text =~ ~r/\A\s*(generated\s+)?(always\s+)?as\s*\(/i do
       [?\s, if(text =~ ~r/\A\s*generated/i, do: [], else: "GENERATED "), text |> always()]
     else

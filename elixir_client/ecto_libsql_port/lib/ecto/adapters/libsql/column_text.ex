@@ -1,143 +1,148 @@
 defmodule Ecto.Adapters.LibSql.ColumnText do
   @moduledoc false
-  # A column as an existing table's CREATE TABLE has it, taken apart into its clauses, changed, and put together. Called
-  # by `Alter`.
+  # Edits of one column in a table's text: what a `modify` speaks of is replaced where it stands, what it does not speak of
+  # stays as it is. Called by `Alter`; knows no database.
 
-  alias Ecto.Adapters.LibSql.{ColumnSql, Quoting}
+  alias Ecto.Adapters.LibSql.{ColumnSql, TableEdit}
   alias Ecto.Migration.Reference
-  alias EctoLibSql.TablePieces
+  alias EctoLibSql.TableSql
 
-  @enforce_keys [:name, :type, :clauses]
-  defstruct @enforce_keys
+  @doc "Whether a column has a clause of this kind."
+  @spec has?(TableSql.column(), atom) :: boolean
+  def has?(column, kind), do: Enum.any?(column.clauses, &(&1.kind == kind))
 
-  @type kind ::
-          :primary_key | :not_null | :null | :unique | :check | :default | :collate | :references | :generated
-  @type t :: %__MODULE__{name: String.t(), type: String.t(), clauses: [{kind, String.t()}]}
+  @doc "The declared type, an empty text if there is none."
+  @spec type(TableSql.t(), TableSql.column()) :: String.t()
+  def type(_sql, %{type: nil}), do: ""
+  def type(sql, %{type: range}), do: TableSql.slice(sql, range)
 
-  @starts %{
-    "constraint" => :constraint,
-    "primary" => :primary_key,
-    "not" => :not_null,
-    "null" => :null,
-    "unique" => :unique,
-    "check" => :check,
-    "default" => :default,
-    "collate" => :collate,
-    "references" => :references,
-    "generated" => :generated,
-    "as" => :generated
-  }
+  @doc "Whether a column is generated and STORED."
+  @spec stored?(TableSql.column()) :: boolean
+  def stored?(column), do: Enum.any?(column.clauses, &(&1.kind == :generated and :stored in &1.flags))
 
-  @doc "Takes a column apart."
-  @spec parse(TablePieces.item()) :: t
-  def parse(%{tokens: [{_, name} | tokens]}) do
-    [{:type, type} | clauses] = clauses(tokens, 0, nil, {:type, []}, [])
-    %__MODULE__{name: TablePieces.unquoted(name), type: join(type), clauses: named(clauses)}
-  end
+  @doc "What a declared type makes of values (https://www.sqlite.org/datatype3.html#determination_of_column_affinity)."
+  @spec affinity(String.t()) :: :integer | :text | :blob | :real | :numeric
+  def affinity(type) do
+    type = String.upcase(type)
 
-  # One pass: a keyword outside of parentheses begins a clause, unless the word before makes it part of one.
-  defp clauses([], _depth, _previous, {kind, tokens}, done),
-    do: Enum.reverse([{kind, Enum.reverse(tokens)} | done])
-
-  defp clauses([{:symbol, "("} = token | rest], depth, _previous, {kind, tokens}, done),
-    do: clauses(rest, depth + 1, nil, {kind, [token | tokens]}, done)
-
-  defp clauses([{:symbol, ")"} = token | rest], depth, _previous, {kind, tokens}, done),
-    do: clauses(rest, depth - 1, nil, {kind, [token | tokens]}, done)
-
-  defp clauses([{:word, word} = token | rest], 0, previous, {kind, tokens}, done) do
-    lower = String.downcase(word)
-
-    case start(lower, previous, kind, rest) do
-      nil -> clauses(rest, 0, lower, {kind, [token | tokens]}, done)
-      new -> clauses(rest, 0, lower, {new, [token]}, [{kind, Enum.reverse(tokens)} | done])
+    cond do
+      type =~ "INT" -> :integer
+      type =~ "CHAR" or type =~ "CLOB" or type =~ "TEXT" -> :text
+      type == "" or type =~ "BLOB" -> :blob
+      type =~ "REAL" or type =~ "FLOA" or type =~ "DOUB" -> :real
+      true -> :numeric
     end
   end
 
-  defp clauses([token | rest], depth, _previous, {kind, tokens}, done),
-    do: clauses(rest, depth, nil, {kind, [token | tokens]}, done)
-
-  # NOT NULL, DEFAULT NULL, SET NULL, SET DEFAULT, GENERATED ALWAYS AS, NOT DEFERRABLE, and a name behind CONSTRAINT.
-  defp start(_word, "constraint", _kind, _rest), do: nil
-  defp start("null", previous, _kind, _rest) when previous in ["not", "default", "set"], do: nil
-  defp start("default", "set", _kind, _rest), do: nil
-  defp start("as", "always", _kind, _rest), do: nil
-
-  defp start("not", _previous, :references, [{:word, next} | _]) do
-    if String.downcase(next) == "deferrable", do: nil, else: :not_null
+  @doc "The text after `modify name, type, options`."
+  @spec modify(TableSql.t(), TableSql.column(), Ecto.Migration.Table.t(), term, keyword) :: TableSql.t()
+  def modify(sql, column, table, type, options) do
+    changes(column, table, type, options)
+    |> Enum.reduce(retype(sql, column, ColumnSql.type(type, options)), fn {kinds, text}, sql ->
+      replace(sql, TableSql.column_named(sql, column.name), kinds, text)
+    end)
   end
 
-  defp start(word, _previous, _kind, _rest), do: @starts[word]
-
-  # The name of a constraint belongs to the clause behind it.
-  defp named([{:constraint, name}, {kind, tokens} | rest]), do: [{kind, join(name ++ tokens)} | named(rest)]
-  defp named([{kind, tokens} | rest]), do: [{kind, join(tokens)} | named(rest)]
-  defp named([]), do: []
-
-  # With a space wherever two words would meet.
-  defp join(tokens) do
-    tokens
-    |> Enum.map_join(" ", &elem(&1, 1))
-    |> String.replace(~r/ ?([(),.]) ?/, "\\1")
-    |> String.replace(~r/\)(?=[\w"])/, ") ")
-    |> String.replace(~r/,(?=\S)/, ", ")
+  # Which clauses go, and the text of the one that comes instead.
+  defp changes(column, table, type, options) do
+    [
+      {Keyword.has_key?(options, :null), [:not_null, :null], if(options[:null] == false, do: "NOT NULL")},
+      {Keyword.has_key?(options, :default), [:default], default(options[:default], type)},
+      {collation?(options), [:collate],
+       clause(ColumnSql.collation(options[:collate] || options[:collation]))},
+      {Keyword.has_key?(options, :check), [:check], clause(ColumnSql.check(options[:check]))},
+      {options[:generated] != nil, [:generated],
+       clause(ColumnSql.generated(options[:generated], options[:stored]))},
+      {options[:primary_key] == true and not has?(column, :primary_key), [], "PRIMARY KEY"},
+      {options[:primary_key] == false, [:primary_key], nil},
+      {reference?(type, options), [:references], clause(ColumnSql.reference(table, column.name, type))}
+    ]
+    |> Enum.flat_map(fn {asked?, kinds, text} -> if asked?, do: [{kinds, text}], else: [] end)
   end
 
-  @doc "The text of a column."
-  @spec text(t) :: String.t()
-  def text(%__MODULE__{} = column) do
-    clauses = Enum.map(column.clauses, fn {_kind, text} -> [?\s, text] end)
-    IO.iodata_to_binary([Quoting.name(column.name), ?\s, column.type, clauses]) |> String.trim_trailing()
-  end
-
-  @doc "Whether it has a clause of this kind."
-  @spec has?(t, kind) :: boolean
-  def has?(%__MODULE__{clauses: clauses}, kind), do: List.keymember?(clauses, kind, 0)
-
-  @doc "The column after a `modify`: what the options do not speak of stays."
-  @spec modify(t, Ecto.Migration.Table.t(), term, keyword) :: t
-  def modify(%__MODULE__{} = column, table, type, options) do
-    %{column | type: ColumnSql.type(type, options)}
-    |> replace(
-      Keyword.has_key?(options, :null),
-      [:not_null, :null],
-      if(options[:null] == false, do: {:not_null, "NOT NULL"})
-    )
-    |> replace(Keyword.has_key?(options, :default), [:default], default(options[:default], type))
-    |> replace(options[:check] != nil, [:check], clause(:check, ColumnSql.check(options[:check])))
-    |> collate(options[:collate] || options[:collation])
-    |> replace(
-      reference?(type, options),
-      [:references],
-      clause(:references, ColumnSql.reference(table, column.name, type))
-    )
-  end
+  defp collation?(options), do: Keyword.has_key?(options, :collate) or Keyword.has_key?(options, :collation)
 
   defp default(nil, _type), do: nil
-  defp default(value, type), do: clause(:default, ColumnSql.default({:ok, value}, type))
+  defp default(value, type), do: clause(ColumnSql.default({:ok, value}, type))
 
-  defp collate(column, nil), do: column
+  @doc "Whether a `modify` replaces the column's foreign key: there is a new one, or `:from` says that it was one."
+  @spec reference?(term, keyword) :: boolean
+  def reference?(%Reference{}, _options), do: true
 
-  defp collate(column, name),
-    do: replace(column, true, [:collate], clause(:collate, ColumnSql.collation(name)))
-
-  # The old reference goes if there is a new one, or if the migration says that it was one.
-  defp reference?(%Reference{}, _options), do: true
-
-  defp reference?(_type, options),
+  def reference?(_type, options),
     do: match?(%Reference{}, options[:from]) or match?({%Reference{}, _}, options[:from])
 
-  defp clause(kind, sql) do
+  defp clause(sql) do
     case sql |> IO.iodata_to_binary() |> String.trim() do
       "" -> nil
-      text -> {kind, text}
+      text -> text
     end
   end
 
-  defp replace(column, false, _kinds, _clause), do: column
+  # The same type in other letters stays as it is.
+  defp retype(sql, column, type) do
+    old = type(sql, column)
+    {at, size} = column.name_range
 
-  defp replace(column, true, kinds, clause) do
-    kept = Enum.reject(column.clauses, fn {kind, _} -> kind in kinds end)
-    %{column | clauses: kept ++ List.wrap(clause)}
+    cond do
+      String.downcase(old) == String.downcase(type) -> sql
+      column.type == nil -> edit(sql, [{{at + size, 0}, [?\s, type]}])
+      true -> edit(sql, [{column.type, type}])
+    end
   end
+
+  # The first clause is replaced in its place, more of its kind go.
+  defp replace(sql, column, kinds, text) do
+    case {Enum.filter(column.clauses, &(&1.kind in kinds)), text} do
+      {[], nil} ->
+        sql
+
+      {[], text} ->
+        insert(sql, column, text)
+
+      {clauses, nil} ->
+        TableEdit.remove_clauses(sql, column, clauses)
+
+      {[first | more], text} ->
+        cuts = TableEdit.cuts(sql, column, [first | more])
+        {at, size} = first.range
+
+        edit(sql, [
+          {{at, size}, text}
+          | Enum.reject(cuts, fn {{from, size}, _} -> from + size == at + elem(first.range, 1) end)
+        ])
+    end
+  end
+
+  # In the order in which `create table` writes them, so that a modify up and down gives the text of before.
+  @order [:primary_key, :not_null, :null, :default, :collate, :check, :generated, :references, :deferrable]
+
+  defp insert(sql, column, text) do
+    position = position(kind_of(text))
+
+    before =
+      column.clauses
+      |> Enum.take_while(&(position(&1.kind) <= position))
+      |> Enum.reject(&(&1.kind == :name))
+      |> List.last()
+
+    {at, size} = if before, do: before.range, else: column.type || column.name_range
+    edit(sql, [{{at + size, 0}, [?\s, text, space_behind(sql, at + size)]}])
+  end
+
+  defp space_behind(sql, at) do
+    case sql.text do
+      <<_::binary-size(at), char, _::binary>> when char in [?\s, ?\t, ?\n, ?\r, ?,, ?)] -> ""
+      _ -> " "
+    end
+  end
+
+  defp position(kind), do: Enum.find_index(@order, &(&1 == kind)) || 0
+
+  defp kind_of(text) do
+    {:ok, %{columns: [%{clauses: [clause | _]}]}} = TableSql.parse("CREATE TABLE t (c " <> text <> "\n)")
+    clause.kind
+  end
+
+  defp edit(sql, edits), do: sql |> TableSql.edit(edits) |> TableEdit.parse!()
 end

@@ -1,271 +1,232 @@
 defmodule Ecto.Adapters.LibSql.TableEdit do
   @moduledoc false
-  # A table's own text, changed and put back: into the schema, where the rows stay as they are, or by copying, where they
-  # do not. Called by `Alter`, which decides what to change and passes `query`, a function that runs a statement in the
-  # transaction.
+  # Edits of a table's text: a column or a constraint comes or goes, the rest stays as it is, byte for byte. Called by
+  # `Alter` and `TableCopy`; knows no database.
+  #
+  # A comment belongs to the item on whose line it ends; one on lines of its own belongs to the item below it. It goes with
+  # its item and stays with it. Adding an item at the end and removing it again gives the text of before.
 
-  alias Ecto.Adapters.LibSql.{ColumnSql, ColumnText, Quoting}
-  alias EctoLibSql.TablePieces
+  alias EctoLibSql.{SqlLexer, TableSql}
+  alias EctoLibSql.TableSql.{Clause, Column}
 
-  @enforce_keys [:table, :name, :items, :tail]
-  defstruct @enforce_keys
+  @type item :: TableSql.column() | TableSql.clause()
 
-  @type query :: (iodata, [term] -> EctoLibSql.Result.t())
-  @type t :: %__MODULE__{
-          table: Ecto.Migration.Table.t(),
-          name: String.t(),
-          items: [TablePieces.item()],
-          tail: String.t()
-        }
-
-  @doc "Reads a table."
-  @spec read(Ecto.Migration.Table.t(), query) :: t
-  def read(table, query) do
-    sql = ["SELECT name, sql FROM ", schema(table), " WHERE type = 'table' AND name = ?1 COLLATE NOCASE"]
-
-    with %{rows: [[name, sql]]} <- query.(sql, [to_string(table.name)]),
-         {_head, items, tail} <- TablePieces.parts(sql) do
-      %__MODULE__{table: table, name: name, items: items, tail: tail}
-    else
-      _ -> raise ArgumentError, "there is no table #{table.name} to alter"
+  @doc "Reads an edited text, which is one of a table again."
+  @spec parse!(String.t()) :: TableSql.t()
+  def parse!(text) do
+    case TableSql.parse(text) do
+      {:ok, table} -> table
+      {:error, _} -> raise ArgumentError, "the edited text is no table's: #{text}"
     end
   end
 
-  # --- changes --------------------------------------------------------------------------------------------------
+  # --- removing -----------------------------------------------------------------------------------------------------
 
-  @doc "A column by its name."
-  @spec column!(t, String.t()) :: ColumnText.t()
-  def column!(edit, name) do
-    case Enum.find(edit.items, &column?(&1, name)) do
-      nil -> raise ArgumentError, "the table #{edit.name} has no column #{name}"
-      item -> ColumnText.parse(item)
-    end
+  @doc "Without a column or a constraint of the table, and without the comma that parted it from the rest."
+  @spec remove(TableSql.t(), item) :: TableSql.t()
+  def remove(%TableSql{} = table, item) do
+    items = table.columns ++ table.constraints
+    index = Enum.find_index(items, &(&1.range == item.range))
+    before = if index > 0, do: Enum.at(items, index - 1)
+    behind = Enum.at(items, index + 1)
+
+    table |> TableSql.edit(removal(table, item, before, behind)) |> parse!()
   end
 
-  defp column?(item, name) do
-    column = TablePieces.column(item)
-    column != nil and String.downcase(column) == String.downcase(name)
-  end
+  defp removal(table, item, before, behind) do
+    start = start(item)
+    left = if before, do: comma(table, finish(before), start)
+    right = if behind, do: comma(table, finish(item), start(behind))
+    # Where the item's own lines or bytes begin.
+    from =
+      cond do:
+             (
+               left -> left + 1
+               before -> finish(before)
+               true -> table.open + 1
+             )
 
-  @doc "With a column in the place of another."
-  @spec replace(t, ColumnText.t(), ColumnText.t()) :: t
-  def replace(edit, old, new) do
-    items =
-      for item <- edit.items,
-          do: if(column?(item, old.name), do: %{item | text: ColumnText.text(new)}, else: item)
-
-    %{edit | items: items}
-  end
-
-  @doc "With a constraint of the table."
-  @spec append(t, String.t()) :: t
-  def append(edit, text), do: %{edit | items: edit.items ++ [%{text: text, tokens: []}]}
-
-  @doc "Without a check constraint of this name."
-  @spec without_constraint(t, String.t()) :: {:ok, t} | :error
-  def without_constraint(edit, name) do
-    kept = Enum.reject(edit.items, &named_check?(&1.tokens, name))
+    line = line_end(table.text, from, start)
 
     cond do
-      kept != edit.items -> {:ok, %{edit | items: kept}}
-      column = Enum.find_value(edit.items, &checked_column(&1, name)) -> {:ok, uncheck(edit, column, name)}
-      true -> :error
+      behind == nil -> last(table, item, left, line || from, line != nil)
+      right == nil -> [{{from, start(behind) - from}, " "}]
+      line != nil -> cut(line, line_end(table.text, right + 1, start(behind)) || right + 1)
+      left != nil -> cut(left, right)
+      true -> cut(from, start(behind))
     end
   end
 
-  defp named_check?([{:word, constraint}, {_, name}, {:word, check} | _], wanted) do
-    String.downcase(constraint) == "constraint" and String.downcase(check) == "check" and
-      TablePieces.unquoted(name) == wanted
-  end
+  # The comma before goes as well. A comment behind the item, on its line, is the item's.
+  defp last(table, item, left, from, own_line?) do
+    finish = finish(item)
+    comment = line_end(table.text, finish, table.close)
+    finish = if comment && has_comment?(table.text, finish, comment), do: comment - 1, else: finish
 
-  defp named_check?(_tokens, _wanted), do: false
+    cond do
+      left && not has_comment?(table.text, left + 1, start(item)) ->
+        cut(left, finish)
 
-  defp checked_column(item, name) do
-    if TablePieces.column(item) do
-      column = ColumnText.parse(item)
-      if Enum.any?(column.clauses, &check_clause?(&1, name)), do: column
+      # On a line of its own: the line break before it goes, the one behind it stays, which also ends a comment before.
+      own_line? and at(table.text, finish) == ?\n ->
+        comma(left) ++ cut(from - 1, finish)
+
+      true ->
+        comma(left) ++ cut(from, finish)
     end
   end
 
-  defp uncheck(edit, column, name) do
-    replace(edit, column, %{column | clauses: Enum.reject(column.clauses, &check_clause?(&1, name))})
-  end
+  defp comma(nil), do: []
+  defp comma(left), do: cut(left, left + 1)
+  defp cut(from, to), do: [{{from, to - from}, ""}]
+  defp start(%{range: {at, _size}}), do: at
+  defp finish(%{range: {at, size}}), do: at + size
+  defp at(text, position), do: if(position < byte_size(text), do: :binary.at(text, position))
 
-  defp check_clause?({:check, text}, name) do
-    text =~ ~r/\ACONSTRAINT\s+("#{Regex.escape(name)}"|#{Regex.escape(name)})\s+CHECK/i
-  end
+  # The place of the comma between two items, if there is one. Comments may hold commas as well.
+  defp comma(table, from, to) do
+    gap = binary_part(table.text, from, to - from)
 
-  defp check_clause?(_clause, _name), do: false
-
-  @doc "With a column that is the primary key; there must be none yet."
-  @spec add_key(t, atom, term, keyword) :: t
-  def add_key(edit, name, type, options) do
-    if Enum.any?(edit.items, &key?/1),
-      do: raise(ArgumentError, "the table #{edit.name} has a primary key already")
-
-    text = edit.table |> ColumnSql.definition(name, type, options, false) |> IO.iodata_to_binary()
-    {columns, constraints} = Enum.split_with(edit.items, &TablePieces.column/1)
-    %{edit | items: columns ++ [%{text: text, tokens: []} | constraints]}
-  end
-
-  defp key?(item) do
-    if TablePieces.column(item),
-      do: item |> ColumnText.parse() |> ColumnText.has?(:primary_key),
-      else: word?(item, "primary")
-  end
-
-  defp word?(%{tokens: tokens}, word),
-    do: Enum.any?(tokens, &(match?({:word, _}, &1) and downcased(&1) == word))
-
-  defp downcased({_kind, text}), do: String.downcase(text)
-
-  @doc "Whether a key, a reference or a constraint holds a column, so that ALTER TABLE cannot drop it."
-  @spec bound?(t, String.t()) :: boolean
-  def bound?(edit, name) do
-    column = column!(edit, name)
-
-    Enum.any?([:primary_key, :unique, :references, :check], &ColumnText.has?(column, &1)) or
-      Enum.any?(edit.items, &(TablePieces.column(&1) == nil and mentions?(&1, name)))
-  end
-
-  defp mentions?(%{tokens: tokens}, name) do
-    Enum.any?(tokens, fn {_kind, text} ->
-      String.downcase(TablePieces.unquoted(text)) == String.downcase(name)
+    Enum.find_value(SqlLexer.tokens(gap), fn {_, at, _} = token ->
+      if SqlLexer.text(gap, token) == ",", do: from + at
     end)
   end
 
-  @doc "Without a column, and without the foreign keys and checks of the table that mention it."
-  @spec remove(t, String.t()) :: t
-  def remove(edit, name) do
-    for item <- edit.items, TablePieces.column(item) == nil, mentions?(item, name), not removable?(item) do
-      raise ArgumentError,
-            "#{edit.name}.#{name} is part of a key of its table (#{item.text}) and cannot be removed"
-    end
+  # The byte behind the line break if nothing but spaces and comments stands before it, else nil.
+  defp line_end(text, from, to) when from < to do
+    rest = binary_part(text, from, to - from)
+    size = blank(rest, 0)
+    if size, do: from + size
+  end
 
-    kept =
-      Enum.reject(edit.items, fn item ->
-        column?(item, name) or (TablePieces.column(item) == nil and mentions?(item, name))
+  defp line_end(_text, _from, _to), do: nil
+
+  defp blank(<<?\n, _::binary>>, size), do: size + 1
+  defp blank(<<space, rest::binary>>, size) when space in [?\s, ?\t, ?\r, ?\f], do: blank(rest, size + 1)
+
+  defp blank(<<"--", _::binary>> = comment, size) do
+    case :binary.match(comment, "\n") do
+      {length, 1} -> size + length + 1
+      :nomatch -> nil
+    end
+  end
+
+  defp blank(<<"/*", rest::binary>>, size) do
+    case :binary.match(rest, "*/") do
+      {length, 2} -> blank(binary_part(rest, length + 2, byte_size(rest) - length - 2), size + length + 4)
+      :nomatch -> nil
+    end
+  end
+
+  defp blank(_rest, _size), do: nil
+
+  defp has_comment?(text, from, to), do: text |> binary_part(from, to - from) |> String.trim() != ""
+
+  # --- adding -------------------------------------------------------------------------------------------------------
+
+  @doc "With a column behind the other columns, at the place where ADD COLUMN puts it."
+  @spec add_column(TableSql.t(), iodata) :: TableSql.t()
+  def add_column(%TableSql{} = table, text) do
+    behind = List.first(table.constraints)
+    place = if behind, do: comma(table, finish(List.last(table.columns)), start(behind)), else: table.close
+    table |> TableSql.edit([{{place, 0}, [", ", text]}]) |> parse!()
+  end
+
+  @doc "With a constraint of the table, behind all others."
+  @spec add_constraint(TableSql.t(), iodata) :: TableSql.t()
+  def add_constraint(%TableSql{} = table, text) do
+    finish = finish(List.last(table.columns ++ table.constraints))
+    line = line_end(table.text, finish, table.close)
+
+    # Behind a comment of the item before, so that the comment stays with it.
+    edits =
+      if line && has_comment?(table.text, finish, line),
+        do: [{{finish, 0}, ","}, {{line - 1, 0}, ["\n  ", text]}],
+        else: [{{finish, 0}, [", ", text]}]
+
+    table |> TableSql.edit(edits) |> parse!()
+  end
+
+  # --- clauses of a column ------------------------------------------------------------------------------------------
+
+  @doc "The edits that take clauses out of a column. What belongs to a foreign key behind it (DEFERRABLE) goes with it."
+  @spec cuts(TableSql.t(), TableSql.column(), [TableSql.clause()]) :: [{TableSql.range(), iodata}]
+  def cuts(%TableSql{} = table, %Column{} = column, clauses) do
+    Enum.map(with_deferrable(column, clauses), fn %Clause{range: {at, size}} ->
+      from = at - spaces_before(table.text, at)
+      parted? = at(table.text, at + size) in [?\s, ?\t, ?\n, ?\r, ?,, ?), nil]
+      {{from, at + size - from}, if(parted?, do: "", else: " ")}
+    end)
+  end
+
+  @doc "Clauses of a column, with those that speak of a foreign key among them."
+  @spec with_deferrable(TableSql.column(), [TableSql.clause()]) :: [TableSql.clause()]
+  def with_deferrable(%Column{} = column, clauses) do
+    {taken, _key} =
+      Enum.flat_map_reduce(column.clauses, nil, fn clause, key ->
+        key = if clause.kind == :references, do: clause, else: key
+
+        if clause in clauses or (clause.kind == :deferrable and key in clauses),
+          do: {[clause], key},
+          else: {[], key}
       end)
 
-    %{edit | items: kept}
+    taken
   end
 
-  defp removable?(item), do: word?(item, "foreign") or word?(item, "check")
-
-  # --- putting back ---------------------------------------------------------------------------------------------
-
-  @doc "Replaces the text in the schema. The text is tried first: with a wrong one the database could not be opened."
-  @spec write(t, query) :: :ok
-  def write(%__MODULE__{table: table} = edit, query) do
-    trial = Quoting.table(table.prefix, "ecto_trial_of_#{edit.name}")
-    query.(["CREATE TABLE ", trial, body(edit)], [])
-    query.(["DROP TABLE ", trial], [])
-
-    pragma = if table.prefix, do: [Quoting.name(table.prefix), ?.], else: []
-    %{rows: [[version]]} = query.(["PRAGMA ", pragma, "schema_version"], [])
-    query.("PRAGMA writable_schema = 1", [])
-
-    try do
-      sql = IO.iodata_to_binary(["CREATE TABLE ", Quoting.name(edit.name), body(edit)])
-      query.(["UPDATE ", schema(table), " SET sql = ?1 WHERE type = 'table' AND name = ?2"], [sql, edit.name])
-      query.(["PRAGMA ", pragma, "schema_version = #{version + 1}"], [])
-    after
-      # Also reads the schema anew.
-      query.("PRAGMA writable_schema = RESET", [])
+  defp spaces_before(text, at) do
+    case :binary.at(text, at - 1) do
+      space when space in [?\s, ?\t] -> 1 + spaces_before(text, at - 1)
+      _ -> 0
     end
-
-    :ok
   end
 
-  defp body(edit), do: [" (", Enum.map_intersperse(edit.items, ", ", & &1.text), ?), edit.tail]
-
-  @doc "Brings the values of a column into its new type. Indexes first: their keys have the old one."
-  @spec convert(t, atom, query) :: :ok
-  def convert(%__MODULE__{table: table} = edit, name, query) do
-    query.(["REINDEX ", Quoting.table(table.prefix, edit.name)], [])
-    triggers = objects(edit, ["trigger"], query)
-    for [trigger, _sql] <- triggers, do: query.(["DROP TRIGGER ", Quoting.table(table.prefix, trigger)], [])
-    column = Quoting.name(name)
-    query.(["UPDATE ", Quoting.table(table.prefix, edit.name), " SET ", column, " = ", column], [])
-    for [_trigger, sql] <- triggers, do: query.(qualified(sql, table.prefix), [])
-    :ok
+  @doc "Without clauses of a column."
+  @spec remove_clauses(TableSql.t(), TableSql.column(), [TableSql.clause()]) :: TableSql.t()
+  def remove_clauses(%TableSql{} = table, %Column{} = column, clauses) do
+    table |> TableSql.edit(cuts(table, column, clauses)) |> parse!()
   end
 
-  @doc "Copies the rows into a table of the new form, which takes the place of the old one."
-  @spec rebuild(t, query) :: :ok
-  def rebuild(%__MODULE__{table: table} = edit, query) do
-    refuse_references!(edit, query)
-    copy = "ecto_copy_of_#{edit.name}"
-    old = Quoting.table(table.prefix, edit.name)
-    kept = objects(edit, ["index", "trigger"], query)
-    columns = Quoting.names(common_columns(edit, query))
+  # --- the whole table ----------------------------------------------------------------------------------------------
 
-    query.(["CREATE TABLE ", Quoting.table(table.prefix, copy), body(edit)], [])
-
-    query.(
-      ["INSERT INTO ", Quoting.table(table.prefix, copy), " (", columns, ") SELECT ", columns, " FROM ", old],
-      []
-    )
-
-    query.(["DROP TABLE ", old], [])
-    # Views that name the table would keep the copy from taking its name.
-    query.("PRAGMA legacy_alter_table = 1", [])
-    query.(["ALTER TABLE ", Quoting.table(table.prefix, copy), " RENAME TO ", Quoting.name(edit.name)], [])
-    query.("PRAGMA legacy_alter_table = 0", [])
-    for [_name, sql] <- kept, do: query.(qualified(sql, table.prefix), [])
-    :ok
+  @doc "Without all clauses and constraints of which a function says so. The function is given the columns they are on."
+  @spec reject(TableSql.t(), (TableSql.clause(), [String.t()] -> boolean)) :: TableSql.t()
+  def reject(%TableSql{} = table, fun) do
+    case Enum.find(table.constraints, &fun.(&1, &1.columns)) do
+      nil -> reject_clauses(table, fun)
+      constraint -> table |> remove(constraint) |> reject(fun)
+    end
   end
 
-  defp objects(%__MODULE__{table: table} = edit, types, query) do
-    types = Enum.map_intersperse(types, ", ", &Quoting.text/1)
+  defp reject_clauses(table, fun) do
+    edits =
+      for column <- table.columns,
+          clauses = Enum.filter(column.clauses, &fun.(&1, [column.name])),
+          edit <- cuts(table, column, clauses),
+          do: edit
 
-    query.(
-      [
-        "SELECT name, sql FROM ",
-        schema(table),
-        " WHERE type IN (",
-        types,
-        ") AND sql IS NOT NULL AND tbl_name = ?1"
-      ],
-      [edit.name]
-    ).rows
+    table |> TableSql.edit(edits) |> parse!()
   end
 
-  # The schema keeps the text without the database's name.
-  defp qualified(sql, nil), do: sql
-
-  defp qualified(sql, prefix) do
-    Regex.replace(~r/\A(CREATE\s+(?:UNIQUE\s+)?(?:INDEX|TRIGGER)\s+)/i, sql, fn _, create ->
-      create <> IO.iodata_to_binary([Quoting.name(prefix), ?.])
+  @doc "Without the foreign keys that refer to a table."
+  @spec without_references_to(TableSql.t(), String.t()) :: TableSql.t()
+  def without_references_to(%TableSql{} = table, name) do
+    reject(table, fn clause, _columns ->
+      clause.kind == :references and TableSql.lower(clause.table) == TableSql.lower(name)
     end)
   end
 
-  defp common_columns(%__MODULE__{table: table} = edit, query) do
-    # Generated columns (hidden 2 and 3) cannot be written.
-    sql = "SELECT name FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0"
-    stay = edit.items |> Enum.map(&TablePieces.column/1) |> Enum.reject(&is_nil/1)
-    for [name] <- query.(sql, [edit.name, prefix(table)]).rows, name in stay, do: name
-  end
+  @doc "Without foreign keys."
+  @spec without_references(TableSql.t()) :: TableSql.t()
+  def without_references(%TableSql{} = table),
+    do: reject(table, fn clause, _columns -> clause.kind == :references end)
 
-  @references """
-  SELECT DISTINCT s.name FROM sqlite_schema AS s, pragma_foreign_key_list(s.name) AS k
-  WHERE s.type = 'table' AND s.name <> ?1 COLLATE NOCASE AND k."table" = ?1 COLLATE NOCASE
-  """
+  @doc "Without foreign keys and checks, for a table that rows are only copied into."
+  @spec bare(TableSql.t()) :: TableSql.t()
+  def bare(%TableSql{} = table),
+    do: reject(table, fn clause, _columns -> clause.kind in [:references, :check] end)
 
-  defp refuse_references!(edit, query) do
-    with %{rows: [[1]]} <- query.("PRAGMA foreign_keys", []) do
-      for [child] <- query.(@references, [edit.name]).rows,
-          query.(["SELECT 1 FROM ", Quoting.name(child), " LIMIT 1"], []).rows != [] do
-        raise ArgumentError,
-              "the table #{edit.name} must be copied for this, but rows of #{child} refer to it: run the migration " <>
-                "with @disable_ddl_transaction true, after execute(\"PRAGMA foreign_keys = OFF\")"
-      end
-    end
-  end
-
-  defp schema(%{prefix: nil}), do: "sqlite_schema"
-  defp schema(%{prefix: prefix}), do: [Quoting.name(prefix), ".sqlite_schema"]
-
-  defp prefix(%{prefix: nil}), do: "main"
-  defp prefix(%{prefix: prefix}), do: to_string(prefix)
+  @doc "What stands from the opening parenthesis on."
+  @spec body(TableSql.t()) :: String.t()
+  def body(%TableSql{text: text, open: open}), do: binary_part(text, open, byte_size(text) - open)
 end

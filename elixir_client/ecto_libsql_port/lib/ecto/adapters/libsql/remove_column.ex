@@ -1,0 +1,178 @@
+defmodule Ecto.Adapters.LibSql.RemoveColumn do
+  @moduledoc false
+  # `remove` of a column. What consists of the column goes with it: indexes, its foreign keys, UNIQUE and CHECK that name
+  # it. SQLite's DROP COLUMN does the rest, once nothing in the table's text names the column any more. A table is copied
+  # only if the column is its primary key or has a UNIQUE. Called by `Alter`.
+
+  alias Ecto.Adapters.LibSql.{Quoting, SchemaText, StoredTable, TableCheck, TableCopy, TableEdit}
+  alias EctoLibSql.{SqlLexer, TableSql}
+
+  @doc "Removes a column."
+  @spec run!(StoredTable.t(), String.t()) :: StoredTable.t()
+  def run!(table, name) do
+    column = column!(table, name)
+    alone!(table, column)
+    refuse_references!(table, column)
+    refuse_generated!(table, column)
+
+    for index <- indexes(table, column),
+        do: table.query.(["DROP INDEX ", StoredTable.quoted(table, index)], [])
+
+    sql = TableEdit.reject(table.sql, fn clause, columns -> concerns?(clause, columns, column) end)
+
+    if key?(table, column),
+      do: copy(table, sql, column),
+      else: drop(table, sql, column)
+  end
+
+  @doc "A column by its name."
+  @spec column!(StoredTable.t(), String.t()) :: TableSql.column()
+  def column!(table, name) do
+    TableSql.column_named(table.sql, name) ||
+      StoredTable.error!(:no_such_column, table.name, "the table #{table.name} has no column #{name}")
+  end
+
+  # --- what holds the column ----------------------------------------------------------------------------------------
+
+  # Columns are the names of the column that has the clause, or of those in a constraint of the table.
+  defp concerns?(%{kind: :check} = clause, _columns, column),
+    do: TableSql.lower(column.name) in clause.mentions
+
+  defp concerns?(%{kind: kind}, columns, column) when kind in [:references, :unique, :primary_key],
+    do: among?(column.name, columns)
+
+  defp concerns?(_clause, _columns, _column), do: false
+
+  defp among?(name, names), do: TableSql.lower(name) in Enum.map(names, &TableSql.lower/1)
+
+  defp key?(table, column) do
+    Enum.any?(column.clauses, &(&1.kind in [:primary_key, :unique])) or
+      Enum.any?(
+        table.sql.constraints,
+        &(&1.kind in [:primary_key, :unique] and among?(column.name, &1.columns))
+      )
+  end
+
+  defp alone!(table, column) do
+    if length(table.sql.columns) == 1 do
+      StoredTable.error!(
+        :unsupported,
+        table.name,
+        "#{column.name} is the only column of #{table.name}, and a table has at least one: drop the table"
+      )
+    end
+
+    for %{kind: :primary_key, columns: [_, _ | _] = columns} <- table.sql.constraints,
+        among?(column.name, columns) do
+      StoredTable.error!(
+        :in_use,
+        table.name,
+        "#{column.name} is part of the primary key of #{table.name} (#{Enum.join(columns, ", ")}); without it rows " <>
+          "may no longer be told apart. Drop the constraint #{table.name}_pkey first"
+      )
+    end
+
+    if StoredTable.without_rowid?(table) and Enum.any?(StoredTable.columns(table), &primary?(&1, column)) do
+      StoredTable.error!(
+        :in_use,
+        table.name,
+        "#{column.name} is the primary key of #{table.name}, which a table WITHOUT ROWID must have"
+      )
+    end
+  end
+
+  defp primary?(%{name: name, pk: pk}, column), do: pk > 0 and name == column.name
+
+  # A foreign key, also one of this table, that refers to the column.
+  defp refuse_references!(table, column) do
+    primary = for %{name: name, pk: pk} <- StoredTable.columns(table), pk > 0, do: name
+
+    for child <- StoredTable.children(table),
+        {columns, key} <- TableSql.foreign_keys(StoredTable.read!(child, table.schema, table.query).sql),
+        TableSql.lower(key.table) == TableSql.lower(table.name),
+        among?(column.name, if(key.targets == [], do: primary, else: key.targets)),
+        not (child == table.name and among?(column.name, columns)) do
+      StoredTable.error!(
+        :in_use,
+        table.name,
+        "the foreign key #{key.name || "#{child}_#{hd(columns)}_fkey"} of #{child} refers to " <>
+          "#{table.name}.#{column.name}: drop that constraint first"
+      )
+    end
+  end
+
+  defp refuse_generated!(table, column) do
+    for other <- table.sql.columns,
+        other.name != column.name,
+        %{kind: :generated} = clause <- other.clauses do
+      if TableSql.lower(column.name) in clause.mentions do
+        StoredTable.error!(
+          :in_use,
+          table.name,
+          "the generated column #{table.name}.#{other.name} is computed from #{column.name}: remove it first"
+        )
+      end
+    end
+  end
+
+  # By their columns, their expressions and their WHERE.
+  defp indexes(table, column) do
+    for {_schema, {"index", name, _, sql}} <- StoredTable.dependents(table),
+        TableSql.lower(column.name) in index_mentions(sql),
+        do: name
+  end
+
+  defp index_mentions(sql) do
+    {at, size} = SqlLexer.object_name(sql)
+    rest = binary_part(sql, at + size, byte_size(sql) - at - size)
+    # ON table ( … ) WHERE …
+    [_on, {_, from, length} | _] = SqlLexer.tokens(rest)
+    TableSql.mentions(binary_part(rest, from + length, byte_size(rest) - from - length))
+  end
+
+  # --- the two ways -------------------------------------------------------------------------------------------------
+
+  defp copy(table, sql, column) do
+    TableCopy.run!(table, TableEdit.remove(sql, TableSql.column_named(sql, column.name)))
+  end
+
+  defp drop(table, sql, column) do
+    wanted = TableEdit.remove(sql, TableSql.column_named(sql, column.name))
+    # No check of other tables: the rows stay, and what DROP COLUMN refuses it says.
+    table = SchemaText.replace!(table, droppable(sql, column))
+
+    try do
+      table.query.(
+        ["ALTER TABLE ", StoredTable.quoted(table), " DROP COLUMN ", Quoting.name(column.name)],
+        []
+      )
+    rescue
+      error in EctoLibSql.Error ->
+        if error.code == :sql_error,
+          do: TableCheck.in_use!(table, error.message),
+          else: reraise(error, __STACKTRACE__)
+    end
+
+    # The engine leaves the comments of the column and takes those of the next one.
+    table |> StoredTable.reread!() |> SchemaText.replace!(wanted)
+  end
+
+  # The engine looks for the comma before the last column from its name backwards, in comments as well.
+  defp droppable(sql, column) do
+    name = column.name
+    column = TableSql.column_named(sql, name)
+
+    if List.last(sql.columns).name == name do
+      before = Enum.at(sql.columns, -2)
+      {at, size} = before.range
+      from = at + size
+      gap = binary_part(sql.text, from, elem(column.range, 0) - from)
+
+      if String.trim(gap) == ",",
+        do: sql,
+        else: sql |> TableSql.edit([{{from, byte_size(gap)}, ", "}]) |> TableEdit.parse!()
+    else
+      sql
+    end
+  end
+end

@@ -1,0 +1,256 @@
+defmodule Ecto.Adapters.LibSql.StoredTable do
+  @moduledoc false
+  # A table that exists: its names, its text taken apart, and what the schema around it says. Read by `Alter`, which
+  # passes `query`, a function that runs a statement in the migration's transaction. Every statement names the schema, so
+  # that a temporary table of the same name is never meant.
+
+  alias Ecto.Adapters.LibSql.Quoting
+  alias EctoLibSql.{MigrationError, TableSql}
+
+  @enforce_keys [:name, :schema, :sql, :query]
+  defstruct @enforce_keys
+
+  @type query :: (iodata, [term] -> EctoLibSql.Result.t())
+  @type t :: %__MODULE__{name: String.t(), schema: String.t(), sql: TableSql.t(), query: query}
+  @typedoc "A row of sqlite_schema: type, name, table, text."
+  @type object :: {String.t(), String.t(), String.t(), String.t() | nil}
+
+  @doc "Reads a table. Raises `EctoLibSql.MigrationError` if there is none, or if it is a view or a virtual table."
+  @spec read!(map, query) :: t
+  def read!(%{name: name, prefix: prefix}, query), do: read!(to_string(name), schema(prefix), query)
+
+  @spec read!(String.t(), String.t(), query) :: t
+  def read!(name, schema, query) do
+    sql = ["SELECT type, name, sql FROM ", schema_table(schema), " WHERE name = ?1 COLLATE NOCASE"]
+    rows = query.([sql, " AND type IN ('table', 'view')"], [name]).rows
+
+    case rows do
+      [["table", name, text]] ->
+        %__MODULE__{name: name, schema: schema, sql: parse!(name, text), query: query}
+
+      [["view", name, _]] ->
+        error!(:unsupported, name, "#{name} is a view: views are dropped and created again")
+
+      [] ->
+        error!(:no_such_table, name, "there is no table #{name} in the database #{schema}")
+    end
+  end
+
+  defp parse!(name, text) do
+    case TableSql.parse(text || "") do
+      {:ok, sql} ->
+        sql
+
+      {:error, :virtual} ->
+        error!(
+          :unsupported,
+          name,
+          "#{name} is a virtual table, which SQLite does not alter: create a new one and copy the rows"
+        )
+
+      {:error, :unreadable} ->
+        error!(
+          :unsupported,
+          name,
+          "the text of the table #{name} in the schema cannot be read: #{inspect(text)}"
+        )
+    end
+  end
+
+  @doc "The name of the schema that a prefix means."
+  @spec schema(atom | String.t() | nil) :: String.t()
+  def schema(nil), do: "main"
+  def schema(prefix), do: to_string(prefix)
+
+  @doc "Reads the table again, after a change."
+  @spec reread!(t) :: t
+  def reread!(%__MODULE__{} = table), do: read!(table.name, table.schema, table.query)
+
+  @doc "Raises `EctoLibSql.MigrationError`."
+  @spec error!(atom, String.t(), String.t(), keyword) :: no_return
+  def error!(code, table, message, fields \\ []) do
+    raise MigrationError, [code: code, table: table, message: message] ++ fields
+  end
+
+  # --- names --------------------------------------------------------------------------------------------------------
+
+  @doc "The quoted name, with its schema."
+  @spec quoted(t) :: iodata
+  def quoted(%__MODULE__{} = table), do: Quoting.table(table.schema, table.name)
+
+  @doc "The quoted name of something else in the same schema."
+  @spec quoted(t, String.t()) :: iodata
+  def quoted(%__MODULE__{} = table, name), do: Quoting.table(table.schema, name)
+
+  @spec schema_table(String.t()) :: iodata
+  def schema_table("temp"), do: "sqlite_temp_schema"
+  def schema_table(schema), do: [Quoting.name(schema), ".sqlite_schema"]
+
+  @doc "A name that nothing in the schema has."
+  @spec free_name(t, String.t()) :: String.t()
+  def free_name(%__MODULE__{} = table, wanted) do
+    taken =
+      for {_type, name, _table, _sql} <- objects(table.schema, table.query),
+          into: MapSet.new(),
+          do: TableSql.lower(name)
+
+    [""]
+    |> Stream.concat(Stream.map(Stream.iterate(1, &(&1 + 1)), &"_#{&1}"))
+    |> Enum.find_value(fn suffix ->
+      name = wanted <> suffix
+      if not MapSet.member?(taken, TableSql.lower(name)), do: name
+    end)
+  end
+
+  # --- the schema ---------------------------------------------------------------------------------------------------
+
+  @doc "Everything in a schema, in its order."
+  @spec objects(String.t(), query) :: [object]
+  def objects(schema, query) do
+    sql = ["SELECT type, name, tbl_name, sql FROM ", schema_table(schema), " ORDER BY rowid"]
+    Enum.map(query.(sql, []).rows, &List.to_tuple/1)
+  end
+
+  @doc "The indexes and triggers of the table that somebody created, with their schema."
+  @spec dependents(t) :: [{schema :: String.t(), object}]
+  def dependents(%__MODULE__{} = table) do
+    own =
+      for {type, _, of, sql} = object <- objects(table.schema, table.query),
+          type in ["index", "trigger"] and sql != nil and of == table.name,
+          do: {table.schema, object}
+
+    own ++ temporary_triggers(table)
+  end
+
+  # A temporary trigger may be on a table of any schema. Which one it is, only the engine knows; `Alter` recreates those
+  # that are gone with the old table.
+  defp temporary_triggers(table) do
+    for {"trigger", _, of, sql} = object <- objects("temp", table.query),
+        TableSql.lower(of) == TableSql.lower(table.name) and sql != nil,
+        do: {"temp", object}
+  end
+
+  @children """
+  SELECT DISTINCT s.name FROM %schema AS s, pragma_foreign_key_list(s.name, ?2) AS k
+  WHERE s.type = 'table' AND k."table" = ?1 COLLATE NOCASE
+  """
+
+  @doc "Names of the tables whose foreign keys refer to this one, itself included. They are all in its own schema."
+  @spec children(t) :: [String.t()]
+  def children(%__MODULE__{} = table) do
+    sql = String.replace(@children, "%schema", IO.iodata_to_binary(schema_table(table.schema)))
+    for [name] <- table.query.(sql, [table.name, table.schema]).rows, do: name
+  end
+
+  @doc "The columns as SQLite has them: `%{name, type, hidden, pk}`. `hidden` is 2 for VIRTUAL and 3 for STORED."
+  @spec columns(t) :: [map]
+  def columns(%__MODULE__{} = table) do
+    sql = "SELECT name, type, hidden, pk FROM pragma_table_xinfo(?1, ?2)"
+
+    for [name, type, hidden, pk] <- table.query.(sql, [table.name, table.schema]).rows,
+        do: %{name: name, type: type, hidden: hidden, pk: pk}
+  end
+
+  @doc "Whether the table is WITHOUT ROWID."
+  @spec without_rowid?(t) :: boolean
+  def without_rowid?(%__MODULE__{} = table), do: "without rowid" in table.sql.options
+
+  @doc "Whether the table is STRICT."
+  @spec strict?(t) :: boolean
+  def strict?(%__MODULE__{} = table), do: "strict" in table.sql.options
+
+  @doc "The column that is the rowid (INTEGER PRIMARY KEY), `nil` if there is none."
+  @spec rowid_column(t) :: String.t() | nil
+  def rowid_column(%__MODULE__{} = table) do
+    indexes =
+      table.query.("SELECT 1 FROM pragma_index_list(?1, ?2) WHERE origin = 'pk'", [table.name, table.schema])
+
+    case Enum.filter(columns(table), &(&1.pk > 0)) do
+      [%{name: name}] when indexes.rows == [] -> if not without_rowid?(table), do: name
+      _ -> nil
+    end
+  end
+
+  @doc "The name by which the rowid can be had, `nil` if there is none or if columns have taken all three names."
+  @spec rowid(t) :: String.t() | nil
+  def rowid(%__MODULE__{} = table) do
+    names = Enum.map(table.sql.columns, &TableSql.lower(&1.name))
+    unless without_rowid?(table), do: Enum.find(~w(rowid _rowid_ oid), &(&1 not in names))
+  end
+
+  # --- rows ---------------------------------------------------------------------------------------------------------
+
+  @sample 5
+
+  @doc """
+  Raises with the number of rows that meet a condition and the keys of some of them. `what` follows "… rows of table".
+  """
+  @spec refuse_rows!(t, iodata, String.t()) :: :ok
+  def refuse_rows!(%__MODULE__{} = table, condition, what) do
+    from = [" FROM ", quoted(table), " WHERE ", condition]
+
+    case table.query.(["SELECT count(*)" | from], []).rows do
+      [[0]] ->
+        :ok
+
+      [[count]] ->
+        keys = keys(table)
+        limit = Integer.to_string(@sample)
+        rows = table.query.(["SELECT ", Quoting.names(keys), from, " LIMIT ", limit], []).rows
+        sample = Enum.map(rows, &Enum.zip(keys, &1))
+
+        error!(:rows, table.name, "#{count} rows of #{table.name} #{what}: #{said(sample, count)}",
+          count: count,
+          sample: sample
+        )
+    end
+  end
+
+  defp keys(table) do
+    primary = table |> columns() |> Enum.filter(&(&1.pk > 0)) |> Enum.sort_by(& &1.pk)
+
+    case {primary, rowid(table)} do
+      {[_ | _], _} -> Enum.map(primary, & &1.name)
+      {[], nil} -> table |> columns() |> Enum.map(& &1.name)
+      {[], rowid} -> [rowid]
+    end
+  end
+
+  defp said(sample, count) do
+    rows =
+      Enum.map_join(sample, "; ", fn row ->
+        Enum.map_join(row, ", ", fn {name, value} -> "#{name} = #{short(value)}" end)
+      end)
+
+    if count > length(sample), do: rows <> " and #{count - length(sample)} more", else: rows
+  end
+
+  defp short(value) do
+    text = inspect(value, printable_limit: 40, limit: 5)
+    if String.length(text) > 80, do: String.slice(text, 0, 80) <> "…", else: text
+  end
+
+  # --- the engine's own checks ----------------------------------------------------------------------------------------
+
+  @doc "What integrity_check says of the table; an empty list is good."
+  @spec integrity(t) :: [String.t()]
+  def integrity(%__MODULE__{} = table) do
+    sql = ["PRAGMA ", Quoting.name(table.schema), ".integrity_check(", Quoting.name(table.name), ?)]
+    for [line] <- table.query.(sql, []).rows, line != "ok", do: line
+  end
+
+  @doc "Broken foreign keys of tables, as `{table, rowid, parent}`, or the engine's complaint."
+  @spec broken_references(t, [String.t()]) :: [tuple]
+  def broken_references(%__MODULE__{} = table, names) do
+    Enum.flat_map(names, fn name ->
+      try do
+        sql = "SELECT rowid, \"parent\" FROM pragma_foreign_key_check(?1, ?2)"
+
+        for [rowid, parent] <- table.query.(sql, [name, table.schema]).rows,
+            do: {name, rowid, TableSql.lower(parent)}
+      rescue
+        error in EctoLibSql.Error -> [{name, :mismatch, error.message}]
+      end
+    end)
+  end
+end

@@ -1,0 +1,234 @@
+defmodule Ecto.Adapters.LibSql.TableCopy do
+  @moduledoc false
+  # Copies a table into one of another form, which takes its place: SQLite's twelve steps
+  # (https://www.sqlite.org/lang_altertable.html#otheralter) inside of a transaction. Called by `Alter` where SQLite leaves
+  # no other way.
+  #
+  # Foreign keys cannot be switched off in a transaction, and while they are on, dropping a table deletes its rows first,
+  # with all that ON DELETE does to the rows that refer to them. So the foreign keys that refer to the table, its own among
+  # them, are taken out of the schema's text before and put back after. Nothing refers to the table while it is dropped, so
+  # nothing is deleted, and whatever ends the transaction early brings everything back.
+  #
+  # Before the old table goes, the rows are compared. At the end the schema, the table's integrity, its foreign keys and
+  # those that refer to it are compared with what they were.
+
+  alias Ecto.Adapters.LibSql.{Quoting, SchemaText, StoredTable, TableCheck, TableEdit}
+  alias EctoLibSql.{SqlLexer, TableSql}
+
+  @doc """
+  Copies the table. `sql` is its new text, `changed` are the columns whose values may look different afterwards. Columns of
+  the same name are copied. Returns the table as it is then.
+  """
+  @spec run!(StoredTable.t(), TableSql.t(), [String.t()]) :: StoredTable.t()
+  def run!(%StoredTable{} = table, %TableSql{} = sql, changed \\ []) do
+    referring = StoredTable.children(table)
+    before = TableCheck.state(table, referring)
+    kept = kept(table)
+
+    children = for name <- referring, name != table.name, do: detach(table, name)
+    # Dropped with deferred foreign keys of its own, it would delete its rows as well.
+    bare = SchemaText.replace!(table, TableEdit.without_references(table.sql))
+    copy = fill!(bare, sql, changed)
+    swap!(bare, copy)
+    restore(kept, table)
+
+    table |> StoredTable.reread!() |> SchemaText.replace!(sql)
+    for {child, text} <- children, do: child |> StoredTable.reread!() |> SchemaText.replace!(text)
+    recreate(kept, table)
+
+    table = StoredTable.reread!(table)
+    TableCheck.compare!(table, before, TableCheck.state(table, referring))
+    table
+  end
+
+  # --- foreign keys -------------------------------------------------------------------------------------------------
+
+  defp detach(table, name) do
+    child = StoredTable.read!(name, table.schema, table.query)
+    {SchemaText.replace!(child, TableEdit.without_references_to(child.sql, table.name)), child.sql}
+  end
+
+  # --- rows ---------------------------------------------------------------------------------------------------------
+
+  # The copy is created without checks: a row that broke one before is no reason to refuse.
+  defp fill!(table, sql, changed) do
+    copy = StoredTable.free_name(table, "ecto_copy_of_#{table.name}")
+
+    table.query.(
+      ["CREATE TABLE ", StoredTable.quoted(table, copy), " ", TableEdit.body(TableEdit.bare(sql))],
+      []
+    )
+
+    copy = StoredTable.read!(copy, table.schema, table.query)
+
+    stored = for column <- StoredTable.columns(copy), column.hidden == 0, do: TableSql.lower(column.name)
+
+    columns =
+      for column <- StoredTable.columns(table),
+          column.hidden == 0,
+          TableSql.lower(column.name) in stored,
+          do: column.name
+
+    {rowid, join} = correspondence(table, copy, columns)
+
+    if rowid ++ columns == [] do
+      StoredTable.error!(:unsupported, table.name, "none of the columns of #{table.name} would be left")
+    end
+
+    insert!(copy, table, Quoting.names(rowid ++ columns))
+    changed = Enum.map(changed, &TableSql.lower/1)
+    same_rows!(copy, table, Enum.reject(columns, &(TableSql.lower(&1) in changed)), join)
+    copy
+  end
+
+  # The rowid stays, unless a column is it. Returns what to copy beside the columns, and how rows of both are found.
+  defp correspondence(table, copy, columns) do
+    key = StoredTable.rowid_column(copy)
+    copied? = key != nil and TableSql.lower(key) in Enum.map(columns, &TableSql.lower/1)
+    same? = copied? and TableSql.lower(StoredTable.rowid_column(table) || "") == TableSql.lower(key)
+
+    case shared_rowid(table, copy) do
+      _ when same? -> {[], key}
+      name when name == nil or copied? -> {[], nil}
+      name -> {[name], name}
+    end
+  end
+
+  defp shared_rowid(table, copy) do
+    taken = for column <- table.sql.columns ++ copy.sql.columns, do: TableSql.lower(column.name)
+
+    unless StoredTable.without_rowid?(table) or StoredTable.without_rowid?(copy),
+      do: Enum.find(~w(rowid _rowid_ oid), &(&1 not in taken))
+  end
+
+  defp insert!(copy, table, names) do
+    from = [StoredTable.quoted(copy), " (", names, ") SELECT ", names, " FROM ", StoredTable.quoted(table)]
+    table.query.(["INSERT INTO " | from], [])
+  rescue
+    error in EctoLibSql.Error ->
+      if EctoLibSql.Error.constraint_violation?(error) or error.code == :mismatch do
+        message = String.replace(error.message, copy.name, table.name)
+        StoredTable.error!(:rows, table.name, "rows of #{table.name} do not fit its new form: #{message}")
+      else
+        reraise error, __STACKTRACE__
+      end
+  end
+
+  # The number of rows, and the values of all columns that are to stay, with their types. Rows are found by their
+  # rowid where it stays, else each is looked for in the other table.
+  defp same_rows!(copy, table, columns, join) do
+    counts = for one <- [table, copy], do: count(table, ["SELECT count(*) FROM ", StoredTable.quoted(one)])
+
+    different =
+      cond do
+        columns == [] -> 0
+        join -> differing(table, copy, columns, Quoting.name(join))
+        true -> missing(table, copy, columns) + missing(copy, table, columns)
+      end
+
+    if length(Enum.uniq(counts)) > 1 or different > 0 do
+      StoredTable.error!(
+        :verification,
+        table.name,
+        "the copy of #{table.name} is not equal to it: #{inspect(counts)} rows, #{different} of them differ"
+      )
+    end
+  end
+
+  defp count(table, sql), do: table.query.(sql, []).rows |> hd() |> hd()
+
+  defp differing(table, copy, columns, join) do
+    differences =
+      Enum.map_intersperse(columns, " OR ", fn column ->
+        [a, b] = for side <- ["a", "b"], do: [side, ?., Quoting.name(column)]
+        [a, " IS NOT ", b, " COLLATE BINARY OR typeof(", a, ") <> typeof(", b, ?)]
+      end)
+
+    tables = [StoredTable.quoted(table), " AS a LEFT JOIN ", StoredTable.quoted(copy), " AS b"]
+    on = [" ON b.", join, " = a.", join]
+    count(table, ["SELECT count(*) FROM ", tables, on, " WHERE b.", join, " IS NULL OR ", differences])
+  end
+
+  # quote() tells types and all digits apart.
+  defp missing(table, copy, columns) do
+    values = Enum.map_intersperse(columns, ", ", &["quote(", Quoting.name(&1), ?)])
+    [a, b] = for one <- [table, copy], do: ["SELECT ", values, " FROM ", StoredTable.quoted(one)]
+    count(table, ["SELECT count(*) FROM (", a, " EXCEPT ", b, ?)])
+  end
+
+  # --- the old table goes ---------------------------------------------------------------------------------------------
+
+  defp swap!(table, copy) do
+    table.query.(["DROP TABLE ", StoredTable.quoted(table)], [])
+
+    # Else views and triggers that name the table keep the copy from taking its name.
+    TableCheck.with_legacy_alter_table(table, 1, fn ->
+      table.query.(["ALTER TABLE ", StoredTable.quoted(copy), " RENAME TO ", Quoting.name(table.name)], [])
+    end)
+  end
+
+  # --- what goes with a table and comes back --------------------------------------------------------------------------
+
+  # Indexes and triggers, the counter of AUTOINCREMENT, and what ANALYZE has found.
+  defp kept(table) do
+    tables = for {"table", name, _, _} <- StoredTable.objects(table.schema, table.query), do: name
+
+    rows = fn name, column ->
+      if name in tables do
+        sql = ["SELECT * FROM ", StoredTable.quoted(table, name), " WHERE ", column, " = ?1"]
+        table.query.(sql, [table.name]).rows
+      else
+        []
+      end
+    end
+
+    %{
+      dependents: StoredTable.dependents(table),
+      sequence: rows.("sqlite_sequence", "name"),
+      statistics: for(name <- ["sqlite_stat1", "sqlite_stat4"], do: {name, rows.(name, "tbl")})
+    }
+  end
+
+  defp restore(%{sequence: []}, _table), do: :ok
+
+  defp restore(%{sequence: [[name, former] | _]}, table) do
+    sequence = StoredTable.quoted(table, "sqlite_sequence")
+
+    case table.query.(["SELECT seq FROM ", sequence, " WHERE name = ?1"], [name]).rows do
+      [[now] | _] ->
+        table.query.(["UPDATE ", sequence, " SET seq = ?1 WHERE name = ?2"], [max(now, former), name])
+
+      [] ->
+        table.query.(["INSERT INTO ", sequence, " (name, seq) VALUES (?1, ?2)"], [name, former])
+    end
+  end
+
+  defp recreate(kept, table) do
+    there = names(table.schema, table)
+    there_temp = names("temp", table)
+
+    for {schema, {type, name, _, sql}} <- kept.dependents do
+      present = if schema == "temp", do: there_temp, else: there
+      if {type, name} not in present, do: table.query.(qualified(sql, schema), [])
+    end
+
+    there = names(table.schema, table)
+
+    for {statistics, rows} <- kept.statistics, row <- rows, index = Enum.at(row, 1) do
+      if index == nil or {"index", index} in there do
+        places = Enum.map_join(1..length(row), ", ", &"?#{&1}")
+        table.query.(["INSERT INTO ", StoredTable.quoted(table, statistics), " VALUES (", places, ?)], row)
+      end
+    end
+  end
+
+  defp names(schema, table) do
+    for {type, name, _, _} <- StoredTable.objects(schema, table.query), into: MapSet.new(), do: {type, name}
+  end
+
+  # The schema keeps the text of an index or a trigger without the name of its database.
+  defp qualified(sql, schema) do
+    {at, _size} = SqlLexer.object_name(sql)
+    [binary_part(sql, 0, at), Quoting.name(schema), ?., binary_part(sql, at, byte_size(sql) - at)]
+  end
+end

@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Form of the log lines on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// Where log lines go: standard error, or to the client as events
+    #[arg(long, value_enum, default_value_t = LogTo::Stderr)]
+    pub log_to: LogTo,
     /// Least severity that is logged
     #[arg(long, value_enum, default_value_t = LogLevel::Warn)]
     pub log_level: LogLevel,
@@ -56,6 +59,15 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogTo {
+    /// Standard error.
+    Stderr,
+    /// The client, as `log` events; to standard error before the first frame and where the client cannot be told.
+    Client,
 }
 
 /// What is logged.

@@ -1,38 +1,68 @@
-//! Logs on standard error, with a ceiling on lines per second so that a storm of errors cannot fill a disk. SQL
-//! parameters and keys are never logged: nothing in this program formats them.
+//! Logs, on standard error or to the client, with a ceiling on lines per second so that a storm of errors cannot fill a
+//! disk. SQL parameters and keys are never logged: nothing in this program formats them.
 
-use crate::arguments::{LogFormat, LogLevel};
+pub mod forward;
+
+use crate::arguments::{LogFormat, LogLevel, LogTo};
+use forward::Forward;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// How long a panic waits for its line to be sent: the program may be about to end.
+const PANIC_DRAIN: Duration = Duration::from_millis(100);
+
+/// What of the command line concerns logs.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Least severity.
+    pub level: LogLevel,
+    /// Where lines go.
+    pub to: LogTo,
+    /// `log_lines_per_second`.
+    pub lines_per_second: u32,
+}
+
 /// Installs the subscriber (a second call keeps the first) and logs panics by their place: their words may hold values.
-pub fn start(format: LogFormat, level: LogLevel, lines_per_second: u32) {
-    let level = match level {
+/// Returns the queue of lines for the client, if that is where they go.
+pub fn start(settings: Settings) -> Option<Arc<Forward>> {
+    let level = match settings.level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let writer = RateLimited { budget: Arc::new(Budget::new(lines_per_second)) };
+    let forward = (settings.to == LogTo::Client).then(|| Arc::new(Forward::default()));
+    let writer =
+        RateLimited { budget: Arc::new(Budget::new(settings.lines_per_second)), forward: forward.clone() };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(writer)
         .with_ansi(false)
         .with_target(false);
     // Fails only if there is one already: then that one stays.
-    let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let _ = match (settings.format, settings.to) {
+        // The client's log has its own time and severity.
+        (LogFormat::Text, LogTo::Client) => builder.without_time().with_level(false).try_init(),
+        (LogFormat::Text, LogTo::Stderr) => builder.try_init(),
+        (LogFormat::Json, _) => builder.json().flatten_event(true).try_init(),
     };
-    std::panic::set_hook(Box::new(|panic| {
+    let panics = forward.clone();
+    std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(thread = thread.name().unwrap_or("?"), place, "panic");
+        if let Some(forward) = &panics {
+            forward.drain(PANIC_DRAIN);
+        }
     }));
+    forward
 }
 
 /// Lines that may still be written in this second.
@@ -65,46 +95,72 @@ impl Budget {
 #[derive(Clone)]
 struct RateLimited {
     budget: Arc<Budget>,
+    forward: Option<Arc<Forward>>,
+}
+
+impl RateLimited {
+    fn line(&self, severity: &'static str) -> Line<'_> {
+        match &self.forward {
+            Some(forward) if forward.accepts() => Line::Forwarded(forward, severity),
+            _ => Line::Stderr,
+        }
+    }
 }
 
 /// One line's writer.
-enum Line {
-    Written(io::Stderr),
+enum Line<'w> {
+    Stderr,
+    Forwarded(&'w Forward, &'static str),
     Dropped,
 }
 
 impl<'w> MakeWriter<'w> for RateLimited {
-    type Writer = Line;
+    type Writer = Line<'w>;
 
-    fn make_writer(&'w self) -> Line {
+    fn make_writer(&'w self) -> Line<'w> {
+        self.line("info")
+    }
+
+    fn make_writer_for(&'w self, meta: &tracing::Metadata<'_>) -> Line<'w> {
+        let severity = match *meta.level() {
+            tracing::Level::ERROR => "error",
+            tracing::Level::WARN => "warn",
+            tracing::Level::INFO => "info",
+            _ => "debug",
+        };
         let second = crate::clock::now_ns() / 1_000_000_000 + 1;
         match self.budget.take(second) {
-            (true, 0) => Line::Written(io::stderr()),
+            (true, 0) => self.line(severity),
             (true, dropped) => {
-                let mut stderr = io::stderr();
-                // If stderr is gone there is nobody to tell.
-                let _ =
-                    writeln!(stderr, "libsql_port: {dropped} log lines were dropped (log_lines_per_second)");
-                Line::Written(stderr)
+                let _ = writeln!(
+                    self.line("warn"),
+                    "libsql_port: {dropped} log lines were dropped (log_lines_per_second)"
+                );
+                self.line(severity)
             }
             (false, _) => Line::Dropped,
         }
     }
 }
 
-impl Write for Line {
+impl Write for Line<'_> {
+    /// Takes the bytes whatever becomes of them. A standard error that is gone or full is no reason to fail: the
+    /// subscriber would report the failure on standard error, and that report would panic.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Line::Written(stderr) => stderr.write(bytes),
-            Line::Dropped => Ok(bytes.len()),
+            Line::Stderr => {
+                let _ = io::stderr().write_all(bytes);
+            }
+            Line::Forwarded(forward, severity) => {
+                forward.push(severity, String::from_utf8_lossy(bytes).trim_end());
+            }
+            Line::Dropped => {}
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Line::Written(stderr) => stderr.flush(),
-            Line::Dropped => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,12 @@ fn main() -> ExitCode {
         eprintln!("{BY_HAND}");
         return ExitCode::from(2);
     }
-    logging::start(arguments.log_format, arguments.log_level, arguments.log_lines_per_second);
+    let log = logging::start(logging::Settings {
+        format: arguments.log_format,
+        level: arguments.log_level,
+        to: arguments.log_to,
+        lines_per_second: arguments.log_lines_per_second,
+    });
     descriptors::set_signals();
     descriptors::bound_allocator_arenas();
     let streams = match descriptors::take_standard_streams() {
@@ -23,7 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::from(Exit::System as u8);
         }
     };
-    match server::run(streams.0, streams.1, arguments.limits()) {
+    match server::run(streams.0, streams.1, arguments.limits(), log) {
         // Threads that are stuck in the engine or in a write end here, with the process.
         Ok(exit) => std::process::exit(i32::from(exit as u8)),
         Err(error) => {

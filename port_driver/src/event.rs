@@ -18,6 +18,15 @@ pub fn connection_lost(out: &mut Vec<u8>, connection: u32, code: ErrorCode, mess
     end_frame(out, start, u32::MAX);
 }
 
+/// A line of the program's log, for a client that asked for its log (`--log-to client`).
+pub fn log(out: &mut Vec<u8>, severity: &str, line: &str) {
+    let start = begin_frame(out, 0, tag::LOG);
+    put_tuple(out, 2);
+    put_binary(out, severity.as_bytes());
+    put_binary(out, cut(line).as_bytes());
+    end_frame(out, start, u32::MAX);
+}
+
 fn cut(message: &str) -> &str {
     let mut end = message.len().min(MESSAGE_BYTES_MAX);
     while !message.is_char_boundary(end) {

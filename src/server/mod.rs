@@ -1,6 +1,7 @@
 //! The program around the connections: standard streams, the threads that read requests, time, the end.
 
 pub mod descriptors;
+mod log_events;
 pub mod output;
 pub mod reader;
 pub mod router;
@@ -13,9 +14,9 @@ pub mod timekeeper;
 use crate::database::Files;
 use crate::engine;
 use crate::limits::Limits;
+use crate::logging::forward::Forward;
 use crate::surroundings::Relief;
 use crate::surroundings::Surroundings;
-
 use output::Output;
 use port_driver::handshake::Hello;
 use reader::{Input, Reading};
@@ -23,6 +24,7 @@ use router::Router;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 use table::Table;
 use timekeeper::Timekeeper;
 
@@ -47,7 +49,12 @@ const CAPABILITIES: &[&str] = &["local", "memory", "batch", "script", "cursors",
 
 /// Serves requests from `input` until its end. Returns when every connection is closed, or the grace is over; threads
 /// that still run then have to be ended with the process.
-pub fn run(input: OwnedFd, output: OwnedFd, limits: Limits) -> Result<Exit, StartError> {
+pub fn run(
+    input: OwnedFd,
+    output: OwnedFd,
+    limits: Limits,
+    log: Option<Arc<Forward>>,
+) -> Result<Exit, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("libsql-time")
@@ -60,6 +67,9 @@ pub fn run(input: OwnedFd, output: OwnedFd, limits: Limits) -> Result<Exit, Star
     let limits = Arc::new(limits);
     let output = Arc::new(Output::new(output));
     say_hello(&output, &limits);
+    if let Some(log) = &log {
+        log_events::start(Arc::clone(log), Arc::clone(&output)).map_err(StartError::Thread)?;
+    }
 
     let (time, timekeeper) =
         Timekeeper::new(Arc::clone(&output), limits.shutdown_grace, limits.reply_bytes_max());
@@ -76,11 +86,18 @@ pub fn run(input: OwnedFd, output: OwnedFd, limits: Limits) -> Result<Exit, Star
     let router =
         Router::new(surroundings, Arc::clone(&table), Arc::clone(&reading), Arc::clone(&output), time);
     reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;
-    Ok(runtime.block_on(timekeeper.run(&reading, &table, &files)))
+    let exit = runtime.block_on(timekeeper.run(&reading, &table, &files));
+    if let Some(log) = &log {
+        log.drain(LAST_LINES);
+    }
+    Ok(exit)
 }
 
 /// Uploads come faster through a larger pipe; of stdout's a larger one would only make small replies queue longer.
 const INPUT_PIPE_BYTES: i32 = 1 << 20;
+
+/// How long the end waits for the last log lines to reach a client that still reads.
+const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// The program cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +111,8 @@ pub enum StartError {
     /// fcntl or dup.
     #[error("a standard stream cannot be set up: {0}")]
     Descriptor(io::Error),
-    /// The reading thread.
-    #[error("no thread to read requests: {0}")]
+    /// The threads that read requests and send the log.
+    #[error("no thread could be started: {0}")]
     Thread(io::Error),
 }
 

@@ -56,3 +56,65 @@ fn text_lines_are_one_line_each_and_plain() {
         assert!(!line.contains('\u{1b}'), "no colours in a pipe: {line}");
     }
 }
+
+/// The log lines that came as events, up to the end of the program.
+fn told(sidecar: &Sidecar) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    while let Some(frame) = sidecar.receive_or_end(0) {
+        assert_eq!(frame.tag, tag::LOG);
+        let items = frame.payload.items();
+        lines.push((items[0].text().to_owned(), items[1].text().to_owned()));
+    }
+    lines
+}
+
+#[test]
+fn a_client_that_asks_for_the_log_gets_it_as_events() {
+    let sidecar = Sidecar::start_with(&["--log-to=client", "--log-level=debug"]);
+    sidecar.open(":memory:").exec("SELECT 1");
+    sidecar.close_stdin();
+    let lines = told(&sidecar);
+    assert!(
+        lines.iter().any(|(severity, line)| severity == "debug" && line.starts_with("ending")),
+        "{lines:?}"
+    );
+    let (status, stderr) = sidecar.wait(BOUND);
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_reason_of_an_end_is_told_before_it() {
+    let sidecar = Sidecar::start_with(&["--log-to=client"]);
+    sidecar.send_bytes(&framed(b"no term"));
+    let lines = told(&sidecar);
+    assert!(
+        lines.iter().any(|(severity, line)| severity == "error" && line.contains("broken frame")),
+        "{lines:?}"
+    );
+    assert_eq!(sidecar.wait(BOUND).0.code(), Some(76));
+}
+
+#[test]
+fn a_client_that_does_not_ask_gets_no_event() {
+    let sidecar = Sidecar::start_with(&["--log-level=debug"]);
+    sidecar.close_stdin();
+    assert_eq!(told(&sidecar), []);
+}
+
+#[test]
+fn a_standard_error_that_cannot_be_written_stops_nobody() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    for stderr in [std::process::Stdio::from(full), std::process::Stdio::from(writer)] {
+        let sidecar = Sidecar::of(Process::start_with_stderr(&["--log-level=debug"], stderr));
+        let conn = sidecar.open(":memory:");
+        for _ in 0..3 {
+            sidecar.signal(libc::SIGTERM);
+            conn.within(50).query(ENDLESS, list![]).unwrap_err();
+            assert_eq!(conn.value("SELECT 1"), 1.into());
+        }
+        sidecar.close_stdin();
+        assert_eq!(sidecar.wait(BOUND).0.code(), Some(0));
+    }
+}

@@ -52,6 +52,7 @@ pub mod tag {
     pub const PART: u8 = 70;
     pub const MORE_ROWS: u8 = 71;
     pub const HELLO: u8 = 96;
+    pub const LOG: u8 = 98;
 }
 
 /// The body of a frame, with its length in front.
@@ -176,11 +177,15 @@ pub struct Process {
 
 impl Process {
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with_stderr(arguments, Stdio::piped())
+    }
+
+    pub fn start_with_stderr(arguments: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_libsql_port"))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let stderr = child.stderr.take().map(collect);
@@ -265,7 +270,10 @@ impl Sidecar {
     }
 
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut process = Process::start(arguments);
+        Self::of(Process::start(arguments))
+    }
+
+    pub fn of(mut process: Process) -> Self {
         let stdin = process.stdin.take();
         let mut frames = FrameReader::new(process.stdout.take().unwrap());
         let hello = frames.next().unwrap().expect("a hello");

@@ -200,6 +200,15 @@ defmodule LibsqlPort do
   end
 
   @doc """
+  Same as `query_one/4`, but returns the row and raises a `LibsqlPort.Error` otherwise.
+
+      [3] = LibsqlPort.query_one!(conn, "SELECT count(*) FROM users")
+  """
+  @spec query_one!(Connection.t(), sql, params, keyword) :: [Result.value()]
+  def query_one!(%Connection{} = conn, sql, params \\ [], options \\ []),
+    do: bang(query_one(conn, sql, params, options))
+
+  @doc """
   Prepares a statement. `query/4` keeps what it prepared by itself; this is for those who want to know the columns and
   parameters, or to send no text.
 
@@ -207,6 +216,14 @@ defmodule LibsqlPort do
   """
   @spec prepare(Connection.t(), sql, keyword) :: answer(Statement.t())
   def prepare(%Connection{} = conn, sql, options \\ []), do: Connection.prepare(conn, sql, options)
+
+  @doc """
+  Same as `prepare/3`, but returns the statement and raises a `LibsqlPort.Error` otherwise.
+
+      statement = LibsqlPort.prepare!(conn, "INSERT INTO users (name) VALUES (?1)")
+  """
+  @spec prepare!(Connection.t(), sql, keyword) :: Statement.t()
+  def prepare!(%Connection{} = conn, sql, options \\ []), do: bang(Connection.prepare(conn, sql, options))
 
   @doc """
   Runs a prepared statement; options as of `query/4`.
@@ -217,6 +234,15 @@ defmodule LibsqlPort do
   def execute(%Connection{} = conn, %Statement{} = statement, params \\ [], options \\ []) do
     Connection.execute_prepared(conn, statement, params, options)
   end
+
+  @doc """
+  Same as `execute/4`, but returns the result and raises a `LibsqlPort.Error` otherwise.
+
+      %LibsqlPort.Result{changes: 1} = LibsqlPort.execute!(conn, statement, ["Ada"])
+  """
+  @spec execute!(Connection.t(), Statement.t(), params, keyword) :: Result.t()
+  def execute!(%Connection{} = conn, %Statement{} = statement, params \\ [], options \\ []),
+    do: bang(Connection.execute_prepared(conn, statement, params, options))
 
   @doc """
   Closes a prepared statement.
@@ -237,6 +263,15 @@ defmodule LibsqlPort do
   @spec describe(Connection.t(), sql | Statement.t(), keyword) :: answer(Description.t())
   def describe(%Connection{} = conn, statement, options \\ []),
     do: Connection.describe(conn, statement, options)
+
+  @doc """
+  Same as `describe/3`, but returns the description and raises a `LibsqlPort.Error` otherwise.
+
+      %LibsqlPort.Description{columns: [_]} = LibsqlPort.describe!(conn, "SELECT 1")
+  """
+  @spec describe!(Connection.t(), sql | Statement.t(), keyword) :: Description.t()
+  def describe!(%Connection{} = conn, statement, options \\ []),
+    do: bang(Connection.describe(conn, statement, options))
 
   @doc """
   A lazy stream of rows, or with `chunks: true` of lists of rows. The sidecar reads on while a chunk is worked on, and
@@ -268,6 +303,16 @@ defmodule LibsqlPort do
     do: Connection.batch(conn, statements, options)
 
   @doc """
+  Same as `batch/3`, but returns the results and raises a `LibsqlPort.Error` otherwise. With `atomic: false` the errors of
+  single statements are still in the list.
+
+      [_, _] = LibsqlPort.batch!(conn, ["DELETE FROM guests", {"INSERT INTO users (name) VALUES (?1)", ["Ada"]}])
+  """
+  @spec batch!(Connection.t(), [sql | {sql, params}], keyword) :: [Result.t() | {:error, Error.t()}]
+  def batch!(%Connection{} = conn, statements, options \\ []),
+    do: bang(Connection.batch(conn, statements, options))
+
+  @doc """
   Runs all statements of a text, such as a schema. No parameters, and rows are dropped. It stops at the first error; what
   ran before stays, unless the text itself has a transaction.
 
@@ -280,6 +325,18 @@ defmodule LibsqlPort do
             tx_status: Result.tx_status()
           })
   def script(%Connection{} = conn, sql, options \\ []), do: Connection.script(conn, sql, options)
+
+  @doc """
+  Same as `script/3`, but returns the counts and raises a `LibsqlPort.Error` otherwise.
+
+      %{statements: 2} = LibsqlPort.script!(conn, "CREATE TABLE a (x); CREATE TABLE b (y);")
+  """
+  @spec script!(Connection.t(), sql, keyword) :: %{
+          statements: non_neg_integer,
+          changes: non_neg_integer,
+          tx_status: Result.tx_status()
+        }
+  def script!(%Connection{} = conn, sql, options \\ []), do: bang(Connection.script(conn, sql, options))
 
   # --- transactions ---------------------------------------------------------------------------------------------
 
@@ -414,7 +471,7 @@ defmodule LibsqlPort do
 
   # A request that is addressed to no connection.
   defp ask(target, name, options) do
-    request = Request.to_sidecar(name, nil, Keyword.get(options, :timeout, 5_000))
+    request = Request.to_sidecar(name, nil, 5_000, options)
 
     with {:ok, handle} <- handle(target, request.timeout) do
       case Exchange.call(handle, request) do

@@ -53,7 +53,7 @@ defmodule LibsqlPort.GoldenTest do
   end
 
   defp check("event", %{"term" => {0, tag, payload}} = golden) do
-    assert tag in [Wire.tag(:hello), Wire.tag(:connection_lost)]
+    assert tag in [Wire.tag(:hello), Wire.tag(:connection_lost), Wire.tag(:log)]
     assert Wire.payload(golden.body) == payload
   end
 

@@ -66,7 +66,7 @@ defmodule LibsqlPort.LifecycleTest do
     test "are the connection's own unless given", %{sidecar: sidecar} do
       {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:", timeout: 50)
       assert {:error, %Error{code: :timeout}} = LibsqlPort.query(conn, endless())
-      assert_raise ArgumentError, fn -> LibsqlPort.query(conn, "SELECT 1", [], timeout: -1) end
+      assert {:error, %Error{code: :invalid_option}} = LibsqlPort.query(conn, "SELECT 1", [], timeout: -1)
       :ok = LibsqlPort.close(conn)
     end
   end

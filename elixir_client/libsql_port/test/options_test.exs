@@ -73,7 +73,10 @@ defmodule LibsqlPort.OptionsTest do
       assert {:ok, options} = Options.sidecar(frame_bytes_max: 100_000, log_format: :json, args: ["--x"])
 
       assert Executable.arguments(options) ==
-               ["--frame-bytes-max", "100000", "--log-format", "json", "--x"]
+               ["--frame-bytes-max", "100000", "--log-format", "json", "--log-to", "client", "--x"]
+
+      assert {:ok, options} = Options.sidecar(log_to: :stderr)
+      assert Executable.arguments(options) == []
     end
 
     test "errors name the option and what it takes" do

@@ -62,6 +62,6 @@ defmodule LibsqlPort.TelemetryTest do
 
   test "a connection opened before stays silent", %{conn: without} do
     assert {:ok, _} = LibsqlPort.query(without, "SELECT 1")
-    refute_received {:event, _, _, _}
+    refute_received {:event, [_, :query, _], _, _}
   end
 end

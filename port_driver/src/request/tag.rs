@@ -89,6 +89,8 @@ tags! {
     HELLO = 96;
     /// Event: a bug ended a connection.
     CONNECTION_LOST = 97;
+    /// Event: a line of the program's log.
+    LOG = 98;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -109,6 +111,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 26 + 8 + 2);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 26 + 8 + 3);
     }
 }

@@ -123,8 +123,7 @@ defmodule LibsqlPort.Connection do
   @spec batch(t, [{String.t(), params} | String.t()], options) :: answer([Result.t() | {:error, Error.t()}])
   def batch(conn, statements, options) do
     with {:ok, encoded} <- encode_batch(statements, [], 0) do
-      atomic? = Keyword.get(options, :atomic, true) == true
-      run(conn, Request.batch(conn, atomic?, encoded, options))
+      run(conn, Request.batch(conn, encoded, options))
     end
   end
 

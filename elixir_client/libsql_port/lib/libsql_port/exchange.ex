@@ -8,11 +8,12 @@ defmodule LibsqlPort.Exchange do
   # before (exchange_test.exs asks it). A reply that is awaited apart from its request, as a stream's are, does search
   # the mailbox.
 
-  alias LibsqlPort.{Handle, InFlight, Reply, Request, Wire}
+  alias LibsqlPort.{Error, Handle, InFlight, Reply, Request, Wire}
 
   # Why there is no reply: the port was closed before the request left; the pipe stayed full until the deadline; the
-  # sidecar ended after the request was sent; it did not answer in time; the request is longer than it accepts.
-  @type lost :: :not_sent | :pipe_full | :down | :silent | {:too_large, pos_integer}
+  # sidecar ended after the request was sent; it did not answer in time; the request is longer than it accepts, or was
+  # made of options that it does not take.
+  @type lost :: :not_sent | :pipe_full | :down | :silent | {:too_large, pos_integer} | {:invalid, Error.t()}
 
   # A request that was sent and awaits its reply: its id, and the reference that its messages bear.
   @opaque pending :: {pos_integer, reference, Request.t()}
@@ -93,6 +94,8 @@ defmodule LibsqlPort.Exchange do
   end
 
   # --- sending --------------------------------------------------------------------------------------------------
+
+  defp start(_handle, _ref, %Request{invalid: %Error{} = error}), do: {:lost, {:invalid, error}}
 
   defp start(handle, ref, request) do
     size = Wire.frame_size(request.payload)

@@ -93,7 +93,8 @@ defmodule LibsqlPort.Executable do
     flags =
       for {option, flag} <- @flags, (value = Map.get(options, option)) != nil, do: [flag, to_string(value)]
 
-    List.flatten(flags) ++ options.args
+    log = if Map.get(options, :log_to) == :logger, do: ["--log-to", "client"], else: []
+    List.flatten(flags) ++ log ++ options.args
   end
 
   @doc "The variables to be set for the program, in the form that a port takes."

@@ -8,9 +8,7 @@ defmodule LibsqlPort.Guardian do
 
   use GenServer
 
-  require Logger
-
-  alias LibsqlPort.{InFlight, OsProcess}
+  alias LibsqlPort.{InFlight, Life, OsProcess}
 
   @poll_ms 20
   @death_ms 2_000
@@ -38,6 +36,7 @@ defmodule LibsqlPort.Guardian do
   @impl true
   def init({registry, options}) do
     Process.flag(:trap_exit, true)
+    Life.metadata(options.name, nil)
     :ets.insert(registry, {:guardian, self()})
     {:ok, %{grace: options.shutdown_grace, programs: MapSet.new(), tables: %{}}}
   end
@@ -110,7 +109,7 @@ defmodule LibsqlPort.Guardian do
 
   defp end_program({os_pid, _started} = program) do
     if OsProcess.alive?(program) do
-      Logger.warning("libsql_port: the sidecar #{os_pid} did not end with its input; killing it")
+      Life.overdue(os_pid)
       OsProcess.kill(program)
       await_death(program, @death_ms)
     end

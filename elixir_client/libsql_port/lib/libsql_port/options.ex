@@ -18,6 +18,8 @@ defmodule LibsqlPort.Options do
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
       `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
       otherwise
+    * `:log_to` – `:logger` (default): the program's log lines become messages of `Logger`, with the metadata `:sidecar`
+      (its name), `:os_pid` and `:domain` (`[:elixir, :libsql_port]`); `:stderr`: the program writes them to the VM's standard error
     * `:args` – further arguments for the program, a list of strings
     * `:env` – environment variables for the program, a list of pairs of strings
 
@@ -62,6 +64,7 @@ defmodule LibsqlPort.Options do
     {:result_rows_max, nil, {:integer, 0, @int_max}},
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
+    {:log_to, :logger, {:one_of, [:logger, :stderr]}},
     {:log_level, nil, {:one_of, [:off, :error, :warn, :info, :debug]}},
     {:log_lines_per_second, nil, {:integer, 1, @int_max}},
     {:log_format, nil, {:one_of, [:text, :json]}},
@@ -100,6 +103,24 @@ defmodule LibsqlPort.Options do
     :journal_size_limit,
     :recursive_triggers
   ]
+
+  # What requests take, by their names on the wire. A transaction's mode and a checkpoint's are arguments there.
+  @of_request [timeout: :timeout, in_transaction: :boolean]
+  @of_result @of_request ++ [rows_max: {:integer, 0, @int_max}, bytes_max: {:integer, 0, 1_099_511_627_776}]
+  @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]
+
+  @requests (for {name, _tag} <- Wire.requests(), into: %{} do
+               options =
+                 cond do
+                   name in [:execute, :query_one, :execute_prepared] -> @of_result
+                   name == :fetch -> @of_fetch
+                   name == :batch -> @of_request ++ [atomic: :boolean]
+                   name in [:ping, :status] -> [timeout: :timeout]
+                   true -> @of_request
+                 end
+
+               {name, Map.new(options)}
+             end)
 
   @type connection :: %{
           path: String.t(),
@@ -158,6 +179,55 @@ defmodule LibsqlPort.Options do
   # The form in which a pragma travels among the options of `open`.
   defp pragma(name, value) do
     with {:ok, name, dumped} <- Definition.assignment(name, value), do: {:ok, Atom.to_string(name), dumped}
+  end
+
+  @doc """
+  Checks the options of a request, by the request's name on the wire such as `:execute`.
+
+      iex> LibsqlPort.Options.request(:execute, timeout: 5_000, rows_max: 10)
+      :ok
+      iex> {:error, error} = LibsqlPort.Options.request(:execute, tiemout: 5_000)
+      iex> {error.code, error.message =~ "unknown option :tiemout"}
+      {:invalid_option, true}
+  """
+  @spec request(atom, keyword) :: :ok | {:error, Error.t()}
+  def request(_name, []), do: :ok
+
+  def request(name, options) do
+    known = Map.fetch!(@requests, name)
+
+    case unfit(options, known) do
+      nil -> :ok
+      {option, value} -> wrong(option, value, known)
+      other -> error("options are a keyword list, not #{inspect(other)}")
+    end
+  end
+
+  defp unfit([], _known), do: nil
+
+  defp unfit([{option, value} | rest], known) do
+    case known do
+      %{^option => type} -> if fits?(value, type), do: unfit(rest, known), else: {option, value}
+      _ -> {option, value}
+    end
+  end
+
+  defp unfit(other, _known), do: other
+
+  # The usual ones first: every request with options comes by here.
+  defp fits?(value, :timeout) when is_integer(value), do: value > 0 and value <= @int_max
+  defp fits?(value, :boolean), do: is_boolean(value)
+  defp fits?(value, type), do: match?({:ok, _}, cast(value, type))
+
+  defp wrong(option, value, known) do
+    case known do
+      %{^option => type} ->
+        error("the option #{inspect(option)} takes #{allowed(type)}, not #{inspect(value)}")
+
+      _ ->
+        names = known |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
+        error("unknown option #{inspect(option)}; known are #{names}")
+    end
   end
 
   # --- checking -------------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ defmodule LibsqlPort.Outcome do
     Error.new(:frame_too_large, "the request takes #{size} bytes, more than the sidecar's frame_bytes_max")
   end
 
+  def error({:invalid, error}, _request), do: error
+
   def error(:down, request) do
     if commits?(request) do
       Error.new(

@@ -9,9 +9,7 @@ defmodule LibsqlPort.Sidecar do
 
   use GenServer, shutdown: 5_000
 
-  require Logger
-
-  alias LibsqlPort.{Error, Exchange, Guardian, Handle, Handshake, InFlight, Wire}
+  alias LibsqlPort.{Error, Exchange, Guardian, Handle, Handshake, InFlight, Life, Wire}
 
   @heartbeat_id 1
   @retry_ms 10
@@ -19,6 +17,7 @@ defmodule LibsqlPort.Sidecar do
   @rows Wire.tag(:rows)
   @part Wire.tag(:part)
   @connection_lost Wire.tag(:connection_lost)
+  @log Wire.tag(:log)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -59,7 +58,10 @@ defmodule LibsqlPort.Sidecar do
     with {:ok, port, identity} <- Handshake.open(options),
          :ok <- watch(guardian, identity),
          {:ok, hello} <- Handshake.await_hello(port, options.start_timeout) do
-      {:ok, started(port, identity, hello, {guardian, ids, options})}
+      state = started(port, identity, hello, {guardian, ids, options})
+      runs = :ets.update_counter(registry, :runs, 1, {:runs, 0})
+      Life.started(Map.put(state.about, :restart, runs > 1), hello)
+      {:ok, state}
     else
       {:error, %Error{} = error} -> {:stop, error}
     end
@@ -82,12 +84,15 @@ defmodule LibsqlPort.Sidecar do
     }
 
     heartbeat(options.heartbeat)
+    os_pid = handle.os_pid || hello["os_pid"]
+    Life.metadata(options.name, os_pid)
 
     # `port` and `table` stand beside the handle, because the routing clause matches on them for each frame.
     %{
       port: port,
       table: handle.table,
       handle: handle,
+      about: %{name: options.name, os_pid: os_pid},
       identity: identity,
       heartbeat: options.heartbeat,
       answered: true,
@@ -137,6 +142,7 @@ defmodule LibsqlPort.Sidecar do
 
       {connection, owners} ->
         close(connection, state)
+        Life.closed(state.about, connection, :owner_down)
         {:noreply, %{state | owners: owners}}
     end
   end
@@ -179,15 +185,20 @@ defmodule LibsqlPort.Sidecar do
 
   defp event(@connection_lost, frame, state) do
     {connection, code, message} = Wire.payload(frame)
-    Logger.error("libsql_port: connection #{connection} was lost: #{message} (code #{code})")
+    Life.connection_lost(state.about, connection, code, message)
     forget(connection, state)
+  end
+
+  defp event(@log, frame, state) do
+    Life.line(Wire.payload(frame))
+    state
   end
 
   defp event(_newer, _frame, state), do: state
 
   # Ending is all there is to do: the table falls to the guardian, the port closes, the supervisor starts anew.
   defp broke_off(what, state) do
-    Logger.error("libsql_port: the sidecar #{state.handle.os_pid} #{what}")
+    Life.lost(state.about, what, map_size(state.owners))
     {:stop, {:shutdown, {:sidecar_down, what}}, state}
   end
 
@@ -215,7 +226,10 @@ defmodule LibsqlPort.Sidecar do
   end
 
   @impl true
-  def handle_cast({:disown, connection}, state), do: {:noreply, forget(connection, state)}
+  def handle_cast({:disown, connection}, state) do
+    Life.closed(state.about, connection, :closed)
+    {:noreply, forget(connection, state)}
+  end
 
   def handle_cast({:confirm, key}, state) do
     {:noreply, %{state | unconfirmed: Map.delete(state.unconfirmed, key)}}
@@ -252,6 +266,7 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp adopt(connection, info, request, state) do
+    Life.opened(state.about, connection, info["path"])
     answer(request.from, {:ok, state.handle, connection, info})
     state = put_in(state.unconfirmed[request.key], connection)
 

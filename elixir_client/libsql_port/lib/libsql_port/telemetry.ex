@@ -9,15 +9,37 @@ defmodule LibsqlPort.Telemetry do
   | `[:libsql_port, :query, :stop]` | `duration`, `monotonic_time`, and where the reply tells them `queue`, `lock`, `run`, `wire` | the same, `result` (`:ok` or `:error`), `error` |
   | `[:libsql_port, :query, :exception]` | `duration`, `monotonic_time` | the same as of start, `kind`, `reason`, `stacktrace` |
 
+  Life-cycle events, all with the metadata `name` (the sidecar's, or `nil`) and `os_pid`:
+
+  | event | measurements | further metadata |
+  |---|---|---|
+  | `[:libsql_port, :sidecar, :started]` | | `version`, `restart` (`false` for the first run under its supervisor) |
+  | `[:libsql_port, :sidecar, :lost]` | `connections`, how many of those with an owner were open | `reason`, in words |
+  | `[:libsql_port, :connection, :opened]` | | `connection`, `database` |
+  | `[:libsql_port, :connection, :closed]` | | `connection`, `reason`: `:closed` by a call, `:owner_down`, `:lost` by a bug. After `[:sidecar, :lost]` there is none for each of its connections |
+
+  Their measurements include `system_time` and `monotonic_time`. `attach_default_handler/0` logs them.
+
   All times are in native units. `queue` is the time before the request's turn on its connection, `lock` the wait for
   the writer turn and for locks, `run` the rest of the time in the sidecar, `wire` what remains of `duration`: both
   codecs, both pipes and the scheduling of the two processes. `request` is the request's name, such as `:execute` or
   `:commit`, `sql` the text where there is one; parameters are never part of an event.
   """
 
-  @compile {:no_warn_undefined, {:telemetry, :execute, 3}}
+  @compile {:no_warn_undefined, [{:telemetry, :execute, 3}, {:telemetry, :attach_many, 4}]}
 
-  @event [:libsql_port, :query]
+  @start [:libsql_port, :query, :start]
+  @stop [:libsql_port, :query, :stop]
+  @exception [:libsql_port, :query, :exception]
+
+  @life [
+    [:libsql_port, :sidecar, :started],
+    [:libsql_port, :sidecar, :lost],
+    [:libsql_port, :connection, :opened],
+    [:libsql_port, :connection, :closed]
+  ]
+
+  require Logger
 
   @type times :: {non_neg_integer, non_neg_integer, non_neg_integer} | nil
 
@@ -26,30 +48,63 @@ defmodule LibsqlPort.Telemetry do
   def started?, do: List.keymember?(Application.started_applications(), :telemetry, 0)
 
   @doc """
+  Logs the life-cycle events: a lost sidecar as a warning, a restarted one as information, the rest at level `:debug`.
+
+  Returns `{:error, :already_exists}` if it is attached already. Raises if `:telemetry` is not there.
+
+      :ok = LibsqlPort.Telemetry.attach_default_handler()
+  """
+  @spec attach_default_handler() :: :ok | {:error, :already_exists}
+  def attach_default_handler do
+    :telemetry.attach_many("libsql_port-default-handler", @life, &__MODULE__.handle_event/4, nil)
+  end
+
+  @doc false
+  @spec handle_event([atom], map, map, term) :: :ok
+  def handle_event([:libsql_port, of, what], _measurements, metadata, _config) do
+    Logger.log(level(of, what, metadata), fn ->
+      "libsql_port: #{of} #{what} " <>
+        Enum.map_join(Enum.sort(metadata), " ", fn {key, value} -> "#{key}=#{inspect(value)}" end)
+    end)
+  end
+
+  defp level(:sidecar, :lost, _metadata), do: :warning
+  defp level(:sidecar, :started, %{restart: true}), do: :info
+  defp level(_of, _what, _metadata), do: :debug
+
+  @doc false
+  # A life-cycle event: rare, so `:telemetry` is looked for each time.
+  @spec event([atom], map, map) :: :ok
+  def event(name, measurements, metadata) do
+    if started?() do
+      times = %{system_time: System.system_time(), monotonic_time: System.monotonic_time()}
+      :telemetry.execute([:libsql_port | name], Map.merge(times, measurements), metadata)
+    end
+
+    :ok
+  end
+
+  @doc """
   Runs a request between a start and a stop event. `times` finds queue, lock and run microseconds in what the request
   gave; an `{:error, error}` makes the stop event bear the error.
   """
   @spec span(map, (() -> result), (result -> times)) :: result when result: term
   def span(metadata, request, times) do
     start = System.monotonic_time()
-    execute(:start, %{system_time: System.system_time(), monotonic_time: start}, metadata)
+    :telemetry.execute(@start, %{system_time: System.system_time(), monotonic_time: start}, metadata)
 
     try do
       request.()
     catch
       kind, reason ->
         failed = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: __STACKTRACE__})
-        execute(:exception, durations(start, nil), failed)
+        :telemetry.execute(@exception, durations(start, nil), failed)
         :erlang.raise(kind, reason, __STACKTRACE__)
     else
       result ->
-        execute(:stop, durations(start, times.(result)), outcome(metadata, result))
+        :telemetry.execute(@stop, durations(start, times.(result)), outcome(metadata, result))
         result
     end
-  end
-
-  defp execute(suffix, measurements, metadata) do
-    :telemetry.execute(@event ++ [suffix], measurements, metadata)
   end
 
   defp outcome(metadata, {:error, error}), do: Map.merge(metadata, %{result: :error, error: error})

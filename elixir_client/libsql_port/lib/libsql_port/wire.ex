@@ -42,7 +42,7 @@ defmodule LibsqlPort.Wire do
   ]
 
   @replies [ok: 64, error: 65, result: 66, rows: 67, last_rows: 68, batch_reply: 69, part: 70, more_rows: 71]
-  @events [hello: 96, connection_lost: 97]
+  @events [hello: 96, connection_lost: 97, log: 98]
 
   @doc "The number of the protocol that this client speaks."
   @spec protocol() :: pos_integer

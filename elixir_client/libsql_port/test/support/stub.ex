@@ -7,7 +7,7 @@ defmodule LibsqlPort.Stub do
 
   @doc "Options that start a stub in one of its modes."
   def options(mode, options \\ []) do
-    Keyword.merge([executable: path(), args: [mode]], options)
+    Keyword.merge([executable: path(), args: [mode], log_to: :stderr], options)
   end
 
   @doc "A stub under the test's supervisor, and a connection to it."

@@ -14,6 +14,11 @@ defmodule LibsqlPort.TelemetryDouble do
 
       :ok
     end
+
+    def attach_many(id, events, handler, _config) do
+      send(Process.whereis(:libsql_port_telemetry), {:attached, id, events, handler})
+      :ok
+    end
   end
   """
 

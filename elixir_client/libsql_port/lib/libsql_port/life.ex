@@ -1,0 +1,72 @@
+defmodule LibsqlPort.Life do
+  @moduledoc false
+  # What becomes of a sidecar and its connections, told to `Logger` and as life-cycle events of `LibsqlPort.Telemetry`.
+  # Called by the processes that see it happen; decides nothing.
+
+  require Logger
+
+  alias LibsqlPort.Telemetry
+
+  # `Logger` puts `:elixir` in front of a domain that is given with the message, and in place of a process's own.
+  @domain [domain: [:libsql_port]]
+  @levels %{"error" => :error, "warn" => :warning, "info" => :info, "debug" => :debug}
+
+  @doc "Gives the messages of the calling process their metadata."
+  @spec metadata(term, pos_integer | nil) :: :ok
+  def metadata(name, os_pid), do: Logger.metadata(sidecar: name, os_pid: os_pid)
+
+  @doc "A program has said hello."
+  @spec started(map, map) :: :ok
+  def started(sidecar, hello) do
+    Telemetry.event([:sidecar, :started], %{}, Map.merge(sidecar, %{version: hello["version"]}))
+  end
+
+  @doc "A program has ended, broke the protocol or no longer answers."
+  @spec lost(map, String.t(), non_neg_integer) :: :ok
+  def lost(sidecar, what, connections) do
+    Logger.error("libsql_port: the sidecar #{label(sidecar)} #{what}", @domain)
+    Telemetry.event([:sidecar, :lost], %{connections: connections}, Map.put(sidecar, :reason, what))
+  end
+
+  @doc "A connection was opened."
+  @spec opened(map, integer, String.t() | nil) :: :ok
+  def opened(sidecar, connection, database) do
+    metadata = Map.merge(sidecar, %{connection: connection, database: database})
+    Telemetry.event([:connection, :opened], %{}, metadata)
+  end
+
+  @doc "A connection is gone: `:closed` by a call, `:owner_down`, or `:lost` by a bug in the program."
+  @spec closed(map, integer, :closed | :owner_down | :lost) :: :ok
+  def closed(sidecar, connection, reason) do
+    metadata = Map.merge(sidecar, %{connection: connection, reason: reason})
+    Telemetry.event([:connection, :closed], %{}, metadata)
+  end
+
+  @doc "A bug ended a connection."
+  @spec connection_lost(map, integer, integer, String.t()) :: :ok
+  def connection_lost(sidecar, connection, code, message) do
+    Logger.error(
+      "libsql_port: connection #{connection} of #{label(sidecar)} was lost: #{message} (code #{code})",
+      @domain
+    )
+
+    closed(sidecar, connection, :lost)
+  end
+
+  @doc "A program outlived its input and is killed."
+  @spec overdue(pos_integer) :: :ok
+  def overdue(os_pid) do
+    Logger.warning("libsql_port: the sidecar #{os_pid} did not end with its input; killing it", @domain)
+  end
+
+  @doc "A line of the program's own log."
+  @spec line(term) :: :ok
+  def line({severity, line}) when is_binary(severity) and is_binary(line) do
+    Logger.log(Map.get(@levels, severity, :info), "libsql_port: #{line}", @domain)
+  end
+
+  def line(_newer), do: :ok
+
+  defp label(%{name: nil, os_pid: os_pid}), do: "#{os_pid}"
+  defp label(%{name: name, os_pid: os_pid}), do: "#{inspect(name)} (#{os_pid})"
+end

@@ -1,0 +1,107 @@
+defmodule LibsqlPort.LifeTest do
+  # Not async: a module of the name :telemetry comes and goes, and Logger's level is everybody's.
+  use LibsqlPort.SidecarCase, async: false
+
+  import ExUnit.CaptureLog
+
+  alias LibsqlPort.{Telemetry, TelemetryDouble}
+
+  @moduletag connect: false
+
+  setup do
+    TelemetryDouble.load()
+    on_exit(&TelemetryDouble.unload/0)
+    TelemetryDouble.start()
+    Process.register(self(), :libsql_port_telemetry)
+    :ok
+  end
+
+  describe "life-cycle events" do
+    test "tell the beginning and the end of connections", %{sidecar: sidecar} do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+      id = conn.id
+      assert_receive {:event, [:libsql_port, :connection, :opened], times, %{connection: ^id} = metadata}
+      assert %{system_time: _, monotonic_time: _} = times
+      assert %{database: _, name: nil, os_pid: os_pid} = metadata
+      assert {:ok, %{os_pid: ^os_pid}} = LibsqlPort.status(sidecar)
+
+      :ok = LibsqlPort.close(conn)
+      assert_receive {:event, [:libsql_port, :connection, :closed], _, %{connection: ^id, reason: :closed}}
+
+      owner = spawn(fn -> receive(do: (:end -> :ok)) end)
+      {:ok, %{id: id}} = LibsqlPort.connect(sidecar, database: ":memory:", owner: owner)
+      send(owner, :end)
+
+      assert_receive {:event, [:libsql_port, :connection, :closed], _,
+                      %{connection: ^id, reason: :owner_down}},
+                     60_000
+    end
+
+    test "tell of a lost sidecar and of the next one" do
+      name = :"#{__MODULE__}.named"
+      sidecar = start_supervised!({LibsqlPort, name: name}, id: :named)
+
+      assert_received {:event, [:libsql_port, :sidecar, :started], _,
+                       %{name: ^name, restart: false, version: version, os_pid: os_pid}}
+
+      assert is_binary(version)
+
+      log =
+        capture_log(fn ->
+          System.cmd("kill", ["-9", "#{os_pid}"])
+
+          assert_receive {:event, [:libsql_port, :sidecar, :lost], %{connections: 0},
+                          %{name: ^name, os_pid: ^os_pid, reason: reason}},
+                         60_000
+
+          assert reason =~ "signal 9"
+
+          assert_receive {:event, [:libsql_port, :sidecar, :started], _, %{name: ^name, restart: true}},
+                         60_000
+        end)
+
+      assert log =~ "#{inspect(name)} (#{os_pid})"
+      assert :ok = LibsqlPort.ping(sidecar, timeout: 60_000)
+    end
+
+    test "are silent without :telemetry" do
+      TelemetryDouble.unload()
+      assert :ok = Telemetry.event([:sidecar, :lost], %{}, %{})
+      TelemetryDouble.load()
+    end
+
+    test "are logged by the default handler" do
+      assert :ok = Telemetry.attach_default_handler()
+      assert_received {:attached, "libsql_port-default-handler", events, handler}
+      assert length(events) == 4
+
+      log =
+        capture_log(fn -> handler.([:libsql_port, :sidecar, :lost], %{}, %{name: A, reason: "ended"}, nil) end)
+
+      assert log =~ "sidecar lost"
+      assert log =~ ~s(reason="ended")
+      assert log =~ "warn"
+    end
+  end
+
+  describe "the program's own log" do
+    @tag sidecar_options: [log_level: :error]
+    test "goes through Logger, with metadata", %{sidecar: sidecar} do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+      owner = conn.handle.sidecar
+      ref = Process.monitor(owner)
+
+      log =
+        capture_log([format: "$metadata[$level] $message\n", metadata: [:os_pid, :domain]], fn ->
+          # What is no frame ends the program, which says why before it goes.
+          true = Port.command(conn.handle.port, "no frame")
+          assert_receive {:DOWN, ^ref, :process, _, _}, 60_000
+        end)
+
+      assert log =~ "broken frame on standard input"
+      assert [_, os_pid] = Regex.run(~r/os_pid=(\d+) .*\[error\] libsql_port: broken frame/, log)
+      assert String.to_integer(os_pid) == conn.handle.os_pid
+      assert log =~ "domain=elixir.libsql_port"
+    end
+  end
+end

@@ -97,7 +97,7 @@ pub fn run(
 const INPUT_PIPE_BYTES: i32 = 1 << 20;
 
 /// How long the end waits for the last log lines to reach a client that still reads.
-const LAST_LINES: Duration = Duration::from_millis(100);
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The program cannot serve.
 #[derive(Debug, thiserror::Error)]

@@ -57,6 +57,15 @@ defmodule EctoLibSql.SqlLexer do
     end
   end
 
+  @doc "Whether a byte that ends one token and a byte that begins another would be read as parts of one, or of a comment."
+  @spec one_token?(byte, byte) :: boolean
+  def one_token?(before, behind) when is_word(before) and is_word(behind), do: true
+  def one_token?(quote, quote) when quote in [?', ?", ?`, ?-], do: true
+  # A number or x'' in the making.
+  def one_token?(before, ?') when is_word(before), do: true
+  def one_token?(?/, ?*), do: true
+  def one_token?(_before, _behind), do: false
+
   # --- one token after the other ----------------------------------------------------------------------------------
 
   defp lex(<<>>, _at, done), do: done

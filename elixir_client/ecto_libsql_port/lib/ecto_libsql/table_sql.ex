@@ -501,17 +501,27 @@ defmodule EctoLibSql.TableSql do
 
   @doc """
   Returns the text with ranges replaced. Ranges do not overlap; a range of size 0 inserts. Several insertions at one place
-  stand in the order given.
+  stand in the order given. Tokens that would become one where an edit begins or ends are kept apart by a space.
   """
   @spec edit(t, [{range, iodata}]) :: String.t()
   def edit(%__MODULE__{text: text}, edits) do
-    {parts, at} =
+    {done, at} =
       edits
       |> Enum.sort_by(fn {{at, size}, _} -> {at, size} end)
-      |> Enum.reduce({[], 0}, fn {{from, size}, replacement}, {parts, at} when from >= at ->
-        {[parts, binary_part(text, at, from - at), replacement], from + size}
+      |> Enum.reduce({"", 0}, fn {{from, size}, replacement}, {done, at} when from >= at ->
+        done = join(done, binary_part(text, at, from - at))
+        {join(done, IO.iodata_to_binary(replacement)), from + size}
       end)
 
-    IO.iodata_to_binary([parts, binary_part(text, at, byte_size(text) - at)])
+    join(done, binary_part(text, at, byte_size(text) - at))
+  end
+
+  defp join("", behind), do: behind
+  defp join(before, ""), do: before
+
+  defp join(before, behind) do
+    if SqlLexer.one_token?(:binary.last(before), :binary.first(behind)),
+      do: before <> " " <> behind,
+      else: before <> behind
   end
 end

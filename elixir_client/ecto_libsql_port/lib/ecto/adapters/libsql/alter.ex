@@ -132,6 +132,11 @@ defmodule Ecto.Adapters.LibSql.Alter do
   defp add(name, type, options, table, query) do
     stored = StoredTable.read!(table, query)
     options = ModifyColumn.for_table(options, stored)
+
+    if TableSql.column_named(stored.sql, to_string(name)) do
+      StoredTable.error!(:unsupported, stored.name, "the table #{stored.name} has a column #{name} already")
+    end
+
     definition = ColumnSql.definition(table, name, type, options, false)
 
     cond do

@@ -127,14 +127,7 @@ defmodule Ecto.Adapters.LibSql.ColumnText do
       |> List.last()
 
     {at, size} = if before, do: before.range, else: column.type || column.name_range
-    edit(sql, [{{at + size, 0}, [?\s, text, space_behind(sql, at + size)]}])
-  end
-
-  defp space_behind(sql, at) do
-    case sql.text do
-      <<_::binary-size(at), char, _::binary>> when char in [?\s, ?\t, ?\n, ?\r, ?,, ?)] -> ""
-      _ -> " "
-    end
+    edit(sql, [{{at + size, 0}, [?\s, text]}])
   end
 
   defp position(kind), do: Enum.find_index(@order, &(&1 == kind)) || 0

@@ -73,7 +73,8 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     if key && String.upcase(ColumnText.type(sql, column)) != "INTEGER" do
       {at, size} = key.body
       # AUTOINCREMENT is its last word.
-      sql |> TableSql.edit([{{at + size - 13, 13}, ""}]) |> TableEdit.parse!()
+      kept = sql |> TableSql.slice({at, size - byte_size("AUTOINCREMENT")}) |> String.trim_trailing()
+      sql |> TableSql.edit([{key.body, kept}]) |> TableEdit.parse!()
     else
       sql
     end
@@ -82,6 +83,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
   # --- rows ---------------------------------------------------------------------------------------------------------
 
   defp change!(stored, sql, change) do
+    refuse_generated!(stored, change)
     refuse_nulls!(stored, change)
     refuse_unchecked!(stored, change)
     refuse_orphans!(stored, change)
@@ -91,6 +93,14 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
       copy?(stored, sql, change) -> TableCopy.run!(stored, sql, [change.old.name])
       restricting?(stored, sql, change) -> replace_checked!(stored, sql, change)
       true -> SchemaText.replace!(stored, sql)
+    end
+  end
+
+  # Its values would be computed from then on, and those that are there would be lost.
+  defp refuse_generated!(stored, %{old: old, new: new}) do
+    if ColumnText.has?(new, :generated) and not ColumnText.has?(old, :generated) do
+      what = "have a #{old.name} that would be lost if it were computed; remove the column and add it"
+      StoredTable.refuse_rows!(stored, [Quoting.name(old.name), " IS NOT NULL"], what)
     end
   end
 
@@ -145,7 +155,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     allowed = if converts?(stored, sql, change), do: storage(type, StoredTable.strict?(stored))
 
     if allowed do
-      probe = Quoting.table("temp", "ecto_values")
+      probe = Quoting.table("temp", StoredTable.free_name(stored, "ecto_values", "temp"))
       value = Quoting.name(old.name)
       stored.query.(["CREATE TABLE ", probe, " (raw, value ", affine(type), ?)], [])
 
@@ -251,13 +261,10 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     table.query.(["REINDEX ", StoredTable.quoted(table)], [])
   rescue
     error in EctoLibSql.Error ->
-      if EctoLibSql.Error.constraint_violation?(error),
-        do:
-          StoredTable.error!(
-            :rows,
-            table.name,
-            "rows of #{table.name} would be equal afterwards: #{error.message}"
-          ),
-        else: reraise(error, __STACKTRACE__)
+      with %{constraint: %{columns: [_ | _] = columns}} <- error do
+        StoredTable.refuse_duplicates!(table, columns, "would be equal in #{Enum.join(columns, ", ")}")
+      end
+
+      reraise(error, __STACKTRACE__)
   end
 end

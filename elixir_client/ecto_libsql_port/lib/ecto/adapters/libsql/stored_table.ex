@@ -8,10 +8,17 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   alias EctoLibSql.{MigrationError, TableSql}
 
   @enforce_keys [:name, :schema, :sql, :query]
-  defstruct @enforce_keys
+  defstruct @enforce_keys ++ [:label]
 
   @type query :: (iodata, [term] -> EctoLibSql.Result.t())
-  @type t :: %__MODULE__{name: String.t(), schema: String.t(), sql: TableSql.t(), query: query}
+  @typedoc "`label` is the name in messages, where it is another."
+  @type t :: %__MODULE__{
+          name: String.t(),
+          schema: String.t(),
+          sql: TableSql.t(),
+          query: query,
+          label: String.t() | nil
+        }
   @typedoc "A row of sqlite_schema: type, name, table, text."
   @type object :: {String.t(), String.t(), String.t(), String.t() | nil}
 
@@ -29,7 +36,11 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
         %__MODULE__{name: name, schema: schema, sql: parse!(name, text), query: query}
 
       [["view", name, _]] ->
-        error!(:unsupported, name, "#{name} is a view: views are dropped and created again")
+        error!(
+          :unsupported,
+          name,
+          "#{name} is a view, which SQLite does not alter: drop it and create it again"
+        )
 
       [] ->
         error!(:no_such_table, name, "there is no table #{name} in the database #{schema}")
@@ -45,7 +56,7 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
         error!(
           :unsupported,
           name,
-          "#{name} is a virtual table, which SQLite does not alter: create a new one and copy the rows"
+          "#{name} is a virtual table, which SQLite does not alter"
         )
 
       {:error, :unreadable} ->
@@ -87,10 +98,10 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   def schema_table(schema), do: [Quoting.name(schema), ".sqlite_schema"]
 
   @doc "A name that nothing in the schema has."
-  @spec free_name(t, String.t()) :: String.t()
-  def free_name(%__MODULE__{} = table, wanted) do
+  @spec free_name(t, String.t(), String.t()) :: String.t()
+  def free_name(%__MODULE__{} = table, wanted, schema \\ nil) do
     taken =
-      for {_type, name, _table, _sql} <- objects(table.schema, table.query),
+      for {_type, name, _table, _sql} <- objects(schema || table.schema, table.query),
           into: MapSet.new(),
           do: TableSql.lower(name)
 
@@ -187,7 +198,8 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   """
   @spec refuse_rows!(t, iodata, String.t()) :: :ok
   def refuse_rows!(%__MODULE__{} = table, condition, what) do
-    from = [" FROM ", quoted(table), " WHERE ", condition]
+    # Without an index: one may be of the order from before the change.
+    from = [" FROM ", quoted(table), " NOT INDEXED WHERE ", condition]
 
     case table.query.(["SELECT count(*)" | from], []).rows do
       [[0]] ->
@@ -199,11 +211,21 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
         rows = table.query.(["SELECT ", Quoting.names(keys), from, " LIMIT ", limit], []).rows
         sample = Enum.map(rows, &Enum.zip(keys, &1))
 
-        error!(:rows, table.name, "#{count} rows of #{table.name} #{what}: #{said(sample, count)}",
+        name = table.label || table.name
+
+        error!(:rows, name, "#{count} rows of #{name} #{what}: #{said(sample, count)}",
           count: count,
           sample: sample
         )
     end
+  end
+
+  @doc "Raises if several rows have the same values in columns that are to be UNIQUE."
+  @spec refuse_duplicates!(t, [String.t()], String.t()) :: :ok
+  def refuse_duplicates!(%__MODULE__{} = table, columns, what) do
+    names = Quoting.names(columns)
+    from = [" FROM ", quoted(table), " NOT INDEXED GROUP BY ", names, " HAVING count(*) > 1"]
+    refuse_rows!(table, [?(, names, ") IN (SELECT ", names, from, ?)], what)
   end
 
   defp keys(table) do

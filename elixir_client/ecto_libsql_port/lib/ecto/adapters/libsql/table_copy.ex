@@ -21,6 +21,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
   """
   @spec run!(StoredTable.t(), TableSql.t(), [String.t()]) :: StoredTable.t()
   def run!(%StoredTable{} = table, %TableSql{} = sql, changed \\ []) do
+    refuse_no_key!(table, sql)
     referring = StoredTable.children(table)
     before = TableCheck.state(table, referring)
     kept = kept(table)
@@ -30,7 +31,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
     bare = SchemaText.replace!(table, TableEdit.without_references(table.sql))
     copy = fill!(bare, sql, changed)
     swap!(bare, copy)
-    restore(kept, table)
+    if counted?(sql), do: restore(kept, table)
 
     table |> StoredTable.reread!() |> SchemaText.replace!(sql)
     for {child, text} <- children, do: child |> StoredTable.reread!() |> SchemaText.replace!(text)
@@ -47,6 +48,20 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
     child = StoredTable.read!(name, table.schema, table.query)
     {SchemaText.replace!(child, TableEdit.without_references_to(child.sql, table.name)), child.sql}
   end
+
+  defp refuse_no_key!(table, sql) do
+    if "without rowid" in sql.options and not Enum.any?(clauses(sql), &(&1.kind == :primary_key)) do
+      StoredTable.error!(
+        :in_use,
+        table.name,
+        "the table #{table.name} is WITHOUT ROWID and must have a primary key, so that it cannot be dropped"
+      )
+    end
+  end
+
+  # Without AUTOINCREMENT there is no counter.
+  defp counted?(sql), do: Enum.any?(clauses(sql), &(:autoincrement in &1.flags))
+  defp clauses(sql), do: sql.constraints ++ Enum.flat_map(sql.columns, & &1.clauses)
 
   # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -75,7 +90,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
       StoredTable.error!(:unsupported, table.name, "none of the columns of #{table.name} would be left")
     end
 
-    insert!(copy, table, Quoting.names(rowid ++ columns))
+    insert!(copy, table, sql, Quoting.names(rowid ++ columns))
     changed = Enum.map(changed, &TableSql.lower/1)
     same_rows!(copy, table, Enum.reject(columns, &(TableSql.lower(&1) in changed)), join)
     copy
@@ -101,18 +116,48 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
       do: Enum.find(~w(rowid _rowid_ oid), &(&1 not in taken))
   end
 
-  defp insert!(copy, table, names) do
-    from = [StoredTable.quoted(copy), " (", names, ") SELECT ", names, " FROM ", StoredTable.quoted(table)]
-    table.query.(["INSERT INTO " | from], [])
+  # A conflict is an error, whatever ON CONFLICT says: no row is ignored or replaced.
+  defp insert!(copy, table, sql, names) do
+    insert_into(copy, table, names)
   rescue
     error in EctoLibSql.Error ->
       if EctoLibSql.Error.constraint_violation?(error) or error.code == :mismatch do
+        refuse_duplicates!(table, sql, names, error.constraint)
         message = String.replace(error.message, copy.name, table.name)
         StoredTable.error!(:rows, table.name, "rows of #{table.name} do not fit its new form: #{message}")
       else
         reraise error, __STACKTRACE__
       end
   end
+
+  defp insert_into(copy, table, names) do
+    from = [StoredTable.quoted(copy), " (", names, ") SELECT ", names, " FROM ", StoredTable.quoted(table)]
+    table.query.(["INSERT OR ABORT INTO " | from], [])
+  end
+
+  # Which rows are equal is seen in a copy that takes them all.
+  defp refuse_duplicates!(table, sql, names, %{kind: kind, columns: [_ | _] = columns})
+       when kind in [:unique, :primary_key] do
+    if "without rowid" not in sql.options do
+      open =
+        sql
+        |> TableEdit.bare()
+        |> TableEdit.reject(fn clause, _ -> clause.kind in [:unique, :primary_key] end)
+
+      name = StoredTable.free_name(table, "ecto_rows_of_#{table.name}")
+      table.query.(["CREATE TABLE ", StoredTable.quoted(table, name), " ", TableEdit.body(open)], [])
+      open = StoredTable.read!(name, table.schema, table.query)
+      insert_into(open, table, names)
+
+      StoredTable.refuse_duplicates!(
+        %{open | label: table.name},
+        columns,
+        "would be equal in #{Enum.join(columns, ", ")}"
+      )
+    end
+  end
+
+  defp refuse_duplicates!(_table, _sql, _names, _constraint), do: :ok
 
   # The number of rows, and the values of all columns that are to stay, with their types. Rows are found by their
   # rowid where it stays, else each is looked for in the other table.

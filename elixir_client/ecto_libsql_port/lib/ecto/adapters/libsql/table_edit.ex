@@ -154,8 +154,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   def cuts(%TableSql{} = table, %Column{} = column, clauses) do
     Enum.map(with_deferrable(column, clauses), fn %Clause{range: {at, size}} ->
       from = at - spaces_before(table.text, at)
-      parted? = at(table.text, at + size) in [?\s, ?\t, ?\n, ?\r, ?,, ?), nil]
-      {{from, at + size - from}, if(parted?, do: "", else: " ")}
+      {{from, at + size - from}, ""}
     end)
   end
 

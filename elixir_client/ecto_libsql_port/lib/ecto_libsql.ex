@@ -1,439 +1,332 @@
 defmodule EctoLibSql do
   @moduledoc """
-  libSQL behind `DBConnection`: what `Ecto.Adapters.LibSql` runs on, of use without Ecto's queries as well.
+  libSQL behind a pool of `DBConnection`. `Ecto.Adapters.LibSql` runs on it, and it can be used without Ecto, as Postgrex
+  and MyXQL can:
 
-  Its callbacks run in the process of the caller and speak to the sidecar from there; no process stands between. A
-  connection of the pool is a connection of the sidecar. For the options see `EctoLibSql.Options`.
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:", pool_size: 2)
+      iex> EctoLibSql.query!(db, "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
+      iex> EctoLibSql.query!(db, "INSERT INTO users (name) VALUES (?), (?)", ["Ada", "Grace"]).num_rows
+      2
+      iex> EctoLibSql.query!(db, "SELECT name FROM users WHERE id = ?", [2]).rows
+      [["Grace"]]
 
-  ## What is certain
+  As a child of a supervisor, with a name:
 
-  A request that overruns its timeout has been stopped when its error arrives (`:timeout`), and the connection is usable.
-  If the sidecar is lost the error is a `DBConnection.ConnectionError`: with the reason `:sidecar_down` nothing of the
-  request took effect, with `:outcome_unknown` a write may have been committed or not. Nothing is written twice.
+      children = [{EctoLibSql, database: "app.db", name: MyApp.DB}]
+
+  For the options of the pool and the database see `EctoLibSql.Options`. Parameters and values are those of `LibsqlPort`;
+  a `DateTime`, a `Decimal`, a list or a map that is given as a parameter is stored as the Ecto adapter stores it.
+
+  ## Options of calls
+
+    * `:timeout` – milliseconds for the whole call, or `:infinity`: waiting for a connection, waiting for locks, running and
+      reading. Default 15000, or the pool's `:timeout`
+    * `:deadline` – an absolute time in place of it, of `System.monotonic_time(:millisecond)`
+    * `:queue` – `false` if the call must not wait for a connection
+    * `:log` – a function that is called with a `DBConnection.LogEntry`
+
+  ## Errors
+
+  Functions return `{:error, exception}`, or raise the exception if their name ends with `!`.
+
+  A call whose time is up was stopped when its error arrives: an `EctoLibSql.Error` of code `:timeout`. A lost connection
+  is a `DBConnection.ConnectionError`: with the reason `:sidecar_down` or `:connection_closed` nothing of the request took
+  effect, with `:outcome_unknown` a write may have been committed or not. No request is sent twice.
 
   A transaction that the engine had to roll back by itself (a full disk, a timeout in the middle of a write) stays rolled
   back: statements in it are refused until it ends, so that none is committed by itself.
+
+  ## Callbacks
+
+  `connect/1`, `disconnect/2`, `handle_execute/4` and the other callbacks of `DBConnection` are here for those who used
+  ecto_libsql by them: see the guide from-ecto_libsql. The pool uses them without the names of `EctoLibSql.Native`.
   """
 
   use DBConnection
 
-  alias EctoLibSql.{
-    ByHand,
-    Diagnosis,
-    Error,
-    Handles,
-    Options,
-    Parameter,
-    Query,
-    Result,
-    Sandbox,
-    SharedSidecar,
-    State,
-    Statements
-  }
+  alias EctoLibSql.{ByHand, Deadline, Options, Pool, Protocol, Query, Result, State}
 
-  alias LibsqlPort.{Connection, Cursor}
+  @type conn :: DBConnection.conn()
+  @type params :: [term] | keyword | %{optional(atom | String.t()) => term}
 
-  @lost [:sidecar_down, :outcome_unknown, :connection_closed, :unknown_connection, :not_sent]
-  @modes Options.transaction_modes()
+  # --- pool -----------------------------------------------------------------------------------------------------
 
-  # --- life -----------------------------------------------------------------------------------------------------
+  @doc """
+  Starts a pool of connections, and a sidecar for it unless the option `:sidecar` names one. Returns the pool's process.
 
-  @impl true
-  @spec connect(keyword) :: {:ok, State.t()} | {:error, Exception.t()}
-  def connect(options) do
-    with {:ok, driver_options, mode} <- Options.check(options),
-         {:ok, sidecar} <- sidecar(options),
-         {:ok, conn} <- open(sidecar, driver_options),
-         state = state(conn, sidecar, mode, options),
-         :ok <- attach(conn, options[:attach] || []) do
-      {:ok, Handles.register(state)}
-    else
-      {:error, %Error{}} = error -> error
-      {:error, %LibsqlPort.Error{} = error} -> {:error, connect_error(error)}
-      {:error, error} -> {:error, DBConnection.ConnectionError.exception(inspect(error))}
-    end
-  end
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> EctoLibSql.query!(db, "SELECT 1").rows
+      [[1]]
+  """
+  @spec start_link(keyword) :: {:ok, pid} | {:error, term}
+  def start_link(options), do: Pool.start_link(options)
 
-  defp open(sidecar, options) do
-    case Sandbox.source(sidecar) do
-      nil -> LibsqlPort.connect(sidecar, options)
-      source -> Sandbox.connect(sidecar, source, options)
-    end
-  end
-
-  defp sidecar(options) do
-    case options[:sidecar] do
-      nil -> SharedSidecar.get()
-      sidecar -> {:ok, sidecar}
-    end
-  end
-
-  defp state(conn, sidecar, mode, options) do
-    %State{
-      conn: conn,
-      conn_id: Handles.connection_id(conn),
-      sidecar: sidecar,
-      transaction_mode: mode,
-      show_statement: Keyword.get(options, :show_statement, true),
-      disconnect_on: Keyword.get(options, :disconnect_on_error_codes, [])
-    }
-  end
-
-  defp attach(conn, databases) do
-    Enum.find_value(databases, :ok, fn {name, path} ->
-      quoted = name |> to_string() |> String.replace("\"", "\"\"")
-
-      case LibsqlPort.query(conn, "ATTACH ?1 AS \"#{quoted}\"", [to_string(path)]) do
-        {:ok, _} ->
-          nil
-
-        {:error, _} = error ->
-          LibsqlPort.close(conn)
-          error
-      end
-    end)
-  end
-
-  defp connect_error(%LibsqlPort.Error{code: code} = error) when code in @lost, do: lost(error)
-  defp connect_error(error), do: Error.new(error, nil)
-
-  @impl true
-  def disconnect(_reason, %State{conn: nil} = state), do: ByHand.disconnect(state)
-
-  def disconnect(_reason, %State{conn: conn, conn_id: conn_id}) do
-    Handles.forget(conn_id)
-    # Stops what still runs for a caller that is gone, and rolls back.
-    _ = LibsqlPort.close(conn)
-    :ok
-  end
-
-  @impl true
-  def checkout(state), do: {:ok, state}
-
-  # Called once a second for each idle connection, so it asks only this VM: whether the sidecar's port is still open. That
-  # the sidecar answers is watched by the driver's heartbeat, once for all connections.
-  @impl true
-  def ping(%State{conn: conn} = state) do
-    if :erlang.port_info(conn.handle.port, :id) == :undefined,
-      do: {:disconnect, lost(LibsqlPort.Error.new(:not_sent, "the connection's sidecar has ended")), state},
-      else: {:ok, state}
-  end
-
-  # --- transactions ---------------------------------------------------------------------------------------------
-
-  @impl true
-  def handle_begin(options, %State{} = state) do
-    case {Keyword.get(options, :mode), status(state)} do
-      {:savepoint, :transaction} ->
-        # Postgrex has one name for all; a number lets them nest.
-        control(Connection.savepoint(state.conn, savepoint(state, 1), within(options, state)), :begin, %{
-          state
-          | savepoints: state.savepoints + 1
-        })
-
-      {:savepoint, status} ->
-        {status, state}
-
-      {mode, :idle} ->
-        begin(mode, options, state)
-
-      {_mode, status} ->
-        {status, state}
-    end
-  end
-
-  # An error of a begin drops the connection: the contract of `DBConnection` knows no other.
-  defp begin(mode, options, state) do
-    case begin_mode(mode, options, state) do
-      mode when mode in @modes ->
-        state.conn
-        |> Connection.begin(mode, timeout(options))
-        |> control(:begin, %{state | begun: true, trx_id: state.conn_id, savepoints: 0})
-
-      other ->
-        {:disconnect, wrong_mode(other), state}
-    end
-  end
-
-  # Ecto's name for reading a state of the database that does not change is what SQLite calls deferred.
-  defp begin_mode(mode, options, state) when mode in [nil, :transaction] do
-    if options[:isolation_level] == :snapshot, do: :deferred, else: state.transaction_mode
-  end
-
-  defp begin_mode(mode, _options, _state), do: mode
-
-  defp wrong_mode(mode) do
-    message = "a transaction's mode is :deferred, :immediate, :exclusive or :read_only, not #{inspect(mode)}"
-    ArgumentError.exception(message)
-  end
-
-  @impl true
-  def handle_commit(options, %State{} = state) do
-    case {Keyword.get(options, :mode), status(state)} do
-      {:savepoint, :transaction} ->
-        name = savepoint(state, 0)
-
-        control(Connection.release(state.conn, name, within(options, state)), :commit, %{
-          state
-          | savepoints: state.savepoints - 1
-        })
-
-      {_mode, :transaction} ->
-        commit(options, state)
-
-      {_mode, status} ->
-        {status, state}
-    end
-  end
-
-  # A commit that fails for a deferred foreign key leaves the transaction open; closing the connection rolls it back.
-  defp commit(options, state) do
-    case Connection.commit(state.conn, timeout(options)) do
-      {:ok, _} = ok ->
-        control(ok, :commit, over(state))
-
-      {:error, error} ->
-        error = Diagnosis.complete(error, state.conn)
-        _ = Connection.rollback(state.conn)
-        {:disconnect, failure(error, nil, state), state}
-    end
-  end
-
-  @impl true
-  def handle_rollback(options, %State{} = state) do
-    case {Keyword.get(options, :mode), status(state)} do
-      {:savepoint, :transaction} ->
-        rollback_savepoint(options, state)
-
-      {:savepoint, status} ->
-        {status, state}
-
-      {_mode, :idle} ->
-        {:idle, state}
-
-      # The engine has done it already.
-      {_mode, :error} ->
-        {:ok, %Result{command: :rollback}, over(state)}
-
-      {_mode, :transaction} ->
-        control(Connection.rollback(state.conn, timeout(options)), :rollback, over(state))
-    end
-  end
-
-  defp rollback_savepoint(options, state) do
-    name = savepoint(state, 0)
-    after_release = %{state | savepoints: state.savepoints - 1}
-
-    with {:ok, _} <- Connection.rollback_to(state.conn, name, within(options, state)) do
-      Connection.release(state.conn, name, within(options, state))
-    end
-    |> control(:rollback, after_release)
-  end
-
-  defp savepoint(state, more), do: "ecto_#{state.savepoints + more}"
-
-  defp over(state), do: %{state | begun: false, trx_id: nil, savepoints: 0}
-
-  # The bare word is what ecto_libsql's users match on when they begin by hand; `DBConnection` passes it over.
-  defp control({:ok, status}, :begin, state), do: {:ok, :begin, engine_status(state, status)}
-
-  defp control({:ok, status}, command, state) do
-    {:ok, %Result{command: command}, engine_status(state, status)}
-  end
-
-  defp control({:error, %{code: :not_sent} = error}, :begin, state) do
-    {:disconnect_and_retry, lost(error), state}
-  end
-
-  defp control({:error, error}, _command, state), do: {:disconnect, failure(error, nil, state), state}
-
-  @impl true
-  def handle_status(_options, %State{} = state), do: {status(state), state}
-
-  defp status(%State{begun: true, status: :idle}), do: :error
-  defp status(%State{status: status}), do: status
-
-  defp engine_status(state, nil), do: state
-  defp engine_status(state, :none), do: %{state | status: :idle}
-  defp engine_status(state, _open), do: %{state | status: :transaction}
+  @doc "A child specification: `{EctoLibSql, database: \"app.db\", name: MyApp.DB}`."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options), do: %{Pool.child_spec(options) | id: options[:name] || __MODULE__}
 
   # --- statements -----------------------------------------------------------------------------------------------
 
-  @impl true
-  def handle_prepare(%Query{statement: statement} = query, _options, state) when is_binary(statement) do
-    {:ok, %{query | command: Result.command(statement)}, state}
+  @doc """
+  Runs a statement, in one round trip.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> {:ok, %EctoLibSql.Result{columns: ["sum"], rows: [[3]]}} = EctoLibSql.query(db, "SELECT ? + ? AS sum", [1, 2])
+      iex> {:error, %EctoLibSql.Error{code: :sql_error}} = EctoLibSql.query(db, "SELEC 1")
+      iex> EctoLibSql.query(db, "SELECT :name", name: "Ada") |> elem(1) |> Map.fetch!(:rows)
+      [["Ada"]]
+  """
+  @spec query(conn, iodata, params, keyword) :: {:ok, Result.t()} | {:error, Exception.t()}
+  def query(conn, statement, params \\ [], options \\ []) do
+    with {:ok, _query, result} <- prepare_execute(conn, nil, statement, params, options), do: {:ok, result}
   end
 
-  def handle_prepare(query, _options, state), do: {:ok, query, state}
+  @doc "The same as `query/4`; raises the error."
+  @spec query!(conn, iodata, params, keyword) :: Result.t()
+  def query!(conn, statement, params \\ [], options \\ []), do: ok!(query(conn, statement, params, options))
 
-  @impl true
-  def handle_execute(%Query{} = query, params, options, %State{conn: nil} = state) do
-    ByHand.execute(query, params, options, state)
+  @doc """
+  Runs all statements of a text, one after the other. Returns the result of each, or the first error; what ran before it
+  stays, unless the text itself has a transaction.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> {:ok, [_, _, result]} = EctoLibSql.query_many(db, "CREATE TABLE t (x); INSERT INTO t VALUES (1); SELECT x FROM t")
+      iex> result.rows
+      [[1]]
+  """
+  @spec query_many(conn, iodata, [], keyword) :: {:ok, [Result.t()]} | {:error, Exception.t()}
+  def query_many(conn, statements, params \\ [], options \\ []) do
+    query = %{Query.new(statements) | operation: :script}
+    with {:ok, _query, results} <- run(:execute, conn, query, params, options), do: {:ok, results}
   end
 
-  def handle_execute(sql, params, options, state) when is_binary(sql),
-    do: ByHand.execute(sql, params, options, state)
-
-  def handle_execute(%Query{} = query, params, options, %State{} = state) do
-    unless_rolled_back(query, state, fn -> execute(query, params, options, state) end)
+  @doc "The same as `query_many/4`; raises the error."
+  @spec query_many!(conn, iodata, [], keyword) :: [Result.t()]
+  def query_many!(conn, statements, params \\ [], options \\ []) do
+    ok!(query_many(conn, statements, params, options))
   end
 
-  # The one door to the driver for whatever runs SQL. After the engine's own rollback a statement would be committed by
-  # itself, so all are refused until the transaction is ended.
-  defp unless_rolled_back(query, state, run) do
-    if status(state) == :error, do: refused(query, state), else: run.()
+  @doc """
+  A statement to be run with `execute/4`. It is not sent: the sidecar keeps what it has compiled by the text of the
+  statement, so a query may be used on any connection and needs no closing.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> double = EctoLibSql.prepare("SELECT 2 * ?")
+      iex> {:ok, _, %{rows: [[6]]}} = EctoLibSql.execute(db, double, [3])
+      iex> {:ok, _, %{rows: rows}} = EctoLibSql.execute(db, double, [4])
+      iex> rows
+      [[8]]
+  """
+  @spec prepare(iodata, String.t() | nil) :: Query.t()
+  def prepare(statement, name \\ nil) do
+    query = Query.new(statement, name)
+    %{query | command: Result.command(query.statement)}
   end
 
-  defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
-    case Connection.execute(state.conn, sql, params, within(options, state)) do
-      {:ok, result} ->
-        command = query.command || Result.command(sql)
-        {:ok, query, Result.new(result, command), engine_status(state, result.tx_status)}
+  @doc "Runs a query of `prepare/2`. Returns the query too, as `DBConnection.execute/4` does."
+  @spec execute(conn, Query.t(), params, keyword) :: {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
+  def execute(conn, %Query{} = query, params, options \\ []), do: run(:execute, conn, query, params, options)
 
-      {:error, %{code: :invalid_parameter} = error} ->
-        case Parameter.untyped_as_blobs(params) do
-          {:ok, params} -> execute(query, params, options, state)
-          :error -> failed(error, sql, state)
-        end
+  @doc "The same as `prepare/2` and `execute/4`."
+  @spec prepare_execute(conn, String.t() | nil, iodata, params, keyword) ::
+          {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
+  def prepare_execute(conn, name, statement, params, options \\ []) do
+    run(:prepare_execute, conn, Query.new(statement, name), params, options)
+  end
 
-      # After a sidecar has ended, the pool's connections learn of it when they are used. What was never sent may be tried
-      # on a new connection. What was sent never is: a statement that has ended one sidecar may end the next.
-      {:error, %{code: :not_sent} = error} ->
-        {:disconnect_and_retry, lost(error), state}
+  # The one way into the pool: with the deadline of the whole call.
+  defp run(call, conn, query, params, options) do
+    options = Deadline.entering(conn, options)
 
-      {:error, error} ->
-        error
-        |> Diagnosis.complete(state.conn)
-        |> failed(sql, state)
+    with {:error, error} <- apply(DBConnection, call, [conn, query, params, options]) do
+      {:error, Deadline.told(error, options)}
     end
   end
 
-  # Several statements in one text, with the result of each.
-  defp execute(%Query{operation: :script, statement: sql} = query, [], options, state) do
-    sql
-    |> Statements.split()
-    |> Enum.reduce_while({:ok, [], state}, fn statement, {:ok, results, state} ->
-      case handle_execute(Query.new(statement), [], options, state) do
-        {:ok, _query, result, state} -> {:cont, {:ok, [result | results], state}}
-        error -> {:halt, error}
+  @doc """
+  A lazy stream of results, each with up to `:max_rows` rows (default 500). Inside a transaction only.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> {:ok, sum} =
+      ...>   EctoLibSql.transaction(db, fn conn ->
+      ...>     conn
+      ...>     |> EctoLibSql.stream("SELECT value FROM json_each('[1, 2, 3]')", [], max_rows: 2)
+      ...>     |> Stream.flat_map(& &1.rows)
+      ...>     |> Enum.reduce(0, fn [number], sum -> sum + number end)
+      ...>   end)
+      iex> sum
+      6
+  """
+  @spec stream(DBConnection.t(), iodata | Query.t(), params, keyword) :: DBConnection.Stream.t()
+  def stream(conn, statement, params \\ [], options \\ [])
+  def stream(conn, %Query{} = query, params, options), do: DBConnection.stream(conn, query, params, options)
+  def stream(conn, statement, params, options), do: stream(conn, Query.new(statement), params, options)
+
+  # --- transactions ---------------------------------------------------------------------------------------------
+
+  @doc """
+  Runs a function in a transaction, with the connection as its argument. Returns `{:ok, result}`, or `{:error, reason}`
+  after `rollback/2`; an exception rolls back and is raised again. A transaction in a transaction is part of it.
+
+  The option `:mode` is `:immediate` (default), `:deferred`, `:exclusive` or `:read_only`. The `:timeout` is that of the
+  whole transaction.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> EctoLibSql.query!(db, "CREATE TABLE t (x)")
+      iex> EctoLibSql.transaction(db, fn conn -> EctoLibSql.query!(conn, "INSERT INTO t VALUES (1)").num_rows end)
+      {:ok, 1}
+      iex> EctoLibSql.transaction(db, fn conn -> EctoLibSql.rollback(conn, :no) end)
+      {:error, :no}
+  """
+  @spec transaction(conn, (DBConnection.t() -> result), keyword) :: {:ok, result} | {:error, term}
+        when result: var
+  def transaction(conn, fun, options \\ []) when is_function(fun, 1) do
+    DBConnection.transaction(conn, fun, transaction_options(conn, options))
+  end
+
+  @doc false
+  # The options of a transaction. What cannot be is raised before a connection is taken.
+  @spec transaction_options(conn, keyword) :: keyword
+  def transaction_options(conn, options) do
+    mode = options[:mode]
+
+    if mode in [nil, :savepoint, :transaction] or mode in Options.transaction_modes(),
+      do: Deadline.entering(conn, options),
+      else: raise(ArgumentError, Options.wrong_mode(mode))
+  end
+
+  @doc "Rolls back the transaction around it, which returns `{:error, reason}`."
+  @spec rollback(DBConnection.t(), term) :: no_return
+  def rollback(conn, reason), do: DBConnection.rollback(conn, reason)
+
+  @doc """
+  Runs a function with one connection for all its calls. What belongs to a connection, such as a temporary table, an
+  attached database or a pragma, stays on it afterwards; a transaction that the function began by hand and did not end is
+  rolled back, and a `DBConnection.ConnectionError` raised.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> EctoLibSql.checkout(db, fn conn ->
+      ...>   EctoLibSql.query!(conn, "CREATE TEMP TABLE t (x)")
+      ...>   EctoLibSql.query!(conn, "INSERT INTO t VALUES (1)").num_rows
+      ...> end)
+      1
+  """
+  @spec checkout(conn, (DBConnection.t() -> result), keyword) :: result when result: var
+  def checkout(conn, fun, options \\ [])
+  def checkout(%DBConnection{} = conn, fun, options), do: DBConnection.run(conn, fun, options)
+
+  def checkout(pool, fun, options) do
+    options = Deadline.enter(options)
+    run = &DBConnection.run(pool, &1, options)
+    checked_out(run, &mark(&1, &2, options), fun)
+  end
+
+  @doc false
+  # A checkout between its two marks. `run` takes a connection and calls a function with it, `mark` sends a mark to it. As
+  # long as nothing has run, a connection of no use is passed over: its sidecar has
+  # ended, or another checkout has left a transaction open on it.
+  @spec checked_out(
+          ((conn -> term) -> term),
+          (conn, :checkout | :checkin | :abandon -> :ok | {:error, Exception.t()}),
+          (conn -> result)
+        ) ::
+          result
+        when result: var, conn: var
+  def checked_out(run, mark, fun), do: checked_out(run, mark, fun, Deadline.retries())
+
+  defp checked_out(run, mark, fun, retries) do
+    attempt = fn conn ->
+      case mark.(conn, :checkout) do
+        {:error, %DBConnection.ConnectionError{}} when retries > 0 -> :lost
+        _marked -> {:ran, marked(&mark.(conn, &1), fn -> fun.(conn) end)}
       end
-    end)
-    |> case do
-      {:ok, results, state} -> {:ok, query, Enum.reverse(results), state}
-      error -> error
+    end
+
+    case run.(attempt) do
+      :lost -> checked_out(run, mark, fun, retries - 1)
+      {:ran, result} -> result
     end
   end
 
-  defp execute(%Query{operation: :script, statement: sql}, _params, _options, state) do
-    message = "a text of several statements takes no parameters"
-    {:error, Error.new(LibsqlPort.Error.new(:parameter_count, message), shown(sql, state)), state}
+  defp marked(mark, fun) do
+    fun.()
+  catch
+    kind, reason ->
+      _ = mark.(:abandon)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  else
+    result ->
+      _ = mark.(:checkin)
+      result
   end
 
-  # For those who need the driver itself; see `EctoLibSql.Direct`.
-  defp execute(%Query{operation: :connection} = query, _params, _options, state) do
-    {:ok, query, {state.sidecar, state.conn}, state}
+  @doc false
+  @spec mark(DBConnection.t(), :checkout | :checkin | :abandon, keyword) :: :ok | {:error, Exception.t()}
+  def mark(conn, operation, options) do
+    with {:ok, _query, _result} <-
+           DBConnection.execute(conn, %Query{operation: operation}, [], Keyword.delete(options, :log)),
+         do: :ok
   end
 
-  defp refused(query, state) do
-    error =
-      LibsqlPort.Error.new(
-        :no_transaction,
-        "the database has rolled back this transaction; it must be ended before anything else runs"
-      )
+  defp ok!({:ok, result}), do: result
+  defp ok!({:error, error}), do: raise(error)
 
-    {:error, Error.new(error, shown(query.statement, state)), state}
-  end
+  # --- callbacks ------------------------------------------------------------------------------------------------
 
+  @doc "Opens a connection, which belongs to the calling process."
   @impl true
-  def handle_close(_query, _options, state), do: {:ok, %Result{}, state}
+  @spec connect(keyword) :: {:ok, State.t()} | {:error, Exception.t()}
+  defdelegate connect(options), to: ByHand
 
-  # --- cursors --------------------------------------------------------------------------------------------------
-
+  @doc "Closes a connection."
   @impl true
-  def handle_declare(%Query{} = query, params, options, %State{} = state) do
-    unless_rolled_back(query, state, fn -> declare(query, params, options, state) end)
-  end
+  defdelegate disconnect(reason, state), to: ByHand
 
-  defp declare(%Query{statement: sql} = query, params, options, state) do
-    case Cursor.declare(state.conn, sql, params, within(options, state)) do
-      {:ok, cursor} ->
-        {:ok, query, cursor, state}
-
-      {:error, %{code: :invalid_parameter} = error} ->
-        case Parameter.untyped_as_blobs(params) do
-          {:ok, params} -> handle_declare(query, params, options, state)
-          :error -> failed(error, sql, state)
-        end
-
-      {:error, error} ->
-        failed(error, sql, state)
-    end
-  end
-
+  @doc false
   @impl true
-  def handle_fetch(%Query{} = query, cursor, options, %State{} = state) do
-    unless_rolled_back(query, state, fn -> fetch(query, cursor, options, state) end)
-  end
+  defdelegate checkout(state), to: Protocol
 
-  defp fetch(%Query{statement: sql}, cursor, options, state) do
-    chunk = Keyword.take(options, [:chunk_bytes]) ++ [chunk_rows: Keyword.get(options, :max_rows, 500)]
-
-    case Cursor.fetch(state.conn, cursor, chunk ++ within(options, state)) do
-      {:more, rows} -> {:cont, chunk_result(cursor, rows), state}
-      {:done, rows} -> {:halt, chunk_result(cursor, rows), state}
-      {:error, error} -> failed(error, sql, state)
-    end
-  end
-
-  defp chunk_result(cursor, rows) do
-    %Result{command: :select, columns: cursor.columns, rows: rows, num_rows: length(rows)}
-  end
-
+  @doc false
   @impl true
-  def handle_deallocate(%Query{statement: sql}, cursor, options, %State{} = state) do
-    case Cursor.close(state.conn, cursor, within(options, state)) do
-      :ok -> {:ok, %Result{}, state}
-      {:error, error} -> failed(error, sql, state)
-    end
-  end
+  defdelegate ping(state), to: Protocol
 
-  # --- failures -------------------------------------------------------------------------------------------------
+  @doc "Begins a transaction."
+  @impl true
+  defdelegate handle_begin(options, state), to: Protocol
 
-  defp failed(%LibsqlPort.Error{code: code} = error, sql, state) do
-    state = engine_status(state, error.tx_status)
-    exception = failure(error, sql, state)
+  @doc "Commits the transaction."
+  @impl true
+  defdelegate handle_commit(options, state), to: Protocol
 
-    cond do
-      code in @lost or code in state.disconnect_on -> {:disconnect, exception, state}
-      true -> {:error, exception, state}
-    end
-  end
+  @doc "Rolls the transaction back."
+  @impl true
+  defdelegate handle_rollback(options, state), to: Protocol
 
-  defp failure(%LibsqlPort.Error{code: code} = error, _sql, _state) when code in @lost, do: lost(error)
-  defp failure(%LibsqlPort.Error{} = error, sql, state), do: Error.new(error, shown(sql, state))
+  @doc "Tells whether a transaction is open."
+  @impl true
+  defdelegate handle_status(options, state), to: Protocol
 
-  defp lost(%LibsqlPort.Error{code: code} = error) do
-    reason = if code == :outcome_unknown, do: :outcome_unknown, else: :sidecar_down
-    %DBConnection.ConnectionError{message: Exception.message(error), reason: reason}
-  end
+  @doc false
+  @impl true
+  defdelegate handle_prepare(query, options, state), to: Protocol
 
-  defp shown(sql, %State{show_statement: true}), do: sql
-  defp shown(_sql, _state), do: nil
+  @doc "Runs a statement: a query, or its text."
+  @impl true
+  defdelegate handle_execute(query, params, options, state), to: ByHand, as: :execute
 
-  # --- options of requests --------------------------------------------------------------------------------------
+  @doc false
+  @impl true
+  defdelegate handle_close(query, options, state), to: Protocol
 
-  defp within(options, %State{begun: begun}) do
-    if begun, do: [{:in_transaction, true} | timeout(options)], else: timeout(options)
-  end
+  @doc "Opens a cursor."
+  @impl true
+  defdelegate handle_declare(query, params, options, state), to: Protocol
 
-  # DBConnection takes a connection away from whoever holds it longer than the timeout. The sidecar's own deadline ends
-  # a little earlier: the statement is stopped, its caller told, and the connection kept.
-  defp timeout(options) do
-    case Keyword.get(options, :timeout) do
-      timeout when is_integer(timeout) -> [timeout: max(timeout - min(div(timeout, 10) + 1, 100), 1)]
-      :infinity -> [timeout: :infinity]
-      _ -> []
-    end
-  end
+  @doc "Reads the next rows of a cursor."
+  @impl true
+  defdelegate handle_fetch(query, cursor, options, state), to: Protocol
+
+  @doc "Closes a cursor."
+  @impl true
+  defdelegate handle_deallocate(query, cursor, options, state), to: Protocol
 end

@@ -1,6 +1,8 @@
 defmodule EctoLibSqlTest do
   use EctoLibSql.RepoCase
 
+  doctest EctoLibSql
+
   @endless "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c"
 
   setup do

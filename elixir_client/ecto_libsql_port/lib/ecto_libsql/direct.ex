@@ -2,7 +2,7 @@ defmodule EctoLibSql.Direct do
   @moduledoc false
   # The driver behind a Repo or without one: for what is no query, such as locks, storage and structure.
 
-  alias EctoLibSql.{Query, State}
+  alias EctoLibSql.{Protocol, Query, State}
 
   @doc "The sidecar of a Repo and the path of its database, `nil` for one in memory. Takes what Ecto keeps of a Repo."
   @spec database(map) :: {LibsqlPort.sidecar(), String.t() | nil}
@@ -13,15 +13,22 @@ defmodule EctoLibSql.Direct do
 
   @doc "The sidecar of a Repo and one of its connections, to be read and not to be used: it is somebody else's next."
   @spec connection(map) :: {LibsqlPort.sidecar(), LibsqlPort.Connection.t()}
-  def connection(%{pid: pool} = meta) do
+  def connection(meta) do
+    %State{sidecar: sidecar, conn: conn} = state(meta)
+    {sidecar, conn}
+  end
+
+  @doc "The state of one of the connections of a Repo, to be read and not to be used."
+  @spec state(map) :: State.t()
+  def state(%{pid: pool} = meta) do
     pool =
       case meta do
         %{partition_supervisor: {name, _}} -> {:via, PartitionSupervisor, {name, self()}}
         _ -> pool
       end
 
-    {:ok, _query, answer} = DBConnection.execute(pool, %Query{operation: :connection}, [], meta.opts)
-    answer
+    {:ok, _query, state} = DBConnection.execute(pool, %Query{operation: :state}, [], meta.opts)
+    state
   end
 
   defp file(%{path: path}), do: if(is_binary(path) and File.exists?(path), do: path)
@@ -33,11 +40,11 @@ defmodule EctoLibSql.Direct do
     # Nobody needs to have started the application: Mix tasks have not.
     {:ok, _} = Application.ensure_all_started(:ecto_libsql_port)
 
-    with {:ok, %State{conn: conn} = state} <- EctoLibSql.connect(Keyword.drop(options, [:sidecar])) do
+    with {:ok, %State{conn: conn} = state} <- Protocol.connect(Keyword.drop(options, [:sidecar])) do
       try do
         fun.(conn)
       after
-        EctoLibSql.disconnect(nil, state)
+        Protocol.disconnect(nil, state)
       end
     end
   end

@@ -34,6 +34,7 @@ defmodule EctoLibSql.MemoryKeeper do
 
   # The connection belongs to this process and is closed when it ends.
   defp hold(options) do
-    with {:ok, %{conn: conn}} <- EctoLibSql.connect(options), do: {:ok, Process.monitor(conn.handle.sidecar)}
+    with {:ok, %{conn: conn}} <- EctoLibSql.Protocol.connect(options),
+         do: {:ok, Process.monitor(conn.handle.sidecar)}
   end
 end

@@ -86,6 +86,13 @@ defmodule EctoLibSql.Options do
   @spec transaction_modes() :: [atom]
   def transaction_modes, do: @transaction_modes
 
+  @doc "What is said to a mode that there is not."
+  @spec wrong_mode(term) :: String.t()
+  def wrong_mode(mode) do
+    modes = Enum.map_join(@transaction_modes, ", ", &inspect/1)
+    "a transaction's mode is one of #{modes}, not #{inspect(mode)}"
+  end
+
   @doc """
   The options of `LibsqlPort.connect/2` among those of a Repo, and the mode of its transactions; an error names the option
   that cannot be. Nothing is opened.

@@ -30,9 +30,9 @@ defmodule EctoLibSql.Pool do
 
   defp start_children(supervisor, options) do
     with {:ok, sidecar} <- sidecar(supervisor, options),
-         options = Keyword.put(options, :sidecar, sidecar),
+         options = Keyword.merge(options, sidecar: sidecar, private_copy: EctoLibSql.PrivateCopy.new()),
          {:ok, _} <- keeper(supervisor, options) do
-      spec = DBConnection.child_spec(EctoLibSql, options)
+      spec = DBConnection.child_spec(EctoLibSql.Protocol, options)
       Supervisor.start_child(supervisor, Supervisor.child_spec(spec, id: :pool, restart: :transient))
     else
       {:error, reason} ->

@@ -11,7 +11,7 @@ defmodule EctoLibSql.Query do
           statement: String.t() | nil,
           name: String.t() | nil,
           command: atom,
-          operation: :execute | :script | :connection
+          operation: :execute | :script | :state | :checkout | :checkin | :abandon
         }
 
   @doc false

@@ -17,7 +17,7 @@ defmodule EctoLibSql.Sandbox do
   Databases of the option `:attach` are not copied: they are files that all tests share.
   """
 
-  alias Ecto.Adapters.LibSql.Quoting
+  alias EctoLibSql.PrivateCopy
 
   @doc """
   From now on each connection of the Repo works on a copy of its database as it is when the connection is opened. To be
@@ -31,13 +31,14 @@ defmodule EctoLibSql.Sandbox do
     if meta.opts[:pool] == DBConnection.Ownership,
       do: DBConnection.Ownership.ownership_checkin(meta.pid, meta.opts)
 
-    {sidecar, conn} = fn -> EctoLibSql.Direct.connection(meta) end |> Task.async() |> Task.await(:infinity)
+    %{private_copy: switch, conn: conn} =
+      fn -> EctoLibSql.Direct.state(meta) end |> Task.async() |> Task.await(:infinity)
 
     cond do
-      not on? -> :persistent_term.erase({__MODULE__, sidecar})
+      not on? -> PrivateCopy.put(switch, nil)
       # Asked twice: the connection is one to a copy already.
-      source(sidecar) -> :ok
-      true -> :persistent_term.put({__MODULE__, sidecar}, database(conn))
+      PrivateCopy.source(switch) -> :ok
+      true -> PrivateCopy.put(switch, database(conn))
     end
 
     reconnect(meta)
@@ -70,34 +71,5 @@ defmodule EctoLibSql.Sandbox do
   defp hold(caller) do
     send(caller, {:held, self()})
     receive do: ({:release, ^caller} -> :ok)
-  end
-
-  @doc false
-  # The database of which connections to this sidecar get copies, as options to open it; `nil` for none.
-  @spec source(term) :: keyword | nil
-  def source(sidecar), do: :persistent_term.get({__MODULE__, sidecar}, nil)
-
-  @doc false
-  # A connection to a fresh copy. The copy lives as long as the connection, for nobody else knows its name.
-  @spec connect(LibsqlPort.sidecar(), keyword, keyword) ::
-          {:ok, LibsqlPort.Connection.t()} | {:error, LibsqlPort.Error.t()}
-  def connect(sidecar, source, options) do
-    name = "private-#{System.unique_integer([:positive])}"
-    # What concerns a file does not concern the copy.
-    options = Keyword.drop(options, [:database, :mode, :journal_mode, :locking_mode, :auto_vacuum])
-
-    with {:ok, copy} <- LibsqlPort.connect(sidecar, [database: name, memory: true] ++ options),
-         :ok <- fill(sidecar, source, name) do
-      {:ok, copy}
-    end
-  end
-
-  defp fill(sidecar, source, name) do
-    with {:ok, conn} <- LibsqlPort.connect(sidecar, source) do
-      target = IO.iodata_to_binary(["VACUUM INTO ", Quoting.text("file:/#{name}?vfs=memdb")])
-      result = LibsqlPort.query(conn, target)
-      LibsqlPort.close(conn)
-      with {:ok, _} <- result, do: :ok
-    end
   end
 end

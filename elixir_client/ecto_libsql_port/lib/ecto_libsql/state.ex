@@ -14,6 +14,9 @@ defmodule EctoLibSql.State do
     :conn_id,
     :trx_id,
     :sidecar,
+    :private_copy,
+    :deadline,
+    :checkout_deadline,
     mode: :local,
     sync: false,
     begun: false,
@@ -26,13 +29,17 @@ defmodule EctoLibSql.State do
 
   @typedoc """
   `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
-  contradict each other, the engine has rolled the transaction back by itself.
+  contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
+  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none.
   """
   @type t :: %__MODULE__{
           conn: LibsqlPort.Connection.t() | nil,
           conn_id: String.t(),
           trx_id: String.t() | nil,
           sidecar: LibsqlPort.sidecar(),
+          private_copy: :ets.table() | nil,
+          deadline: integer | nil,
+          checkout_deadline: integer | nil,
           mode: atom,
           sync: boolean,
           begun: boolean,
@@ -42,6 +49,18 @@ defmodule EctoLibSql.State do
           show_statement: boolean,
           disconnect_on: [atom]
         }
+
+  @doc false
+  # Sidecars number their connections each by itself, so the number alone names none.
+  @spec connection_id(LibsqlPort.Connection.t()) :: String.t()
+  def connection_id(%LibsqlPort.Connection{handle: handle, id: id}), do: "#{handle.hello["os_pid"]}-#{id}"
+
+  @doc false
+  # The state after the engine has said what the transaction's is; `nil` if it has not.
+  @spec engine_status(t, LibsqlPort.Result.tx_status() | nil) :: t
+  def engine_status(state, nil), do: state
+  def engine_status(state, :none), do: %{state | status: :idle}
+  def engine_status(state, _open), do: %{state | status: :transaction}
 
   @doc """
   What kind of database options name: `:local`, `:remote`, `:remote_replica`, or `:unknown` if none.

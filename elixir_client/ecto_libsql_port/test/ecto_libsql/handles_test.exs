@@ -32,7 +32,7 @@ defmodule EctoLibSql.HandlesTest do
     {:ok, sidecar} = LibsqlPort.start_link([])
     {:ok, other} = EctoLibSql.connect(database: path, sidecar: sidecar)
     same_number = %{other.conn | id: state.conn.id}
-    assert Handles.connection_id(same_number) != state.conn_id
+    assert EctoLibSql.State.connection_id(same_number) != state.conn_id
     assert :ok = EctoLibSql.disconnect([], other)
   end
 

@@ -1,7 +1,7 @@
 defmodule EctoLibSql.RepoOptionsTest do
   use EctoLibSql.RepoCase
 
-  alias EctoLibSql.{Direct, Query, Sandbox}
+  alias EctoLibSql.{Direct, PrivateCopy, Query}
 
   defmodule OtherRepo do
     use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
@@ -128,7 +128,8 @@ defmodule EctoLibSql.RepoOptionsTest do
   end
 
   test "a Repo without private copies has no source of them" do
-    assert Sandbox.source(sidecar()) == nil
+    %{private_copy: switch} = Direct.state(Ecto.Adapter.lookup_meta(TestRepo))
+    assert PrivateCopy.source(switch) == nil
   end
 
   defp eventually(condition, tries \\ 400) do

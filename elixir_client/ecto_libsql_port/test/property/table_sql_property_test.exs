@@ -28,7 +28,7 @@ defmodule EctoLibSql.TableSqlPropertyTest do
       Path.wildcard(
         "#{@root}/{elixir_client,examples,docs,demo,tests,src,benches,port_driver}/**/*.{ex,exs,md,sql,rs}"
       ) --
-        Path.wildcard("#{@root}/elixir_client/*/{deps,_build}/**/*")
+        Path.wildcard("#{@root}/elixir_client/*/{deps,_build,tmp}/**/*")
 
     texts =
       for file <- files, text = File.read!(file), candidate <- candidates(text), uniq: true, do: candidate

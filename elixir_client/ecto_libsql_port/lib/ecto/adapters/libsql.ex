@@ -64,6 +64,32 @@ defmodule Ecto.Adapters.LibSql do
     InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
   end
 
+  # --- checkouts and transactions -------------------------------------------------------------------------------
+
+  # Those of `Ecto.Adapters.SQL`, with the deadline and the checks of `EctoLibSql.transaction/3` and `checkout/3`.
+  defoverridable transaction: 3
+
+  @impl Ecto.Adapter.Transaction
+  def transaction(meta, options, fun), do: super(meta, transaction_options(meta, options), fun)
+
+  defp transaction_options(%{pid: pool} = meta, options) do
+    if checked_out?(meta),
+      do: tap(options, &EctoLibSql.transaction_options(pool, &1)),
+      else: EctoLibSql.transaction_options(pool, options ++ Keyword.take(meta.opts, [:timeout]))
+  end
+
+  @impl Ecto.Adapter
+  def checkout(meta, options, fun) do
+    if checked_out?(meta) do
+      super(meta, options, fun)
+    else
+      options = EctoLibSql.Deadline.enter(options ++ Keyword.take(meta.opts, [:timeout]))
+      run = fn attempt -> Ecto.Adapters.SQL.checkout(meta, options, fn -> attempt.(meta) end) end
+      mark = &Ecto.Adapters.SQL.query(&1, %EctoLibSql.Query{operation: &2}, [], options)
+      EctoLibSql.checked_out(run, mark, fn _meta -> fun.() end)
+    end
+  end
+
   # --- migrations -----------------------------------------------------------------------------------------------
 
   @impl Ecto.Adapter.Migration

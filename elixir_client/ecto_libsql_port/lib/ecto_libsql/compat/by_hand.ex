@@ -1,24 +1,53 @@
 defmodule EctoLibSql.ByHand do
   @moduledoc false
-  # The callbacks of `EctoLibSql` as ecto_libsql's users call them without `DBConnection`: with a text in place of a
-  # query, with a map of named parameters, with a state that was made of an id. What comes from a pool never gets here.
+  # The callbacks of `EctoLibSql` as ecto_libsql's users call them without a pool: with a text in place of a query, with a
+  # map of named parameters, with a state that was made of an id. The pool calls `EctoLibSql.Protocol` and never gets here.
 
-  alias EctoLibSql.{Arguments, Error, Handles, Query, State}
-  alias EctoLibSql.Native.{Statements, Transactions}
+  alias EctoLibSql.{Arguments, Error, Handles, Protocol, Query, State}
+  alias EctoLibSql.Native.Statements
+
+  @doc "Opens a connection and makes it known by its id."
+  @spec connect(keyword) :: {:ok, State.t()} | {:error, Exception.t()}
+  def connect(options) do
+    with {:ok, state} <- Protocol.connect(options), do: {:ok, Handles.register(state)}
+  end
+
+  @doc "Closes a connection, also that of an id."
+  @spec disconnect(term, State.t()) :: :ok
+  def disconnect(reason, %State{} = state) do
+    case Handles.state(state) do
+      {:ok, state} ->
+        Handles.forget(state.conn_id)
+        Protocol.disconnect(reason, state)
+
+      # It is closed already: its process has ended.
+      {:error, _} ->
+        :ok
+    end
+  end
 
   @doc "Runs a statement; raises for a map that lacks a parameter, as ecto_libsql does."
   @spec execute(String.t() | Query.t(), list | map, keyword, State.t()) ::
           {:ok, Query.t(), EctoLibSql.Result.t(), State.t()}
           | {:error | :disconnect | :disconnect_and_retry, Exception.t(), State.t()}
   def execute(sql, params, options, state) when is_binary(sql) do
-    execute(Query.new(sql), params, options, state)
+    by_hand(Query.new(sql), params, options, state)
   end
 
-  def execute(%Query{statement: sql} = query, params, options, state) do
+  def execute(%Query{} = query, params, options, %State{conn: nil} = state) do
+    by_hand(query, params, options, state)
+  end
+
+  def execute(%Query{} = query, params, options, state),
+    do: Protocol.handle_execute(query, params, options, state)
+
+  @doc "The same, with parameters as ecto_libsql takes them."
+  @spec by_hand(Query.t(), list | map, keyword, State.t()) :: tuple
+  def by_hand(%Query{statement: sql} = query, params, options, state) do
     with {:ok, state} <- Handles.state(state),
          :ok <- own_transaction(state),
          {:ok, params} <- Statements.positional!(state.conn, sql, params) do
-      EctoLibSql.handle_execute(query, Arguments.encode(params), options, state)
+      query |> Protocol.handle_execute(Arguments.encode(params), options, state) |> forget_rolled_back()
     else
       {:error, error} -> {:error, Error.new(error, sql), state}
     end
@@ -28,16 +57,14 @@ defmodule EctoLibSql.ByHand do
   defp own_transaction(%State{trx_id: nil}), do: :ok
 
   defp own_transaction(%State{trx_id: trx_id, conn_id: conn_id}) do
-    with {:ok, _conn} <- Transactions.connection(trx_id, conn_id), do: :ok
+    with {:ok, _conn} <- Handles.transaction(trx_id, conn_id), do: :ok
   end
 
-  @doc "Closes the connection of an id."
-  @spec disconnect(State.t()) :: :ok
-  def disconnect(%State{} = state) do
-    case Handles.state(state) do
-      {:ok, state} -> EctoLibSql.disconnect(:by_hand, state)
-      # It is closed already: its process has ended.
-      {:error, _} -> :ok
-    end
+  # The engine has rolled it back by itself: its name ends too, for a caller may go on with the state from before.
+  defp forget_rolled_back({:error, error, %State{begun: true, status: :idle, trx_id: trx_id} = state}) do
+    if trx_id != state.conn_id, do: Handles.delete(trx_id)
+    {:error, error, state}
   end
+
+  defp forget_rolled_back(answer), do: answer
 end

@@ -1,8 +1,7 @@
 defmodule EctoLibSql.Handles do
   @moduledoc false
   # Names for connections, transactions, statements and cursors, as ecto_libsql's users pass them around: binaries that
-  # say nothing. `EctoLibSql.Native` is the only one to read them. What needs no name, a Repo and its pool, pays one
-  # insert for each connection that it opens.
+  # say nothing. `EctoLibSql.Native` is the only one to read them; connections of a pool have none.
   #
   # The table is shared because any process may hold a name. A name dies with its connection: when that is closed, or
   # when the process ends to which it belongs, for then the sidecar has closed it.
@@ -28,10 +27,6 @@ defmodule EctoLibSql.Handles do
   def start_link(_), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
   # --- connections ----------------------------------------------------------------------------------------------
-
-  @doc "A name for a connection. Sidecars number theirs each by itself, so the number alone names none."
-  @spec connection_id(Connection.t()) :: id
-  def connection_id(%Connection{handle: handle, id: id}), do: "#{handle.hello["os_pid"]}-#{id}"
 
   @doc "Makes a connection known, until the calling process ends."
   @spec register(State.t()) :: State.t()
@@ -81,6 +76,30 @@ defmodule EctoLibSql.Handles do
   @doc "A state inside a transaction that was begun by hand."
   @spec begun(State.t(), id) :: State.t()
   def begun(state, trx_id), do: %{state | trx_id: trx_id, begun: true, status: :transaction, savepoints: 0}
+
+  @doc """
+  The connection of a transaction. The name is one that `EctoLibSql.Native` gave, or, for a transaction that
+  `EctoLibSql.handle_begin/2` began, the connection's own.
+  """
+  @spec transaction(id | nil, id) :: {:ok, Connection.t()} | {:error, Error.t()}
+  def transaction(trx_id, conn_id) do
+    case transaction_owner(trx_id) do
+      {:ok, ^conn_id} -> connection(conn_id)
+      {:ok, _other} -> {:error, error(:transaction, "does not belong to this connection")}
+      {:error, _} = error -> error
+    end
+  end
+
+  @doc "The id of the connection on which a transaction was begun."
+  @spec transaction_owner(id | nil) :: {:ok, id} | {:error, Error.t()}
+  def transaction_owner(trx_id) do
+    with {:error, error} <- lookup(trx_id, :transaction),
+         {:error, _} <- lookup(trx_id, :connection) do
+      {:error, error}
+    else
+      {:ok, conn_id, _} -> {:ok, conn_id}
+    end
+  end
 
   # --- what is opened on them -----------------------------------------------------------------------------------
 

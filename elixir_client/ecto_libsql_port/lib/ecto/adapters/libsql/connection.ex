@@ -14,40 +14,25 @@ defmodule Ecto.Adapters.LibSql.Connection do
   def child_spec(options), do: Pool.child_spec(options)
 
   @impl true
-  def prepare_execute(conn, name, sql, params, options) do
-    DBConnection.prepare_execute(conn, Query.new(sql, name), params, options)
-  end
+  defdelegate prepare_execute(conn, name, sql, params, options), to: EctoLibSql
 
   @impl true
   def execute(conn, %Query{} = query, params, options) do
-    case DBConnection.execute(conn, query, params, options) do
-      {:ok, _query, result} -> {:ok, result}
-      {:error, _} = error -> error
-    end
+    with {:ok, _query, result} <- EctoLibSql.execute(conn, query, params, options), do: {:ok, result}
   end
 
   def execute(conn, sql, params, options), do: query(conn, sql, params, options)
 
+  # The adapter marks the begin and the end of a checkout.
   @impl true
-  def query(conn, sql, params, options) do
-    case DBConnection.prepare_execute(conn, Query.new(sql), params, options) do
-      {:ok, _query, result} -> {:ok, result}
-      {:error, _} = error -> error
-    end
-  end
+  def query(conn, %Query{operation: operation}, [], options), do: EctoLibSql.mark(conn, operation, options)
+  def query(conn, sql, params, options), do: EctoLibSql.query(conn, sql, params, options)
 
   @impl true
-  def query_many(conn, sql, params, options) do
-    query = %{Query.new(sql) | operation: :script}
-
-    case DBConnection.execute(conn, query, params, options) do
-      {:ok, _query, results} -> {:ok, results}
-      {:error, _} = error -> error
-    end
-  end
+  defdelegate query_many(conn, sql, params, options), to: EctoLibSql
 
   @impl true
-  def stream(conn, sql, params, options), do: DBConnection.stream(conn, Query.new(sql), params, options)
+  defdelegate stream(conn, sql, params, options), to: EctoLibSql
 
   @impl true
   def explain_query(conn, sql, params, options) do

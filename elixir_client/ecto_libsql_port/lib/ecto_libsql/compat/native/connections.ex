@@ -2,11 +2,11 @@ defmodule EctoLibSql.Native.Connections do
   @moduledoc false
   # What `EctoLibSql.Native` offers for a connection as a whole: opening, closing, its counters, its time-outs.
 
-  alias EctoLibSql.{Arguments, Handles, State}
+  alias EctoLibSql.{Arguments, ByHand, Handles, State}
   alias EctoLibSql.Native.{Answer, Cursors, Transactions}
 
   def connect(options, mode) when mode in [:local, :unknown, nil] do
-    case EctoLibSql.connect(options) do
+    case ByHand.connect(options) do
       {:ok, %State{conn_id: conn_id}} -> conn_id
       {:error, error} -> {:error, Exception.message(error)}
     end
@@ -23,9 +23,8 @@ defmodule EctoLibSql.Native.Connections do
 
   # A transaction's name is no resource: closing it means giving it up.
   def close(id, :conn_id) do
-    with {:ok, conn_id, state} <- Handles.lookup(id, :connection) do
-      :ok = Handles.forget(conn_id)
-      EctoLibSql.disconnect(:closed, state)
+    with {:ok, _conn_id, state} <- Handles.lookup(id, :connection) do
+      ByHand.disconnect(:closed, state)
     end
     |> Answer.text()
   end

@@ -3,7 +3,7 @@ defmodule EctoLibSql.Native.Cursors do
   # Cursors by name. The rows stay in the sidecar until they are fetched.
 
   alias EctoLibSql.{Arguments, Handles}
-  alias EctoLibSql.Native.{Answer, Transactions}
+  alias EctoLibSql.Native.Answer
   alias LibsqlPort.{Cursor, Error}
 
   def declare(conn_id, id, kind, sql, params) do
@@ -15,7 +15,7 @@ defmodule EctoLibSql.Native.Cursors do
   end
 
   defp context(conn_id, trx_id, :transaction) do
-    with {:ok, conn} <- Transactions.connection(trx_id, conn_id), do: {:ok, conn, [in_transaction: true]}
+    with {:ok, conn} <- Handles.transaction(trx_id, conn_id), do: {:ok, conn, [in_transaction: true]}
   end
 
   defp context(conn_id, conn_id, :connection) do

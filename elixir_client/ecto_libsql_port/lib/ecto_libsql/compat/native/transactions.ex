@@ -26,7 +26,7 @@ defmodule EctoLibSql.Native.Transactions do
 
   @doc "Ends a transaction by its name. One that cannot be committed stays open, to be rolled back."
   def finish(trx_id, conn_id, verb) when verb in ["commit", "rollback"] do
-    with {:ok, conn} <- connection(trx_id, conn_id),
+    with {:ok, conn} <- Handles.transaction(trx_id, conn_id),
          {:ok, _status} <- finish(conn, verb) do
       # One that was begun through the callback bears the name of its connection, which stays.
       if trx_id != conn_id, do: Handles.delete(trx_id)
@@ -37,30 +37,8 @@ defmodule EctoLibSql.Native.Transactions do
   defp finish(conn, "commit"), do: Connection.commit(conn, @inside)
   defp finish(conn, "rollback"), do: Connection.rollback(conn, @inside)
 
-  @doc """
-  The connection of a transaction. The name is one of `begin/2`, or, for a transaction that `EctoLibSql.handle_begin/2`
-  began, the connection's own.
-  """
-  @spec connection(Handles.id() | nil, Handles.id()) :: {:ok, Connection.t()} | {:error, Error.t()}
-  def connection(trx_id, conn_id) do
-    case owner(trx_id) do
-      {:ok, ^conn_id} -> Handles.connection(conn_id)
-      {:ok, _other} -> {:error, Error.new(:no_transaction, "Transaction does not belong to this connection")}
-      {:error, _} = error -> error
-    end
-  end
-
-  defp owner(trx_id) do
-    with {:error, error} <- Handles.lookup(trx_id, :transaction),
-         {:error, _} <- Handles.lookup(trx_id, :connection) do
-      {:error, error}
-    else
-      {:ok, conn_id, _} -> {:ok, conn_id}
-    end
-  end
-
   def status(trx_id) do
-    with {:ok, conn_id} <- owner(trx_id),
+    with {:ok, conn_id} <- Handles.transaction_owner(trx_id),
          {:ok, conn} <- Handles.connection(conn_id),
          {:ok, %{autocommit: false}} <- LibsqlPort.status(conn) do
       :ok
@@ -73,15 +51,15 @@ defmodule EctoLibSql.Native.Transactions do
   # --- statements inside ----------------------------------------------------------------------------------------
 
   def execute(%State{} = state, %Query{} = query, params) do
-    case connection(state.trx_id, state.conn_id) do
-      {:ok, _conn} -> ByHand.execute(query, params, [], state)
+    case Handles.transaction(state.trx_id, state.conn_id) do
+      {:ok, _conn} -> ByHand.by_hand(query, params, [], state)
       {:error, error} -> {:error, EctoLibSql.Error.new(error, query.statement), state}
     end
   end
 
   @doc "By ids: what the statement yields, or how many rows it wrote."
   def run(trx_id, conn_id, sql, params) do
-    with {:ok, conn} <- connection(trx_id, conn_id) do
+    with {:ok, conn} <- Handles.transaction(trx_id, conn_id) do
       LibsqlPort.query(conn, sql, Arguments.encode(params), @inside)
     end
   end
@@ -96,7 +74,7 @@ defmodule EctoLibSql.Native.Transactions do
 
   defp named(%State{} = state, name, request) do
     with :ok <- identifier(name),
-         {:ok, conn} <- connection(state.trx_id, state.conn_id),
+         {:ok, conn} <- Handles.transaction(state.trx_id, state.conn_id),
          {:ok, _status} <- request.(conn, name, @inside) do
       :ok
     end

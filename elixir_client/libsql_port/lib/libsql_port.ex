@@ -2,7 +2,7 @@
 # Elixir  Repo → Ecto.Adapters.LibSql → …LibSql.Connection (SQL) → EctoLibSql (DBConnection) → LibsqlPort → Port
 defmodule LibsqlPort do
   @moduledoc """
-  libSQL in a program of its own, driven over an Erlang port.
+  A driver for libSQL and SQLite that runs the engine in a separate operating-system process.
 
       children = [{LibsqlPort, name: MyApp.Sidecar}]
       {:ok, _} = Supervisor.start_link(children, strategy: :one_for_one)
@@ -10,25 +10,42 @@ defmodule LibsqlPort do
       {:ok, conn} = LibsqlPort.connect(MyApp.Sidecar, database: "app.db")
       {:ok, %LibsqlPort.Result{rows: [[1]]}} = LibsqlPort.query(conn, "SELECT ?1", [1])
 
-  The program, the *sidecar*, is started and supervised; several of them may run in one VM. A connection may be used by
-  any number of processes at once: its statements run one after another, those of different connections at the same
-  time. It belongs to the process that opened it and is closed when that one ends (option `:owner`).
+  The process, called the *sidecar*, is started as an Erlang port and supervised. A VM may run several of them. A fault in
+  the engine ends the sidecar, never the VM; the supervisor starts a new one.
+
+  ## Connections
+
+  Any number of processes may share a connection. Statements of one connection run one after another; statements of
+  different connections run in parallel. A connection is owned by the process that opened it and closes when that process
+  exits (option `:owner`). It does not outlive its sidecar: requests on a connection of a sidecar that has ended return a
+  `:not_sent` error, and `connect/2` opens a new one.
 
   ## Parameters and values
 
   Parameters are a list (`[1, "a"]`, by position), or a keyword list or map (`[id: 1]`, `%{"id" => 1}`, by name; a name
-  without prefix means `:name`, `@name` or `$name`). `nil`, integers of 64 bits, floats, strings, `{:blob, binary}`,
-  booleans (as 1 and 0), `:infinity` and `:neg_infinity` are values; whatever else is an error. `LibsqlPort.Result` tells
-  what comes back.
+  without prefix matches `:name`, `@name` and `$name`).
 
-  ## Errors, timeouts, and what is certain
+  | Elixir | SQLite |
+  |---|---|
+  | `nil` | NULL |
+  | integer of 64 bits | INTEGER |
+  | `true`, `false` | INTEGER 1, 0 |
+  | float, `:infinity`, `:neg_infinity` | REAL |
+  | `"text"` | TEXT |
+  | `{:blob, binary}` | BLOB |
 
-  Functions answer `{:error, %LibsqlPort.Error{}}`, or raise it if their name ends with `!`. `timeout:` (milliseconds, or
-  `:infinity`) covers queue, locks, run and encoding; a request that overruns is stopped, answers `:timeout`, and the
-  connection is usable again. If the sidecar ends, every waiting caller has an error at once: `:sidecar_down` if nothing
-  of the request can have been made durable, `:outcome_unknown` if a commit may or may not have happened. Nothing is
-  repeated behind your back. A connection does not outlive its sidecar: what is asked of it later is `:not_sent`; open a new
-  one.
+  Anything else is an `:invalid_parameter` error. See `LibsqlPort.Result` for the values that a query returns.
+
+  ## Errors and timeouts
+
+  Functions return `{:error, %LibsqlPort.Error{}}`; those whose name ends in `!` raise it. See `LibsqlPort.ErrorCode` for the
+  codes.
+
+  `:timeout` (milliseconds or `:infinity`) bounds a whole request: waiting in the queue, waiting for locks, execution and
+  encoding. A request that exceeds it is stopped and returns a `:timeout` error; the connection remains usable.
+
+  If the sidecar ends, all waiting callers receive an error at once: `:sidecar_down` if the request cannot have changed the
+  database, `:outcome_unknown` if a commit may or may not have taken place. Requests are never retried automatically.
   """
 
   alias LibsqlPort.{
@@ -59,7 +76,9 @@ defmodule LibsqlPort do
   # --- the sidecar ----------------------------------------------------------------------------------------------
 
   @doc """
-  A child specification: `{LibsqlPort, name: MyApp.Sidecar}` among the children of a supervisor.
+  Returns a specification to start a sidecar under a supervisor: `{LibsqlPort, name: MyApp.Sidecar}`.
+
+  ## Examples
 
       iex> LibsqlPort.child_spec(name: MyApp.Sidecar).id
       MyApp.Sidecar
@@ -74,8 +93,13 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Starts a sidecar under a supervisor of its own, and waits until it has said hello. For the options see
-  `LibsqlPort.Options`.
+  Starts a sidecar under its own supervisor and waits until it is ready to accept requests.
+
+  ## Options
+
+  See `LibsqlPort.Options`.
+
+  ## Examples
 
       {:ok, sidecar} = LibsqlPort.start_link(name: MyApp.Sidecar, log_level: :warn)
   """
@@ -85,8 +109,15 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Opens a connection. For the options see `LibsqlPort.Options`; `:database` is the one that is needed. While the sidecar
-  is being restarted this waits, up to `:connect_timeout`.
+  Opens a connection to a database.
+
+  If the sidecar is being restarted, waits for it for up to `:connect_timeout`.
+
+  ## Options
+
+  `:database` is required. See `LibsqlPort.Options` for all of them.
+
+  ## Examples
 
       {:ok, conn} = LibsqlPort.connect(MyApp.Sidecar, database: "app.db", synchronous: :full)
   """
@@ -155,7 +186,9 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Closes a connection: what runs is stopped, an open transaction rolled back.
+  Closes a connection. Cancels the running statement and rolls back an open transaction.
+
+  ## Examples
 
       :ok = LibsqlPort.close(conn)
   """
@@ -165,10 +198,17 @@ defmodule LibsqlPort do
   # --- statements -----------------------------------------------------------------------------------------------
 
   @doc """
-  Runs a statement. One round trip: preparing (cached by its text), binding, running and reading together.
+  Runs a statement and returns its result.
 
-  Options: `:timeout`; `:rows_max` and `:bytes_max`, ceilings of the result, above which it is an error of code
-  `:result_too_large`; `:in_transaction` (see `LibsqlPort.Connection`).
+  Takes one round trip. The sidecar keeps the prepared statement in a cache, keyed by its text.
+
+  ## Options
+
+    * `:timeout` - milliseconds or `:infinity`; defaults to that of the connection
+    * `:rows_max`, `:bytes_max` - limits of the result. A larger one returns a `:result_too_large` error
+    * `:in_transaction` - see `LibsqlPort.Connection`
+
+  ## Examples
 
       {:ok, %LibsqlPort.Result{rows: [["Ada"]]}} =
         LibsqlPort.query(conn, "SELECT name FROM users WHERE id = :id", [id: 1], timeout: 5_000)
@@ -179,7 +219,9 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  The same, raising the error.
+  Same as `query/4`, but returns the result and raises a `LibsqlPort.Error` otherwise.
+
+  ## Examples
 
       %LibsqlPort.Result{num_rows: 1} = LibsqlPort.query!(conn, "SELECT 1")
   """
@@ -189,8 +231,12 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Runs a statement that yields exactly one row, and answers that row. None is `:no_rows`, a second `:too_many_rows`,
-  and the statement is stopped there.
+  Runs a statement that must return exactly one row, and returns that row.
+
+  Returns a `:no_rows` error if there is none, and a `:too_many_rows` error as soon as there is a second one. Takes the
+  options of `query/4`.
+
+  ## Examples
 
       {:ok, [3]} = LibsqlPort.query_one(conn, "SELECT count(*) FROM users")
   """
@@ -202,6 +248,8 @@ defmodule LibsqlPort do
   @doc """
   Same as `query_one/4`, but returns the row and raises a `LibsqlPort.Error` otherwise.
 
+  ## Examples
+
       [3] = LibsqlPort.query_one!(conn, "SELECT count(*) FROM users")
   """
   @spec query_one!(Connection.t(), sql, params, keyword) :: [Result.value()]
@@ -209,8 +257,12 @@ defmodule LibsqlPort do
     do: bang(query_one(conn, sql, params, options))
 
   @doc """
-  Prepares a statement. `query/4` keeps what it prepared by itself; this is for those who want to know the columns and
-  parameters, or to send no text.
+  Prepares a statement.
+
+  `query/4` caches prepared statements by itself. Prepare a statement to inspect its columns and parameters, or to avoid
+  sending a long text with every request.
+
+  ## Examples
 
       {:ok, statement} = LibsqlPort.prepare(conn, "INSERT INTO users (name) VALUES (?1)")
   """
@@ -220,13 +272,17 @@ defmodule LibsqlPort do
   @doc """
   Same as `prepare/3`, but returns the statement and raises a `LibsqlPort.Error` otherwise.
 
+  ## Examples
+
       statement = LibsqlPort.prepare!(conn, "INSERT INTO users (name) VALUES (?1)")
   """
   @spec prepare!(Connection.t(), sql, keyword) :: Statement.t()
   def prepare!(%Connection{} = conn, sql, options \\ []), do: bang(Connection.prepare(conn, sql, options))
 
   @doc """
-  Runs a prepared statement; options as of `query/4`.
+  Runs a prepared statement and returns its result. Takes the options of `query/4`.
+
+  ## Examples
 
       {:ok, %LibsqlPort.Result{changes: 1}} = LibsqlPort.execute(conn, statement, ["Ada"])
   """
@@ -238,6 +294,8 @@ defmodule LibsqlPort do
   @doc """
   Same as `execute/4`, but returns the result and raises a `LibsqlPort.Error` otherwise.
 
+  ## Examples
+
       %LibsqlPort.Result{changes: 1} = LibsqlPort.execute!(conn, statement, ["Ada"])
   """
   @spec execute!(Connection.t(), Statement.t(), params, keyword) :: Result.t()
@@ -247,6 +305,8 @@ defmodule LibsqlPort do
   @doc """
   Closes a prepared statement.
 
+  ## Examples
+
       :ok = LibsqlPort.close_statement(conn, statement)
   """
   @spec close_statement(Connection.t(), Statement.t(), keyword) :: :ok | {:error, Error.t()}
@@ -255,7 +315,9 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  The columns and parameters of a statement, which is not run.
+  Returns the columns and parameters of a statement without running it.
+
+  ## Examples
 
       {:ok, %LibsqlPort.Description{parameters: [":id"]}} =
         LibsqlPort.describe(conn, "SELECT name FROM users WHERE id = :id")
@@ -267,6 +329,8 @@ defmodule LibsqlPort do
   @doc """
   Same as `describe/3`, but returns the description and raises a `LibsqlPort.Error` otherwise.
 
+  ## Examples
+
       %LibsqlPort.Description{columns: [_]} = LibsqlPort.describe!(conn, "SELECT 1")
   """
   @spec describe!(Connection.t(), sql | Statement.t(), keyword) :: Description.t()
@@ -274,13 +338,21 @@ defmodule LibsqlPort do
     do: bang(Connection.describe(conn, statement, options))
 
   @doc """
-  A lazy stream of rows, or with `chunks: true` of lists of rows. The sidecar reads on while a chunk is worked on, and
-  no further than two chunks: memory stays flat however long the result is. `chunk_bytes:` and `chunk_rows:` set the size
-  of a chunk, by default some 64 KiB; `timeout:` is for each chunk.
+  Returns a lazy stream of rows.
 
-  It must be consumed in one process. Other requests may run on the connection meanwhile. Errors are raised.
+  The sidecar reads at most two chunks ahead of the consumer, so memory use does not depend on the size of the result. The
+  stream must be consumed in one process; other requests may use the connection meanwhile. Raises a `LibsqlPort.Error` on
+  failure.
 
-      conn |> LibsqlPort.stream("SELECT id, name FROM users") |> Enum.each(&IO.inspect/1)
+  ## Options
+
+    * `:chunks` - if `true`, the elements are lists of rows, one for each chunk. Defaults to `false`
+    * `:chunk_bytes`, `:chunk_rows` - the size of a chunk. Defaults to about 64 KiB
+    * `:timeout` - milliseconds or `:infinity`, for each chunk; defaults to that of the connection
+
+  ## Examples
+
+      ["Ada" | _] = conn |> LibsqlPort.stream("SELECT name FROM users") |> Enum.map(fn [name] -> name end)
   """
   @spec stream(Connection.t(), sql | Statement.t(), params, keyword) :: Enumerable.t()
   def stream(%Connection{} = conn, statement, params \\ [], options \\ []) do
@@ -290,10 +362,16 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Runs a list of statements, each a text or `{text, params}`, in one round trip.
+  Runs a list of statements in one round trip. Each element is a text or a tuple `{text, params}`.
 
-  With `atomic: true`, the default, all or nothing: the first error undoes everything and is the answer, its `index` the
-  place in the list. With `atomic: false` each runs by itself, and the answer has an error in the place of its result.
+  ## Options
+
+    * `:atomic` - if `true` (default), the statements run in a transaction: the first error rolls it back and is returned,
+      with its position in `index`. If `false`, each statement runs on its own and the list of results contains
+      `{:error, error}` for those that failed
+    * `:timeout` - for the whole batch
+
+  ## Examples
 
       {:ok, [_, _]} =
         LibsqlPort.batch(conn, [{"INSERT INTO users (name) VALUES (?1)", ["Ada"]}, "DELETE FROM guests"])
@@ -306,6 +384,8 @@ defmodule LibsqlPort do
   Same as `batch/3`, but returns the results and raises a `LibsqlPort.Error` otherwise. With `atomic: false` the errors of
   single statements are still in the list.
 
+  ## Examples
+
       [_, _] = LibsqlPort.batch!(conn, ["DELETE FROM guests", {"INSERT INTO users (name) VALUES (?1)", ["Ada"]}])
   """
   @spec batch!(Connection.t(), [sql | {sql, params}], keyword) :: [Result.t() | {:error, Error.t()}]
@@ -313,8 +393,11 @@ defmodule LibsqlPort do
     do: bang(Connection.batch(conn, statements, options))
 
   @doc """
-  Runs all statements of a text, such as a schema. No parameters, and rows are dropped. It stops at the first error; what
-  ran before stays, unless the text itself has a transaction.
+  Runs all statements of a text, such as a schema, and discards their rows.
+
+  Stops at the first error. Statements that ran before it are not rolled back, unless the text begins a transaction itself.
+
+  ## Examples
 
       {:ok, %{statements: 2}} = LibsqlPort.script(conn, "CREATE TABLE a (x); CREATE TABLE b (y);")
   """
@@ -329,6 +412,8 @@ defmodule LibsqlPort do
   @doc """
   Same as `script/3`, but returns the counts and raises a `LibsqlPort.Error` otherwise.
 
+  ## Examples
+
       %{statements: 2} = LibsqlPort.script!(conn, "CREATE TABLE a (x); CREATE TABLE b (y);")
   """
   @spec script!(Connection.t(), sql, keyword) :: %{
@@ -341,15 +426,22 @@ defmodule LibsqlPort do
   # --- transactions ---------------------------------------------------------------------------------------------
 
   @doc """
-  Runs a function inside a transaction and commits it: `{:ok, what it returned}`. An exception rolls back and goes on;
-  `rollback/2` rolls back and makes `{:error, value}` of it; a commit that fails is its error.
+  Runs a function in a transaction.
 
-  The function is given a connection to be used inside. A transaction on that one is a savepoint of this.
+  The function receives a connection that must be used for the statements of the transaction. Calling `transaction/3` on
+  that connection creates a savepoint. Returns `{:ok, value}` with the value of the function after the commit,
+  `{:error, value}` after `rollback/2`, and `{:error, %LibsqlPort.Error{}}` if begin or commit fails. An exception rolls back
+  and is raised again.
 
-  Options: `:mode` – `:immediate` (default: waits for the writer turn at once and never fails in the middle),
-  `:deferred`, `:exclusive`, `:read_only`; `:timeout` – of begin and commit each.
+  A transaction belongs to the connection: other processes should not use the connection meanwhile.
 
-  A transaction belongs to the connection, not to the process: other processes should not use it meanwhile.
+  ## Options
+
+    * `:mode` - `:immediate` (default; waits for its turn to write at the beginning, so that no later statement fails because
+      the database is locked), `:deferred`, `:exclusive` or `:read_only`
+    * `:timeout` - of begin and commit each
+
+  ## Examples
 
       {:ok, id} =
         LibsqlPort.transaction(conn, fn conn ->
@@ -364,7 +456,11 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Ends the innermost transaction around it by rolling back; `transaction/3` answers `{:error, value}`.
+  Rolls back the innermost transaction; its `transaction/3` returns `{:error, value}`.
+
+  Raises an `ArgumentError` if the connection is not one that `transaction/3` passed to its function.
+
+  ## Examples
 
       {:error, :changed_my_mind} =
         LibsqlPort.transaction(conn, fn conn -> LibsqlPort.rollback(conn, :changed_my_mind) end)
@@ -375,10 +471,12 @@ defmodule LibsqlPort do
   # --- care -----------------------------------------------------------------------------------------------------
 
   @doc """
-  Stops what is under way on a connection, for all processes that use it: their requests answer `:cancelled`. Answers how
-  many were told to stop. The statement after them is never hit.
+  Cancels all in-flight requests on the connection. Returns the number of cancelled requests; their callers receive a
+  `:cancelled` error. Requests sent later are not affected.
 
-      {:ok, 1} = LibsqlPort.cancel(conn)
+  ## Examples
+
+      {:ok, 0} = LibsqlPort.cancel(conn)
   """
   @spec cancel(Connection.t()) :: answer(non_neg_integer)
   def cancel(%Connection{} = conn) do
@@ -392,16 +490,19 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Stops one request, by its id from `requests/1`. `{:ok, false}` if it had ended already.
+  Cancels one request, given its id from `requests/1`. Returns `{:ok, false}` if the request has already finished.
 
-      [{request, _caller}] = LibsqlPort.requests(conn)
-      {:ok, true} = LibsqlPort.cancel(conn, request)
+  ## Examples
+
+      for {request, _caller} <- LibsqlPort.requests(conn), do: LibsqlPort.cancel(conn, request)
   """
   @spec cancel(Connection.t(), pos_integer, keyword) :: answer(boolean)
   def cancel(%Connection{} = conn, request, options \\ []), do: Connection.cancel(conn, request, options)
 
   @doc """
-  The requests under way on a connection: their ids, and the processes that wait for them.
+  Returns the in-flight requests of a connection: their ids and the processes that wait for them.
+
+  ## Examples
 
       [] = LibsqlPort.requests(conn)
   """
@@ -409,8 +510,10 @@ defmodule LibsqlPort do
   def requests(%Connection{} = conn), do: Connection.requests(conn)
 
   @doc """
-  Brings a connection back to the state in which it was opened: rolls back, closes cursors and prepared statements, drops
-  temporary tables, detaches databases, sets the pragmas back. The statement cache stays.
+  Resets the connection: rolls back an open transaction, closes cursors and prepared statements, drops temporary objects,
+  detaches databases and restores the pragmas given to `connect/2`. The statement cache is kept.
+
+  ## Examples
 
       :ok = LibsqlPort.reset(conn)
   """
@@ -418,8 +521,18 @@ defmodule LibsqlPort do
   def reset(%Connection{} = conn, options \\ []), do: Connection.reset(conn, options)
 
   @doc """
-  Writes what is in the WAL into the database file. `mode:` `:passive` (default), `:full`, `:restart`, `:truncate`.
-  The numbers are SQLite's: frames in the WAL, and how many of them are in the file now; -1 if there is no WAL.
+  Runs a checkpoint: copies the content of the write-ahead log (WAL) into the database file.
+
+  Returns whether it was blocked by a reader (`busy`), the number of frames in the WAL and the number of frames that have
+  been copied; both are -1 if there is no WAL.
+
+  ## Options
+
+    * `:mode` - `:passive` (default), `:full`, `:restart` or `:truncate`; see
+      [SQLite's documentation](https://www.sqlite.org/c3ref/wal_checkpoint_v2.html)
+    * `:timeout` - milliseconds or `:infinity`
+
+  ## Examples
 
       {:ok, %{busy: false}} = LibsqlPort.checkpoint(conn, mode: :truncate)
   """
@@ -439,14 +552,17 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Of a connection: its counters (`requests`, `rows`, `changes`, `errors`, `timeouts`, `cancelled`, `cache_hits`,
-  `cache_misses`, `cache_used`, `cache_size`, `statements`, `cursors`), `autocommit`, `tx_status`, and `memory` by kind in
-  bytes.
+  Returns counters and gauges as a map.
 
-  Of a sidecar: `os_pid`, `uptime` (ms), `connections`, `statements`, `cursors`, `threads`, `requests`, `queued_requests`,
-  `memory` (bytes, of the engine), `rss` (bytes, or `nil`), `bytes_in`, `bytes_out`, and `files`.
+  For a connection: `requests`, `rows`, `changes`, `errors`, `timeouts`, `cancelled`, `cache_hits`, `cache_misses`,
+  `cache_used`, `cache_size`, `statements`, `cursors`, `autocommit`, `tx_status`, and `memory` (bytes by kind).
 
-      {:ok, %{os_pid: _, connections: 1}} = LibsqlPort.status(MyApp.Sidecar)
+  For a sidecar: `os_pid`, `uptime` (milliseconds), `connections`, `statements`, `cursors`, `threads`, `requests`,
+  `queued_requests`, `memory` (bytes used by the engine), `rss` (bytes, or `nil`), `bytes_in`, `bytes_out`, and `files`.
+
+  ## Examples
+
+      {:ok, %{os_pid: _, connections: _}} = LibsqlPort.status(MyApp.Sidecar)
   """
   @spec status(Connection.t() | sidecar, keyword) :: answer(map)
   def status(conn_or_sidecar, options \\ [])
@@ -460,7 +576,9 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Whether the sidecar answers.
+  Checks that the sidecar responds. Defaults to a `:timeout` of 5 seconds.
+
+  ## Examples
 
       :ok = LibsqlPort.ping(MyApp.Sidecar)
   """

@@ -5,37 +5,63 @@ defmodule Ecto.Adapters.LibSql.DataType do
 
   @app :ecto_libsql_port
 
-  @doc "The declared type of a column. A type that is not Ecto's is passed on in capitals, a text as it is."
+  # https://www.sqlite.org/stricttables.html
+  @strict ~w(INT INTEGER REAL TEXT BLOB ANY)
+
+  @doc """
+  Returns the declared type of a column. A type that is not Ecto's is passed on in capitals, a text as it is.
+
+  With `strict: true`, the type that a STRICT table takes. A decimal is ANY there: numbers and digits are stored as they
+  come, as in a DECIMAL column of another table. Raises `ArgumentError` for types that such a table does not have.
+  """
   @spec column(term, keyword) :: String.t()
-  def column(type, options \\ [])
-  def column(type, _) when type in [:id, :integer, :bigint, :serial, :bigserial, :identity], do: "INTEGER"
-  def column(:boolean, _), do: "INTEGER"
-  def column(:float, _), do: "REAL"
-  def column(:decimal, options), do: decimal(options[:precision], options[:scale])
-  def column(:numeric, options), do: decimal(options[:precision], options[:scale])
-  def column(type, _) when type in [:string, :text, :citext, :date, :time, :time_usec, :duration], do: "TEXT"
+  def column(type, options \\ []) do
+    declared = declared(type, options)
+    if options[:strict] == true, do: strict(type, declared), else: declared
+  end
 
-  def column(type, _)
-      when type in [:utc_datetime, :utc_datetime_usec, :naive_datetime, :naive_datetime_usec, :timestamp],
-      do: "TEXT"
+  defp strict(type, _declared) when type in [:decimal, :numeric], do: "ANY"
 
-  def column(:binary, _), do: "BLOB"
-  def column(:binary_id, _), do: text_or_blob(:binary_id_type)
-  def column(:uuid, _), do: text_or_blob(:uuid_type)
-  def column(type, _) when type in [:map, :json, :jsonb], do: text_or_blob(:map_type)
-  def column({:map, _}, _), do: text_or_blob(:map_type)
-  def column(:array, _), do: text_or_blob(:array_type)
-  def column({:array, _}, _), do: text_or_blob(:array_type)
+  defp strict(type, declared) do
+    if String.upcase(declared, :ascii) in @strict do
+      declared
+    else
+      raise ArgumentError,
+            "a STRICT table has no columns of the type #{declared} (#{inspect(type)}), only of #{Enum.join(@strict, ", ")}: " <>
+              "use one of these or one of Ecto's types, or create the table without :strict"
+    end
+  end
 
-  def column(:bitstring, _) do
+  defp declared(type, _) when type in [:id, :integer, :bigint, :serial, :bigserial, :identity], do: "INTEGER"
+  defp declared(:boolean, _), do: "INTEGER"
+  defp declared(:float, _), do: "REAL"
+  defp declared(:decimal, options), do: decimal(options[:precision], options[:scale])
+  defp declared(:numeric, options), do: decimal(options[:precision], options[:scale])
+
+  defp declared(type, _) when type in [:string, :text, :citext, :date, :time, :time_usec, :duration],
+    do: "TEXT"
+
+  defp declared(type, _)
+       when type in [:utc_datetime, :utc_datetime_usec, :naive_datetime, :naive_datetime_usec, :timestamp],
+       do: "TEXT"
+
+  defp declared(:binary, _), do: "BLOB"
+  defp declared(:binary_id, _), do: text_or_blob(:binary_id_type)
+  defp declared(:uuid, _), do: text_or_blob(:uuid_type)
+  defp declared(type, _) when type in [:map, :json, :jsonb], do: text_or_blob(:map_type)
+  defp declared({:map, _}, _), do: text_or_blob(:map_type)
+  defp declared(:array, _), do: text_or_blob(:array_type)
+  defp declared({:array, _}, _), do: text_or_blob(:array_type)
+
+  defp declared(:bitstring, _) do
     raise ArgumentError, "SQLite has no bit strings: use :binary, or :integer for up to 63 bits"
   end
 
   # Also libSQL's vectors, :"F32_BLOB(384)".
-  def column(type, _) when is_atom(type), do: type |> Atom.to_string() |> String.upcase()
-  def column(type, _) when is_binary(type), do: type
+  defp declared(type, _) when is_atom(type), do: type |> Atom.to_string() |> String.upcase()
+  defp declared(type, _) when is_binary(type), do: type
 
-  def column(type, _) do
+  defp declared(type, _) do
     raise ArgumentError,
           "#{inspect(type)} is no type of a column: it takes an atom, a text, {:map, type} or {:array, type}"
   end

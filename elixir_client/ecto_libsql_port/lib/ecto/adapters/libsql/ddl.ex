@@ -98,8 +98,11 @@ defmodule Ecto.Adapters.LibSql.Ddl do
   end
 
   defp column({:add, name, type, options}, table, composite?, suffix) do
-    # WITHOUT ROWID has no AUTOINCREMENT.
-    options = if suffix =~ ~r/WITHOUT ROWID/i, do: Keyword.put(options, :autoincrement, false), else: options
+    # WITHOUT ROWID has no AUTOINCREMENT, STRICT has few types.
+    options =
+      if suffix =~ ~r/WITHOUT\s+ROWID/i, do: Keyword.put(options, :autoincrement, false), else: options
+
+    options = if suffix =~ ~r/\bSTRICT\b/i, do: Keyword.put(options, :strict, true), else: options
     ColumnSql.definition(table, name, type, options, composite?)
   end
 

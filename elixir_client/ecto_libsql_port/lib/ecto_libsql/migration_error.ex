@@ -11,6 +11,7 @@ defmodule EctoLibSql.MigrationError do
   | `code` | meaning |
   |---|---|
   | `:rows` | rows of the table break what the command asks for |
+  | `:referenced` | rows of other tables refer to the table that would be dropped |
   | `:no_such_table`, `:no_such_column`, `:no_such_constraint`, `:no_such_index` | what the command names is not there |
   | `:in_use` | a view, a trigger or a generated column uses what would go |
   | `:unsupported` | SQLite cannot do it |
@@ -27,6 +28,7 @@ defmodule EctoLibSql.MigrationError do
   @type t :: %__MODULE__{
           code:
             :rows
+            | :referenced
             | :no_such_table
             | :no_such_column
             | :no_such_constraint

@@ -44,7 +44,7 @@ defmodule Ecto.Adapters.LibSql do
   @behaviour Ecto.Adapter.Storage
   @behaviour Ecto.Adapter.Structure
 
-  alias Ecto.Adapters.LibSql.{Alter, InsertAll, MigrationLock, Storage, Structure, TypeCodec}
+  alias Ecto.Adapters.LibSql.{Alter, DropTable, InsertAll, MigrationLock, Storage, Structure, TypeCodec}
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -102,6 +102,7 @@ defmodule Ecto.Adapters.LibSql do
   def execute_ddl(meta, definition, options) do
     cond do
       Alter.needed?(definition) -> Alter.run(meta, definition, options)
+      DropTable.needed?(definition) -> DropTable.run(meta, definition, options)
       is_binary(definition) -> Alter.guard(meta, options, fn -> execute_sql(meta, definition, options) end)
       true -> execute_sql(meta, definition, options)
     end

@@ -37,7 +37,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     stored.sql
     |> without_table_reference(column, type, options)
     |> ColumnText.modify(column, migration, type, options)
-    |> counted_integer(column.name)
+    |> counted(column.name, options)
     |> with_table_reference(column, type, migration)
   end
 
@@ -65,20 +65,35 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
 
   defp with_table_reference(sql, _column, _type, _migration), do: sql
 
-  # Only an INTEGER can be counted up.
-  defp counted_integer(sql, name) do
+  # Only an INTEGER can be counted up. To give that up must be said, as rows would no longer get an identifier.
+  defp counted(sql, name, options) do
     column = TableSql.column_named(sql, name)
-    key = Enum.find(column.clauses, &(&1.kind == :primary_key and :autoincrement in &1.flags))
+    key = Enum.find(column.clauses, &counts?/1)
+    type = ColumnText.type(sql, column)
 
-    if key && String.upcase(ColumnText.type(sql, column)) != "INTEGER" do
-      {at, size} = key.body
-      # AUTOINCREMENT is its last word.
-      kept = sql |> TableSql.slice({at, size - byte_size("AUTOINCREMENT")}) |> String.trim_trailing()
-      sql |> TableSql.edit([{key.body, kept}]) |> TableEdit.parse!()
-    else
-      sql
+    cond do
+      key != nil and options[:autoincrement] == false ->
+        {at, size} = key.body
+        # AUTOINCREMENT is its last word.
+        kept = sql |> TableSql.slice({at, size - byte_size("AUTOINCREMENT")}) |> String.trim_trailing()
+        sql |> TableSql.edit([{key.body, kept}]) |> TableEdit.parse!()
+
+      String.upcase(type) != "INTEGER" and (key != nil or Enum.any?(sql.constraints, &counts?(&1, name))) ->
+        StoredTable.error!(
+          :unsupported,
+          sql.name,
+          "#{sql.name}.#{name} has AUTOINCREMENT, which a #{type} cannot have; modify it with autoincrement: false first"
+        )
+
+      true ->
+        sql
     end
   end
+
+  defp counts?(clause), do: clause.kind == :primary_key and :autoincrement in clause.flags
+
+  defp counts?(clause, name),
+    do: counts?(clause) and TableSql.lower(name) in Enum.map(clause.columns, &TableSql.lower/1)
 
   # --- rows ---------------------------------------------------------------------------------------------------------
 

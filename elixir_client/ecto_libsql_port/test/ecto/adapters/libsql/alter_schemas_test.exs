@@ -215,6 +215,7 @@ defmodule Ecto.Adapters.LibSql.AlterSchemasTest do
      """,
      quote do
        alter table(:t) do
+         modify(:id, :integer, autoincrement: false)
          modify(:id, :text)
          modify(:id, :integer)
        end
@@ -475,6 +476,20 @@ defmodule Ecto.Adapters.LibSql.AlterSchemasTest do
      "CREATE TABLE t (a INT, b INT, PRIMARY KEY (a, b)) WITHOUT ROWID",
      quote do
        drop(constraint(:t, :t_pkey))
+     end},
+    {"a type that has no AUTOINCREMENT", :unsupported, "autoincrement: false first",
+     "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO t VALUES (7)",
+     quote do
+       alter table(:t) do
+         modify(:id, :text)
+       end
+     end},
+    {"a type that has no AUTOINCREMENT, beside the columns", :unsupported, "autoincrement: false first",
+     "CREATE TABLE t (id INTEGER, PRIMARY KEY (id AUTOINCREMENT)); INSERT INTO t VALUES (7)",
+     quote do
+       alter table(:t) do
+         modify(:id, :text)
+       end
      end},
     {"a second primary key", :unsupported, "has a primary key already",
      "CREATE TABLE t (id INTEGER PRIMARY KEY)",

@@ -24,6 +24,10 @@ defmodule EctoLibSql.SqlLexer do
   @spec text(binary, token) :: binary
   def text(sql, {_kind, at, size}), do: binary_part(sql, at, size)
 
+  @doc "Returns a name in the form in which SQLite compares names: only ASCII letters have a case."
+  @spec lower(String.t()) :: String.t()
+  def lower(name), do: String.downcase(name, :ascii)
+
   @doc """
   Returns a name without its quotes. Text that is not quoted is returned as it is.
 

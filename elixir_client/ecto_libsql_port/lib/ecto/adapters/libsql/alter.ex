@@ -56,13 +56,14 @@ defmodule Ecto.Adapters.LibSql.Alter do
   @spec guard(map, keyword, (() -> result)) :: result when result: var
   def guard(meta, options, fun) do
     SQL.checkout(meta, options, fn ->
-      pragma = fn -> SQL.query!(meta, "PRAGMA foreign_keys", [], options).rows end
+      silent = Keyword.put(options, :log, false)
+      pragma = fn -> SQL.query!(meta, "PRAGMA foreign_keys", [], silent).rows end
       before = pragma.()
       result = fun.()
 
       if pragma.() != before do
         [[former]] = before
-        SQL.query!(meta, "PRAGMA foreign_keys = #{former}", [], options)
+        SQL.query!(meta, "PRAGMA foreign_keys = #{former}", [], silent)
 
         raise EctoLibSql.MigrationError,
           code: :unsupported,

@@ -170,7 +170,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     allowed = if converts?(stored, sql, change), do: storage(type, StoredTable.strict?(stored))
 
     if allowed do
-      probe = Quoting.table("temp", StoredTable.free_name(stored, "ecto_values", "temp"))
+      probe = StoredTable.quoted(stored, StoredTable.free_name(stored, "ecto_values"))
       value = Quoting.name(old.name)
       stored.query.(["CREATE TABLE ", probe, " (raw, value ", affine(type), ?)], [])
 

@@ -98,10 +98,10 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   def schema_table(schema), do: [Quoting.name(schema), ".sqlite_schema"]
 
   @doc "A name that nothing in the schema has."
-  @spec free_name(t, String.t(), String.t()) :: String.t()
-  def free_name(%__MODULE__{} = table, wanted, schema \\ nil) do
+  @spec free_name(t, String.t()) :: String.t()
+  def free_name(%__MODULE__{} = table, wanted) do
     taken =
-      for {_type, name, _table, _sql} <- objects(schema || table.schema, table.query),
+      for {_type, name, _table, _sql} <- objects(table.schema, table.query),
           into: MapSet.new(),
           do: TableSql.lower(name)
 

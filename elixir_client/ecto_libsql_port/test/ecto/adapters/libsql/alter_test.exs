@@ -274,6 +274,75 @@ defmodule Ecto.Adapters.LibSql.AlterTest do
              TestRepo.query("INSERT INTO docs (kind) VALUES ('nonsense')")
   end
 
+  # --- modify, up and down ------------------------------------------------------------------------------------------
+
+  @modified [
+    {:integer, [], :integer, [null: false], [null: true]},
+    {:string, [null: false], :string, [null: true], []},
+    {:string, [default: "a 'b' -- c"], :string, [default: "d"], []},
+    {:string, [], :string, [default: fragment("'x' || 'y'")], [default: nil]},
+    {:string, [collate: :nocase], :string, [collate: :binary], []},
+    {:string, [], :string, [collate: :rtrim], [collate: nil]},
+    {:integer, [check: "a >= 0"], :integer, [check: "a <> 77"], []},
+    {:integer, [], :integer, [check: %{name: "a's", expr: "a < 77"}], [check: nil]},
+    {:integer, [null: false, default: 1, check: "a > 0"], :string, [], []},
+    {:string, [null: false, default: "1", collate: :nocase], :integer, [], []},
+    {:decimal, [precision: 10, scale: 2], :decimal, [precision: 12, scale: 4], []},
+    {:float, [], :integer, [null: false, default: 3], [null: true, default: nil]},
+    {:integer, [], {:references, []}, [], []},
+    {:integer, [null: false], {:references, [on_delete: :delete_all]}, [], []},
+    {{:references, [on_delete: :delete_all]}, [],
+     {:references, [on_delete: :nilify_all, on_update: :update_all]}, [], []},
+    {{:references, [name: "its key"]}, [null: false], :integer, [null: true], []},
+    {{:references, []}, [], :integer, [], []}
+  ]
+
+  for {{from, from_options, to, to_options, back}, i} <- Enum.with_index(@modified) do
+    test "modify #{i}, up and down: #{inspect({from, from_options})} to #{inspect({to, to_options})}" do
+      type = fn
+        {:references, options} -> references(:parents, options)
+        type -> type
+      end
+
+      up(fn ->
+        create(table(:parents))
+
+        create table(:t) do
+          add(:a, type.(unquote(from)), unquote(Macro.escape(from_options)))
+          add(:b, :string, default: "b")
+        end
+
+        create(index(:t, [:a]))
+        create(table(:children), do: add(:t_id, references(:t, on_delete: :delete_all)))
+      end)
+
+      script(
+        "INSERT INTO parents (id) VALUES (1), (2); INSERT INTO t (a) VALUES (1), (2); INSERT INTO children (t_id) VALUES (1), (2)"
+      )
+
+      before = {schema(), rows("SELECT *, typeof(a) FROM t"), rows("SELECT * FROM children")}
+
+      version =
+        up(fn ->
+          alter table(:t) do
+            from = {type.(unquote(from)), unquote(Macro.escape(from_options ++ back))}
+            modify(:a, type.(unquote(to)), unquote(Macro.escape(to_options)) ++ [from: from])
+          end
+        end)
+
+      assert text("t") != Enum.find_value(elem(before, 0), fn [_, name, _, sql] -> name == "t" && sql end)
+
+      assert rows("SELECT id, CAST(a AS INTEGER), b FROM t INDEXED BY t_a_index WHERE a IN (1, 2, '1', '2')") ==
+               [[1, 1, "b"], [2, 2, "b"]]
+
+      sound()
+
+      down(version)
+      assert {schema(), rows("SELECT *, typeof(a) FROM t"), rows("SELECT * FROM children")} == before
+      sound()
+    end
+  end
+
   # --- refusals -----------------------------------------------------------------------------------------------------
 
   test "what uses a column keeps it" do

@@ -12,7 +12,7 @@ defmodule Ecto.Adapters.LibSql.StructurePropertyTest do
   """
 
   test "what is dumped and loaded is the same schema, whatever its tables are called", %{tmp_dir: dir} do
-    Cases.check!(12, &RandomSchema.generate/1, &RandomSchema.smaller/1, fn statements ->
+    Cases.check!(8, &RandomSchema.generate/1, &RandomSchema.smaller/1, fn statements ->
       File.rm_rf!(dir)
       File.mkdir_p!(dir)
       from = [database: Path.join(dir, "from.db"), attach: [arch: Path.join(dir, "arch.db")]]

@@ -33,7 +33,8 @@ defmodule Ecto.Adapters.LibSql do
   ## Migrations
 
   `modify`, `add_if_not_exists`, `remove_if_exists`, `rename index`, `create constraint` and `drop constraint` work; see
-  `Ecto.Adapters.LibSql.Alter` for what they do and refuse. `create table` takes
+  `Ecto.Adapters.LibSql.Alter` for what they do and refuse, and `Ecto.Adapters.LibSql.DropTable` for `drop table`, which is
+  refused while rows of other tables refer to the table. `create table` takes
   `options: [strict: true, without_rowid: true, random_rowid: true, fts5: true, rtree: true]`. Columns take `:collate`,
   `:check` (`%{name: _, expr: _}`) and `:generated`. A vector is `add :embedding, :"F32_BLOB(384)"`, its index
   `create index(:docs, [:embedding], using: :libsql_vector_idx)`.

@@ -15,6 +15,7 @@ pub mod control;
 pub mod database;
 pub mod engine;
 pub mod error;
+pub mod functions;
 pub mod limits;
 pub mod local;
 pub mod logging;

@@ -4,6 +4,7 @@
 pub mod callbacks;
 pub mod code;
 pub mod constraint;
+pub mod function;
 pub mod handle;
 pub mod open;
 pub mod query;

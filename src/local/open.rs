@@ -124,7 +124,8 @@ fn configure(handle: &Handle) -> std::result::Result<(), crate::engine::EngineEr
     // Checkpoints happen in the writer turn only, also the last connection's.
     handle.configure(code::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // On by default in this engine, for SQL and for C.
-    handle.configure(code::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, false)
+    handle.configure(code::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, false)?;
+    crate::functions::register(handle)
 }
 
 /// Sets the journal mode in a writer turn, unless the file has it already: WAL is a property of the file, so of many

@@ -5,7 +5,7 @@ defmodule EctoLibSql.Migration do
   They run at once, after the commands that stand above them, in the migration's transaction.
   """
 
-  alias EctoLibSql.BytesToBlobs
+  alias EctoLibSql.{BytesToBlobs, NormalizeTimes}
 
   import Ecto.Migration, only: [direction: 0, flush: 0, repo: 0]
 
@@ -58,6 +58,57 @@ defmodule EctoLibSql.Migration do
     case options[:repo] do
       nil -> in_migration(fn repo -> BytesToBlobs.run(repo, table, columns, options) end)
       repo -> BytesToBlobs.run(repo, table, columns, options)
+    end
+  end
+
+  @doc """
+  Rewrites stored times that have another form than the one that is written today.
+
+  Times are compared as text, so that indexes serve them. That is right for rows of one form: `2026-01-02T03:04:05`, in UTC,
+  without a zone, with `.123456` only where there are microseconds (a space for the T with `datetime_type:
+  :text_datetime`). ecto_sqlite3 and ecto_libsql write a `Z`, six digits of zeros, or a space; SQLite's CURRENT_TIMESTAMP
+  has a space; a statement by hand may have an offset. Such rows are read, but not found by `==`, and sorted wrongly among
+  others of the same second or day.
+
+  `columns` are names of columns with date and time, or `{name, type}` with the type `:datetime`, `:date` or `:time`. Text
+  that is no time stays, as do numbers. Digits beyond microseconds are cut off.
+
+  Returns `[{table, column, rows}]`, the rows that had another form. Running it again returns zeros. Run in the direction
+  `down` it does nothing.
+
+  Raises `EctoLibSql.Error` and changes nothing if a row would be there twice (`:constraint_unique`).
+
+  ## Options
+
+    * `:dry_run` – `true` counts the rows and changes none
+    * `:prefix` – the name of an attached database
+    * `:repo` – to call it outside of a migration
+
+  ## Examples
+
+      defmodule MyApp.Repo.Migrations.NormalizeTimes do
+        use Ecto.Migration
+
+        def up do
+          EctoLibSql.Migration.normalize_times(:posts, [:inserted_at, :updated_at, starts: :time])
+        end
+
+        def down, do: :ok
+      end
+
+  To see what it would do:
+
+      EctoLibSql.Migration.normalize_times(:posts, [:inserted_at], repo: MyApp.Repo, dry_run: true)
+      #=> [{"posts", "inserted_at", 12}]
+  """
+  @spec normalize_times(atom | String.t(), [column | {column, :datetime | :date | :time}], keyword) :: [count]
+        when column: atom | String.t()
+  def normalize_times(table, columns, options \\ []) do
+    options = Keyword.validate!(options, [:prefix, :repo, dry_run: false])
+
+    case options[:repo] do
+      nil -> in_migration(fn repo -> NormalizeTimes.run(repo, table, columns, options) end)
+      repo -> NormalizeTimes.run(repo, table, columns, options)
     end
   end
 

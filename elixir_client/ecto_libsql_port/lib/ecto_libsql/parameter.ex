@@ -24,8 +24,8 @@ defmodule EctoLibSql.Parameter do
   def encode(value) when is_atom(value), do: Atom.to_string(value)
   def encode(%DateTime{} = value), do: datetime(value)
   def encode(%NaiveDateTime{} = value), do: datetime(value)
-  def encode(%Date{} = value), do: Date.to_iso8601(value)
-  def encode(%Time{} = value), do: Time.to_iso8601(value)
+  def encode(%Date{} = value), do: date(value)
+  def encode(%Time{} = value), do: time(value)
   def encode(%Decimal{} = value), do: decimal(value)
   def encode(%module{} = value) when module == Duration, do: to_string_of(module, value)
   def encode(value) when is_map(value) and not is_struct(value), do: json(value)
@@ -34,15 +34,52 @@ defmodule EctoLibSql.Parameter do
   # Duration came with Elixir 1.17.
   defp to_string_of(module, value), do: module.to_iso8601(value)
 
-  @doc "A date with time, by the option `:datetime_type`."
+  @doc """
+  A date with time as text that sorts as the instants do: UTC without a zone, `T` or a space by the option `:datetime_type`,
+  microseconds only where there are some. Years of other than four digits would not sort and are refused.
+  """
   @spec datetime(DateTime.t() | NaiveDateTime.t()) :: String.t()
-  def datetime(%module{} = value) do
+  def datetime(%DateTime{utc_offset: 0, std_offset: 0} = value),
+    do: value |> DateTime.to_naive() |> datetime()
+
+  def datetime(%DateTime{} = value), do: value |> DateTime.shift_zone!("Etc/UTC") |> datetime()
+
+  def datetime(%NaiveDateTime{calendar: Calendar.ISO} = value) do
+    date(NaiveDateTime.to_date(value)) <> separator() <> time(NaiveDateTime.to_time(value))
+  end
+
+  def datetime(%NaiveDateTime{} = value), do: value |> NaiveDateTime.convert!(Calendar.ISO) |> datetime()
+
+  @doc "A date, `2026-01-02`."
+  @spec date(Date.t()) :: String.t()
+  def date(%Date{calendar: Calendar.ISO, year: year} = value) when year in 0..9999, do: Date.to_iso8601(value)
+
+  def date(%Date{calendar: Calendar.ISO} = value) do
+    raise ArgumentError,
+          "#{inspect(value)} cannot be stored: text of years before 0000 and after 9999 does not sort"
+  end
+
+  def date(%Date{} = value), do: value |> Date.convert!(Calendar.ISO) |> date()
+
+  @doc "A time of day, with microseconds only where there are some."
+  @spec time(Time.t()) :: String.t()
+  def time(%Time{calendar: Calendar.ISO, microsecond: {0, _}} = value),
+    do: Time.to_iso8601(%{value | microsecond: {0, 0}})
+
+  def time(%Time{calendar: Calendar.ISO, microsecond: {micros, _}} = value),
+    do: Time.to_iso8601(%{value | microsecond: {micros, 6}})
+
+  def time(%Time{} = value), do: value |> Time.convert!(Calendar.ISO) |> time()
+
+  @doc "What stands between date and time."
+  @spec separator() :: String.t()
+  def separator do
     case Application.get_env(@app, :datetime_type, :iso8601) do
       :iso8601 ->
-        module.to_iso8601(value)
+        "T"
 
       :text_datetime ->
-        value |> NaiveDateTime.truncate(:second) |> NaiveDateTime.to_string()
+        " "
 
       other ->
         raise ArgumentError,
@@ -50,21 +87,22 @@ defmodule EctoLibSql.Parameter do
     end
   end
 
-  @doc "What stands between date and time."
-  @spec separator() :: String.t()
-  def separator do
-    if Application.get_env(@app, :datetime_type, :iso8601) == :text_datetime, do: " ", else: "T"
-  end
+  # The sidecar's limits on decimals, which hold for what is stored as well.
+  @digits_max 1_000
+  @exponent_max 9_999
 
   @doc """
-  A decimal: an integer or a float where that is exact, so that SQLite compares and sums it. A number of more digits than
-  a float holds goes as a blob of its digits, because a NUMERIC column would round text.
+  A decimal in the one form in which it is stored: an integer where it is one of 64 bits, a float where it is the shortest
+  decimal that gives this float, else a blob of its digits, because a NUMERIC column would round text. Equal decimals have
+  equal forms. `decimal(x)` of the sidecar computes the same.
   """
   @spec decimal(Decimal.t()) :: integer | float | {:blob, binary}
   def decimal(%Decimal{coef: coef} = value) when is_integer(coef) do
-    with :error <- as_integer(value), :error <- as_float(value) do
-      {:blob, value |> stripped() |> Decimal.to_string(:scientific)}
-    end
+    value = value |> stripped() |> within_limits()
+
+    with :error <- as_integer(value),
+         :error <- as_float(value),
+         do: {:blob, Decimal.to_string(value, :scientific)}
   end
 
   def decimal(%Decimal{} = value) do
@@ -72,34 +110,69 @@ defmodule EctoLibSql.Parameter do
   end
 
   # Equal numbers must have equal digits. `Decimal.normalize/1` would round them to the precision of its context.
-  defp stripped(%Decimal{coef: coef} = value) when coef != 0 and rem(coef, 10) == 0,
+  defp stripped(%Decimal{coef: 0}), do: %Decimal{sign: 1, coef: 0, exp: 0}
+
+  defp stripped(%Decimal{coef: coef} = value) when rem(coef, 10) == 0,
     do: stripped(%{value | coef: div(coef, 10), exp: value.exp + 1})
 
   defp stripped(value), do: value
 
-  # Larger exponents would make an integer of as many digits before it is found too large.
-  defp as_integer(value) do
-    case stripped(value) do
-      %Decimal{coef: 0} ->
-        0
+  # Before anything writes out as many zeros as an exponent says.
+  defp within_limits(%Decimal{exp: exp, coef: coef} = value) do
+    digits = digits(coef)
+    adjusted = exp + digits - 1
 
-      %Decimal{sign: sign, coef: coef, exp: exp} when exp in 0..18 ->
-        in_64_bits(sign * coef * Integer.pow(10, exp))
-
-      _ ->
-        :error
+    if digits <= @digits_max and adjusted in -@exponent_max..@exponent_max do
+      value
+    else
+      raise ArgumentError,
+            "a decimal of #{digits} digits and the exponent #{adjusted} cannot be stored: it takes at most " <>
+              "#{@digits_max} significant digits and an exponent between -#{@exponent_max} and #{@exponent_max}"
     end
   end
+
+  defp digits(coef), do: coef |> Integer.to_string() |> byte_size()
+
+  defp as_integer(%Decimal{sign: sign, coef: coef, exp: exp}) when exp in 0..18,
+    do: in_64_bits(sign * coef * Integer.pow(10, exp))
+
+  defp as_integer(_value), do: :error
 
   defp in_64_bits(integer) when integer in -0x8000000000000000..0x7FFFFFFFFFFFFFFF, do: integer
   defp in_64_bits(_integer), do: :error
 
-  defp as_float(value) do
-    float = Decimal.to_float(value)
+  # The shortest text of a float has no more than 17 digits, and its exponent no more than three.
+  defp as_float(%Decimal{coef: coef, exp: exp} = value)
+       when exp in -400..400 and coef < 100_000_000_000_000_000 do
+    float = String.to_float("#{value.sign * coef}.0e#{exp}")
     if Decimal.equal?(Decimal.from_float(float), value), do: float, else: :error
   rescue
     # Beyond the range of floats.
-    _ in [ArgumentError, Decimal.Error] -> :error
+    ArgumentError -> :error
+  end
+
+  defp as_float(_value), do: :error
+
+  @doc "The decimal that a stored value is."
+  @spec to_decimal(term) :: {:ok, Decimal.t()} | :error
+  def to_decimal(%Decimal{} = value), do: {:ok, value}
+  def to_decimal(value) when is_integer(value), do: {:ok, Decimal.new(value)}
+  def to_decimal(value) when is_float(value), do: {:ok, Decimal.from_float(value)}
+
+  def to_decimal(value) when is_binary(value) do
+    case parse_decimal(value) do
+      {decimal, ""} -> {:ok, decimal}
+      _ -> :error
+    end
+  end
+
+  def to_decimal(_value), do: :error
+
+  # Decimal 3 reads no more than 34 digits unless told to; what was stored is read whole.
+  if Code.ensure_loaded?(Decimal) and function_exported?(Decimal, :parse, 2) do
+    defp parse_decimal(text), do: Decimal.parse(text, max_digits: :infinity, max_exponent: :infinity)
+  else
+    defp parse_decimal(text), do: Decimal.parse(text)
   end
 
   @doc "JSON text."
@@ -111,8 +184,9 @@ defmodule EctoLibSql.Parameter do
   def json_library, do: Application.get_env(@app, :json_library, Jason)
 
   @doc """
-  The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits. Raises
-  `EctoLibSql.Error` for a binary that is neither a blob nor UTF-8.
+  The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits. SQLite
+  reads the text of a float inexactly: a float is an object with its 64 bits as an integer. Raises `EctoLibSql.Error` for
+  a binary that is neither a blob nor UTF-8.
   """
   @spec in_list([term]) :: String.t()
   def in_list(values), do: values |> Enum.map(&in_json/1) |> json()
@@ -125,6 +199,11 @@ defmodule EctoLibSql.Parameter do
       by_content?() -> in_json({:blob, value})
       true -> raise EctoLibSql.Error, code: :invalid_parameter, message: @not_utf8
     end
+  end
+
+  defp in_json(float) when is_float(float) do
+    <<bits::signed-64>> = <<float::float>>
+    %{float: bits}
   end
 
   defp in_json(value), do: value

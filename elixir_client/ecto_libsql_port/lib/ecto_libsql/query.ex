@@ -24,7 +24,8 @@ defmodule EctoLibSql.Query do
     alias Ecto.Adapters.LibSql.QuerySql
     alias EctoLibSql.Parameter
 
-    @json_column QuerySql.json_column()
+    # What a column of this name is made of its values.
+    @marks %{QuerySql.json_column() => :json, QuerySql.decimal_column() => :decimal}
 
     def parse(query, _options), do: query
     def describe(query, _options), do: query
@@ -38,21 +39,26 @@ defmodule EctoLibSql.Query do
     defp encode(value), do: Parameter.encode(value)
 
     def decode(_query, %{columns: [_ | _] = columns, rows: [_ | _]} = result, _options) do
-      if @json_column in columns, do: decode_json(result, columns), else: result
+      if Enum.any?(columns, &is_map_key(@marks, &1)), do: decode_marked(result, columns), else: result
     end
 
     def decode(_query, result, _options), do: result
 
-    defp decode_json(result, columns) do
-      marks = Enum.map(columns, &(&1 == @json_column))
+    defp decode_marked(result, columns) do
+      marks = Enum.map(columns, &@marks[&1])
       library = Parameter.json_library()
       %{result | rows: Enum.map(result.rows, &decode_row(&1, marks, library))}
     end
 
     defp decode_row([], [], _library), do: []
 
-    defp decode_row([text | row], [true | marks], library) when is_binary(text),
+    defp decode_row([text | row], [:json | marks], library) when is_binary(text),
       do: [library.decode!(text) | decode_row(row, marks, library)]
+
+    defp decode_row([value | row], [:decimal | marks], library) when value != nil do
+      value = with {:ok, decimal} <- Parameter.to_decimal(value), do: decimal, else: (:error -> value)
+      [value | decode_row(row, marks, library)]
+    end
 
     defp decode_row([value | row], [_ | marks], library), do: [value | decode_row(row, marks, library)]
   end

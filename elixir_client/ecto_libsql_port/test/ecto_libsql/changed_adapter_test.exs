@@ -43,6 +43,13 @@ defmodule EctoLibSql.ChangedAdapterTest do
     def up, do: EctoLibSql.Migration.bytes_to_blobs(:items, [:id, :code])
   end
 
+  # ecto_sqlite3 writes UTC with a Z.
+  defmodule FormOfTimes do
+    use Ecto.Migration
+
+    def up, do: EctoLibSql.Migration.normalize_times(:items, [:utc, :usec, :naive, time: :time])
+  end
+
   # A default of their migrations is `'[]'` in brackets; floats are NUMERIC, which makes an integer of 2.0.
   defp table(uuid, json, separator, z, fraction) do
     raw = fn text -> "CAST(x'#{String.replace(text, "-", "")}' AS TEXT)" end
@@ -92,6 +99,9 @@ defmodule EctoLibSql.ChangedAdapterTest do
     table("TEXT", "TEXT", "T", "Z", ".000600")
     item = TestRepo.get!(Item, @id)
     assert_read(item, 600)
+    refute TestRepo.get_by(Item, utc: item.utc)
+    migrate(FormOfTimes)
+    assert TestRepo.get!(Item, @id) == item
     assert_found(item)
   end
 

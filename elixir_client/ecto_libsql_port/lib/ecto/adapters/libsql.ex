@@ -21,8 +21,9 @@ defmodule Ecto.Adapters.LibSql do
       A backslash in a pattern stands for itself, as with ecto_sqlite3 and unlike PostgreSQL and MySQL: to look for a
       percent sign write `fragment("? LIKE ? ESCAPE '!'", post.title, ^"100!%")`.
     * A prefix is the name of an attached database (option `:attach`).
-    * Decimals are stored as numbers where a number holds them exactly (some 15 digits), else as their digits: none is
-      rounded, but those are compared as text.
+    * Decimals are exact, also in SQL: the sidecar computes, compares and sorts those that Ecto knows to be decimals. They
+      are stored in one form without trailing zeros. Quotients have 28 digits.
+    * Times are stored in UTC without a zone, microseconds only where there are some, so that their text sorts as they do.
     * Values out of JSON columns (`post.meta["tags"]`) come back as what they are in JSON when selected.
     * Array columns are JSON; `in`, `push` and `pull` know them.
     * `update_all` and `delete_all` with joins return columns of the written table. Those of a joined source are refused,

@@ -41,29 +41,42 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   def pull(array, value, element) do
     [
       ["iif(", array, " IS NULL, NULL, "],
-      "(SELECT json_group_array(CASE WHEN type IN ('true', 'false', 'object', 'array')",
-      " THEN json(iif(atom IS NULL OR type = 'object' OR type = 'array', value, type)) ELSE value END)",
-      [" FROM json_each(", array, ") WHERE ", read(element), " IS NOT ", compared(element, value), "))"]
+      # The elements that stay are taken as the text that they are: SQLite would write the digits of a float anew.
+      ["(SELECT json_group_array(json(", array, " -> fullkey))"],
+      [
+        " FROM json_each(",
+        array,
+        ") WHERE ",
+        read(element, array),
+        " IS NOT ",
+        compared(element, value),
+        "))"
+      ]
     ]
   end
 
   @doc "The values of an array, as a subquery in parentheses."
   @spec values(iodata, element) :: iodata
-  def values(array, element), do: ["(SELECT ", read(element), " FROM json_each(", array, "))"]
+  def values(array, element), do: ["(SELECT ", read(element, array), " FROM json_each(", array, "))"]
 
   # What goes into an array as a value of its own kind is no text or number there, though it is one as a parameter.
   defp pushed(:boolean, value),
     do: ["json(CASE ", value, " WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"]
 
-  defp pushed(:decimal, value), do: ["CAST(", value, " AS TEXT)"]
+  defp pushed(:decimal, value), do: ["decimal_text(", value, ?)]
+  defp pushed(:float, value), do: ["json(float_text(", value, "))"]
   defp pushed(:map, value), do: ["json(", value, ?)]
   defp pushed({json, _}, value) when json in [:map, :array], do: ["json(", value, ?)]
   defp pushed(id, value) when id in @ids, do: if(bytes?(id), do: written_out(value), else: value)
   defp pushed(_element, value), do: value
 
-  defp read(:decimal), do: "CAST(value AS NUMERIC)"
-  defp read(id) when id in @ids, do: if(bytes?(id), do: "unhex(value, '-')", else: "value")
-  defp read(_element), do: "value"
+  defp read(:decimal, _array), do: "decimal(value)"
+
+  defp read(:float, array),
+    do: ["CASE type WHEN 'real' THEN float_of_text(", array, " -> fullkey) ELSE value END"]
+
+  defp read(id, _array) when id in @ids, do: if(bytes?(id), do: "unhex(value, '-')", else: "value")
+  defp read(_element, _array), do: "value"
 
   @doc "Whether a type has identifiers of 16 bytes in columns of its own. In JSON they are text."
   @spec bytes?(Ecto.Type.t() | nil) :: boolean
@@ -71,7 +84,9 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   def bytes?(:binary_id), do: DataType.storage(:binary_id_type) == :binary
   def bytes?(_type), do: false
 
-  defp written_out(bytes) do
+  @doc "16 bytes as the text of a UUID."
+  @spec written_out(iodata) :: iodata
+  def written_out(bytes) do
     groups =
       for {from, count} <- [{1, 8}, {9, 4}, {13, 4}, {17, 4}, {21, 12}],
           do: ["substr(hex(", bytes, "), #{from}, #{count})"]

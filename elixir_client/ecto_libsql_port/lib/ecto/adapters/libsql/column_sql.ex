@@ -3,9 +3,9 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   # A column as it stands in CREATE TABLE and ALTER TABLE: type, default, null, check, collation, key and reference.
   # Called by `Ddl` and `Alter`.
 
-  alias Ecto.Adapters.LibSql.{DataType, Quoting}
-  alias EctoLibSql.Parameter
+  alias Ecto.Adapters.LibSql.{DataType, DecimalSql, FloatSql, Quoting}
   alias Ecto.Migration.{Reference, Table}
+  alias EctoLibSql.{Parameter, TimeSql}
 
   @numbered [:id, :serial, :bigserial]
 
@@ -60,11 +60,19 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   def default({:ok, value}, type), do: [" DEFAULT ", literal(value, type)]
 
   defp literal(null, _type) when null in [nil, :null], do: "NULL"
-  defp literal({:fragment, expression}, _type), do: parenthesised(expression)
+
+  defp literal({:fragment, expression}, type) do
+    case TimeSql.default(expression, type) do
+      nil -> parenthesised(expression)
+      present -> [?(, present, ?)]
+    end
+  end
+
   defp literal(true, _type), do: "1"
   defp literal(false, _type), do: "0"
-  defp literal(number, _type) when is_number(number), do: to_string(number)
-  defp literal(%Decimal{} = decimal, _type), do: Decimal.to_string(decimal, :normal)
+  defp literal(float, _type) when is_float(float), do: FloatSql.literal(float)
+  defp literal(integer, _type) when is_integer(integer), do: Integer.to_string(integer)
+  defp literal(%Decimal{} = decimal, _type), do: DecimalSql.literal(decimal)
 
   defp literal(value, _type) when is_map(value) and not is_struct(value),
     do: Quoting.text(Parameter.json(value))

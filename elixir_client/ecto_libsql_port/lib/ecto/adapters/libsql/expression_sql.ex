@@ -5,7 +5,8 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   #
   # Parameters are written with their number (`?1`), so that a rewritten clause may move or repeat them.
 
-  alias Ecto.Adapters.LibSql.{ArraySql, DataType, IntervalSql, JsonPathSql, QuerySql, Quoting}
+  alias Ecto.Adapters.LibSql.{ArraySql, CastSql, DataType, DecimalSql, ExpressionType, FloatSql, IntervalSql}
+  alias Ecto.Adapters.LibSql.{JsonPathSql, QuerySql, Quoting}
   alias Ecto.Query.{ByExpr, Tagged}
   alias EctoLibSql.Parameter
 
@@ -30,6 +31,15 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   ]
 
   @binary Keyword.keys(@operators)
+  @aggregates [:sum, :avg, :min, :max]
+
+  import DecimalSql, only: [is_operator: 1]
+  import ExpressionType, only: [decimal?: 2]
+
+  defguardp is_parameter(value) when is_tuple(value) and elem(value, 0) == :^
+  # The name of a field is a call of the dot.
+  defguardp is_column(value)
+            when is_tuple(value) and is_tuple(elem(value, 0)) and elem(elem(value, 0), 0) == :.
 
   @type sources :: tuple
   @type query :: Ecto.Query.t() | nil
@@ -158,7 +168,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   end
 
   def expr({:constant, _, [text]}, _sources, _query) when is_binary(text), do: Quoting.text(text)
-  def expr({:constant, _, [number]}, _sources, _query) when is_number(number), do: to_string(number)
+  def expr({:constant, _, [number]}, sources, query) when is_number(number), do: expr(number, sources, query)
 
   def expr({:splice, _, [{:^, _, [index, length]}]}, _sources, _query) do
     Enum.map_intersperse(index..(index + length - 1)//1, ?,, &parameter/1)
@@ -168,7 +178,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
 
   def expr({:datetime_add, _, [datetime, count, unit]}, sources, query) do
     datetime = expr(datetime, sources, query)
-    IntervalSql.datetime(datetime, expr(count, sources, query), unit, Parameter.separator())
+    IntervalSql.datetime(datetime, expr(count, sources, query), unit)
   end
 
   def expr({:date_add, _, [date, count, unit]}, sources, query) do
@@ -182,16 +192,8 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
     ["json_extract(", expr(json, sources, query), ", ", path, ?)]
   end
 
-  def expr({:filter, _, [aggregate, filter]}, sources, query) do
-    [expr(aggregate, sources, query), " FILTER (WHERE ", expr(filter, sources, query), ?)]
-  end
-
-  def expr({:over, _, [aggregate, name]}, sources, query) when is_atom(name) do
-    [expr(aggregate, sources, query), " OVER ", Quoting.name(name)]
-  end
-
-  def expr({:over, _, [aggregate, window]}, sources, query) do
-    [expr(aggregate, sources, query), " OVER ", window(window, sources, query)]
+  def expr({call, _, [_, _]} = expression, sources, query) when call in [:filter, :over] do
+    expression |> aggregate(sources, query) |> Tuple.to_list()
   end
 
   def expr({:{}, _, elements}, sources, query) do
@@ -208,18 +210,19 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   end
 
   def expr({operator, _, [left, right]}, sources, query) when operator in @binary and right != :distinct do
-    [operand(left, sources, query), @operators[operator], operand(right, sources, query)]
+    if is_operator(operator) and (decimal?(left, query) or decimal?(right, query)) do
+      DecimalSql.operator(operator, expr(left, sources, query), expr(right, sources, query))
+    else
+      native(operator, left, right, sources, query)
+    end
+  end
+
+  def expr({function, _, [_ | _]} = expression, sources, query) when function in @aggregates do
+    expression |> aggregate(sources, query) |> Tuple.to_list()
   end
 
   def expr({function, _, arguments}, sources, query) when is_atom(function) and is_list(arguments) do
-    {distinct, arguments} =
-      case arguments do
-        [argument, :distinct] -> {"DISTINCT ", [argument]}
-        _ -> {[], arguments}
-      end
-
-    arguments = Enum.map_intersperse(arguments, ", ", &expr(&1, sources, query))
-    [Atom.to_string(function), ?(, distinct, arguments, ?)]
+    [Atom.to_string(function), ?(, arguments(arguments, sources, query), ?)]
   end
 
   # A list of literals is what an array column holds: JSON.
@@ -227,7 +230,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
     ["json_array(", Enum.map_intersperse(list, ", ", &expr(&1, sources, query)), ?)]
   end
 
-  def expr(%Decimal{} = decimal, _sources, _query), do: Decimal.to_string(decimal, :normal)
+  def expr(%Decimal{} = decimal, _sources, _query), do: DecimalSql.literal(decimal)
 
   def expr(%Tagged{value: bytes, type: :binary}, _sources, _query) when is_binary(bytes),
     do: Quoting.blob(bytes)
@@ -235,6 +238,12 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   def expr(%Tagged{value: %module{} = value, type: _}, _sources, _query)
       when module in [DateTime, NaiveDateTime, Date, Time] do
     Quoting.text(Parameter.encode(value))
+  end
+
+  # Ecto has cast parameters; an integer stays one where it is a number of another type.
+  def expr(%Tagged{value: value, type: type}, sources, query)
+      when not is_parameter(value) and is_tuple(value) do
+    CastSql.cast(expr(value, sources, query), ExpressionType.of(value, query), type, is_column(value))
   end
 
   def expr(%Tagged{value: value, type: type}, sources, query) do
@@ -251,7 +260,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   def expr(false, _sources, _query), do: "FALSE"
   def expr(text, _sources, _query) when is_binary(text), do: Quoting.text(text)
   def expr(integer, _sources, _query) when is_integer(integer), do: Integer.to_string(integer)
-  def expr(float, _sources, _query) when is_float(float), do: Float.to_string(float)
+  def expr(float, _sources, _query) when is_float(float), do: FloatSql.literal(float)
 
   def expr(%module{} = value, _sources, _query) when module in [DateTime, NaiveDateTime, Date, Time] do
     Quoting.text(Parameter.encode(value))
@@ -280,7 +289,14 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   @doc "One term of an `ORDER BY`."
   @spec order({atom, term}, sources, query) :: iodata
   def order({direction, expression}, sources, query) do
-    [expr(expression, sources, query), direction(direction)]
+    [sorted_by(expression, sources, query), direction(direction)]
+  end
+
+  @doc "What an expression is sorted by."
+  @spec sorted_by(term, sources, query) :: iodata
+  def sorted_by(expression, sources, query) do
+    sql = expr(expression, sources, query)
+    if decimal?(expression, query), do: DecimalSql.key(sql), else: sql
   end
 
   defp direction(:asc), do: []
@@ -329,7 +345,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
 
   defp list(json, left, sources) do
     [
-      "SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob')",
+      "SELECT CASE type WHEN 'object' THEN coalesce(float_of_bits(value ->> 'float'), unhex(value ->> 'blob'))",
       written_out(left, sources),
       [" ELSE value END FROM json_each(", json, ?)]
     ]
@@ -343,6 +359,37 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   end
 
   defp written_out(_left, _sources), do: []
+
+  defp native(operator, left, right, sources, query),
+    do: [operand(left, sources, query), @operators[operator], operand(right, sources, query)]
+
+  # A call in three parts: FILTER and OVER belong before the last.
+  defp aggregate({:filter, _, [call, filter]}, sources, query) do
+    {before, call, behind} = aggregate(call, sources, query)
+    {before, [call, " FILTER (WHERE ", expr(filter, sources, query), ?)], behind}
+  end
+
+  defp aggregate({:over, _, [call, window]}, sources, query) do
+    {before, call, behind} = aggregate(call, sources, query)
+    window = if is_atom(window), do: Quoting.name(window), else: window(window, sources, query)
+    {before, [call, " OVER ", window], behind}
+  end
+
+  defp aggregate({function, _, [argument | _] = arguments}, sources, query) when function in @aggregates do
+    if decimal?(argument, query) do
+      DecimalSql.aggregate(function, arguments(arguments, sources, query))
+    else
+      {[], [Atom.to_string(function), ?(, arguments(arguments, sources, query), ?)], []}
+    end
+  end
+
+  defp aggregate(call, sources, query), do: {[], expr(call, sources, query), []}
+
+  # What stands before the arguments, and they.
+  defp arguments([argument, :distinct], sources, query), do: ["DISTINCT ", expr(argument, sources, query)]
+
+  defp arguments(arguments, sources, query),
+    do: [[], Enum.map_intersperse(arguments, ", ", &expr(&1, sources, query))]
 
   defp parameter(index), do: [?? | Integer.to_string(index + 1)]
 

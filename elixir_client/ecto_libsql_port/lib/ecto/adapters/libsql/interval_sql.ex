@@ -4,9 +4,10 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   # by `ExpressionSql` with operands that are SQL already.
   #
   # SQLite computes in milliseconds and rounds the rest. So the whole seconds go through `strftime`, the fraction beside it
-  # as an integer of microseconds, and both are joined as text. What is added by text comparison must look like what is
-  # stored: the result has a fraction if the operand has one or the unit is finer than a second, and ends with Z if the
-  # operand does. `floor` makes a month after 31 January the last of February, as other databases have it.
+  # as an integer of microseconds, and both are joined as text, in the form that is stored (see `TimeSql`). `floor` makes
+  # a month after 31 January the last of February, as other databases have it.
+
+  alias EctoLibSql.TimeSql
 
   @seconds %{"week" => 604_800, "day" => 86_400, "hour" => 3_600, "minute" => 60, "second" => 1}
   @microseconds %{"millisecond" => 1_000, "microsecond" => 1}
@@ -20,23 +21,21 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   def date(date, count, "week"), do: date(date, [?(, count, ") * 7"], "day")
   def date(date, count, unit), do: ["strftime('%Y-%m-%d', ", date, ", ", modifier(count, unit), ?)]
 
-  @doc "A date with time and `count` units. `separator` stands between date and time."
-  @spec datetime(iodata, iodata, String.t(), String.t()) :: iodata
-  def datetime(datetime, count, unit, separator) when unit in ["year", "month"] do
-    shifted(datetime, [modifier("n", unit), ", 'floor'"], "0", false, count, separator)
+  @doc "A date with time and `count` units."
+  @spec datetime(iodata, iodata, String.t()) :: iodata
+  def datetime(datetime, count, unit) when unit in ["year", "month"] do
+    shifted(datetime, [modifier("n", unit), ", 'floor'"], "0", count)
   end
 
-  def datetime(datetime, count, unit, separator) when is_map_key(@seconds, unit) do
-    micros = ["round((n) * ", Integer.to_string(@seconds[unit] * 1_000_000), ?)]
-    shifted(datetime, nil, micros, false, count, separator)
+  def datetime(datetime, count, unit) when is_map_key(@seconds, unit) do
+    shifted(datetime, nil, ["round((n) * ", Integer.to_string(@seconds[unit] * 1_000_000), ?)], count)
   end
 
-  def datetime(datetime, count, unit, separator) when is_map_key(@microseconds, unit) do
-    micros = ["round((n) * ", Integer.to_string(@microseconds[unit]), ?)]
-    shifted(datetime, nil, micros, true, count, separator)
+  def datetime(datetime, count, unit) when is_map_key(@microseconds, unit) do
+    shifted(datetime, nil, ["round((n) * ", Integer.to_string(@microseconds[unit]), ?)], count)
   end
 
-  def datetime(_datetime, _count, unit, _separator) do
+  def datetime(_datetime, _count, unit) do
     raise ArgumentError, "the interval #{inspect(unit)} is unknown to the libSQL adapter"
   end
 
@@ -44,25 +43,20 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
 
   # Three layers, so that each operand is written, and by the engine computed, once: d and n are the operands, u is the
   # sum of the stored fraction and the microseconds to add.
-  defp shifted(datetime, modifier, micros, fine?, count, separator) do
+  defp shifted(datetime, modifier, micros, count) do
     [
-      "(SELECT strftime('%Y-%m-%d#{separator}%H:%M:%S', substr(d, 1, 19), floor(u / 1000000.0) || ' seconds'",
+      [
+        "(SELECT strftime(",
+        TimeSql.format(),
+        ", ",
+        TimeSql.instant("d"),
+        ", floor(u / 1000000.0) || ' seconds'"
+      ],
       if(modifier, do: [", ", modifier], else: []),
-      ") || ",
-      if(fine?, do: fraction(), else: ["CASE WHEN instr(d, '.') THEN ", fraction(), " ELSE '' END"]),
-      " || CASE WHEN d LIKE '%Z' THEN 'Z' ELSE '' END",
-      " FROM (SELECT d, n, CAST(",
-      micros,
-      " AS INTEGER) + CASE WHEN instr(d, '.')",
-      " THEN CAST(substr(rtrim(substr(d, instr(d, '.') + 1), 'Z') || '000000', 1, 6) AS INTEGER) ELSE 0 END AS u",
-      " FROM (SELECT ",
-      datetime,
-      " AS d, ",
-      count,
-      " AS n)))"
+      # The remainder of a negative number is negative in SQL.
+      ") || CASE WHEN u % 1000000 THEN printf('.%06d', ((u % 1000000) + 1000000) % 1000000) ELSE '' END",
+      [" FROM (SELECT d, n, CAST(", micros, " AS INTEGER) + CAST(", TimeSql.micros("d"), " AS INTEGER) AS u"],
+      [" FROM (SELECT ", datetime, " AS d, ", count, " AS n)))"]
     ]
   end
-
-  # The remainder of a negative number is negative in SQL.
-  defp fraction, do: "printf('.%06d', ((u % 1000000) + 1000000) % 1000000)"
 end

@@ -6,7 +6,7 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
   # What SQLite lacks is written in what it has: DISTINCT ON as a window function, bracketed set operands as subqueries,
   # row locks as nothing, for a write transaction holds the whole database.
 
-  alias Ecto.Adapters.LibSql.{ExpressionSql, JsonPathSql, Quoting}
+  alias Ecto.Adapters.LibSql.{ExpressionSql, ExpressionType, JsonPathSql, Quoting}
   alias Ecto.Query.{ByExpr, JoinExpr, QueryExpr, WithExpr}
 
   import ExpressionSql, only: [expr: 3, boolean: 4, order: 3, error!: 2]
@@ -19,6 +19,12 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
 
   @doc "The column name that marks JSON text to be decoded."
   def json_column, do: @json_column
+
+  # A decimal that was computed is a number or its digits; Ecto knows no type for arithmetic and would leave it so.
+  @decimal_column "ecto:decimal"
+
+  @doc "The column name that marks decimals to be made `Decimal`s."
+  def decimal_column, do: @decimal_column
 
   @doc "A query whose rows go to Elixir."
   @spec all(Ecto.Query.t()) :: iodata
@@ -49,8 +55,7 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     sources = create_names(query, as_prefix)
     mode = if query.combinations == [], do: mode, else: :inner
 
-    [
-      cte(query, sources),
+    select = [
       "SELECT ",
       distinct(query.distinct),
       select_fields(query.select.fields, sources, query, mode),
@@ -60,7 +65,12 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
       group_by(query, sources),
       having(query, sources),
       windows(query, sources),
-      combinations(query, as_prefix),
+      combinations(query, as_prefix)
+    ]
+
+    [
+      cte(query, sources),
+      if(decimals_of_union?(query), do: ["SELECT * FROM (", select, ?)], else: select),
       order_by(query, sources),
       limit(query, sources),
       offset(query, sources)
@@ -89,7 +99,7 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
 
     order_columns =
       for {{_direction, expression}, i} <- Enum.with_index(orders) do
-        [expr(expression, sources, query), " AS ", order_name(i), ", "]
+        [ExpressionSql.sorted_by(expression, sources, query), " AS ", order_name(i), ", "]
       end
 
     order_terms =
@@ -100,7 +110,7 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     [
       cte(query, sources),
       "SELECT ",
-      outer_names(fields, names, mode),
+      outer_names(fields, names, query, mode),
       " FROM (SELECT ",
       columns,
       order_columns,
@@ -130,8 +140,14 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
 
   defp distinct_field(expression, sources, query), do: expr(expression, sources, query)
 
-  defp outer_names([], _names, _mode), do: "TRUE"
-  defp outer_names(_fields, names, _mode), do: Enum.intersperse(names, ", ")
+  defp outer_names([], _names, _query, _mode), do: "TRUE"
+  defp outer_names(_fields, names, _query, :inner), do: Enum.intersperse(names, ", ")
+
+  defp outer_names(fields, names, query, :outer) do
+    [fields, names]
+    |> Enum.zip_with(fn [field, name] -> [name, decimal_mark(field, query)] end)
+    |> Enum.intersperse(", ")
+  end
 
   defp order_name(i), do: "distinct_o#{i}"
 
@@ -177,7 +193,19 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     [expr(expression, sources, query), " AS ", Quoting.name(name)]
   end
 
+  defp select_field(expression, sources, query, :outer),
+    do: [expr(expression, sources, query), decimal_mark(expression, query)]
+
   defp select_field(expression, sources, query, _mode), do: expr(expression, sources, query)
+
+  # Fields and `type/2` have a type, by which Ecto loads them.
+  defp decimal_mark({call, _, _} = expression, query) when is_atom(call), do: mark(expression, query)
+  defp decimal_mark(%Ecto.SubQuery{} = subquery, query), do: mark(subquery, query)
+  defp decimal_mark(_expression, _query), do: []
+
+  defp mark(expression, query) do
+    if ExpressionType.decimal?(expression, query), do: [" AS ", Quoting.name(@decimal_column)], else: []
+  end
 
   defp distinct(nil), do: []
   defp distinct(%{expr: true}), do: "DISTINCT "
@@ -270,10 +298,27 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
   end
 
   defp order_by(%{order_bys: order_bys} = query, sources) do
+    sources = if decimals_of_union?(query), do: bare(sources), else: sources
+
     case Enum.flat_map(order_bys, & &1.expr) do
       [] -> []
       terms -> [" ORDER BY ", Enum.map_intersperse(terms, ", ", &order(&1, sources, query))]
     end
+  end
+
+  # Behind a compound SELECT only its columns may stand, no expression of them, as the key of a decimal is. Around it they
+  # may, by their names.
+  defp decimals_of_union?(%{combinations: []}), do: false
+
+  defp decimals_of_union?(%{order_bys: order_bys} = query) do
+    Enum.any?(order_bys, fn %{expr: terms} ->
+      Enum.any?(terms, fn {_direction, expression} -> ExpressionType.decimal?(expression, query) end)
+    end)
+  end
+
+  defp bare(sources) do
+    {prefix, names} = sources |> Tuple.to_list() |> List.pop_at(-1)
+    List.to_tuple(Enum.map(names, fn {sql, _name, schema} -> {sql, nil, schema} end) ++ [prefix])
   end
 
   defp limit(%{limit: %{with_ties: true}} = query, _sources),

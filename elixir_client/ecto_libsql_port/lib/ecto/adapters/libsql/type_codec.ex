@@ -89,46 +89,40 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   defp load_float(value), do: {:ok, value}
 
   defp load_decimal(nil), do: {:ok, nil}
-  defp load_decimal(value) when is_integer(value), do: {:ok, Decimal.new(value)}
-  defp load_decimal(value) when is_float(value), do: {:ok, Decimal.from_float(value)}
+  defp load_decimal(value), do: Parameter.to_decimal(value)
 
-  defp load_decimal(value) when is_binary(value) do
-    case parse_decimal(value) do
-      {decimal, ""} -> {:ok, decimal}
-      _ -> :error
-    end
-  end
-
-  defp load_decimal(_value), do: :error
-
-  # Decimal 3 reads no more than 34 digits unless told to; what was stored is read whole.
-  if Code.ensure_loaded?(Decimal) and function_exported?(Decimal, :parse, 2) do
-    defp parse_decimal(text), do: Decimal.parse(text, max_digits: :infinity, max_exponent: :infinity)
-  else
-    defp parse_decimal(text), do: Decimal.parse(text)
-  end
-
+  # Times in every form that SQLite and other adapters write: T or a space, any precision, a zone or none, a date alone.
   defp load_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?\s] do
-    with {:ok, naive} <- NaiveDateTime.from_iso8601(value), do: {:ok, NaiveDateTime.to_date(naive)}
+    with {:ok, naive} <- load_naive(value), do: {:ok, NaiveDateTime.to_date(naive)}
   end
 
   defp load_date(value), do: parsed(value, &Date.from_iso8601/1)
+
+  defp load_time(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?\s] do
+    with {:ok, naive} <- load_naive(value), do: {:ok, NaiveDateTime.to_time(naive)}
+  end
+
   defp load_time(value), do: parsed(value, &Time.from_iso8601/1)
-  defp load_naive(value), do: parsed(value, &NaiveDateTime.from_iso8601/1)
 
-  defp load_utc(value) do
-    parsed(value, fn text ->
-      case DateTime.from_iso8601(text) do
-        {:ok, datetime, _offset} ->
-          {:ok, datetime}
+  defp load_naive(value) do
+    with {:ok, %DateTime{} = datetime} <- load_utc(value), do: {:ok, DateTime.to_naive(datetime)}
+  end
 
-        {:error, :missing_offset} ->
-          with {:ok, naive} <- NaiveDateTime.from_iso8601(text), do: DateTime.from_naive(naive, "Etc/UTC")
+  # What is stored here has no zone.
+  defp load_utc(<<_::binary-size(19)>> = value), do: parsed(value, &naive_utc/1)
+  defp load_utc(<<_::binary-size(10)>> = value), do: parsed(value <> "T00:00:00", &naive_utc/1)
+  defp load_utc(value), do: parsed(value, &any_utc/1)
 
-        error ->
-          error
-      end
-    end)
+  defp any_utc(text) do
+    case DateTime.from_iso8601(text) do
+      {:ok, datetime, _offset} -> {:ok, datetime}
+      {:error, :missing_offset} -> naive_utc(text)
+      error -> error
+    end
+  end
+
+  defp naive_utc(text) do
+    with {:ok, naive} <- NaiveDateTime.from_iso8601(text), do: DateTime.from_naive(naive, "Etc/UTC")
   end
 
   defp load_duration(value), do: parsed(value, &apply(Duration, :from_iso8601, [&1]))

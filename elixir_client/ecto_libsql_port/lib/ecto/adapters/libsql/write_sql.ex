@@ -161,7 +161,8 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   defp assigned(:set, _field, value, sources, query), do: expr(value, sources, query)
 
   defp assigned(:inc, field, value, sources, query) do
-    [ExpressionSql.qualified(field, sources, 0), " + ", expr(value, sources, query)]
+    column = {{:., [], [{:&, [], [0]}, field]}, [], []}
+    expr({:+, [], [column, value]}, sources, query)
   end
 
   defp assigned(:push, field, value, sources, query) do

@@ -64,7 +64,16 @@ defmodule Ecto.Adapters.LibSql.Sql.DdlTest do
           {:map, %{}, "'{}'"},
           {{:array, :string}, [], "'[]'"},
           {:date, ~D[2024-01-02], "'2024-01-02'"},
-          {:utc_datetime, {:fragment, "CURRENT_TIMESTAMP"}, "(CURRENT_TIMESTAMP)"},
+          {:utc_datetime, {:fragment, "CURRENT_TIMESTAMP"}, "(strftime('%Y-%m-%dT%H:%M:%S', 'now'))"},
+          {:naive_datetime, {:fragment, "now()"}, "(strftime('%Y-%m-%dT%H:%M:%S', 'now'))"},
+          {:string, {:fragment, "CURRENT_TIMESTAMP"}, "(CURRENT_TIMESTAMP)"},
+          {:float, 0.1, "0.1"},
+          {:float, -0.0, "-0.0"},
+          {:float, 4.0e-320,
+           "(CAST(8096 AS REAL)" <> String.duplicate(" / 4611686018427387904", 17) <> " / 1048576)"},
+          {:decimal, Decimal.new("1.10"), "1.1"},
+          {:decimal, Decimal.new("12345678901234567890.1"),
+           "x'31323334353637383930313233343536373839302E31'"},
           {:string, nil, "NULL"}
         ] do
       assert column(type, default: value) == "#{column(type)} DEFAULT #{sql}"

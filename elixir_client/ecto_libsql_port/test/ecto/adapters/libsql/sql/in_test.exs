@@ -1,7 +1,7 @@
 defmodule Ecto.Adapters.LibSql.Sql.InTest do
   use EctoLibSql.SqlCase, async: true
 
-  @json "(SELECT CASE type WHEN 'object' THEN unhex(value ->> 'blob') ELSE value END FROM json_each(?1))"
+  @json "(SELECT CASE type WHEN 'object' THEN coalesce(float_of_bits(value ->> 'float'), unhex(value ->> 'blob')) ELSE value END FROM json_each(?1))"
 
   defp where_of(query), do: query |> all() |> String.split(" WHERE ", parts: 2) |> List.last()
 

@@ -1,0 +1,61 @@
+defmodule EctoLibSql.NormalizeTimes do
+  @moduledoc false
+  # Rewrites stored times to the form that is written today, where they are in another. Called by `EctoLibSql.Migration`,
+  # which documents it. What a time is and what its form is is `TimeSql`'s to say.
+
+  alias EctoLibSql.TimeSql
+
+  @types [:datetime, :date, :time]
+
+  @doc "As `EctoLibSql.Migration.normalize_times/3`."
+  def run(repo, table, columns, options) do
+    target = [quoted(options[:prefix] || "main"), ?., quoted(table)]
+    columns = Enum.map(columns, &column!/1)
+
+    {:ok, counts} =
+      repo.transaction(
+        fn ->
+          for {column, type} <- columns do
+            {form, where} = change(quoted(column), type)
+            rows = count(repo, target, where)
+            if rows > 0 and not options[:dry_run], do: rewrite(repo, target, column, form, where)
+            {to_string(table), to_string(column), rows}
+          end
+        end,
+        timeout: :infinity
+      )
+
+    counts
+  end
+
+  defp column!({column, type}) when type in @types, do: {column, type}
+  defp column!(column) when is_atom(column) or is_binary(column), do: {column, :datetime}
+
+  defp column!(other) do
+    raise ArgumentError,
+          "a column is a name, or {name, type} with one of #{inspect(@types)}, not #{inspect(other)}"
+  end
+
+  # Text that is no time has no form, and stays.
+  defp change(column, type) do
+    form = TimeSql.cast(column, cast_type(type), true)
+    {form, ["typeof(", column, ") = 'text' AND ", column, " <> ", form]}
+  end
+
+  # The finest type of each: nothing is cut off.
+  defp cast_type(:datetime), do: :naive_datetime_usec
+  defp cast_type(:time), do: :time_usec
+  defp cast_type(:date), do: :date
+
+  defp count(repo, target, where) do
+    [[rows]] = query!(repo, ["SELECT count(*) FROM ", target, " WHERE ", where]).rows
+    rows
+  end
+
+  defp rewrite(repo, target, column, form, where),
+    do: query!(repo, ["UPDATE ", target, " SET ", quoted(column), " = ", form, " WHERE ", where])
+
+  defp query!(repo, sql), do: repo.query!(IO.iodata_to_binary(sql), [], timeout: :infinity)
+
+  defp quoted(name), do: [?", name |> to_string() |> String.replace("\"", "\"\""), ?"]
+end

@@ -1,0 +1,89 @@
+defmodule EctoLibSql.TimeSql do
+  @moduledoc false
+  # Stored times in SQL: any form that is read, as the one that is written. Called by the adapter for `type/2`, intervals
+  # and defaults, and by `NormalizeTimes`.
+  #
+  # The form: `2026-01-02T03:04:05`, in UTC, without a zone, and with `.123456` only where there are microseconds. Text of
+  # this form sorts as the instants do and is equal where they are, whatever precision the types have (a fraction is
+  # longer than none, and no zone stands behind the seconds). `:datetime_type` may put a space for the T.
+
+  alias EctoLibSql.Parameter
+
+  @datetimes [:naive_datetime, :naive_datetime_usec, :utc_datetime, :utc_datetime_usec]
+  @times [:time, :time_usec]
+  @zone "[+-][0-9][0-9]:[0-9][0-9]"
+
+  @doc "Types whose values are stored as times."
+  defguard is_time(type) when type in @datetimes or type in @times or type == :date
+
+  @doc """
+  `sql` (text in any form) as a value of the type, NULL if it is no time. An operand that is not `simple?` is written once.
+  """
+  @spec cast(iodata, atom, boolean) :: iodata
+  def cast(sql, type, true), do: form(sql, type)
+  def cast(sql, type, false), do: ["(SELECT ", form("d", type), " FROM (SELECT ", sql, " AS d))"]
+
+  defp form(d, :date), do: ["strftime('%Y-%m-%d', ", instant(d), ?)]
+  defp form(d, :time), do: ["strftime('%H:%M:%S', ", clock(d), ?)]
+  defp form(d, :time_usec), do: ["(strftime('%H:%M:%S', ", clock(d), ") || ", fraction(d), ?)]
+  defp form(d, type) when type in [:naive_datetime, :utc_datetime], do: seconds(d)
+  defp form(d, type) when type in @datetimes, do: [?(, seconds(d), " || ", fraction(d), ?)]
+
+  defp seconds(d), do: ["strftime(", format(), ", ", instant(d), ?)]
+
+  @doc "The format of a date with time, without its fraction."
+  @spec format() :: iodata
+  def format, do: ["'%Y-%m-%d", Parameter.separator(), "%H:%M:%S'"]
+
+  @doc "The whole seconds of a time and its zone: SQLite would round the fraction to milliseconds."
+  @spec instant(iodata) :: iodata
+  def instant(d),
+    do: ["substr(", d, ", 1, 19) || CASE WHEN ", d, " GLOB '*#{@zone}' THEN substr(", d, ", -6) ELSE '' END"]
+
+  defp clock(d),
+    do: ["CASE WHEN ", d, " GLOB '[0-9][0-9]:*' THEN substr(", d, ", 1, 8) ELSE ", instant(d), " END"]
+
+  defp fraction(d) do
+    micros = ["CAST(", micros(d), " AS INTEGER)"]
+    ["CASE WHEN ", micros, " THEN printf('.%06d', ", micros, ") ELSE '' END"]
+  end
+
+  @doc "The six digits behind the point, as text; `000000` if there is none."
+  @spec micros(iodata) :: iodata
+  def micros(d) do
+    # What trimming the digits at the front leaves is the zone.
+    rest = ["substr(", d, ", instr(", d, ", '.') + 1)"]
+    digits = ["substr(", rest, ", 1, length(", rest, ") - length(ltrim(", rest, ", '0123456789')))"]
+    ["CASE WHEN instr(", d, ", '.') THEN substr(", digits, " || '000000', 1, 6) ELSE '000000' END"]
+  end
+
+  @now ~r/\A\s*\(*\s*(now\s*\(\s*\)|current_timestamp|datetime\s*\(\s*('now'(\s*,\s*'subsec(ond)?')?)?\s*\))\s*\)*\s*\z/i
+
+  @doc """
+  The expression of a column's default, where it is the present time in another form (`now()`, CURRENT_TIMESTAMP,
+  `datetime('now', '+1 day')`), in the stored form. `nil` where there is nothing to change.
+  """
+  @spec default(String.t(), term) :: iodata | nil
+  def default(expression, type) when type in @datetimes or type == :timestamp do
+    cond do
+      expression =~ @now ->
+        present("'now'", type)
+
+      expression =~ ~r/current_timestamp|'now'/i ->
+        ["coalesce(", present(expression, type), ", ", expression, ?)]
+
+      true ->
+        nil
+    end
+  end
+
+  def default(_expression, _type), do: nil
+
+  # SQLite's clock has milliseconds.
+  defp present(expression, type) when type in [:naive_datetime_usec, :utc_datetime_usec] do
+    format = ["'%Y-%m-%d", Parameter.separator(), "%H:%M:%f000'"]
+    ["replace(strftime(", format, ", ", expression, "), '.000000', '')"]
+  end
+
+  defp present(expression, _type), do: ["strftime(", format(), ", ", expression, ?)]
+end

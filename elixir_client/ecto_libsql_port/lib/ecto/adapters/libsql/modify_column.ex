@@ -68,17 +68,14 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
   # Only an INTEGER can be counted up. To give that up must be said, as rows would no longer get an identifier.
   defp counted(sql, name, options) do
     column = TableSql.column_named(sql, name)
-    key = Enum.find(column.clauses, &counts?/1)
+    counts? = Enum.any?(column.clauses, &counts?/1) or Enum.any?(sql.constraints, &counts?(&1, name))
     type = ColumnText.type(sql, column)
 
     cond do
-      key != nil and options[:autoincrement] == false ->
-        {at, size} = key.body
-        # AUTOINCREMENT is its last word.
-        kept = sql |> TableSql.slice({at, size - byte_size("AUTOINCREMENT")}) |> String.trim_trailing()
-        sql |> TableSql.edit([{key.body, kept}]) |> TableEdit.parse!()
+      counts? and options[:autoincrement] == false ->
+        TableEdit.without_autoincrement(sql)
 
-      String.upcase(type) != "INTEGER" and (key != nil or Enum.any?(sql.constraints, &counts?(&1, name))) ->
+      counts? and String.upcase(type) != "INTEGER" ->
         StoredTable.error!(
           :unsupported,
           sql.name,

@@ -14,6 +14,7 @@ defmodule Ecto.Adapters.LibSql.RemoveColumn do
     alone!(table, column)
     refuse_references!(table, column)
     refuse_generated!(table, column)
+    refuse_triggers!(table, column)
 
     for index <- indexes(table, column),
         do: table.query.(["DROP INDEX ", StoredTable.quoted(table, index)], [])
@@ -112,6 +113,34 @@ defmodule Ecto.Adapters.LibSql.RemoveColumn do
           "the generated column #{table.name}.#{other.name} is computed from #{column.name}: remove it first"
         )
       end
+    end
+  end
+
+  # AFTER UPDATE OF column: the engine keeps such a trigger, which would never fire again.
+  defp refuse_triggers!(table, column) do
+    for {_schema, {"trigger", name, _, sql}} <- StoredTable.dependents(table),
+        TableSql.lower(column.name) in update_of(sql) do
+      StoredTable.error!(
+        :in_use,
+        table.name,
+        "the trigger #{name} fires for updates of #{table.name}.#{column.name}: drop it first"
+      )
+    end
+  end
+
+  defp update_of(sql) do
+    tokens = for token <- SqlLexer.tokens(sql), do: SqlLexer.text(sql, token)
+    after_update = Enum.drop_while(tokens, &(TableSql.lower(&1) not in ["update", "on"]))
+
+    case Enum.map(Enum.take(after_update, 2), &TableSql.lower/1) do
+      ["update", "of"] ->
+        after_update
+        |> Enum.drop(2)
+        |> Enum.take_while(&(TableSql.lower(&1) != "on"))
+        |> Enum.map(&TableSql.lower(TableSql.unquoted(&1)))
+
+      _ ->
+        []
     end
   end
 

@@ -184,14 +184,22 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
 
   defp differing(table, copy, columns, join) do
     differences =
-      Enum.map_intersperse(columns, " OR ", fn column ->
+      for column <- columns do
         [a, b] = for side <- ["a", "b"], do: [side, ?., Quoting.name(column)]
         [a, " IS NOT ", b, " COLLATE BINARY OR typeof(", a, ") <> typeof(", b, ?)]
-      end)
+      end
 
     tables = [StoredTable.quoted(table), " AS a LEFT JOIN ", StoredTable.quoted(copy), " AS b"]
     on = [" ON b.", join, " = a.", join]
-    count(table, ["SELECT count(*) FROM ", tables, on, " WHERE b.", join, " IS NULL OR ", differences])
+    count(table, ["SELECT count(*) FROM ", tables, on, " WHERE b.", join, " IS NULL OR ", any(differences)])
+  end
+
+  # As a tree, because the engine limits the depth of an expression (1000) below the number of columns (2000).
+  defp any([one]), do: one
+
+  defp any(conditions) do
+    {left, right} = Enum.split(conditions, div(length(conditions), 2))
+    [?(, any(left), ") OR (", any(right), ?)]
   end
 
   # quote() tells types and all digits apart.
@@ -218,20 +226,25 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
   defp kept(table) do
     tables = for {"table", name, _, _} <- StoredTable.objects(table.schema, table.query), do: name
 
-    rows = fn name, column ->
-      if name in tables do
-        sql = ["SELECT * FROM ", StoredTable.quoted(table, name), " WHERE ", column, " = ?1"]
-        table.query.(sql, [table.name]).rows
-      else
-        []
-      end
-    end
-
     %{
       dependents: StoredTable.dependents(table),
-      sequence: rows.("sqlite_sequence", "name"),
-      statistics: for(name <- ["sqlite_stat1", "sqlite_stat4"], do: {name, rows.(name, "tbl")})
+      sequence: if("sqlite_sequence" in tables, do: sequence(table), else: []),
+      statistics:
+        for(name <- ["sqlite_stat1", "sqlite_stat4"], name in tables, do: {name, statistics(table, name)})
     }
+  end
+
+  defp sequence(table) do
+    sql = ["SELECT name, seq FROM ", StoredTable.quoted(table, "sqlite_sequence"), " WHERE name = ?1"]
+    table.query.(sql, [table.name]).rows
+  end
+
+  # Aside in the database, where values keep their types. They go with the table.
+  defp statistics(table, name) do
+    aside = StoredTable.free_name(table, "ecto_#{name}")
+    rows = ["SELECT * FROM ", StoredTable.quoted(table, name), " WHERE tbl = ", Quoting.text(table.name)]
+    table.query.(["CREATE TABLE ", StoredTable.quoted(table, aside), " AS " | rows], [])
+    aside
   end
 
   defp restore(%{sequence: []}, _table), do: :ok
@@ -257,13 +270,12 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
       if {type, name} not in present, do: table.query.(qualified(sql, schema), [])
     end
 
-    there = names(table.schema, table)
-
-    for {statistics, rows} <- kept.statistics, row <- rows, index = Enum.at(row, 1) do
-      if index == nil or {"index", index} in there do
-        places = Enum.map_join(1..length(row), ", ", &"?#{&1}")
-        table.query.(["INSERT INTO ", StoredTable.quoted(table, statistics), " VALUES (", places, ?)], row)
-      end
+    for {name, aside} <- kept.statistics do
+      aside = StoredTable.quoted(table, aside)
+      indexes = ["SELECT name FROM ", StoredTable.schema_table(table.schema), " WHERE type = 'index'"]
+      rows = [" SELECT * FROM ", aside, " WHERE idx IS NULL OR idx IN (", indexes, ?)]
+      table.query.(["INSERT INTO ", StoredTable.quoted(table, name) | rows], [])
+      table.query.(["DROP TABLE ", aside], [])
     end
   end
 

@@ -225,6 +225,23 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   def bare(%TableSql{} = table),
     do: reject(table, fn clause, _columns -> clause.kind in [:references, :check] end)
 
+  @doc "Without AUTOINCREMENT."
+  @spec without_autoincrement(TableSql.t()) :: TableSql.t()
+  def without_autoincrement(%TableSql{} = table) do
+    clauses = table.constraints ++ Enum.flat_map(table.columns, & &1.clauses)
+    edits = for clause <- clauses, :autoincrement in clause.flags, do: {autoincrement(table, clause), ""}
+    table |> TableSql.edit(edits) |> parse!()
+  end
+
+  # The word with the spaces before it. It is the last one that a key has.
+  defp autoincrement(table, %Clause{body: {from, _size} = body}) do
+    text = TableSql.slice(table, body)
+    tokens = Enum.reverse(SqlLexer.tokens(text))
+    {_, at, size} = Enum.find(tokens, &(TableSql.lower(SqlLexer.text(text, &1)) == "autoincrement"))
+    spaces = spaces_before(table.text, from + at)
+    {from + at - spaces, size + spaces}
+  end
+
   @doc "What stands from the opening parenthesis on."
   @spec body(TableSql.t()) :: String.t()
   def body(%TableSql{text: text, open: open}), do: binary_part(text, open, byte_size(text) - open)

@@ -36,6 +36,7 @@ defmodule Ecto.Adapters.LibSql.AlterTest do
     assert rows("PRAGMA #{prefix}.integrity_check") == [["ok"]]
     assert rows("PRAGMA #{prefix}.foreign_key_check") == []
     for _ <- 1..5, do: assert(rows("PRAGMA foreign_keys") == [[1]])
+    for _ <- 1..5, do: assert(rows("SELECT name FROM sqlite_temp_schema") == [])
     assert rows("PRAGMA legacy_alter_table") == [[0]]
     assert rows("PRAGMA writable_schema") == [[0]]
   end

@@ -4,13 +4,7 @@
 //! an open connection, a warm cache. Varied: the work.
 
 use criterion::{criterion_main, Criterion, Throughput};
-use libsql_port::control::Control;
-use libsql_port::database::Files;
-use libsql_port::limits::Limits;
-use libsql_port::local::open;
-use libsql_port::local::session::Session;
-use libsql_port::run::{Outlet, Run};
-use libsql_port::surroundings::{Counters, Relief, Surroundings};
+use libsql_port::bench::*;
 use port_driver::etf::encoder::{
     put_binary, put_empty_list, put_float, put_integer, put_list, put_nil, put_tuple,
 };
@@ -26,7 +20,7 @@ const INSERT: &str = "INSERT INTO log (text, number) VALUES (?1, ?2)";
 struct NoRelief;
 
 impl Relief for NoRelief {
-    fn relieve(&self) {}
+    fn relieve(&self, _lead: Lead) {}
 
     fn broken_frame(&self, _error: &port_driver::etf::DecodeError) {}
 }
@@ -44,7 +38,7 @@ impl Outlet for Nowhere {
 }
 
 struct Bench {
-    session: Session,
+    backend: Backend,
     control: Arc<Control>,
     out: Vec<u8>,
     _runtime: tokio::runtime::Runtime,
@@ -79,9 +73,10 @@ impl Bench {
             },
         };
         let counters = Arc::new(Counters::default());
-        let (session, _) =
-            open::open(&surroundings, 1, &control, &counters, &request).expect("an open database");
-        let mut bench = Bench { session, control, out: Vec::new(), _runtime: runtime, _folder: folder };
+        let files = Arc::new(OpenFiles::default());
+        let (backend, _) =
+            Backend::open(&surroundings, 1, &control, &counters, &files, &request).expect("an open database");
+        let mut bench = Bench { backend, control, out: Vec::new(), _runtime: runtime, _folder: folder };
         bench.seed();
         bench
     }
@@ -112,12 +107,14 @@ impl Bench {
         let mut run = Run {
             request_id: 300,
             received_ns: 1,
-            started_ns: libsql_port::clock::now_ns(),
+            started_ns: now_ns(),
+            place: Place::Thread,
             reply_bytes_max: 1 << 20,
             out: &mut self.out,
             outlet: &mut Nowhere,
         };
-        libsql_port::local::commands::run(&mut self.session, &mut run, &request);
+        self.backend.run(&mut run, &request);
+        self.backend.after_reply();
         self.control.end();
         assert_ne!(self.out[13], tag::ERROR, "{}", String::from_utf8_lossy(&self.out));
         black_box(&self.out[..]);

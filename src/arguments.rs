@@ -32,6 +32,9 @@ pub struct Arguments {
     /// Requests that wait on one connection
     #[arg(long, default_value_t = Limits::default().queue_requests_max, value_parser = clap::value_parser!(u32).range(1..))]
     pub queue_requests_max: u32,
+    /// Bytes of the requests that wait, on all connections together
+    #[arg(long, default_value_t = Limits::default().queue_bytes_max, value_parser = clap::value_parser!(u64).range(1..))]
+    pub queue_bytes_max: u64,
     /// Prepared statements of one connection
     #[arg(long, default_value_t = Limits::default().statements_max, value_parser = clap::value_parser!(u32).range(1..))]
     pub statements_max: u32,
@@ -92,6 +95,7 @@ impl Arguments {
             frame_bytes_max: self.frame_bytes_max,
             connections_max: self.connections_max,
             queue_requests_max: self.queue_requests_max,
+            queue_bytes_max: self.queue_bytes_max,
             statements_max: self.statements_max,
             cursors_max: self.cursors_max,
             result_rows_max: self.result_rows_max,

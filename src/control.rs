@@ -42,6 +42,7 @@ pub struct Control {
     busy_since_ns: AtomicU64,
     waited_ns: AtomicU64,
     patient: AtomicBool,
+    unstopped: AtomicBool,
     credits: AtomicU32,
     gate: Mutex<()>,
     changed: Condvar,
@@ -59,6 +60,7 @@ impl Control {
             busy_since_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             patient: AtomicBool::new(true),
+            unstopped: AtomicBool::new(false),
             credits: AtomicU32::new(0),
             gate: Mutex::new(()),
             changed: Condvar::new(),
@@ -110,17 +112,10 @@ impl Control {
     /// Runs `work` that neither the deadline nor a cancellation may stop, only the end of the connection: because what
     /// it does would be undone by a rollback of more than itself.
     pub fn unstopped<T>(&self, work: impl FnOnce() -> T) -> T {
-        let deadline_ns = self.deadline_ns.swap(NEVER, Ordering::Relaxed);
-        let running = self.running.swap(NOTHING, Ordering::AcqRel);
+        let before = self.unstopped.swap(true, Ordering::Relaxed);
         let outcome = work();
-        self.running.store(running, Ordering::Release);
-        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+        self.unstopped.store(before, Ordering::Relaxed);
         outcome
-    }
-
-    /// True after `close`.
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
     }
 
     /// The deadline of what runs.
@@ -133,6 +128,8 @@ impl Control {
         let running = self.running.load(Ordering::Relaxed);
         if self.closing.load(Ordering::Relaxed) {
             Some(Stop::Closed)
+        } else if self.unstopped.load(Ordering::Relaxed) {
+            None
         } else if running != NOTHING && self.cancelled.load(Ordering::Relaxed) == running {
             Some(Stop::Cancelled)
         } else if now_ns() >= self.deadline_ns.load(Ordering::Relaxed) {
@@ -309,12 +306,14 @@ mod tests {
         control.begin(301, 1);
         control.unstopped(|| {
             assert_eq!(control.stop(), None);
-            assert!(!control.cancel(301));
+            assert!(control.cancel(301), "it has been told, and stops afterwards");
+            assert_eq!(control.stop(), None);
+        });
+        assert_eq!(control.stop(), Some(Stop::Cancelled));
+        control.unstopped(|| {
             control.close();
             assert_eq!(control.stop(), Some(Stop::Closed));
         });
-        assert_eq!(control.deadline_ns(), 1);
-        assert!(control.cancel(301));
     }
 
     #[test]

@@ -160,7 +160,6 @@ pub fn engine_code(code: i32) -> ErrorCode {
             code::SQLITE_ERROR => ErrorCode::SqlError,
             code::SQLITE_BUSY => ErrorCode::Busy,
             code::SQLITE_LOCKED => ErrorCode::Locked,
-            code::SQLITE_INTERRUPT => ErrorCode::Cancelled,
             code::SQLITE_READONLY => ErrorCode::ReadOnly,
             code::SQLITE_CORRUPT => ErrorCode::Corrupt,
             code::SQLITE_NOTADB => ErrorCode::NotADatabase,
@@ -185,9 +184,9 @@ mod tests {
     #[test]
     fn extended_codes_come_before_their_families() {
         assert_eq!(engine_code(code::SQLITE_CONSTRAINT_UNIQUE), ErrorCode::ConstraintUnique);
-        assert_eq!(engine_code(code::SQLITE_CONSTRAINT_VTAB), ErrorCode::Constraint);
+        assert_eq!(engine_code(code::SQLITE_CONSTRAINT | 9 << 8), ErrorCode::Constraint);
         assert_eq!(engine_code(code::SQLITE_BUSY_SNAPSHOT), ErrorCode::Busy);
-        assert_eq!(engine_code(code::SQLITE_IOERR_WRITE), ErrorCode::IoError);
+        assert_eq!(engine_code(code::SQLITE_IOERR | 3 << 8), ErrorCode::IoError);
         assert_eq!(engine_code(9999), ErrorCode::EngineError);
     }
 

@@ -6,22 +6,35 @@
 //! ```
 //!
 //! A short statement does not go through its connection's thread: the reading thread runs it (see
-//! [`server::reader`]). docs/architecture.md has the map and the invariants, docs/protocol.md the wire.
+//! `server/reader.rs`). docs/architecture.md has the map and the invariants, docs/protocol.md the wire.
 
 pub mod arguments;
-pub mod clock;
-pub mod connection;
-pub mod control;
-pub mod database;
-pub mod engine;
-pub mod error;
-pub mod functions;
-pub mod limits;
-pub mod local;
 pub mod logging;
-pub mod row_encoder;
-pub mod run;
 pub mod server;
-pub mod sql;
-pub mod surroundings;
-pub mod value;
+
+mod clock;
+mod connection;
+mod control;
+mod database;
+mod engine;
+mod error;
+mod functions;
+mod limits;
+mod local;
+mod row_encoder;
+mod run;
+mod sql;
+mod surroundings;
+mod value;
+
+/// What the benchmark of a session needs of the rooms below.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::clock::now_ns;
+    pub use crate::connection::backend::Backend;
+    pub use crate::control::Control;
+    pub use crate::database::{Files, OpenFiles};
+    pub use crate::limits::Limits;
+    pub use crate::run::{Lead, Outlet, Place, Run};
+    pub use crate::surroundings::{Counters, Relief, Surroundings};
+}

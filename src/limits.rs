@@ -17,6 +17,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Requests that wait on one connection.
     pub queue_requests_max: u32,
+    /// Bytes of the requests that wait, on all connections together.
+    pub queue_bytes_max: u64,
     /// Prepared statements of one connection.
     pub statements_max: u32,
     /// Open cursors of one connection.
@@ -37,6 +39,7 @@ impl Default for Limits {
             frame_bytes_max: port_driver::frame::FRAME_BYTES_MAX_DEFAULT,
             connections_max: 4096,
             queue_requests_max: 1024,
+            queue_bytes_max: 256 << 20,
             statements_max: 1000,
             cursors_max: 100,
             result_rows_max: 10_000_000,

@@ -4,6 +4,7 @@
 pub mod forward;
 
 use crate::arguments::{LogFormat, LogLevel, LogTo};
+use crate::server::descriptors::{poll, Readiness};
 use forward::Forward;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -144,12 +145,12 @@ impl<'w> MakeWriter<'w> for RateLimited {
 }
 
 impl Write for Line<'_> {
-    /// Takes the bytes whatever becomes of them. A standard error that is gone or full is no reason to fail: the
-    /// subscriber would report the failure on standard error, and that report would panic.
+    /// Takes the bytes whatever becomes of them. A standard error that is gone, full or not read is no reason to fail or to
+    /// wait: the subscriber would report the failure on standard error, and that report would panic.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Line::Stderr => {
-                let _ = io::stderr().write_all(bytes);
+                write_line(bytes);
             }
             Line::Forwarded(forward, severity) => {
                 forward.push(severity, String::from_utf8_lossy(bytes).trim_end());
@@ -162,6 +163,23 @@ impl Write for Line<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A pipe that is ready takes so many bytes without a wait, and in one piece (PIPE_BUF).
+const LINE_BYTES: usize = 4096;
+
+/// Writes a line to standard error, cut if it is long, unless it would have to wait.
+fn write_line(line: &[u8]) {
+    let mut stderr = io::stderr();
+    if !poll(&stderr, Readiness::Write, Duration::ZERO) {
+        return;
+    }
+    // If it cannot be written there is nobody to tell.
+    let _ = if line.len() <= LINE_BYTES {
+        stderr.write(line)
+    } else {
+        stderr.write(&[&line[..LINE_BYTES - 1], b"\n"].concat())
+    };
 }
 
 #[cfg(test)]

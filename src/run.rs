@@ -14,6 +14,19 @@ pub trait Outlet {
     fn about_to_wait(&mut self);
 }
 
+/// On which kind of thread a request runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The one that reads requests, in the lead that has this number: whoever relieves it names it, so that a former
+    /// leader cannot take the lead from the present one.
+    Reader(Lead),
+    /// The connection's own, or one that has been relieved.
+    Thread,
+}
+
+/// A lead among those that read requests; no two have the same number.
+pub type Lead = u64;
+
 /// A request that runs.
 pub struct Run<'r> {
     /// Its id on the wire.
@@ -22,6 +35,8 @@ pub struct Run<'r> {
     pub received_ns: u64,
     /// When its turn on the connection came.
     pub started_ns: u64,
+    /// Where it runs.
+    pub place: Place,
     /// The longest frame to send.
     pub reply_bytes_max: u32,
     /// The reply, whole frames only between calls.
@@ -43,17 +58,11 @@ impl Run<'_> {
         });
     }
 
-    /// Sends what has been written so far.
-    pub fn send(&mut self) {
-        self.outlet.send(self.out);
-    }
-
-    /// Sends a chunk of rows once the client has granted it.
-    pub fn send_chunk(&mut self, control: &Control) -> Result<()> {
+    /// Waits until the client grants another chunk of rows.
+    pub fn wait_for_credit(&mut self, control: &Control) -> Result<()> {
         // A chunk means that more come: this is not a short statement any more.
         self.outlet.about_to_wait();
         control.take_credit()?;
-        self.outlet.send(self.out);
         Ok(())
     }
 

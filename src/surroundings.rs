@@ -2,6 +2,7 @@
 
 use crate::database::Files;
 use crate::limits::Limits;
+use crate::run::Lead;
 use port_driver::etf::DecodeError;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ pub struct Surroundings {
 
 /// What a connection may ask of those who read requests. Implemented by the server.
 pub trait Relief: Send + Sync {
-    /// Lets another thread go on reading. Safe to call at any time; does nothing if no reader is busy.
-    fn relieve(&self);
+    /// Lets another thread go on reading, if `lead` is still on. Safe to call at any time.
+    fn relieve(&self, lead: Lead);
 
     /// A request that had waited turns out to be no term: the client and this program are out of step, which is the end.
     fn broken_frame(&self, error: &DecodeError);

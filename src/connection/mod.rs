@@ -4,17 +4,60 @@
 //! that reads requests (`Reader`). Whoever has it may lock the session; nobody else does. Requests run in the order in
 //! which they came; `cancel` and `close` overtake.
 
+pub mod backend;
 pub mod thread;
 
 use crate::control::Control;
-use crate::database::DatabaseFile;
-use crate::local::session::Session;
+use crate::database::OpenFiles;
 use crate::surroundings::Counters;
+use backend::Backend;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// Bytes of the requests that wait, on all connections together.
+#[derive(Debug)]
+pub struct QueuedBytes {
+    now: AtomicU64,
+    max: u64,
+}
+
+impl QueuedBytes {
+    /// None, of `max`.
+    pub fn new(max: u64) -> Arc<Self> {
+        Arc::new(QueuedBytes { now: AtomicU64::new(0), max })
+    }
+
+    /// How many there are.
+    pub fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Room for `bytes`, until what is returned is dropped. One request always has room.
+    fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
+        let add =
+            |now: u64| (now == 0 || now.saturating_add(bytes) <= self.max).then(|| now.saturating_add(bytes));
+        self.now.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).ok()?;
+        Some(Reserved { of: Arc::clone(self), bytes })
+    }
+}
+
+#[derive(Debug)]
+struct Reserved {
+    of: Arc<QueuedBytes>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.of.now.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A waiting request up to this size is copied: a slice would keep the whole buffer that it was read into.
+const COPIED_BYTES: usize = 16 << 10;
 
 /// A request that waits or runs.
 #[derive(Debug)]
@@ -31,12 +74,14 @@ pub struct Job {
     pub deadline_ns: u64,
     /// Row chunks that were granted to it while it waited.
     pub credits: u32,
+    /// Its share of what may wait.
+    reserved: Option<Reserved>,
 }
 
 impl Job {
     /// A request that has just been read.
     pub fn new(request_id: u32, tag: u8, payload: Bytes, received_ns: u64, deadline_ns: u64) -> Self {
-        Job { request_id, tag, payload, received_ns, deadline_ns, credits: 0 }
+        Job { request_id, tag, payload, received_ns, deadline_ns, credits: 0, reserved: None }
     }
 }
 
@@ -45,6 +90,8 @@ impl Job {
 pub enum Refused {
     /// The queue is full.
     Full,
+    /// The queues of all connections together hold too many bytes.
+    Bytes,
     /// The connection is being closed.
     Closing,
 }
@@ -84,14 +131,16 @@ pub struct Connection {
     pub counters: Arc<Counters>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
-    session: Mutex<Option<Session>>,
-    file: OnceLock<Arc<DatabaseFile>>,
+    backend: Mutex<Option<Backend>>,
+    /// The files that it has open.
+    pub files: Arc<OpenFiles>,
     queue_requests_max: u32,
+    queued_bytes: Arc<QueuedBytes>,
 }
 
 impl Connection {
     /// A connection whose thread is about to open the database.
-    pub fn new(id: u32, queue_requests_max: u32) -> Self {
+    pub fn new(id: u32, queue_requests_max: u32, queued_bytes: Arc<QueuedBytes>) -> Self {
         Connection {
             id,
             control: Arc::new(Control::new()),
@@ -104,9 +153,10 @@ impl Connection {
                 close_request: None,
             }),
             arrived: Condvar::new(),
-            session: Mutex::new(None),
-            file: OnceLock::new(),
+            backend: Mutex::new(None),
+            files: Arc::default(),
             queue_requests_max,
+            queued_bytes,
         }
     }
 
@@ -142,13 +192,17 @@ impl Connection {
     }
 
     /// Leaves `job` to the connection's thread.
-    pub fn submit(&self, job: Job) -> Result<(), (Job, Refused)> {
+    pub fn submit(&self, mut job: Job) -> Result<(), Refused> {
         let mut inbox = self.inbox.lock();
         if inbox.closing {
-            return Err((job, Refused::Closing));
+            return Err(Refused::Closing);
         }
         if inbox.queue.len() >= self.queue_requests_max as usize {
-            return Err((job, Refused::Full));
+            return Err(Refused::Full);
+        }
+        job.reserved = Some(self.queued_bytes.reserve(job.payload.len() as u64).ok_or(Refused::Bytes)?);
+        if job.payload.len() <= COPIED_BYTES {
+            job.payload = Bytes::copy_from_slice(&job.payload);
         }
         inbox.queue.push_back(job);
         if inbox.owner == Owner::Idle {
@@ -157,9 +211,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The session, for whoever has the right to run.
-    pub fn session(&self) -> MutexGuard<'_, Option<Session>> {
-        self.session.lock()
+    /// What it is connected to, for whoever has the right to run.
+    pub fn backend(&self) -> MutexGuard<'_, Option<Backend>> {
+        self.backend.lock()
     }
 
     /// Waits for work; called by the connection's thread alone, after it has done what came before.
@@ -259,16 +313,6 @@ impl Connection {
         idle
     }
 
-    /// The file of its main database, once it is open.
-    pub fn file(&self) -> Option<Arc<DatabaseFile>> {
-        self.file.get().map(Arc::clone)
-    }
-
-    /// Notes the file of its main database.
-    pub fn set_file(&self, file: Arc<DatabaseFile>) {
-        let _ = self.file.set(file);
-    }
-
     /// Prepared statements and cursors that its client holds.
     pub fn held(&self) -> (usize, usize) {
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
@@ -298,7 +342,7 @@ mod tests {
 
     /// A connection whose thread has nothing to do: nothing waits, nobody has the right.
     fn idle(queue_requests_max: u32) -> Connection {
-        let connection = Connection::new(1, queue_requests_max);
+        let connection = Connection::new(1, queue_requests_max, QueuedBytes::new(1000));
         connection.inbox.lock().owner = Owner::Idle;
         connection
     }
@@ -319,7 +363,26 @@ mod tests {
         let connection = idle(1);
         assert!(connection.try_lead(300, NEVER));
         connection.submit(job(301, NEVER)).unwrap();
-        assert!(matches!(connection.submit(job(302, NEVER)), Err((_, Refused::Full))));
+        assert!(matches!(connection.submit(job(302, NEVER)), Err(Refused::Full)));
+    }
+
+    #[test]
+    fn bytes_that_wait_are_limited_and_come_back() {
+        let connection = idle(10);
+        let large = |request_id, bytes| Job::new(request_id, 6, Bytes::from(vec![0; bytes]), 1, NEVER);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(large(301, 600)).unwrap();
+        assert!(matches!(connection.submit(large(302, 600)), Err(Refused::Bytes)));
+        connection.submit(large(303, 400)).unwrap();
+        assert_eq!(connection.queued_bytes.now(), 1000);
+        drop(connection.cancel(301).unwrap());
+        connection.submit(large(304, 600)).unwrap();
+        drop(connection.close(None));
+        assert_eq!(connection.queued_bytes.now(), 0);
+        // One that is larger than all still runs, alone.
+        let connection = idle(10);
+        assert!(connection.try_lead(300, NEVER));
+        connection.submit(large(305, 2000)).unwrap();
     }
 
     #[test]
@@ -354,7 +417,7 @@ mod tests {
         connection.submit(job(301, NEVER)).unwrap();
         assert_eq!(connection.close(Some(302)).unwrap().len(), 1);
         assert!(connection.close(None).is_none());
-        assert!(matches!(connection.submit(job(303, NEVER)), Err((_, Refused::Closing))));
+        assert!(matches!(connection.submit(job(303, NEVER)), Err(Refused::Closing)));
         connection.end_lead();
         assert!(matches!(connection.next(), Next::Close(Some(302))));
     }

@@ -1,16 +1,13 @@
 //! The thread that owns a connection: opens it, runs what is queued, closes it. A panic in a command ends this
 //! connection and nothing else.
 
+use super::backend::Backend;
 use super::{Connection, Job, Next};
 use crate::clock::now_ns;
 use crate::control::Control;
-use crate::engine::code;
 use crate::error::{Error, Result};
-use crate::local::access::Checkpoints;
-use crate::local::commands;
-use crate::local::open::{self, Info};
-use crate::local::session::Session;
-use crate::run::{Outlet, Run};
+use crate::local::open::Info;
+use crate::run::{Outlet, Place, Run};
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_bool, put_key, put_map, put_nil, put_tuple, put_unsigned};
@@ -49,14 +46,34 @@ pub enum Outcome {
 impl Thread {
     /// The whole life of the connection, from the request that opens it.
     pub fn run(mut self, opening: Job) {
+        let lived = catch_unwind(AssertUnwindSafe(|| self.live(&opening)));
+        if lived.is_err() {
+            self.end_after_panic();
+        }
+    }
+
+    fn live(&mut self, opening: &Job) {
         let mut out = Vec::new();
-        if self.open(&opening, &mut out) {
+        if self.open(opening, &mut out) {
             self.outlet.send(&mut out);
             while self.step(&mut out) {}
         } else {
             self.registry.closed(&self.connection);
             self.outlet.send(&mut out);
         }
+    }
+
+    /// A panic outside of a request: nobody may wait for this connection any more, and its turns must go on.
+    fn end_after_panic(&mut self) {
+        let mut out = Vec::new();
+        lose(&self.connection, &mut out);
+        let backend = self.connection.backend().take();
+        // Dropping it rolls back, closes the handle and gives the turns back.
+        if catch_unwind(AssertUnwindSafe(move || drop(backend))).is_err() {
+            tracing::error!(connection = self.connection.id, "a panic while closing");
+        }
+        self.registry.closed(&self.connection);
+        self.outlet.send(&mut out);
     }
 
     fn open(&mut self, opening: &Job, out: &mut Vec<u8>) -> bool {
@@ -66,11 +83,16 @@ impl Thread {
             open_session(&self.surroundings, &connection, &opening.payload)
         }));
         let opened = opened.unwrap_or_else(|_| Err(internal_error()));
-        let mut run = new_run(opening, out, &mut *self.outlet, self.surroundings.limits.reply_bytes_max());
+        let mut run = new_run(
+            opening,
+            Place::Thread,
+            out,
+            &mut *self.outlet,
+            self.surroundings.limits.reply_bytes_max(),
+        );
         match opened {
-            Ok((session, info)) => {
-                connection.set_file(Arc::clone(session.access.file()));
-                *connection.session() = Some(session);
+            Ok((backend, info)) => {
+                *connection.backend() = Some(backend);
                 run.ok(|out| put_opened(out, connection.id, &info));
                 true
             }
@@ -89,7 +111,7 @@ impl Thread {
                 true
             }
             Next::IdleCheckpoint => {
-                self.guarded(out, idle_checkpoint);
+                self.guarded(out, Backend::idle_work);
                 true
             }
             Next::Close(request_id) => {
@@ -101,23 +123,22 @@ impl Thread {
 
     fn run_job(&mut self, job: &Job, out: &mut Vec<u8>) {
         let connection = Arc::clone(&self.connection);
-        let mut session = connection.session();
-        let Some(open) = session.as_mut() else { return };
-        open.access.checkpoints = Checkpoints::AfterReply;
+        let mut backend = connection.backend();
+        let Some(open) = backend.as_mut() else { return };
         let outcome = match request::decode(job.tag, &job.payload) {
-            Ok(request) => run_request(open, job, &request, out, &mut *self.outlet),
+            Ok(request) => run_request(open, job, Place::Thread, &request, out, &mut *self.outlet),
             Err(Refusal::Fatal(error)) => {
                 self.surroundings.relief.broken_frame(&error);
                 Outcome::Answered
             }
             Err(refusal) => {
-                let mut run = new_run(job, out, &mut *self.outlet, open.limits.reply_bytes_max());
+                let mut run =
+                    new_run(job, Place::Thread, out, &mut *self.outlet, open.limits().reply_bytes_max());
                 run.error(&refusal.into(), None);
                 Outcome::Answered
             }
         };
-        open.access.checkpoints = Checkpoints::AtOnce;
-        drop(session);
+        drop(backend);
         if outcome == Outcome::Panicked {
             lose(&connection, out);
         }
@@ -127,16 +148,16 @@ impl Thread {
             *out = Vec::new();
         }
         connection.control.end();
-        self.guarded(out, Session::after_reply);
+        self.guarded(out, Backend::after_reply);
     }
 
     /// Runs work that nobody waits for; a panic in it loses the connection.
-    fn guarded(&mut self, out: &mut Vec<u8>, work: impl FnOnce(&mut Session)) {
+    fn guarded(&mut self, out: &mut Vec<u8>, work: impl FnOnce(&mut Backend)) {
         let connection = Arc::clone(&self.connection);
-        let mut session = connection.session();
-        let Some(open) = session.as_mut() else { return };
+        let mut backend = connection.backend();
+        let Some(open) = backend.as_mut() else { return };
         let panicked = catch_unwind(AssertUnwindSafe(|| work(open))).is_err();
-        drop(session);
+        drop(backend);
         if panicked {
             lose(&connection, out);
             self.outlet.send(out);
@@ -145,10 +166,10 @@ impl Thread {
 
     fn close(&mut self, request_id: Option<u32>, out: &mut Vec<u8>) {
         let connection = Arc::clone(&self.connection);
-        let session = connection.session().take();
+        let backend = connection.backend().take();
         let closed = catch_unwind(AssertUnwindSafe(move || {
-            if let Some(mut session) = session {
-                session.close();
+            if let Some(mut backend) = backend {
+                backend.close();
             }
         }));
         if closed.is_err() {
@@ -167,22 +188,23 @@ const BUFFER_KEPT_BYTES: usize = 256 << 10;
 
 /// Runs a request with a panic caught; its reply is in `out` afterwards.
 pub fn run_request(
-    session: &mut Session,
+    backend: &mut Backend,
     job: &Job,
+    place: Place,
     request: &Request<'_>,
     out: &mut Vec<u8>,
     outlet: &mut dyn Outlet,
 ) -> Outcome {
     let base = out.len();
-    let reply_bytes_max = session.limits.reply_bytes_max();
+    let reply_bytes_max = backend.limits().reply_bytes_max();
     let result = catch_unwind(AssertUnwindSafe(|| {
-        commands::run(session, &mut new_run(job, out, outlet, reply_bytes_max), request);
+        backend.run(&mut new_run(job, place, out, outlet, reply_bytes_max), request);
     }));
     match result {
         Ok(()) => Outcome::Answered,
         Err(_) => {
             out.truncate(base.min(out.len()));
-            new_run(job, out, outlet, reply_bytes_max).error(&internal_error(), None);
+            new_run(job, place, out, outlet, reply_bytes_max).error(&internal_error(), None);
             Outcome::Panicked
         }
     }
@@ -199,8 +221,15 @@ pub fn lose(connection: &Connection, out: &mut Vec<u8>) {
     event::connection_lost(out, connection.id, ErrorCode::Internal, "a bug ended this connection");
 }
 
-fn new_run<'r>(job: &Job, out: &'r mut Vec<u8>, outlet: &'r mut dyn Outlet, reply_bytes_max: u32) -> Run<'r> {
+fn new_run<'r>(
+    job: &Job,
+    place: Place,
+    out: &'r mut Vec<u8>,
+    outlet: &'r mut dyn Outlet,
+    reply_bytes_max: u32,
+) -> Run<'r> {
     Run {
+        place,
         request_id: job.request_id,
         received_ns: job.received_ns,
         started_ns: now_ns(),
@@ -214,12 +243,17 @@ fn open_session(
     surroundings: &Surroundings,
     connection: &Connection,
     payload: &[u8],
-) -> Result<(Session, Info)> {
+) -> Result<(Backend, Info)> {
     let control: &Arc<Control> = &connection.control;
     match request::decode(request::tag::OPEN, payload)? {
-        Request::Open(request) => {
-            open::open(surroundings, connection.id, control, &connection.counters, &request)
-        }
+        Request::Open(request) => Backend::open(
+            surroundings,
+            connection.id,
+            control,
+            &connection.counters,
+            &connection.files,
+            &request,
+        ),
         _ => Err(internal_error()),
     }
 }
@@ -234,12 +268,6 @@ fn put_opened(out: &mut Vec<u8>, id: u32, info: &Info) {
     put_binary(out, info.journal_mode.as_bytes());
     put_key(out, "read_only");
     put_bool(out, info.read_only);
-}
-
-fn idle_checkpoint(session: &mut Session) {
-    let file = Arc::clone(session.access.file());
-    session.access.checkpoint_if_free(code::SQLITE_CHECKPOINT_PASSIVE);
-    file.postpone_idle_checkpoint();
 }
 
 fn internal_error() -> Error {

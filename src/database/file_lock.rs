@@ -7,10 +7,10 @@
 //! pid of the last holder, for messages. It is never removed: a removed lock file would let two programs each lock
 //! their own.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{fchown, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// What is appended to a database's name.
 pub const SUFFIX: &str = "-turn";
@@ -18,6 +18,12 @@ pub const SUFFIX: &str = "-turn";
 /// Where the lock of the database at `path` lies.
 pub fn path_beside(path: &str) -> PathBuf {
     PathBuf::from(format!("{path}{SUFFIX}"))
+}
+
+/// The database beside which the lock at `path` lies.
+pub fn database_of(path: &Path) -> PathBuf {
+    let name = path.to_string_lossy();
+    PathBuf::from(name.strip_suffix(SUFFIX).unwrap_or(&name))
 }
 
 /// The lock of one database as this program sees it: one open file description.
@@ -28,9 +34,13 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Opens the lock file, creating it if there is none.
-    pub fn open(path: &std::path::Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    /// Opens the lock file, creating it if there is none, with the mode and the owner of the database at `database`: who may
+    /// write the one may write the other, and nobody else. A symbolic link is not followed.
+    pub fn open(path: &Path, database: &Path) -> io::Result<Self> {
+        let file = match options().open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, database)?,
+            opened => opened?,
+        };
         let mut pid_line = *b"          \n";
         let pid = std::process::id().to_string();
         pid_line[..pid.len()].copy_from_slice(pid.as_bytes());
@@ -38,8 +48,18 @@ impl FileLock {
     }
 
     /// Takes the turn if nobody else holds it or waits ahead of this program. Call again until it is true, or
-    /// [`Self::give_up`].
+    /// [`Self::give_up`]. After an error nothing is held.
     pub fn try_acquire(&mut self) -> io::Result<bool> {
+        let taken = self.take();
+        if taken.is_err() {
+            // Whatever of it was had. A lock that cannot be let go of goes with the descriptor, which the caller closes.
+            let _ = region::unlock(&self.file, region::TURN);
+            let _ = self.give_up();
+        }
+        taken
+    }
+
+    fn take(&mut self) -> io::Result<bool> {
         if !self.next_held {
             self.next_held = region::try_lock(&self.file, region::NEXT)?;
         }
@@ -47,7 +67,12 @@ impl FileLock {
             return Ok(false);
         }
         self.give_up()?;
-        self.sign()?;
+        if self.file.metadata()?.nlink() == 0 {
+            // Another program would create and lock a file of its own.
+            return Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, "the lock file was removed"));
+        }
+        // It is only read for messages: a full disk does not take the turn away.
+        let _ = self.sign();
         Ok(true)
     }
 
@@ -78,6 +103,30 @@ impl FileLock {
             return Ok(());
         }
         self.file.write_all_at(&self.pid_line, 0)
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+/// Another program may create it at the same time: then that one is opened.
+fn create(path: &Path, database: &Path) -> io::Result<File> {
+    let model = std::fs::metadata(database).ok();
+    let mode = model.as_ref().map_or(0o600, |model| model.mode() & 0o666);
+    match options().create_new(true).mode(mode).open(path) {
+        Ok(file) => {
+            // Past the umask, and for root: neither can be refused to an owner, and what is refused changes nothing.
+            let _ = file.set_permissions(Permissions::from_mode(mode));
+            if let Some(model) = model {
+                let _ = fchown(&file, Some(model.uid()), Some(model.gid()));
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options().open(path),
+        Err(error) => Err(error),
     }
 }
 
@@ -154,8 +203,8 @@ mod tests {
     fn one_description_at_a_time_has_the_turn() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db-turn");
-        let mut first = FileLock::open(&path).unwrap();
-        let mut second = FileLock::open(&path).unwrap();
+        let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
+        let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
         assert!(!second.try_acquire().unwrap());
         assert_eq!(second.last_holder(), Some(std::process::id()));
@@ -170,8 +219,8 @@ mod tests {
     fn who_waits_comes_before_who_had_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db-turn");
-        let mut first = FileLock::open(&path).unwrap();
-        let mut second = FileLock::open(&path).unwrap();
+        let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
+        let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
         assert!(!second.try_acquire().unwrap());
         first.release().unwrap();
@@ -186,12 +235,47 @@ mod tests {
     fn who_gives_up_no_longer_stands_in_the_way() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db-turn");
-        let mut first = FileLock::open(&path).unwrap();
-        let mut second = FileLock::open(&path).unwrap();
+        let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
+        let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
         assert!(!second.try_acquire().unwrap());
         second.give_up().unwrap();
         first.release().unwrap();
         assert!(first.try_acquire().unwrap());
+    }
+
+    #[test]
+    fn it_takes_the_mode_of_its_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, path) = (folder.path().join("a.db"), folder.path().join("a.db-turn"));
+        for mode in [0o600, 0o660, 0o666] {
+            File::create(&database).unwrap().set_permissions(Permissions::from_mode(mode)).unwrap();
+            drop(FileLock::open(&path, &database).unwrap());
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, mode, "{mode:o}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, path) = (folder.path().join("target"), folder.path().join("a.db-turn"));
+        std::fs::write(&target, "keep").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(FileLock::open(&path, &folder.path().join("a.db")).is_err());
+        assert_eq!(std::fs::read(&target).unwrap(), b"keep");
+    }
+
+    #[test]
+    fn a_removed_lock_file_is_noticed_and_nothing_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
+        assert!(first.try_acquire().unwrap());
+        first.release().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(first.try_acquire().is_err());
+        let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
+        assert!(second.try_acquire().unwrap());
     }
 }

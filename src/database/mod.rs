@@ -5,12 +5,16 @@ pub mod file_lock;
 pub mod writer_turn;
 
 use crate::clock::now_ns;
+use crate::control::Control;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use writer_turn::WriterTurn;
+use writer_turn::{TurnError, WriterTurn};
+
+/// Nobody has said yet when the file is to be checkpointed.
+const UNSET: u32 = u32::MAX;
 
 /// A database file, or a database in memory that connections share by name.
 pub struct DatabaseFile {
@@ -21,6 +25,7 @@ pub struct DatabaseFile {
     connections: AtomicU32,
     wal_pages: AtomicU32,
     written_ns: AtomicU64,
+    was_written: AtomicBool,
     checkpoint_pages: AtomicU32,
     checkpoint_idle_ms: AtomicU32,
 }
@@ -33,7 +38,8 @@ impl DatabaseFile {
             connections: AtomicU32::new(0),
             wal_pages: AtomicU32::new(0),
             written_ns: AtomicU64::new(0),
-            checkpoint_pages: AtomicU32::new(0),
+            was_written: AtomicBool::new(false),
+            checkpoint_pages: AtomicU32::new(UNSET),
             checkpoint_idle_ms: AtomicU32::new(0),
         }
     }
@@ -50,10 +56,26 @@ impl DatabaseFile {
         self.checkpoint_idle_ms.store(idle_ms, Ordering::Relaxed);
     }
 
+    /// A file that was only ever attached is checkpointed as `other` is.
+    pub fn inherit_checkpoints(&self, other: &DatabaseFile) {
+        let pages = other.checkpoint_pages();
+        if self.checkpoint_pages.compare_exchange(UNSET, pages, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.checkpoint_idle_ms
+                .store(other.checkpoint_idle_ms.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// A commit left so many pages in the WAL.
     pub fn committed(&self, wal_pages: u32) {
         self.wal_pages.store(wal_pages, Ordering::Relaxed);
+        self.was_written.store(true, Ordering::Relaxed);
         self.written_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// This program has committed to it.
+    pub fn was_written(&self) -> bool {
+        self.was_written.load(Ordering::Relaxed)
     }
 
     /// Pages in the WAL that no checkpoint of this program has copied.
@@ -68,13 +90,16 @@ impl DatabaseFile {
 
     /// The WAL is long enough for a checkpoint after this commit.
     pub fn wants_checkpoint(&self) -> bool {
-        let threshold = self.checkpoint_pages.load(Ordering::Relaxed);
+        let threshold = self.checkpoint_pages();
         threshold > 0 && self.wal_pages() >= threshold
     }
 
     /// The size from which a checkpoint follows a commit; 0: never.
     pub fn checkpoint_pages(&self) -> u32 {
-        self.checkpoint_pages.load(Ordering::Relaxed)
+        match self.checkpoint_pages.load(Ordering::Relaxed) {
+            UNSET => 0,
+            pages => pages,
+        }
     }
 
     /// Sets that size: what `PRAGMA wal_autocheckpoint` means here, for all connections of the file.
@@ -97,6 +122,41 @@ impl DatabaseFile {
     /// Connections of this program that have the file open.
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// The turn of one file while a connection has it. Dropping it passes the turn on, so that no way out leaks it.
+pub struct HeldTurn {
+    file: Arc<DatabaseFile>,
+}
+
+impl HeldTurn {
+    /// Waits for the turn of `file` until the deadline of `control`. `before_waiting` is called once if it is not to be
+    /// had at once.
+    pub fn wait(
+        file: &Arc<DatabaseFile>,
+        connection: u32,
+        control: &Arc<Control>,
+        before_waiting: impl FnMut(),
+    ) -> Result<Self, TurnError> {
+        file.turn.acquire(connection, control, before_waiting)?;
+        Ok(HeldTurn { file: Arc::clone(file) })
+    }
+
+    /// Takes the turn of `file` if that needs no wait at all.
+    pub fn try_take(file: &Arc<DatabaseFile>, connection: u32) -> Result<Option<Self>, TurnError> {
+        Ok(file.turn.try_acquire(connection)?.then(|| HeldTurn { file: Arc::clone(file) }))
+    }
+
+    /// Whose turn it is.
+    pub fn file(&self) -> &Arc<DatabaseFile> {
+        &self.file
+    }
+}
+
+impl Drop for HeldTurn {
+    fn drop(&mut self) {
+        self.file.turn.release();
     }
 }
 
@@ -127,6 +187,22 @@ impl FileShare {
 impl Drop for FileShare {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// The files that one connection has open, main and attached, for those who look from outside.
+#[derive(Default)]
+pub struct OpenFiles(Mutex<Vec<Arc<DatabaseFile>>>);
+
+impl OpenFiles {
+    /// These, from now on.
+    pub fn set(&self, files: Vec<Arc<DatabaseFile>>) {
+        *self.0.lock() = files;
+    }
+
+    /// True if `file` is one of them.
+    pub fn contains(&self, file: &Arc<DatabaseFile>) -> bool {
+        self.0.lock().iter().any(|open| Arc::ptr_eq(open, file))
     }
 }
 

@@ -83,7 +83,7 @@ impl WriterTurn {
 
     /// Waits for the turn until the deadline of `control`. `before_waiting` is called once if it is not to be had at
     /// once.
-    pub fn acquire(
+    pub(super) fn acquire(
         &self,
         connection: u32,
         control: &Arc<Control>,
@@ -100,7 +100,7 @@ impl WriterTurn {
     }
 
     /// Takes the turn if that needs no wait at all.
-    pub fn try_acquire(&self, connection: u32) -> Result<bool, TurnError> {
+    pub(super) fn try_acquire(&self, connection: u32) -> Result<bool, TurnError> {
         let mut line = self.line.lock();
         if line.holder.is_some() || !line.waiting.is_empty() {
             return Ok(false);
@@ -115,7 +115,7 @@ impl WriterTurn {
     }
 
     /// Gives the turn to whoever is next.
-    pub fn release(&self) {
+    pub(super) fn release(&self) {
         let mut lock = self.lock.lock();
         if let Some(Err(error)) = lock.open.as_mut().map(FileLock::release) {
             // An unlock can only fail if the descriptor is broken; a new one is opened for the next turn, and
@@ -180,7 +180,15 @@ impl WriterTurn {
         let mut lock = self.lock.lock();
         let Lock { path: Some(path), open } = &mut *lock else { return Ok(true) };
         let file = opened(path, open)?;
-        let taken = file.try_acquire().map_err(|source| unusable(path, source))?;
+        let taken = match file.try_acquire() {
+            Ok(taken) => taken,
+            Err(_) => {
+                // The file may have been removed, or its descriptor be broken.
+                *open = None;
+                opened(path, open)?.try_acquire().map_err(|source| unusable(path, source))?
+            }
+        };
+        let file = opened(path, open)?;
         if !taken {
             file.give_up().map_err(|source| unusable(path, source))?;
         }
@@ -194,12 +202,15 @@ impl WriterTurn {
     ) -> Result<(), TurnError> {
         let mut lock = self.lock.lock();
         let Lock { path: Some(path), open } = &mut *lock else { return Ok(()) };
-        let file = opened(path, open)?;
         let failed = |source| unusable(path, source);
-        if file.try_acquire().map_err(failed)? {
-            return Ok(());
+        match opened(path, open)?.try_acquire() {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // The file may have been removed, or its descriptor be broken.
+            Err(_) => *open = None,
         }
         before_waiting();
+        let file = opened(path, open)?;
         let mut pause = FOREIGN_PAUSE_MIN;
         loop {
             if let Err(stop) = control.pause(pause) {
@@ -217,7 +228,10 @@ impl WriterTurn {
 fn opened<'l>(path: &Path, open: &'l mut Option<FileLock>) -> Result<&'l mut FileLock, TurnError> {
     match open {
         Some(file) => Ok(file),
-        empty => Ok(empty.insert(FileLock::open(path).map_err(|source| unusable(path, source))?)),
+        empty => {
+            let database = super::file_lock::database_of(path);
+            Ok(empty.insert(FileLock::open(path, &database).map_err(|source| unusable(path, source))?))
+        }
     }
 }
 

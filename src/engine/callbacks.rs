@@ -1,12 +1,13 @@
-//! The three callbacks that every connection has: progress (stops a statement), busy (waits for a foreign lock) and
-//! WAL (counts pages after a commit), all given to one [`Watch`].
+//! The callbacks that every connection has: progress (stops a statement), busy (waits for a foreign lock), commit (may
+//! refuse it), WAL (counts pages after a commit) and the authorizer (what a statement uses), all given to one [`Watch`].
 //!
 //! Invariant: SQLite holds a pointer to the box in `Handle::watch`, which is set once, before the callbacks are
 //! installed, and dropped after the connection is closed. A panic must not cross into C: it is caught and stops the
-//! statement. https://sqlite.org/c3ref/progress_handler.html, busy_handler.html, wal_hook.html
+//! statement. https://sqlite.org/c3ref/progress_handler.html, busy_handler.html,
+//! commit_hook.html, wal_hook.html, set_authorizer.html
 
 use super::handle::Handle;
-use super::watch::Watch;
+use super::watch::{Use, Watch};
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -16,11 +17,23 @@ use std::sync::Arc;
 const INSTRUCTIONS_PER_LOOK: c_int = 1000;
 
 impl Handle {
-    /// Installs the watch and its three callbacks; a second call is ignored.
+    /// Installs the watch and its callbacks; a second call is ignored.
     pub fn watch(&mut self, watch: Arc<dyn Watch>) {
         if self.watch.is_none() {
             self.watch = Some(Box::new(watch));
             self.install_callbacks();
+            self.install_lasting_callbacks();
+        }
+    }
+
+    /// Those that no pragma replaces.
+    fn install_lasting_callbacks(&self) {
+        let Some(watch) = &self.watch else { return };
+        let context = std::ptr::from_ref::<Arc<dyn Watch>>(watch).cast_mut().cast::<c_void>();
+        // SAFETY: as for `install_callbacks`.
+        unsafe {
+            ffi::sqlite3_commit_hook(self.raw(), Some(before_commit), context);
+            ffi::sqlite3_set_authorizer(self.raw(), Some(on_use), context);
         }
     }
 
@@ -69,6 +82,38 @@ unsafe extern "C" fn on_busy(context: *mut c_void, tries: c_int) -> c_int {
     let watch = unsafe { watch_of(context) };
     let tries = u32::try_from(tries).unwrap_or(u32::MAX);
     c_int::from(catch_unwind(AssertUnwindSafe(|| watch.wait_for_lock(tries))).unwrap_or(false))
+}
+
+unsafe extern "C" fn before_commit(context: *mut c_void) -> c_int {
+    // SAFETY: SQLite hands back the context of the installation.
+    let watch = unsafe { watch_of(context) };
+    c_int::from(!catch_unwind(AssertUnwindSafe(|| watch.may_commit())).unwrap_or(false))
+}
+
+unsafe extern "C" fn on_use(
+    context: *mut c_void,
+    action: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    _schema: *const c_char,
+    _trigger: *const c_char,
+) -> c_int {
+    let (what, name) = match action {
+        ffi::SQLITE_PRAGMA if second.is_null() => (Use::PragmaRead, first),
+        ffi::SQLITE_PRAGMA => (Use::PragmaCall, first),
+        ffi::SQLITE_FUNCTION => (Use::Function, second),
+        _ => return ffi::SQLITE_OK,
+    };
+    if name.is_null() {
+        return ffi::SQLITE_OK;
+    }
+    // SAFETY: SQLite hands back the context of the installation, and a NUL-ended name that lives through the call.
+    let (watch, name) = unsafe { (watch_of(context), CStr::from_ptr(name)) };
+    let allowed = catch_unwind(AssertUnwindSafe(|| watch.may_use(what, &name.to_string_lossy())));
+    match allowed {
+        Ok(true) => ffi::SQLITE_OK,
+        _ => ffi::SQLITE_DENY,
+    }
 }
 
 unsafe extern "C" fn on_commit(

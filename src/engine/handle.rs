@@ -1,4 +1,4 @@
-//! One `sqlite3*`: status, errors, limits, checkpoints. Statements are in [`crate::local::statement`].
+//! One `sqlite3*`: status, errors, limits, checkpoints. Statements are in [`super::statement`].
 //!
 //! Invariant: `raw` is open as long as the `libsql::Connection` beside it lives, and only the thread that holds the
 //! `&Handle` calls into it (NOMUTEX). libsql closes with `sqlite3_close_v2`, so a statement that outlives the handle
@@ -184,6 +184,16 @@ impl Handle {
         unsafe { text(ffi::sqlite3_db_name(self.raw, index)) }
     }
 
+    /// True if there are exactly `count` schemas: main, temp and the attached ones.
+    #[inline]
+    pub fn has_schemas(&self, count: c_int) -> bool {
+        // SAFETY: `raw` is open; an index past the end gives null.
+        unsafe {
+            !ffi::sqlite3_db_name(self.raw, count - 1).is_null()
+                && ffi::sqlite3_db_name(self.raw, count).is_null()
+        }
+    }
+
     /// True if `schema` cannot be written.
     pub fn read_only(&self) -> bool {
         // SAFETY: `raw` is open and "main" exists on every handle.
@@ -213,10 +223,10 @@ impl Handle {
         }
     }
 
-    /// Makes the statement that is stepped now, or next, stop with SQLITE_INTERRUPT.
-    pub fn interrupt(&self) {
-        // SAFETY: `raw` is open.
-        unsafe { ffi::sqlite3_interrupt(self.raw) };
+    /// Sets one of the `SQLITE_LIMIT_*` limits; it cannot be raised above what the engine was compiled with.
+    pub fn limit(&self, limit: c_int, value: c_int) {
+        // SAFETY: `raw` is open; an unknown number changes nothing.
+        unsafe { ffi::sqlite3_limit(self.raw, limit, value) };
     }
 
     /// Bytes that this connection holds.

@@ -123,10 +123,12 @@ impl RawStatement {
         }
     }
 
-    /// Back to before the first row; ends the statement's read or write.
-    pub fn reset(&mut self) {
-        // SAFETY: `raw` is a statement that was not finalized. The code repeats the last step's error.
-        unsafe { ffi::sqlite3_reset(self.raw) };
+    /// Back to before the first row; ends the statement's read or write. Between two rows of a statement that writes,
+    /// outside of a transaction, this is what commits, and the error is the commit's. After a failed step it repeats
+    /// that step's error.
+    pub fn reset(&mut self) -> Result<(), c_int> {
+        // SAFETY: `raw` is a statement that was not finalized.
+        check(unsafe { ffi::sqlite3_reset(self.raw) })
     }
 
     /// Sets all parameters to NULL.
@@ -281,7 +283,7 @@ type Destructor = Option<unsafe extern "C" fn(*mut c_void)>;
 
 impl Drop for RawStatement {
     fn drop(&mut self) {
-        // SAFETY: finalized here and nowhere else. The code repeats the last step's error.
+        // SAFETY: finalized here and nowhere else. Who wants to know how a statement ended resets it before.
         unsafe { ffi::sqlite3_finalize(self.raw) };
     }
 }
@@ -322,7 +324,8 @@ impl DerefMut for Bound<'_, '_> {
 
 impl Drop for Bound<'_, '_> {
     fn drop(&mut self) {
-        self.statement.reset();
+        // Whoever runs a statement to its end or undoes it has had its outcome.
+        let _ = self.statement.reset();
         self.statement.clear_bindings();
     }
 }

@@ -8,4 +8,19 @@ pub trait Watch: Send + Sync {
     fn wait_for_lock(&self, tries: u32) -> bool;
     /// A commit left `pages` pages in the WAL of `schema`.
     fn committed(&self, schema: &str, pages: u32);
+    /// True lets the commit that is about to happen happen; false turns it into a rollback.
+    fn may_commit(&self) -> bool;
+    /// A statement that is compiled uses the pragma or function `name` in this way. False refuses to compile it.
+    fn may_use(&self, what: Use, name: &str) -> bool;
+}
+
+/// What a statement uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A pragma that is read.
+    PragmaRead,
+    /// A pragma that is given an argument.
+    PragmaCall,
+    /// An SQL function.
+    Function,
 }

@@ -1,240 +1,282 @@
-//! A connection's way into its database: the handle, and the rule that nothing is written without the writer turn.
+//! The one door through which statements run.
 //!
-//! `enter` comes before a statement's first step, `leave` after its reset. A statement that may write enters with the
-//! turn of every file that the handle has open (main and attached ones, in the order of their names, so that two
-//! connections cannot wait for each other); the turns stay until the engine is back in autocommit and no open cursor
-//! writes. What ends a transaction is the engine's word, not the SQL text.
+//! [`Access::run`] and its neighbours do for every statement what must not be forgotten at any: take the writer turn if
+//! it may write, look whether the work has to stop, step, undo what cannot be answered, and, when it has ended, put the
+//! callbacks back, notice attached files, and give the turn back if the transaction is over. What ends a transaction is
+//! the engine's word, not the SQL text.
 
-use super::foreign_key;
+use super::errors::{cursor_writes, read_only_transaction};
 use super::statement::Statement;
+use super::turns::Turns;
 use super::watch::ConnectionWatch;
 use crate::clock::now_ns;
-use crate::control::{Control, Stop};
-use crate::database::{DatabaseFile, FileShare, Files};
-use crate::engine::constraint;
-use crate::engine::handle::TxStatus;
-use crate::engine::{code, query, EngineError, Handle, RawStatement};
+use crate::control::Control;
+use crate::database::DatabaseFile;
+use crate::engine::handle::{Checkpointed, TxStatus};
+use crate::engine::{code, query, Handle, RawStatement, Step};
 use crate::error::{Error, Result};
-use crate::run::Run;
-use crate::sql::keyword::{self, Keyword};
-use port_driver::reply::ConstraintKind;
-use std::ffi::CStr;
+use crate::run::Place;
+use crate::sql::keyword::Keyword;
+use port_driver::error_code::ErrorCode;
+use port_driver::params::Params;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// When a commit that has made the WAL too long is followed by a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checkpoints {
-    /// At once.
-    AtOnce,
-    /// In the same turn, but after the reply: whoever runs the connection calls [`Access::checkpoint_if_due`].
-    AfterReply,
-    /// Not here: the next writer finds that one is wanted and runs where it may take its time.
-    Elsewhere,
+/// Takes the rows of a statement while it runs.
+pub trait Rows {
+    /// The statement has to wait for a turn.
+    fn about_to_wait(&mut self);
+    /// The current row. False: enough for now. After an error the statement is undone.
+    fn row(&mut self, row: &RawStatement) -> Result<bool>;
 }
 
-/// The handle with its turn.
+/// What the door has to know of a statement before it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// It writes no database file.
+    pub read_only: bool,
+    /// Its first word.
+    pub keyword: Keyword,
+    /// Inside of a transaction, whoever runs it undoes it by a savepoint or the transaction as a whole.
+    pub guarded: bool,
+    /// A cursor goes on.
+    pub cursor: bool,
+}
+
+/// The handle with its turns. Field order is drop order: the handle closes before the turns go.
 pub struct Access {
-    /// The connection's id, by which it stands in line for turns.
+    /// The connection's id.
     pub id: u32,
     /// The engine's connection.
     pub handle: Handle,
     /// Deadline and cancellation of what runs.
     pub control: Arc<Control>,
-    watch: Arc<ConnectionWatch>,
-    files: Arc<Files>,
-    share: FileShare,
-    attached: Vec<(String, FileShare)>,
-    turns: Vec<Arc<DatabaseFile>>,
+    pub(super) watch: Arc<ConnectionWatch>,
+    turns: Turns,
     /// Open cursors of statements that write.
     pub writing_cursors: u32,
     /// A read-only transaction is open, for which `PRAGMA query_only` is on until it ends; what it was before.
     pub query_only: Option<bool>,
-    /// When a commit that has made the WAL too long is followed by a checkpoint.
-    pub checkpoints: Checkpoints,
+    place: Option<Place>,
     checkpoint_due: bool,
+    /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
+    schemas: i32,
 }
 
 impl Access {
-    /// A handle on `share`'s file.
+    /// A handle on the main file of `turns`.
     pub fn new(
         id: u32,
         handle: Handle,
         control: Arc<Control>,
         watch: Arc<ConnectionWatch>,
-        files: Arc<Files>,
-        share: FileShare,
+        turns: Turns,
     ) -> Self {
         Access {
             id,
             handle,
             control,
             watch,
-            files,
-            share,
-            attached: Vec::new(),
-            turns: Vec::new(),
+            turns,
             writing_cursors: 0,
             query_only: None,
-            checkpoints: Checkpoints::AtOnce,
+            place: None,
             checkpoint_due: false,
+            schemas: 2,
         }
     }
 
-    /// What the engine asks while it runs.
-    pub fn watch(&self) -> &ConnectionWatch {
-        &self.watch
+    /// A request starts, on this thread.
+    pub fn begin(&mut self, place: Place) {
+        self.place = Some(place);
+        self.watch.set_place(place);
+    }
+
+    /// It has ended.
+    pub fn end(&mut self) {
+        self.place = None;
+        self.watch.set_place(Place::Thread);
     }
 
     /// The main database's file.
     pub fn file(&self) -> &Arc<DatabaseFile> {
-        self.share.file()
+        self.turns.main()
     }
 
-    /// Every schema that has a file, with it.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &Arc<DatabaseFile>)> {
-        let attached = self.attached.iter().map(|(schema, share)| (schema.as_str(), share.file()));
-        std::iter::once(("main", self.share.file())).chain(attached)
-    }
-
-    /// Each file once, in an order that is the same for all connections.
-    fn files_in_order(&self) -> Vec<Arc<DatabaseFile>> {
-        let mut files: Vec<_> = self.files().map(|(_, file)| Arc::clone(file)).collect();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
-        files.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        files
-    }
-
-    /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
-    pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
-        self.with_callbacks(keyword::first(sql), |handle| Statement::prepare(handle, sql, kept))
-            .map_err(|error| self.stopped_or(error))
-    }
-
-    /// Compiles the first statement of a longer text; also says how many bytes it takes up.
-    pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
-        self.with_callbacks(keyword::first(sql), |handle| RawStatement::prepare(handle, sql, false))
-            .map(|prepared| (prepared.statement, prepared.consumed))
-            .map_err(|error| self.stopped_or(Error::Engine(error, None)))
-    }
-
-    /// Compiles the statement at byte `at` of a script, whose first word is `keyword`.
-    pub fn prepare_at(
+    /// Runs a client's statement with `params` to its end. Returns the rows of the table that it changed.
+    pub fn run(
         &mut self,
-        text: &CStr,
-        at: usize,
-        keyword: Keyword,
-    ) -> Result<(Option<RawStatement>, usize)> {
-        self.with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
-            .map(|prepared| (prepared.statement, prepared.consumed))
-            .map_err(|error| self.stopped_or(Error::Engine(error, None)))
+        statement: &mut Statement,
+        params: &Params<'_>,
+        guarded: bool,
+        rows: &mut impl Rows,
+    ) -> Result<Changes> {
+        let kind = Kind { guarded, ..statement.kind() };
+        let started_ns = now_ns();
+        let outcome = self.within_turn(kind, rows, |access, rows| {
+            let before = access.handle.total_changes();
+            let mut bound = statement.bind_for_run(params)?;
+            access.step(&mut bound, kind, rows)?;
+            Ok(Changes { any: !kind.read_only && access.handle.total_changes() != before })
+        });
+        match &outcome {
+            Ok(_) => {
+                statement.refresh_columns();
+                statement.ran(now_ns().saturating_sub(started_ns));
+            }
+            Err(_) => statement.ran(u64::MAX),
+        }
+        outcome
     }
 
-    /// Lets the engine see whether another connection has changed the schema, which it does not do to compile, only to
-    /// run.
-    pub fn refresh_schema(&self) {
-        // A failure is found again by whatever is done next.
-        let _ = self.pragma_value("SELECT 1 FROM sqlite_schema LIMIT 0");
+    /// Runs a statement that is already bound, to its end or until `rows` has enough.
+    pub fn run_raw(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
+        self.within_turn(kind, rows, |access, rows| access.step(raw, kind, rows))
     }
 
-    /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
-    /// program's callbacks: their values are taken over instead.
-    fn with_callbacks<T>(&mut self, keyword: Keyword, compile: impl FnOnce(&Handle) -> T) -> T {
-        // Any of them, not only those two: which one it is would be known to SQLite's parser alone.
-        if !matches!(keyword, Keyword::Pragma | Keyword::Explain) {
-            return compile(&self.handle);
-        }
-        if keyword == Keyword::Explain {
-            // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past.
-            self.refresh_schema();
-        }
-        self.handle.set_plain_busy_timeout(self.control.busy_timeout_ms());
-        self.handle.set_plain_autocheckpoint(self.file().checkpoint_pages());
-        let compiled = compile(&self.handle);
-        if let Some(ms) = self.pragma_value("PRAGMA busy_timeout") {
-            self.control.set_busy_timeout_ms(u32::try_from(ms).unwrap_or(0));
-        }
-        if let Some(pages) = self.pragma_value("PRAGMA wal_autocheckpoint") {
-            self.file().set_checkpoint_pages(u32::try_from(pages).unwrap_or(0));
-        }
-        self.handle.install_callbacks();
-        compiled
+    /// Runs `work`, which may write if `kind` says so, in the writer turn.
+    pub fn within_turn<R: Rows, T>(
+        &mut self,
+        kind: Kind,
+        rows: &mut R,
+        work: impl FnOnce(&mut Self, &mut R) -> Result<T>,
+    ) -> Result<T> {
+        self.enter(kind, || rows.about_to_wait())?;
+        // A statement that never runs long enough for the engine to ask would otherwise outlive its deadline here.
+        let outcome = self.check_stop().and_then(|()| work(self, rows));
+        self.leave_statement(kind, outcome)
     }
 
-    /// The integer that a statement without parameters yields.
-    pub fn pragma_value(&self, sql: &str) -> Option<i64> {
-        query::integer(&self.handle, sql)
+    fn step(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
+        let started_ns = now_ns();
+        loop {
+            match raw.step() {
+                Ok(Step::Row) => match rows.row(raw) {
+                    Ok(true) => {}
+                    Ok(false) if kind.cursor => return Ok(Step::Row),
+                    // Ended here, in its turn: what it has written is committed by this, or is not.
+                    Ok(false) => {
+                        return raw.reset().map(|()| Step::Row).map_err(|code| self.step_error(code));
+                    }
+                    Err(error) => {
+                        self.undo(raw, kind);
+                        return Err(error);
+                    }
+                },
+                Ok(Step::Done) => return Ok(Step::Done),
+                Err(code) => return Err(self.statement_error(raw, code, started_ns)),
+            }
+        }
     }
 
-    /// Before the first step of a statement: takes the writer turn if it may write.
+    /// A writing statement whose rows cannot be delivered must not be committed by its reset, nor stay in a transaction
+    /// that nobody has asked about.
+    #[cold]
+    fn undo(&mut self, raw: &mut RawStatement, kind: Kind) {
+        if kind.read_only {
+            return;
+        }
+        if self.handle.autocommit() {
+            self.without_commit(|_| {
+                let _ = raw.reset();
+            });
+        } else if !kind.guarded {
+            // Rolled back as a whole, as the engine does with an interrupted one; `tx_status` says so.
+            let _ = self.control.unstopped(|| query::run(&self.handle, "ROLLBACK"));
+        }
+    }
+
+    /// Whatever `work` ends is rolled back instead of committed. (`sqlite3_interrupt` would do it as well, but stops
+    /// every statement of the connection as long as one is active.)
+    pub fn without_commit<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.watch.refuse_commits(true);
+        let outcome = work(self);
+        self.watch.refuse_commits(false);
+        outcome
+    }
+
+    /// Before the first step of a statement: takes the writer turns if it may write.
     #[inline]
-    pub fn enter(&mut self, read_only: bool, run: &mut Run<'_>) -> Result<()> {
+    fn enter(&mut self, kind: Kind, before_waiting: impl FnMut()) -> Result<()> {
         if self.checkpoint_due {
             // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
             self.checkpoint_if_due();
         }
-        if read_only {
+        if kind.read_only {
             return Ok(());
         }
-        if self.query_only.is_some() && !self.handle.autocommit() {
+        let autocommit = self.handle.autocommit();
+        if self.query_only.is_some() && !autocommit {
             // `PRAGMA query_only` says the same, but the client can switch that off.
             return Err(read_only_transaction());
         }
-        if !self.turns.is_empty() {
-            return Ok(());
+        if autocommit && self.writing_cursors > 0 && !kind.cursor && kind.keyword != Keyword::Transaction {
+            return Err(cursor_writes());
         }
-        self.take_turns(|| run.outlet.about_to_wait())
-    }
-
-    /// True if a statement could run now: it needs no turn, or has it, or would get it without waiting, and the commit that
-    /// comes with the last would not have to be followed by a checkpoint.
-    pub fn may_enter_at_once(&self, read_only: bool) -> bool {
-        read_only
-            || !self.turns.is_empty()
-            || self.files().all(|(_, file)| file.turn.is_free() && !file.wants_checkpoint())
-    }
-
-    /// True if a commit would not be followed by a checkpoint that is wanted already.
-    pub fn may_commit_at_once(&self) -> bool {
-        !self.holds_turn() || !self.files().any(|(_, file)| file.wants_checkpoint())
-    }
-
-    /// The turn is held.
-    pub fn holds_turn(&self) -> bool {
-        !self.turns.is_empty()
-    }
-
-    /// Takes the turns of all files.
-    pub fn take_turns(&mut self, mut before_waiting: impl FnMut()) -> Result<()> {
-        for file in self.files_in_order() {
-            if let Err(error) = file.turn.acquire(self.id, &self.control, &mut before_waiting) {
-                self.release_turns();
-                return Err(error.into());
-            }
-            self.turns.push(file);
+        if !self.turns.is_complete() {
+            self.turns.take(&self.control, before_waiting)?;
+            self.watch.set_turn_held(true);
         }
         Ok(())
     }
 
-    /// After a statement was reset: gives the turn back if the transaction has ended.
+    /// After a statement: what it has left.
+    #[inline]
+    fn leave_statement<T>(&mut self, kind: Kind, outcome: Result<T>) -> Result<T> {
+        if matches!(kind.keyword, Keyword::Pragma | Keyword::Explain) {
+            // Compiled anew in its first step, a pragma may have taken the callbacks away.
+            self.handle.install_callbacks();
+        }
+        if !self.handle.has_schemas(self.schemas) {
+            self.refresh_attached();
+        }
+        let outcome = match outcome {
+            Ok(_) if self.writes_without_turn() => {
+                let taken = self.turns.take_now();
+                self.watch.set_turn_held(taken);
+                if taken {
+                    outcome
+                } else {
+                    let _ = self.control.unstopped(|| query::run(&self.handle, "ROLLBACK"));
+                    Err(Error::new(
+                        ErrorCode::Busy,
+                        "the statement writes although the engine calls it read-only, and another connection has the \
+                         writer turn; the transaction was rolled back: begin it as immediate",
+                    ))
+                }
+            }
+            outcome => outcome,
+        };
+        self.leave();
+        outcome
+    }
+
+    /// A statement that the engine calls read-only has taken the write lock inside a transaction.
+    #[inline]
+    fn writes_without_turn(&self) -> bool {
+        !self.turns.is_held() && !self.handle.autocommit() && self.handle.holds_write_lock()
+    }
+
+    /// When nothing runs: gives the turns back if the transaction has ended.
     #[inline]
     pub fn leave(&mut self) {
-        if self.turns.is_empty() && self.query_only.is_none() {
+        if !self.turns.is_held() && self.query_only.is_none() {
             return;
         }
         let ended = self.handle.autocommit();
         // A write that failed before it had the lock (its snapshot was too old) leaves a transaction that only reads.
-        if !ended && (self.turns.is_empty() || self.handle.holds_write_lock()) {
+        if !ended && (!self.turns.is_held() || self.handle.holds_write_lock()) {
             return;
         }
         if self.writing_cursors == 0 {
+            // A leader does not checkpoint: the next writer finds that one is wanted and runs where it may take its time.
+            let elsewhere = matches!(self.place, Some(Place::Reader(_)));
             self.checkpoint_due = ended
-                && self.holds_turn()
-                && self.checkpoints != Checkpoints::Elsewhere
-                && self.files().any(|(_, file)| file.wants_checkpoint());
+                && self.turns.is_held()
+                && !elsewhere
+                && self.turns.files().any(|(_, file)| file.wants_checkpoint());
             if !self.checkpoint_due {
                 self.release_turns();
-            } else if self.checkpoints == Checkpoints::AtOnce {
+            } else if self.place.is_none() {
                 self.checkpoint_if_due();
             }
         }
@@ -243,35 +285,44 @@ impl Access {
         }
         if let Some(before) = self.query_only.take() {
             // Switching it cannot fail: it writes nothing and needs no lock.
-            let _ = self.pragma_value(&format!("PRAGMA query_only = {}", u8::from(before)));
+            let _ = query::run(&self.handle, &format!("PRAGMA query_only = {}", u8::from(before)));
         }
     }
 
-    /// Gives all turns back.
-    pub fn release_turns(&mut self) {
-        for file in self.turns.drain(..).rev() {
-            file.turn.release();
-        }
+    fn release_turns(&mut self) {
+        self.turns.release();
+        self.watch.set_turn_held(false);
     }
 
-    /// After a statement that may have attached or detached a file.
-    pub fn refresh_attached(&mut self, keyword: Keyword) {
-        if keyword != Keyword::Attach {
-            return;
-        }
+    /// True if a statement could run now: it needs no turn, or has it, or would get it without waiting, and the commit that
+    /// comes with the last would not have to be followed by a checkpoint.
+    pub fn may_enter_at_once(&self, read_only: bool) -> bool {
+        read_only
+            || self.turns.is_complete()
+            || self.turns.files().all(|(_, file)| file.turn.is_free() && !file.wants_checkpoint())
+    }
+
+    /// True if a commit would not be followed by a checkpoint that is wanted already.
+    pub fn may_commit_at_once(&self) -> bool {
+        !self.holds_turn() || !self.turns.files().any(|(_, file)| file.wants_checkpoint())
+    }
+
+    /// A turn is held.
+    pub fn holds_turn(&self) -> bool {
+        self.turns.is_held()
+    }
+
+    /// The engine has attached or detached a database.
+    #[cold]
+    fn refresh_attached(&mut self) {
         // 0 is main, 1 temp.
         let schemas: Vec<_> = (2..).map_while(|index| self.handle.schema_name(index)).collect();
-        let attached = schemas
-            .into_iter()
-            .filter_map(|schema| {
-                let path = self.handle.file_name(&schema)?;
-                Some((schema, FileShare::new(self.files.on_disk(&path))))
-            })
-            .collect();
-        self.attached = attached;
-        self.watch.set_attached(
-            self.attached.iter().map(|(schema, share)| (schema.clone(), Arc::clone(share.file()))).collect(),
-        );
+        self.schemas = 2 + i32::try_from(schemas.len()).unwrap_or(0);
+        let path = |schema: String| self.handle.file_name(&schema).map(|path| (schema, path));
+        self.turns.set_attached(schemas.into_iter().filter_map(path).collect());
+        let files = self.turns.files().skip(1);
+        let attached = files.map(|(schema, file)| (schema.to_owned(), Arc::clone(file))).collect();
+        self.watch.set_attached(attached);
     }
 
     /// What the engine says about the transaction, as the wire numbers it.
@@ -280,55 +331,9 @@ impl Access {
         self.handle.tx_status() as u8
     }
 
-    /// The error of a step of a client's statement that failed with `code`. A violated foreign key, of which the
-    /// engine says nothing more, is looked for.
-    #[cold]
-    pub fn statement_error(&self, statement: &mut RawStatement, code: i32, started_ns: u64) -> Error {
-        match self.step_error(code) {
-            Error::Engine(error, Some(mut failure)) if failure.kind == ConstraintKind::ForeignKey => {
-                let ran = Duration::from_nanos(now_ns().saturating_sub(started_ns));
-                if self.writing_cursors == 0 {
-                    foreign_key::complete(
-                        &self.handle,
-                        &self.control,
-                        statement,
-                        (error.code, ran),
-                        &mut failure,
-                    );
-                }
-                Error::Engine(error, Some(failure))
-            }
-            error => error,
-        }
-    }
-
-    /// The error of a step that failed with `code`.
-    #[cold]
-    pub fn step_error(&self, code: i32) -> Error {
-        let error = self.handle.error(code);
-        match code & 0xff {
-            code::SQLITE_CONSTRAINT => {
-                let failure = constraint::read(&self.handle, &error);
-                Error::Engine(error, failure.map(Box::new))
-            }
-            _ => self.stopped_or(Error::Engine(error, None)),
-        }
-    }
-
-    /// An interrupted or busy engine means, if the work had to stop, that it did.
-    fn stopped_or(&self, error: Error) -> Error {
-        match &error {
-            Error::Engine(engine, _)
-                if matches!(engine.code & 0xff, code::SQLITE_INTERRUPT | code::SQLITE_BUSY) =>
-            {
-                match self.control.stop() {
-                    Some(stop) => stop.into(),
-                    None if engine.code == code::SQLITE_BUSY_SNAPSHOT => snapshot_error(error),
-                    None => error,
-                }
-            }
-            _ => error,
-        }
+    /// The integer that a statement without parameters yields.
+    pub fn pragma_value(&self, sql: &str) -> Option<i64> {
+        query::integer(&self.handle, sql)
     }
 
     /// Runs a statement of this program's own that yields nothing of interest.
@@ -340,50 +345,75 @@ impl Access {
     pub fn each_row(&mut self, sql: &str, each: impl FnMut(&RawStatement) -> bool) -> Result<()> {
         let (statement, _) = self.prepare_first(sql)?;
         let Some(mut statement) = statement else { return Ok(()) };
-        query::rows(&mut statement, each).map_err(|code| self.step_error(code))
+        let kind = Kind {
+            read_only: statement.read_only(),
+            keyword: crate::sql::keyword::first(sql),
+            guarded: true,
+            cursor: false,
+        };
+        self.run_raw(&mut statement, kind, &mut Each(each)).map(|_| ())
     }
 
-    /// Runs several statements of this program's own, separated by `; `.
-    pub fn run_plain_all(&mut self, sql: &str) -> Result<()> {
-        sql.split("; ").try_for_each(|sql| self.run_plain(sql))
+    /// Runs a statement of this program's own that writes temporary objects alone, without a turn.
+    pub fn run_temporary(&mut self, sql: &str) -> Result<()> {
+        let (statement, _) = self.prepare_first(sql)?;
+        let Some(mut statement) = statement else { return Ok(()) };
+        let held = self.turns.is_held();
+        self.watch.set_turn_held(true);
+        let outcome = query::rows(&mut statement, |_| true).map_err(|code| self.step_error(code));
+        self.watch.set_turn_held(held);
+        outcome
     }
 
-    /// Ends an open transaction, whatever state it is in.
+    /// Runs several statements of this program's own, which set right what was stopped and so are not stopped.
+    pub fn run_unstopped(&mut self, statements: &[&str]) -> Result<()> {
+        let control = Arc::clone(&self.control);
+        control.unstopped(|| statements.iter().try_for_each(|sql| self.run_plain(sql)))
+    }
+
+    /// Ends an open transaction, whatever state it is in, also after its deadline.
     pub fn roll_back(&mut self) {
         if !self.handle.autocommit() {
             // Fails only if there is nothing to roll back.
-            let _ = self.run_plain("ROLLBACK");
+            let _ = self.control.unstopped(|| query::run(&self.handle, "ROLLBACK"));
         }
         self.leave();
+    }
+
+    /// Checkpoints in the turn, on behalf of a client. Returns what became of the main database.
+    pub fn checkpoint(&mut self, mode: i32) -> Result<Checkpointed> {
+        let done = self.handle.checkpoint("main", mode).map_err(|error| Error::Engine(error, None))?;
+        note_checkpoint(self.file(), done);
+        self.check_stop()?;
+        for (schema, file) in self.turns.files().skip(1) {
+            let done = self.handle.checkpoint(schema, mode).map_err(|error| Error::Engine(error, None))?;
+            note_checkpoint(file, done);
+            self.check_stop()?;
+        }
+        Ok(done)
     }
 
     /// Checkpoints each file whose WAL has grown past its size, in the turn of the commit that made it so.
     pub fn checkpoint_if_due(&mut self) {
         if std::mem::take(&mut self.checkpoint_due) {
-            self.checkpoint_in_turn(DatabaseFile::wants_checkpoint, code::SQLITE_CHECKPOINT_PASSIVE);
+            self.checkpoint_in_turn(|_, file| file.wants_checkpoint(), code::SQLITE_CHECKPOINT_PASSIVE);
             self.release_turns();
         }
     }
 
-    /// A checkpoint that nobody asked for: only if no turn and no reader has to be waited for.
-    pub fn checkpoint_if_free(&mut self, mode: i32) {
-        if self.holds_turn() || self.handle.tx_status() != TxStatus::Idle {
+    /// A checkpoint that nobody asked for, of the files that `wanted` names: only if no turn and no reader has to be
+    /// waited for.
+    pub fn checkpoint_if_free(&mut self, wanted: impl Fn(&str, &DatabaseFile) -> bool, mode: i32) {
+        if self.holds_turn() || self.handle.tx_status() != TxStatus::Idle || !self.turns.take_now() {
             return;
         }
-        for file in self.files_in_order() {
-            if !matches!(file.turn.try_acquire(self.id), Ok(true)) {
-                self.release_turns();
-                return;
-            }
-            self.turns.push(file);
-        }
-        self.checkpoint_in_turn(|file| file.wal_pages() > 0, mode);
+        self.checkpoint_in_turn(wanted, mode);
         self.release_turns();
     }
 
-    fn checkpoint_in_turn(&mut self, wanted: impl Fn(&DatabaseFile) -> bool, mode: i32) {
+    fn checkpoint_in_turn(&mut self, wanted: impl Fn(&str, &DatabaseFile) -> bool, mode: i32) {
         self.control.set_patient(false);
-        for (schema, file) in self.files().filter(|(_, file)| wanted(file)) {
+        for (schema, file) in self.turns.files().filter(|(schema, file)| wanted(schema, file)) {
             match self.handle.checkpoint(schema, mode) {
                 Ok(done) => note_checkpoint(file, done),
                 // A cursor of this very connection reads.
@@ -396,46 +426,44 @@ impl Access {
         self.control.set_patient(true);
     }
 
-    /// Leaves the files; the last connection of this program checkpoints what is in the WAL, in a turn, as SQLite would
+    /// Puts off the idle checkpoint of every file: one has just been tried.
+    pub fn postpone_idle_checkpoints(&self) {
+        self.turns.files().for_each(|(_, file)| file.postpone_idle_checkpoint());
+    }
+
+    /// Leaves the files; the last connection of this program checkpoints what is in a WAL, in a turn, as SQLite would
     /// do without one.
     pub fn close_files(&mut self) {
-        let last = self.share.leave();
-        if last && !self.handle.read_only() {
-            self.checkpoint_if_free(code::SQLITE_CHECKPOINT_TRUNCATE);
+        let last = self.turns.leave_files();
+        if !last.is_empty() && !self.handle.read_only() {
+            let left = |schema: &str| last.iter().any(|left| left == schema);
+            // Also if nothing is left to copy: the WAL is as long as it ever was.
+            let wanted = |schema: &str, file: &DatabaseFile| left(schema) && file.was_written();
+            self.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_TRUNCATE);
         }
         self.release_turns();
     }
+}
 
-    /// Why the running work has to stop, if it has to.
-    pub fn check_stop(&self) -> Result<()> {
-        match self.control.stop() {
-            Some(Stop::Closed) => Err(Stop::Closed.into()),
-            Some(stop) => Err(stop.into()),
-            None => Ok(()),
-        }
+/// What a statement has changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Changes {
+    /// Anything at all.
+    pub any: bool,
+}
+
+/// The rows of this program's own statements.
+struct Each<F>(F);
+
+impl<F: FnMut(&RawStatement) -> bool> Rows for Each<F> {
+    fn about_to_wait(&mut self) {}
+
+    fn row(&mut self, row: &RawStatement) -> Result<bool> {
+        Ok((self.0)(row))
     }
 }
 
-/// Notes what a checkpoint left.
-pub fn note_checkpoint(file: &DatabaseFile, done: crate::engine::handle::Checkpointed) {
+fn note_checkpoint(file: &DatabaseFile, done: Checkpointed) {
     let left = done.log_frames.saturating_sub(done.checkpointed_frames);
     file.checkpointed(u32::try_from(left).unwrap_or(0));
-}
-
-fn snapshot_error(error: Error) -> Error {
-    match error {
-        Error::Engine(mut engine, constraint) => {
-            engine.message.push_str(
-                ": this transaction began by reading, and another one has committed since; roll back and begin again, \
-                 with mode immediate if it is going to write",
-            );
-            Error::Engine(engine, constraint)
-        }
-        other => other,
-    }
-}
-
-fn read_only_transaction() -> Error {
-    let message = "attempt to write in a read-only transaction".to_owned();
-    Error::Engine(EngineError { code: code::SQLITE_READONLY, message, offset: None }, None)
 }

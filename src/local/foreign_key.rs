@@ -82,11 +82,11 @@ fn run_again(
     let was_deferring = query::integer(handle, "PRAGMA defer_foreign_keys") == Some(1);
     run(handle, "SAVEPOINT libsql_port_foreign_key")?;
     let found = run(handle, "PRAGMA defer_foreign_keys = 1").and_then(|()| {
-        statement.reset();
+        let _ = statement.reset();
         let mut step = || statement.step();
         // A row means that RETURNING has begun to tell what has all been done.
         let stepped = if own_transaction { step() } else { control.unstopped(step) };
-        statement.reset();
+        let _ = statement.reset();
         stepped.ok()?;
         let table = candidates.first().map(ForeignKey::qualified);
         let found = first_violated(handle, candidates);

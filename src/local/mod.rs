@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod commands;
+mod compile;
 pub mod cursors;
+mod errors;
 pub mod foreign_key;
 pub mod open;
 pub mod pragma;
@@ -11,4 +13,5 @@ pub mod rows;
 pub mod session;
 pub mod statement;
 pub mod statement_cache;
+pub mod turns;
 pub mod watch;

@@ -6,9 +6,10 @@ use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
 use super::session::Session;
 use super::statement_cache::StatementCache;
+use super::turns::Turns;
 use super::watch::ConnectionWatch;
 use crate::control::Control;
-use crate::database::{DatabaseFile, FileShare, Files};
+use crate::database::{DatabaseFile, FileShare, Files, OpenFiles};
 use crate::engine::open as engine;
 use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ pub fn open(
     id: u32,
     control: &Arc<Control>,
     counters: &Arc<Counters>,
+    open_files: &Arc<OpenFiles>,
     request: &Open<'_>,
 ) -> Result<(Session, Info)> {
     let options = &request.options;
@@ -56,9 +58,8 @@ pub fn open(
     handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::watch::Watch>);
     configure(&handle).map_err(|error| Error::Engine(error, None))?;
 
-    let share = FileShare::new(file);
-    let files = Arc::clone(&surroundings.files);
-    let mut access = Access::new(id, handle, Arc::clone(control), watch, files, share);
+    let turns = Turns::new(id, Arc::clone(&surroundings.files), Arc::clone(open_files), FileShare::new(file));
+    let mut access = Access::new(id, handle, Arc::clone(control), watch, turns);
     // Reads the header, so that a foreign or corrupt file is an error of `open` and not of the first query.
     first_text(&mut access, "PRAGMA schema_version")?;
     pragma::apply(&mut access, &pragmas)?;
@@ -73,7 +74,6 @@ pub fn open(
         counters: Arc::clone(counters),
         pragmas,
         busy_timeout_ms: options.busy_timeout_ms,
-        in_client_transaction: false,
     };
     Ok((session, info))
 }
@@ -132,7 +132,7 @@ fn configure(handle: &Handle) -> std::result::Result<(), crate::engine::EngineEr
 /// connections that open a new one together only the first has anything to do.
 fn set_journal_mode(access: &mut Access, pragmas: &[(String, String)]) -> Result<String> {
     let wanted = pragmas.iter().find(|(name, _)| name == JOURNAL_MODE).map(|(_, value)| value.clone());
-    let current = first_text(access, "PRAGMA journal_mode")?;
+    let current = journal_mode(access)?;
     let on_disk = access.handle.file_name("main").is_some();
     let wanted = match wanted {
         Some(wanted) => wanted,
@@ -142,10 +142,7 @@ fn set_journal_mode(access: &mut Access, pragmas: &[(String, String)]) -> Result
     if wanted == current {
         return Ok(current);
     }
-    access.take_turns(|| ())?;
-    let set = first_text(access, &format!("PRAGMA journal_mode = {wanted}"));
-    access.release_turns();
-    let now = set?;
+    let now = first_text(access, &format!("PRAGMA journal_mode = {wanted}"))?;
     if now != wanted && on_disk {
         return Err(Error::new(
             ErrorCode::InvalidOption,
@@ -153,6 +150,18 @@ fn set_journal_mode(access: &mut Access, pragmas: &[(String, String)]) -> Result
         ));
     }
     Ok(now)
+}
+
+/// The journal mode as it is. The engine calls this pragma a write even if it only reads; a turn would make every opening wait
+/// for the writers of the file.
+fn journal_mode(access: &Access) -> Result<String> {
+    let mut mode = String::new();
+    let read = query::each_row(&access.handle, "PRAGMA journal_mode", None, |row| {
+        mode = query::text_at(row, 0);
+        false
+    });
+    read.map_err(|error| Error::Engine(error, None))?;
+    Ok(mode)
 }
 
 /// The first column of a statement's first row, as text.

@@ -1,6 +1,7 @@
 //! Rows on their way out: into one `result` frame if they fit, else into `rows` chunks against credits. Never holds
 //! more than one chunk.
 
+use super::access::Rows;
 use crate::control::Control;
 use crate::engine::RawStatement;
 use crate::error::{Error, Result};
@@ -55,6 +56,19 @@ impl Ceiling {
     }
 }
 
+/// Drops rows: of a script's statements, and of those that yield none.
+pub struct NoRows<'n, 'r>(pub &'n mut Run<'r>);
+
+impl Rows for NoRows<'_, '_> {
+    fn about_to_wait(&mut self) {
+        self.0.outlet.about_to_wait();
+    }
+
+    fn row(&mut self, _row: &RawStatement) -> Result<bool> {
+        Ok(true)
+    }
+}
+
 /// Writes one result.
 pub struct RowWriter<'w, 'r> {
     run: &'w mut Run<'r>,
@@ -68,12 +82,33 @@ pub struct RowWriter<'w, 'r> {
     rows: u64,
     bytes: u64,
     in_chunks: bool,
+    one: bool,
+    columns: i32,
     spill: Vec<u8>,
 }
 
+impl Rows for RowWriter<'_, '_> {
+    fn about_to_wait(&mut self) {
+        self.run.outlet.about_to_wait();
+    }
+
+    /// Appends the current row; sends a chunk if it does not fit any more.
+    #[inline]
+    fn row(&mut self, row: &RawStatement) -> Result<bool> {
+        if self.rows == 0 {
+            // Asked for only now, since the first step may have compiled the statement anew.
+            self.columns = row.column_count();
+        } else if self.one {
+            return Err(Error::new(ErrorCode::TooManyRows, "the statement yields more than one row"));
+        }
+        self.append(row)?;
+        Ok(true)
+    }
+}
+
 impl<'w, 'r> RowWriter<'w, 'r> {
-    /// Starts a result.
-    pub fn new(run: &'w mut Run<'r>, control: &'w Control, ceiling: Ceiling) -> Self {
+    /// Starts a result, of one row at most if `one`.
+    pub fn new(run: &'w mut Run<'r>, control: &'w Control, ceiling: Ceiling, one: bool) -> Self {
         let base = run.out.len();
         let frame = begin_frame(run.out, run.request_id, tag::RESULT);
         put_tuple(run.out, RESULT_ARITY);
@@ -89,15 +124,16 @@ impl<'w, 'r> RowWriter<'w, 'r> {
             rows: 0,
             bytes: 0,
             in_chunks: false,
+            one,
+            columns: 0,
             spill: Vec::new(),
         }
     }
 
-    /// Appends the current row of `statement`; sends a chunk if it does not fit any more.
     #[inline]
-    pub fn row(&mut self, statement: &RawStatement, columns: i32) -> Result<()> {
+    fn append(&mut self, row: &RawStatement) -> Result<()> {
         let start = self.run.out.len();
-        encode_row(self.run.out, statement, columns);
+        encode_row(self.run.out, row, self.columns);
         self.rows += 1;
         self.bytes += (self.run.out.len() - start) as u64;
         self.ceiling.check(self.rows, self.bytes)?;
@@ -114,10 +150,14 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         self.rows
     }
 
-    /// Closes the result. `tail` is completed with rows and times.
-    pub fn finish(mut self, columns: &[u8], mut tail: Tail) -> Result<()> {
+    /// Closes the result. `tail` is completed with rows and times. What `wrote` has been committed, and must not be answered
+    /// with an error any more: its last chunk does not wait for a credit.
+    pub fn finish(mut self, columns: &[u8], mut tail: Tail, wrote: bool) -> Result<()> {
         if self.in_chunks {
-            self.send_chunk()?;
+            if !wrote {
+                self.run.wait_for_credit(self.control)?;
+            }
+            self.send_chunk();
             let frame = begin_frame(self.run.out, self.run.request_id, tag::RESULT);
             put_tuple(self.run.out, RESULT_ARITY);
             self.open = Some((frame, begin_list(self.run.out)));
@@ -154,7 +194,8 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         if !self.in_chunks {
             self.turn_into_chunk();
         }
-        self.send_chunk()?;
+        self.run.wait_for_credit(self.control)?;
+        self.send_chunk();
         self.begin_chunk();
         self.run.out.extend_from_slice(&self.spill);
         self.rows_in_frame = 1;
@@ -179,14 +220,13 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         self.rows_in_frame = 0;
     }
 
-    fn send_chunk(&mut self) -> Result<()> {
+    fn send_chunk(&mut self) {
         if let Some((frame, list)) = self.open.take() {
             end_list(self.run.out, list, std::mem::take(&mut self.rows_in_frame));
             end_frame(self.run.out, frame, self.run.reply_bytes_max);
         }
-        self.run.send_chunk(self.control)?;
+        self.run.outlet.send(self.run.out);
         self.base = self.run.out.len();
-        Ok(())
     }
 }
 

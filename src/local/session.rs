@@ -4,8 +4,8 @@
 use super::access::Access;
 use super::cursors::Cursors;
 use super::prepared::PreparedStatements;
+use super::rows::NoRows;
 use super::statement_cache::StatementCache;
-use crate::clock::now_ns;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::run::Run;
@@ -31,8 +31,6 @@ pub struct Session {
     pub pragmas: Vec<(String, String)>,
     /// The busy timeout of `open`, for reset.
     pub busy_timeout_ms: u32,
-    /// A transaction of the client's own was open when the running request began.
-    pub in_client_transaction: bool,
 }
 
 impl Session {
@@ -40,44 +38,34 @@ impl Session {
     pub fn run_cached(&mut self, run: &mut Run<'_>, sql: &str) -> Result<()> {
         let Session { cache, access, .. } = self;
         let statement = cache.get(access, sql)?;
-        access.enter(statement.read_only(), run)?;
-        let started_ns = now_ns();
-        let outcome = access.check_stop().and_then(|()| {
-            let mut bound = statement.bind_for_run(&Params::empty())?;
-            bound.step().map_err(|code| access.statement_error(&mut bound, code, started_ns))
-        });
-        statement.ran(now_ns().saturating_sub(started_ns));
-        access.leave();
-        outcome.map(|_| ())
+        access.run(statement, &Params::empty(), true, &mut NoRows(run)).map(|_| ())
     }
 
-    /// Work that follows a reply: a checkpoint if the WAL has grown.
-    pub fn after_reply(&mut self) {
-        self.access.checkpoint_if_due();
-    }
-
-    /// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know.
-    pub fn close_cursor(&mut self, id: u32) {
-        if let Some(cursor) = self.cursors.by_id.remove(&id) {
-            let writes = cursor.writes;
-            drop(cursor);
-            if writes {
-                self.access.writing_cursors -= 1;
-            }
-            self.access.leave();
+    /// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know. Outside of a
+    /// transaction this commits what a half-read RETURNING has written.
+    pub fn close_cursor(&mut self, id: u32) -> Result<()> {
+        let Some(mut cursor) = self.cursors.by_id.remove(&id) else { return Ok(()) };
+        let reset = cursor.statement.raw_mut().reset();
+        // Read before anything else runs on the handle.
+        let outcome = reset.map_err(|code| self.access.step_error(code));
+        if cursor.writes {
+            self.access.writing_cursors -= 1;
         }
+        self.access.leave();
+        outcome
     }
 
-    /// Closes every cursor.
-    pub fn close_cursors(&mut self) {
-        self.cursors.clear();
+    /// Closes every cursor, and undoes what a half-read RETURNING has written outside of a transaction.
+    pub fn drop_cursors(&mut self) {
+        let cursors = &mut self.cursors;
+        self.access.without_commit(|_| cursors.clear());
         self.access.writing_cursors = 0;
         self.access.leave();
     }
 
     /// Ends everything; the handle closes when `self` is dropped.
     pub fn close(&mut self) {
-        self.close_cursors();
+        self.drop_cursors();
         self.prepared.clear();
         self.access.roll_back();
         self.cache.clear();

@@ -1,5 +1,6 @@
 //! A compiled statement and what is known about it: columns as they go onto the wire, parameters, how long it ran.
 
+use super::access::Kind;
 use crate::engine::statement::ColumnText;
 use crate::engine::{Bound, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
@@ -56,7 +57,7 @@ impl Statement {
         let mut statement = Statement {
             columns: Vec::new(),
             column_count: 0,
-            read_only: raw.read_only() && !keyword::may_write(keyword, sql),
+            read_only: raw.read_only() && !keyword::may_write(keyword),
             parameter_count: u32::try_from(raw.parameter_count()).unwrap_or(0),
             parameter_names: OnceCell::new(),
             recompilations: raw.recompilations(),
@@ -66,6 +67,17 @@ impl Statement {
         };
         statement.read_columns();
         statement
+    }
+
+    /// The same statement, which writes in any case if `writes`.
+    pub fn writing_if(mut self, writes: bool) -> Self {
+        self.read_only &= !writes;
+        self
+    }
+
+    /// What is to be known before it runs.
+    pub fn kind(&self) -> Kind {
+        Kind { read_only: self.read_only, keyword: self.keyword, guarded: false, cursor: false }
     }
 
     /// Its first word.

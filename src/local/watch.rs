@@ -1,12 +1,13 @@
-//! What the engine asks of a connection while it runs: stop? wait? and what it tells after a commit.
+//! What the engine asks of a connection while it compiles and runs: stop? wait? commit? and what it tells after a commit.
 
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::DatabaseFile;
-use crate::engine::watch::Watch;
+use crate::engine::watch::{Use, Watch};
+use crate::run::Place;
 use crate::surroundings::Relief;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// How long a statement may run on the thread that reads requests before that thread lets another one read.
@@ -16,14 +17,26 @@ const READER_BUDGET_NS: u64 = 300_000;
 /// processors a short one elsewhere would else wait for a whole time slice of each.
 const SLICE_NS: u64 = 500_000;
 
+/// Pragmas that act on the whole program.
+const PROGRAM_WIDE: &[&str] =
+    &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
+
+/// No lead.
+const NO_LEAD: u64 = u64::MAX;
+
 /// A connection's watch.
 pub struct ConnectionWatch {
     control: Arc<Control>,
     main: OnceLock<Arc<DatabaseFile>>,
     attached: Mutex<Vec<(String, Arc<DatabaseFile>)>>,
     relief: Arc<dyn Relief>,
+    lead: AtomicU64,
     relieve_at_ns: AtomicU64,
     yield_at_ns: AtomicU64,
+    turn_held: AtomicBool,
+    commits_refused: AtomicBool,
+    uses_writer: AtomicBool,
+    refused: Mutex<Option<String>>,
 }
 
 impl ConnectionWatch {
@@ -34,8 +47,13 @@ impl ConnectionWatch {
             main: OnceLock::new(),
             attached: Mutex::new(Vec::new()),
             relief,
+            lead: AtomicU64::new(NO_LEAD),
             relieve_at_ns: AtomicU64::new(u64::MAX),
             yield_at_ns: AtomicU64::new(0),
+            turn_held: AtomicBool::new(false),
+            commits_refused: AtomicBool::new(false),
+            uses_writer: AtomicBool::new(false),
+            refused: Mutex::new(None),
         }
     }
 
@@ -49,21 +67,53 @@ impl ConnectionWatch {
         *self.attached.lock() = attached;
     }
 
-    /// A statement starts on the thread that reads requests.
-    pub fn lead(&self) {
-        self.relieve_at_ns.store(now_ns() + READER_BUDGET_NS, Ordering::Relaxed);
+    /// Where what runs from now on runs.
+    pub fn set_place(&self, place: Place) {
+        match place {
+            Place::Reader(lead) => {
+                self.lead.store(lead, Ordering::Relaxed);
+                self.relieve_at_ns.store(now_ns() + READER_BUDGET_NS, Ordering::Relaxed);
+            }
+            Place::Thread => {
+                self.lead.store(NO_LEAD, Ordering::Relaxed);
+                self.relieve_at_ns.store(u64::MAX, Ordering::Relaxed);
+            }
+        }
     }
 
-    /// That statement has ended.
-    pub fn end_lead(&self) {
-        self.relieve_at_ns.store(u64::MAX, Ordering::Relaxed);
+    /// The writer turn is held: commits may happen.
+    pub fn set_turn_held(&self, held: bool) {
+        self.turn_held.store(held, Ordering::Relaxed);
+    }
+
+    /// Turns commits into rollbacks.
+    pub fn refuse_commits(&self, refuse: bool) {
+        self.commits_refused.store(refuse, Ordering::Relaxed);
+    }
+
+    /// A statement is about to be compiled.
+    pub fn begin_compiling(&self) {
+        self.uses_writer.store(false, Ordering::Relaxed);
+        // One that was refused while a statement ran is no matter of the next that is compiled.
+        *self.refused.lock() = None;
+    }
+
+    /// The statement that was compiled last uses what writes from within.
+    pub fn uses_writer(&self) -> bool {
+        self.uses_writer.load(Ordering::Relaxed)
+    }
+
+    /// The pragma that was refused while a statement was compiled.
+    pub fn take_refused(&self) -> Option<String> {
+        self.refused.lock().take()
     }
 
     fn relieve_if(&self, due: impl FnOnce(u64) -> bool) {
         let at = self.relieve_at_ns.load(Ordering::Relaxed);
         if at != u64::MAX && due(at) {
-            self.end_lead();
-            self.relief.relieve();
+            let lead = self.lead.load(Ordering::Relaxed);
+            self.set_place(Place::Thread);
+            self.relief.relieve(lead);
         }
     }
 }
@@ -85,6 +135,27 @@ impl Watch for ConnectionWatch {
         }
         self.relieve_if(|_| true);
         self.control.wait_for_lock(tries)
+    }
+
+    /// Not without the turn, and not once the work has to stop: a statement that computed past its deadline in a place
+    /// where nobody asks must not be answered with an error and kept.
+    fn may_commit(&self) -> bool {
+        self.turn_held.load(Ordering::Relaxed)
+            && !self.commits_refused.load(Ordering::Relaxed)
+            && self.control.stop().is_none()
+    }
+
+    fn may_use(&self, what: Use, name: &str) -> bool {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        // `PRAGMA optimize` runs ANALYZE from within, and FTS3's function of that name rewrites its index.
+        if is("optimize") {
+            self.uses_writer.store(true, Ordering::Relaxed);
+        }
+        let refused = what == Use::PragmaCall && PROGRAM_WIDE.iter().any(|name| is(name));
+        if refused {
+            *self.refused.lock() = Some(format!("PRAGMA {}", name.to_ascii_lowercase()));
+        }
+        !refused
     }
 
     fn committed(&self, schema: &str, pages: u32) {

@@ -95,7 +95,16 @@ pub fn enlarge_pipe(descriptor: &impl AsRawFd, bytes: libc::c_int) {
 /// Sets the dispositions of signals, whatever was inherited: the end of stdin is what ends this program. A SIGTERM to
 /// the whole process tree must not come before the client has had its answers, and a broken pipe is an error of write.
 pub fn set_signals() {
-    let ignored = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE, libc::SIGQUIT, libc::SIGUSR1];
+    // SIGXFSZ: a file that may not grow is an error of its write, which the engine reports as a full disk.
+    let ignored = [
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGPIPE,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGXFSZ,
+    ];
     let default = [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGCHLD];
     // SAFETY: SIG_IGN and SIG_DFL are dispositions for each of these; no handler is installed.
     unsafe {
@@ -115,6 +124,12 @@ pub fn bound_allocator_arenas() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 4);
     }
+}
+
+/// Bytes of a page of memory.
+pub fn page_bytes() -> u64 {
+    // SAFETY: takes and gives plain integers.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// The process that started this one; it changes when that one ends.

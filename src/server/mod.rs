@@ -2,14 +2,14 @@
 
 pub mod descriptors;
 mod log_events;
-pub mod output;
-pub mod reader;
-pub mod router;
+mod output;
+mod reader;
+mod router;
 mod spin;
 mod status;
-pub mod table;
-pub mod time;
-pub mod timekeeper;
+mod table;
+mod time;
+mod timekeeper;
 
 use crate::database::Files;
 use crate::engine;
@@ -43,6 +43,9 @@ pub enum Exit {
     /// The client sent what is not a frame.
     BrokenFrame = 76,
 }
+
+/// The stack of a thread on which statements run. The engine recurses with what an SQL text or a pattern nests.
+pub const STACK_BYTES: usize = 16 << 20;
 
 /// What this program can do that others of its protocol version may not.
 const CAPABILITIES: &[&str] = &["local", "memory", "batch", "script", "cursors", "writer_turn"];

@@ -14,15 +14,13 @@ use super::output::Output;
 use super::router::{Routed, Router};
 use super::spin::Spin;
 use super::time::Time;
-use super::Exit;
+use super::{Exit, STACK_BYTES};
 use crate::clock::now_ns;
 use crate::connection::thread::{lose, run_request, Outcome};
 use crate::connection::{Connection, Job};
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::local::access::Checkpoints;
-use crate::local::commands;
-use crate::run::Outlet;
+use crate::run::{Lead, Outlet, Place};
 use crate::surroundings::Relief;
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
@@ -102,7 +100,7 @@ impl Input {
 pub struct Reading {
     me: Weak<Reading>,
     /// The leader's input while it runs a statement. `busy_since_ns` changes together with it, under this lock.
-    slot: Mutex<Option<Box<Input>>>,
+    slot: Mutex<Slot>,
     standby: Mutex<Standby>,
     handed_over: Condvar,
     /// Since when the leader has run a statement; 0 if it does not.
@@ -110,9 +108,19 @@ pub struct Reading {
     /// The leader waits for requests, and so will see the end of input.
     listening: AtomicBool,
     threads: AtomicU32,
+    /// The system has refused a thread, which has been logged.
+    out_of_threads: AtomicBool,
     input_pipe: File,
     output: Arc<Output>,
     time: Time,
+}
+
+/// Where the leader lays its input open while it runs a statement.
+#[derive(Default)]
+struct Slot {
+    input: Option<Box<Input>>,
+    /// Whose input it is: counts the times that one was laid here.
+    lead: Lead,
 }
 
 #[derive(Default)]
@@ -126,7 +134,8 @@ impl Reading {
     pub fn new(input_pipe: OwnedFd, output: Arc<Output>, time: Time) -> Arc<Self> {
         Arc::new_cyclic(|me| Reading {
             me: Weak::clone(me),
-            slot: Mutex::new(None),
+            slot: Mutex::default(),
+            out_of_threads: AtomicBool::new(false),
             standby: Mutex::default(),
             handed_over: Condvar::new(),
             busy_since_ns: AtomicU64::new(0),
@@ -155,14 +164,21 @@ impl Reading {
 
     /// Starts a thread that leads with `input`.
     pub fn start(&self, input: Box<Input>) -> io::Result<()> {
+        self.spawn(move |me| me.lead_and_stand_by(input))
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Reading) + Send + 'static) -> io::Result<()> {
         let Some(me) = self.me.upgrade() else { return Ok(()) };
         let number = self.threads.fetch_add(1, Ordering::Relaxed);
-        let thread = std::thread::Builder::new().name(format!("libsql-read-{number}"));
-        thread.spawn(move || {
-            me.lead_and_stand_by(input);
+        let thread =
+            std::thread::Builder::new().name(format!("libsql-read-{number}")).stack_size(STACK_BYTES);
+        let started = thread.spawn(move || {
+            work(&me);
             me.threads.fetch_sub(1, Ordering::Relaxed);
-        })?;
-        Ok(())
+        });
+        started.map(|_| ()).inspect_err(|_| {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+        })
     }
 
     fn lead_and_stand_by(&self, input: Box<Input>) {
@@ -177,23 +193,35 @@ impl Reading {
         }
     }
 
-    /// Lays the input open before a statement runs.
+    /// Lays the input open before a statement runs. Returns the lead that it stands for.
     #[inline]
-    fn publish(&self, input: Box<Input>) {
+    fn publish(&self, input: Box<Input>) -> Lead {
         let mut slot = self.slot.lock();
-        *slot = Some(input);
+        slot.input = Some(input);
+        slot.lead += 1;
+        let lead = slot.lead;
         self.busy_since_ns.store(now_ns(), Ordering::SeqCst);
         drop(slot);
         self.time.leader_is_busy();
+        lead
     }
 
-    /// Takes the input out of the slot: its leader's own, or another's that relieves it. `None` if that has happened.
+    /// Takes the input out of the slot if it is still the one of `lead`.
     #[inline]
-    fn take_back(&self) -> Option<Box<Input>> {
+    fn take_back(&self, lead: Lead) -> Option<Box<Input>> {
         let mut slot = self.slot.lock();
-        let input = slot.take()?;
+        if slot.lead != lead {
+            return None;
+        }
+        let input = slot.input.take()?;
         self.busy_since_ns.store(0, Ordering::SeqCst);
         Some(input)
+    }
+
+    /// Relieves whoever leads.
+    pub fn relieve_leader(&self) {
+        let lead = self.slot.lock().lead;
+        self.relieve(lead);
     }
 
     /// Waits to be handed the input; `None` if enough others wait.
@@ -218,20 +246,40 @@ impl Relief for Reading {
         self.time.shut_down(broken(error));
     }
 
-    fn relieve(&self) {
-        let Some(input) = self.take_back() else { return };
+    fn relieve(&self, lead: Lead) {
         let mut standby = self.standby.lock();
-        if standby.waiting > 0 && standby.input.is_none() {
-            standby.input = Some(input);
-            drop(standby);
-            self.handed_over.notify_one();
+        // One that stands by and has not been handed the input of an earlier relief.
+        let ready = standby.waiting > 0 && standby.input.is_none();
+        if ready {
+            standby.input = self.take_back(lead);
+            if standby.input.is_some() {
+                drop(standby);
+                self.handed_over.notify_one();
+            }
             return;
         }
         drop(standby);
-        if let Err(error) = self.start(input) {
-            // Without a reader the program is deaf; its client will see the end and start another.
-            tracing::error!(%error, "no thread to read requests");
-            self.time.shut_down(Exit::System);
+        self.relieve_by_new_thread(lead);
+    }
+}
+
+impl Reading {
+    /// The new thread takes the input itself, so that it stays where it is if the system refuses the thread: then its
+    /// leader goes on when its statement has ended.
+    #[cold]
+    fn relieve_by_new_thread(&self, lead: Lead) {
+        let started = self.spawn(move |me| {
+            if let Some(input) = me.take_back(lead).or_else(|| me.stand_by()) {
+                me.lead_and_stand_by(input);
+            }
+        });
+        let refused = started.is_err();
+        if let Err(error) = started {
+            if !self.out_of_threads.swap(refused, Ordering::Relaxed) {
+                tracing::warn!(%error, "no thread to read requests while a statement runs; they wait for its end");
+            }
+        } else {
+            self.out_of_threads.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -250,7 +298,7 @@ enum Handled {
     /// Another thread leads now.
     Relieved,
     /// The frame is broken.
-    Broken(String),
+    Broken(Box<Input>, String),
 }
 
 fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
@@ -259,7 +307,11 @@ fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
             Ok(Some(incoming)) => match handle(reading, input, incoming) {
                 Handled::Go(back) => input = back,
                 Handled::Relieved => return Led::Relieved,
-                Handled::Broken(reason) => return Led::Ended(broken(&reason)),
+                Handled::Broken(mut back, reason) => {
+                    // What came before it has been done, and its client may still be told.
+                    reading.output.send(&mut back.replies);
+                    return Led::Ended(broken(&reason));
+                }
             },
             Ok(None) => {
                 reading.output.send(&mut input.replies);
@@ -267,7 +319,10 @@ fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
                     return Led::Ended(exit);
                 }
             }
-            Err(error) => return Led::Ended(broken(&error)),
+            Err(error) => {
+                reading.output.send(&mut input.replies);
+                return Led::Ended(broken(&error));
+            }
         }
         if input.replies.len() >= REPLIES_BYTES {
             reading.output.send(&mut input.replies);
@@ -299,7 +354,7 @@ fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handl
         }
     };
     if header.request_id == EVENT_ID {
-        return Handled::Broken("a request under id 0, which is the events'".to_owned());
+        return Handled::Broken(input, "a request under id 0, which is the events'".to_owned());
     }
     let received_ns = input.received_ns;
     let Input { router, replies, .. } = &mut *input;
@@ -313,47 +368,48 @@ fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handl
             Handled::Go(input)
         }
         Ok(Routed::Lead(connection, job)) => run_here(reading, input, &connection, job),
-        Err(error) => Handled::Broken(error.to_string()),
+        Err(error) => Handled::Broken(input, error.to_string()),
     }
 }
 
 /// Runs a request whose connection is free on this thread if it is short, else leaves it to the connection's thread.
 fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, job: Job) -> Handled {
-    let mut session = connection.session();
-    let Some(open) = session.as_mut() else {
-        drop(session);
+    let mut backend = connection.backend();
+    let Some(open) = backend.as_mut() else {
+        drop(backend);
         connection.pass_lead(job);
         return Handled::Go(input);
     };
     let request = match request::decode(job.tag, &job.payload) {
         Ok(request) => request,
-        Err(Refusal::Fatal(error)) => return Handled::Broken(error.to_string()),
-        Err(Refusal::Answer(error)) => {
-            drop(session);
+        Err(refusal) => {
+            drop(backend);
             connection.end_lead();
-            input.router.refuse(job.request_id, &Error::from(error), &mut input.replies);
-            return Handled::Go(input);
+            return match refusal {
+                Refusal::Fatal(error) => Handled::Broken(input, error.to_string()),
+                Refusal::Answer(error) => {
+                    input.router.refuse(job.request_id, &Error::from(error), &mut input.replies);
+                    Handled::Go(input)
+                }
+            };
         }
     };
-    if !commands::is_short(open, &request) {
-        drop(session);
+    if !open.is_short(&request) {
+        drop(backend);
         input.spin.passed_on();
         connection.pass_lead(job);
         return Handled::Go(input);
     }
     let mut out = std::mem::take(&mut input.scratch);
-    reading.publish(input);
-    open.access.checkpoints = Checkpoints::Elsewhere;
-    open.access.watch().lead();
-    let outcome = run_request(open, &job, &request, &mut out, &mut LeaderOutlet(reading));
-    open.access.watch().end_lead();
-    open.access.checkpoints = Checkpoints::AtOnce;
-    drop(session);
+    let lead = reading.publish(input);
+    let mut outlet = LeaderOutlet { reading, lead };
+    let outcome = run_request(open, &job, Place::Reader(lead), &request, &mut out, &mut outlet);
+    drop(backend);
     if outcome == Outcome::Panicked {
         lose(connection, &mut out);
     }
     connection.end_lead();
-    match reading.take_back() {
+    match reading.take_back(lead) {
         Some(mut input) => {
             input.replies.extend_from_slice(&out);
             out.clear();
@@ -369,15 +425,18 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
 }
 
 /// The leader's way out while it runs a statement.
-struct LeaderOutlet<'r>(&'r Reading);
+struct LeaderOutlet<'r> {
+    reading: &'r Reading,
+    lead: Lead,
+}
 
 impl Outlet for LeaderOutlet<'_> {
     fn send(&mut self, frames: &mut Vec<u8>) {
-        self.0.output.send(frames);
+        self.reading.output.send(frames);
     }
 
     fn about_to_wait(&mut self) {
-        self.0.relieve();
+        self.reading.relieve(self.lead);
     }
 }
 

@@ -5,9 +5,10 @@ use super::reader::Reading;
 use super::status;
 use super::table::Table;
 use super::time::Time;
+use super::STACK_BYTES;
 use crate::clock::deadline_ns;
 use crate::connection::thread::{Registry, Thread};
-use crate::connection::{Connection, Job, Refused};
+use crate::connection::{Connection, Job, QueuedBytes, Refused};
 use crate::control::Stop;
 use crate::error::Error;
 use crate::run::Outlet;
@@ -36,6 +37,7 @@ pub struct Router {
     reading: Arc<Reading>,
     output: Arc<Output>,
     time: Time,
+    queued_bytes: Arc<QueuedBytes>,
     next_connection: u32,
     requests: u64,
     bytes_in: u64,
@@ -52,7 +54,18 @@ impl Router {
     ) -> Self {
         // Ids are never used again, and start anywhere, so that one of a dead program is not taken for one of this.
         let seed = std::process::id().wrapping_mul(0x9e37_79b1) >> 8;
-        Router { surroundings, table, reading, output, time, next_connection: seed, requests: 0, bytes_in: 0 }
+        let queued_bytes = QueuedBytes::new(surroundings.limits.queue_bytes_max);
+        Router {
+            surroundings,
+            table,
+            reading,
+            output,
+            time,
+            queued_bytes,
+            next_connection: seed,
+            requests: 0,
+            bytes_in: 0,
+        }
     }
 
     /// Decides what becomes of a request; replies of its own go into `replies`. An error means that the wire is broken.
@@ -129,7 +142,9 @@ impl Router {
         drop(open);
         let limits = &self.surroundings.limits;
         self.next_connection = self.next_connection.wrapping_add(1) & 0x7fff_ffff;
-        let connection = Arc::new(Connection::new(self.next_connection, limits.queue_requests_max));
+        let queued_bytes = Arc::clone(&self.queued_bytes);
+        let connection = Connection::new(self.next_connection, limits.queue_requests_max, queued_bytes);
+        let connection = Arc::new(connection);
         if !self.table.insert(&connection, limits.connections_max) {
             return Err(Error::new(
                 ErrorCode::LimitExceeded,
@@ -148,7 +163,8 @@ impl Router {
             registry: Arc::clone(&self.table) as Arc<dyn Registry>,
         };
         let name = format!("libsql-conn-{}", connection.id);
-        let started = std::thread::Builder::new().name(name).spawn(move || thread.run(job));
+        let started =
+            std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || thread.run(job));
         started.map(|_| Routed::Done).map_err(|error| {
             self.table.closed(&connection);
             Error::new(ErrorCode::LimitExceeded, format!("no thread for another connection: {error}")).into()
@@ -207,8 +223,18 @@ impl Router {
                 self.time.queued_until(deadline_ns);
                 Ok(Routed::Done)
             }
-            Err((_, Refused::Closing)) => Err(unknown(connection.id).into()),
-            Err((_, Refused::Full)) => Err(Error::new(
+            Err(Refused::Closing) => Err(unknown(connection.id).into()),
+            Err(Refused::Bytes) => Err(Error::new(
+                ErrorCode::LimitExceeded,
+                format!(
+                    "the requests that wait on all connections hold {} bytes; with this one it would be more than \
+                     queue_bytes_max, {}",
+                    self.queued_bytes.now(),
+                    self.surroundings.limits.queue_bytes_max
+                ),
+            )
+            .into()),
+            Err(Refused::Full) => Err(Error::new(
                 ErrorCode::LimitExceeded,
                 format!(
                     "{} requests wait on connection {}, which is queue_requests_max",

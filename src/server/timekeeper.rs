@@ -11,7 +11,6 @@ use crate::clock::{now_ns, NEVER};
 use crate::control::Stop;
 use crate::database::Files;
 use crate::error::Error;
-use crate::surroundings::Relief;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,7 +100,7 @@ async fn watch_leader(shared: &Shared, reading: &Reading) {
     loop {
         let busy_since = reading.busy_since_ns();
         if busy_since != 0 && u128::from(now_ns().saturating_sub(busy_since)) > LEADER_BUSY.as_nanos() {
-            reading.relieve();
+            reading.relieve_leader();
         }
         let now = shared.leads.load(Ordering::Relaxed);
         idle_ticks = if now == leads { idle_ticks + 1 } else { 0 };
@@ -146,7 +145,8 @@ async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_by
                 shared.next_deadline_ns.fetch_min(next, Ordering::SeqCst);
             }
         }
-        output.send(&mut out);
+        // Never waits: this thread has to see the end of input, whatever stands in the pipe.
+        output.post(&mut out);
     }
 }
 
@@ -155,6 +155,7 @@ async fn heartbeat(reading: &Reading, table: &Table, files: &Files, output: &Out
     let mut abandoned = 0;
     loop {
         sleep(HEARTBEAT).await;
+        output.flush();
         if output.is_broken() {
             return Exit::OutputFailed;
         }
@@ -179,10 +180,9 @@ fn checkpoint_idle_files(table: &Table, files: &Files) {
     }
     let connections = table.all();
     for file in due {
-        let found = connections.iter().find(|connection| {
-            connection.file().is_some_and(|other| Arc::ptr_eq(&other, &file))
-                && connection.checkpoint_when_idle()
-        });
+        let found = connections
+            .iter()
+            .find(|connection| connection.files.contains(&file) && connection.checkpoint_when_idle());
         if found.is_none() {
             file.postpone_idle_checkpoint();
         }

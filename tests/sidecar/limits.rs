@@ -75,6 +75,29 @@ fn result_rows_max_and_result_bytes_max() {
 }
 
 #[test]
+fn queue_bytes_max() {
+    let sidecar = Sidecar::start_with(&["--queue-bytes-max=1000000"]);
+    let (one, two) = (sidecar.open(":memory:"), sidecar.open(":memory:"));
+    let large = "x".repeat(400_000);
+    let length =
+        |conn: &Conn<'_>| conn.send(tag::EXECUTE, ["SELECT length(?)".into(), list![large.as_str()]]);
+    let endless = [one.start(ENDLESS), two.start(ENDLESS)];
+    let waiting = [length(&one), length(&two)];
+    // It counts on all connections together.
+    for conn in [&one, &two] {
+        let refused = length(conn);
+        assert_limit(conn.outcome(refused).unwrap_err(), "limit_exceeded", "queue_bytes_max");
+    }
+    for (conn, endless) in [&one, &two].into_iter().zip(endless) {
+        conn.cancel(endless);
+        conn.outcome(endless).unwrap_err();
+    }
+    for (conn, waiting) in [&one, &two].into_iter().zip(waiting) {
+        assert_eq!(conn.outcome(waiting).unwrap().value().int(), 400_000);
+    }
+}
+
+#[test]
 fn frame_bytes_max() {
     let sidecar = Sidecar::start_with(&["--frame-bytes-max=70000"]);
     assert!(sidecar.call(tag::PING, &"x".repeat(60_000).as_str().into()).is_ok());

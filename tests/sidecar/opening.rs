@@ -299,3 +299,22 @@ fn the_last_connection_leaves_no_wal_behind() {
     let conn = sidecar.open(&path);
     assert_eq!(conn.value("SELECT a FROM t"), 1.into());
 }
+
+#[test]
+fn opening_resetting_and_closing_do_not_wait_for_a_writer() {
+    let (_folder, path) = folder();
+    let (one, two) = (Sidecar::start(), Sidecar::start());
+    let writer = one.open(&path);
+    writer.exec("CREATE TABLE t(a)");
+    writer.begin("immediate").unwrap();
+    writer.exec("INSERT INTO t VALUES (1)");
+    for sidecar in [&one, &two] {
+        let conn = sidecar.open(&path);
+        assert_eq!(conn.value("SELECT count(*) FROM t").int(), 0);
+        // Nor does what gives a connection back to its pool.
+        conn.begin("read_only").unwrap();
+        conn.call(tag::RESET, []).unwrap();
+        conn.close();
+    }
+    writer.commit().unwrap();
+}

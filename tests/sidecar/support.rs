@@ -91,6 +91,11 @@ impl<R: Read> FrameReader<R> {
         FrameReader { stream, parts: HashMap::new() }
     }
 
+    /// What it reads from.
+    pub fn stream(&self) -> &R {
+        &self.stream
+    }
+
     /// The next frame; `None` at the end. Anything that is no frame is an error: standard output is the wire.
     pub fn next(&mut self) -> Result<Option<Frame>, String> {
         loop {
@@ -431,6 +436,14 @@ pub fn send_signal(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
+/// From now on no file of process `pid` grows beyond `bytes`.
+pub fn limit_file_size(pid: i32, bytes: libc::rlim_t) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit lives through the call, and nothing is to be told about the old one.
+    let code = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
+    assert_eq!(code, 0);
+}
+
 impl Inbox {
     fn fill(&self, mut frames: FrameReader<ChildStdout>) {
         loop {
@@ -508,6 +521,11 @@ impl<'s> Conn<'s> {
     pub fn payload(&self, rest: impl IntoIterator<Item = Term>) -> Term {
         let head = [Term::from(self.id), Term::from(self.timeout_ms)];
         Term::Tuple(head.into_iter().chain(rest).collect())
+    }
+
+    /// The program that it is a connection of.
+    pub fn sidecar(&self) -> &'s Sidecar {
+        self.sidecar
     }
 
     /// The same connection with another time limit.

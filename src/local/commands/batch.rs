@@ -1,13 +1,11 @@
 //! Many statements in one round trip: a batch (with parameters and the results of each) and a script (a text).
 
-use super::execute::{tail, undo};
-use crate::clock::now_ns;
-use crate::engine::Step;
+use super::execute::tail;
+use crate::engine::RawStatement;
 use crate::error::{Error, Result};
-use crate::local::access::Access;
-use crate::local::rows::Ceiling;
+use crate::local::access::{Access, Kind, Rows};
+use crate::local::rows::{Ceiling, NoRows};
 use crate::local::session::Session;
-use crate::local::statement::Statement;
 use crate::row_encoder::encode_row;
 use crate::run::Run;
 use crate::sql::keyword::{self, Keyword};
@@ -22,33 +20,33 @@ use std::ffi::{CStr, CString};
 /// Runs the statements of a batch, all or none of them if it is atomic.
 pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
     if !batch.atomic {
-        return run_items(session, run, batch);
+        let nested = !session.access.handle.autocommit();
+        return run_items(session, run, batch, nested);
     }
     let nested = !session.access.handle.autocommit();
-    let (begin, commit, undo) = if nested {
+    let (begin, commit, undo): (_, _, &[&str]) = if nested {
         (
             "SAVEPOINT libsql_port_batch",
             "RELEASE libsql_port_batch",
-            "ROLLBACK TO libsql_port_batch; RELEASE libsql_port_batch",
+            &["ROLLBACK TO libsql_port_batch", "RELEASE libsql_port_batch"],
         )
     } else {
-        ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+        ("BEGIN IMMEDIATE", "COMMIT", &["ROLLBACK"])
     };
     session.run_cached(run, begin)?;
     let base = run.out.len();
-    let outcome = run_items(session, run, batch).and_then(|()| session.run_cached(run, commit));
+    let outcome = run_items(session, run, batch, nested).and_then(|()| session.run_cached(run, commit));
     if outcome.is_err() {
         run.out.truncate(base);
         // An interrupted write has rolled back by itself.
         if !session.access.handle.autocommit() {
-            session.access.run_plain_all(undo)?;
+            session.access.run_unstopped(undo)?;
         }
-        session.access.leave();
     }
     outcome
 }
 
-fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
+fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>, nested: bool) -> Result<()> {
     let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits);
     let frame = begin_frame(run.out, run.request_id, tag::BATCH_REPLY);
     put_tuple(run.out, 5);
@@ -78,7 +76,7 @@ fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
     end_list(run.out, list, batch.len());
     let mut times = Tail::default();
     run.times(&session.access.control, &mut times);
-    put_unsigned(run.out, u64::from(final_status(session, batch.atomic)));
+    put_unsigned(run.out, u64::from(final_status(session, batch.atomic, nested)));
     put_unsigned(run.out, times.queue_us);
     put_unsigned(run.out, times.lock_us);
     put_unsigned(run.out, times.run_us);
@@ -87,8 +85,8 @@ fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
 }
 
 /// An atomic batch outside of a transaction is still inside its own one when its reply is written.
-fn final_status(session: &Session, atomic: bool) -> u8 {
-    if atomic && !session.in_client_transaction {
+fn final_status(session: &Session, atomic: bool, nested: bool) -> u8 {
+    if atomic && !nested {
         0
     } else {
         session.access.tx_status()
@@ -121,53 +119,39 @@ fn run_item(
             "an atomic batch is one transaction; it must not hold BEGIN, COMMIT, ROLLBACK or savepoints",
         ));
     }
-    access.enter(statement.read_only(), run)?;
-    let changes_before = access.handle.total_changes();
     put_tuple(run.out, 5);
-    let stepped = step_item(access, statement, run.out, params, room);
-    access.leave();
-    access.refresh_attached(statement.keyword());
-    let rows = stepped?;
-    statement.refresh_columns();
+    let list = begin_list(run.out);
+    let mut item = Item { run, room, rows: 0 };
+    let changes = access.run(statement, params, atomic, &mut item)?;
+    let rows = item.rows;
+    end_list(run.out, list, rows);
     run.out.extend_from_slice(statement.columns());
-    let tail = tail(access, statement.read_only(), changes_before);
-    put_unsigned(run.out, rows);
+    let tail = tail(access, changes);
+    put_unsigned(run.out, u64::from(rows));
     put_integer(run.out, tail.changes);
     put_integer(run.out, tail.last_insert_rowid);
-    Ok(rows)
+    Ok(u64::from(rows))
 }
 
-fn step_item(
-    access: &Access,
-    statement: &mut Statement,
-    out: &mut Vec<u8>,
-    params: &Params<'_>,
-    room: &Room<'_>,
-) -> Result<u64> {
-    access.check_stop()?;
-    let started_ns = now_ns();
-    let read_only = statement.read_only();
-    let mut bound = statement.bind_for_run(params)?;
-    let list = begin_list(out);
-    let mut rows: u32 = 0;
-    loop {
-        match bound.step() {
-            Ok(Step::Row) => {
-                encode_row(out, &bound, bound.column_count());
-                rows = rows.saturating_add(1);
-                let bytes = (out.len() - room.base) as u64;
-                if let Err(error) = room.ceiling.check(room.rows + u64::from(rows), bytes) {
-                    // In a transaction the batch, or the client, decides what becomes of what was written.
-                    undo(access, &mut bound, read_only || !access.handle.autocommit());
-                    return Err(error);
-                }
-            }
-            Ok(Step::Done) => break,
-            Err(code) => return Err(access.statement_error(&mut bound, code, started_ns)),
-        }
+/// The rows of one statement of a batch.
+struct Item<'i, 'r> {
+    run: &'i mut Run<'r>,
+    room: &'i Room<'i>,
+    rows: u32,
+}
+
+impl Rows for Item<'_, '_> {
+    fn about_to_wait(&mut self) {
+        self.run.outlet.about_to_wait();
     }
-    end_list(out, list, rows);
-    Ok(u64::from(rows))
+
+    fn row(&mut self, row: &RawStatement) -> Result<bool> {
+        encode_row(self.run.out, row, row.column_count());
+        self.rows = self.rows.saturating_add(1);
+        let bytes = (self.run.out.len() - self.room.base) as u64;
+        self.room.ceiling.check(self.room.rows + u64::from(self.rows), bytes)?;
+        Ok(true)
+    }
 }
 
 /// Runs every statement of a text. An error's offset counts from the start of the whole text.
@@ -218,22 +202,14 @@ fn run_next(access: &mut Access, run: &mut Run<'_>, next: &Next<'_>, statements:
             format!("statement {statements} of the script has parameters; run it with a batch"),
         ));
     }
-    access.enter(
-        statement.read_only() && !keyword::may_write(keyword, &next.sql[next.at..next.at + consumed]),
-        run,
-    )?;
-    let started_ns = now_ns();
-    let outcome = loop {
-        match statement.step() {
-            Ok(Step::Row) => {}
-            Ok(Step::Done) => break Ok(()),
-            Err(code) => break Err(access.statement_error(&mut statement, code, started_ns)),
-        }
+    let kind = Kind {
+        read_only: statement.read_only() && !keyword::may_write(keyword) && !access.uses_writer(),
+        keyword,
+        guarded: false,
+        cursor: false,
     };
-    drop(statement);
-    access.leave();
-    access.refresh_attached(keyword);
-    outcome.map(|()| consumed)
+    access.run_raw(&mut statement, kind, &mut NoRows(run))?;
+    Ok(consumed)
 }
 
 fn moved(error: Error, by: u64) -> Error {

@@ -1,10 +1,12 @@
 //! Cursors: a statement that stays open between requests and gives one chunk of rows for each fetch. A cursor holds at
 //! most one row that did not fit into the last chunk.
 
-use crate::engine::Step;
+use crate::engine::{RawStatement, Step};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
+use crate::local::access::{Kind, Rows};
 use crate::local::cursors::Cursor;
+use crate::local::rows::NoRows;
 use crate::local::session::Session;
 use crate::row_encoder::encode_row;
 use crate::run::Run;
@@ -36,10 +38,11 @@ pub fn declare(
     let mut statement = access.prepare(sql, false)?;
     statement.bind(params)?;
     let writes = !statement.read_only();
-    if writes {
-        access.enter(false, run)?;
-        access.writing_cursors += 1;
-    }
+    // The turns stay from here until the cursor is closed: what it writes ends with it.
+    access.within_turn(statement.kind(), &mut NoRows(run), |access, _| {
+        access.writing_cursors += u32::from(writes);
+        Ok(())
+    })?;
     cursors.next = cursors.next.wrapping_add(1) & 0x7fff_ffff;
     let id = cursors.next;
     run.ok(|out| {
@@ -63,13 +66,22 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
     let base = run.out.len();
     let frame = begin_frame(run.out, run.request_id, tag::MORE_ROWS);
     let list = begin_list(run.out);
-    let filled = fill(cursor, run.out, base, rows_max, bytes_max);
-    let (rows, exhausted) = match filled {
-        Ok(filled) => filled,
-        Err(code) => {
+    let Cursor { statement, left_over, .. } = cursor;
+    let mut chunk = Chunk { run, base, rows: 0, rows_max, bytes_max, left_over };
+    let outcome = match chunk.begin() {
+        true => Ok(Step::Row),
+        false => {
+            let kind = Kind { cursor: true, ..statement.kind() };
+            access.run_raw(statement.raw_mut(), kind, &mut chunk)
+        }
+    };
+    let rows = chunk.rows;
+    let exhausted = match outcome {
+        Ok(step) => step == Step::Done,
+        Err(error) => {
             run.out.truncate(base);
-            let error = access.step_error(code);
-            session.close_cursor(id);
+            // The step has said what its reset repeats.
+            let _ = session.close_cursor(id);
             return Err(error);
         }
     };
@@ -79,7 +91,8 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
     }
     end_frame(run.out, frame, run.reply_bytes_max);
     if exhausted {
-        session.close_cursor(id);
+        // It has run to its end: there is nothing left to fail.
+        let _ = session.close_cursor(id);
     }
     Ok(())
 }
@@ -87,40 +100,49 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
 /// From a frame's start: the length, then the last byte of the header.
 const TAG_OFFSET: usize = 4 + HEADER_BYTES - 1;
 
-/// Rows until the chunk is full or the statement has ended. One row more than fits is kept for the next time.
-fn fill(
-    cursor: &mut Cursor,
-    out: &mut Vec<u8>,
+/// Rows until the chunk is full. One row more than fits is kept for the next time.
+struct Chunk<'c, 'r> {
+    run: &'c mut Run<'r>,
     base: usize,
+    rows: u32,
     rows_max: u32,
     bytes_max: usize,
-) -> std::result::Result<(u32, bool), i32> {
-    let mut rows = 0;
-    if !cursor.left_over.is_empty() {
-        out.append(&mut cursor.left_over);
-        rows = 1;
-    }
-    while rows < rows_max {
-        match cursor.statement.raw_mut().step()? {
-            Step::Done => return Ok((rows, true)),
-            Step::Row => {}
-        }
-        let start = out.len();
-        let columns = cursor.statement.raw().column_count();
-        encode_row(out, cursor.statement.raw(), columns);
-        // One byte for the list's end; the four of the length are not part of the body.
-        if rows > 0 && out.len() + 1 - base - 4 > bytes_max {
-            cursor.left_over = out.split_off(start);
-            return Ok((rows, false));
-        }
-        rows += 1;
-    }
-    Ok((rows, false))
+    left_over: &'c mut Vec<u8>,
 }
 
-/// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know.
+impl Chunk<'_, '_> {
+    /// Starts with the row that the last chunk had no room for. True if that fills it.
+    fn begin(&mut self) -> bool {
+        if !self.left_over.is_empty() {
+            self.run.out.append(self.left_over);
+            self.rows = 1;
+        }
+        self.rows >= self.rows_max
+    }
+}
+
+impl Rows for Chunk<'_, '_> {
+    fn about_to_wait(&mut self) {
+        self.run.outlet.about_to_wait();
+    }
+
+    fn row(&mut self, row: &RawStatement) -> Result<bool> {
+        let start = self.run.out.len();
+        encode_row(self.run.out, row, row.column_count());
+        // One byte for the list's end; the four of the length are not part of the body.
+        if self.rows > 0 && self.run.out.len() + 1 - self.base - 4 > self.bytes_max {
+            *self.left_over = self.run.out.split_off(start);
+            return Ok(false);
+        }
+        self.rows += 1;
+        Ok(self.rows < self.rows_max)
+    }
+}
+
+/// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know. A half-read one that
+/// writes is committed, and an error of that commit is the answer.
 pub fn close(session: &mut Session, run: &mut Run<'_>, id: u32) -> Result<()> {
-    session.close_cursor(id);
+    session.close_cursor(id)?;
     run.ok(put_nil);
     Ok(())
 }

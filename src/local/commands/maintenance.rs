@@ -2,8 +2,9 @@
 
 use crate::engine::{code, query};
 use crate::error::{Error, Result};
-use crate::local::access::note_checkpoint;
+use crate::local::access::Kind;
 use crate::local::pragma;
+use crate::local::rows::NoRows;
 use crate::local::session::Session;
 use crate::run::Run;
 use crate::sql::keyword::Keyword;
@@ -13,7 +14,7 @@ use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_nil
 use port_driver::request::CheckpointMode;
 use std::sync::atomic::Ordering;
 
-/// Checkpoints the main database in a writer turn.
+/// Checkpoints the main database and the attached ones in a writer turn.
 pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode) -> Result<()> {
     let access = &mut session.access;
     if !access.handle.autocommit() {
@@ -25,12 +26,8 @@ pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode
         CheckpointMode::Restart => code::SQLITE_CHECKPOINT_RESTART,
         CheckpointMode::Truncate => code::SQLITE_CHECKPOINT_TRUNCATE,
     };
-    access.enter(false, run)?;
-    let done = access.handle.checkpoint("main", mode);
-    access.leave();
-    let done = done.map_err(|error| Error::Engine(error, None))?;
-    access.check_stop()?;
-    note_checkpoint(access.file(), done);
+    let kind = Kind { read_only: false, keyword: Keyword::Other, guarded: true, cursor: false };
+    let done = access.within_turn(kind, &mut NoRows(run), |access, _| access.checkpoint(mode))?;
     run.ok(|out| {
         put_tuple(out, 3);
         put_unsigned(out, u64::from(done.busy));
@@ -42,7 +39,7 @@ pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode
 
 /// Makes the connection as if it had just been opened, but for its cache of statements.
 pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
-    session.close_cursors();
+    session.drop_cursors();
     session.prepared.clear();
     let access = &mut session.access;
     access.roll_back();
@@ -50,7 +47,6 @@ pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
     for schema in (2..).map_while(|index| access.handle.schema_name(index)).collect::<Vec<_>>() {
         access.run_plain(&format!("DETACH DATABASE {}", quoted(&schema)))?;
     }
-    access.refresh_attached(Keyword::Attach);
     drop_temporary(session)?;
     pragma::reset(&mut session.access, &session.pragmas, session.busy_timeout_ms)?;
     run.ok(put_nil);
@@ -65,7 +61,7 @@ fn drop_temporary(session: &mut Session) -> Result<()> {
     for (kind, name) in text_pairs(session, OBJECTS)? {
         // The shadow tables of a virtual table go with it, and a trigger with its table: gone already is as good.
         let drop = format!("DROP {kind} IF EXISTS temp.{}", quoted(&name));
-        session.access.run_plain(&drop)?;
+        session.access.run_temporary(&drop)?;
     }
     Ok(())
 }

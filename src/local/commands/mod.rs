@@ -22,12 +22,13 @@ use transaction::{BEGIN_IMMEDIATE, COMMIT, ROLLBACK};
 pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     let base = run.out.len();
     session.counters.requests.fetch_add(1, Ordering::Relaxed);
-    session.in_client_transaction = !session.access.handle.autocommit();
+    session.access.begin(run.place);
     if let Err(error) = dispatch(session, run, request) {
         run.out.truncate(base.min(run.out.len()));
         count(session, &error);
         run.error(&error, Some(session.access.tx_status()));
     }
+    session.access.end();
     session.counters.statements.store(session.prepared.len(), Ordering::Relaxed);
     session.counters.cursors.store(session.cursors.len(), Ordering::Relaxed);
 }

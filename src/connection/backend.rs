@@ -1,0 +1,82 @@
+//! What a connection is connected to: the only place that knows the kinds there are.
+
+use crate::control::Control;
+use crate::database::{DatabaseFile, OpenFiles};
+use crate::engine::code;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::local;
+use crate::local::commands;
+use crate::local::open::Info;
+use crate::local::session::Session;
+use crate::run::Run;
+use crate::surroundings::{Counters, Surroundings};
+use port_driver::request::{Open, Request};
+use std::sync::Arc;
+
+/// An open database, of whatever kind.
+pub enum Backend {
+    /// In this program.
+    Local(Box<Session>),
+}
+
+impl Backend {
+    /// Opens what `request` names for connection `id`.
+    pub fn open(
+        surroundings: &Surroundings,
+        id: u32,
+        control: &Arc<Control>,
+        counters: &Arc<Counters>,
+        files: &Arc<OpenFiles>,
+        request: &Open<'_>,
+    ) -> Result<(Self, Info)> {
+        let (session, info) = local::open::open(surroundings, id, control, counters, files, request)?;
+        Ok((Backend::Local(Box::new(session)), info))
+    }
+
+    /// Runs one request; its reply, or its error's, is in `run.out` when this returns.
+    pub fn run(&mut self, run: &mut Run<'_>, request: &Request<'_>) {
+        match self {
+            Backend::Local(session) => commands::run(session, run, request),
+        }
+    }
+
+    /// True if `request` can run on the thread that reads requests.
+    pub fn is_short(&self, request: &Request<'_>) -> bool {
+        match self {
+            Backend::Local(session) => commands::is_short(session, request),
+        }
+    }
+
+    /// Work that follows a reply.
+    pub fn after_reply(&mut self) {
+        match self {
+            Backend::Local(session) => session.access.checkpoint_if_due(),
+        }
+    }
+
+    /// Work for when nobody wants anything: a checkpoint, if nothing stands in its way.
+    pub fn idle_work(&mut self) {
+        match self {
+            Backend::Local(session) => {
+                let wanted = |_: &str, file: &DatabaseFile| file.wal_pages() > 0;
+                session.access.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_PASSIVE);
+                session.access.postpone_idle_checkpoints();
+            }
+        }
+    }
+
+    /// Ends everything; the handle closes when `self` is dropped.
+    pub fn close(&mut self) {
+        match self {
+            Backend::Local(session) => session.close(),
+        }
+    }
+
+    /// The program's limits.
+    pub fn limits(&self) -> &Limits {
+        match self {
+            Backend::Local(session) => &session.limits,
+        }
+    }
+}

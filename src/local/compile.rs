@@ -1,0 +1,88 @@
+//! Compiling: what some statements do while they are compiled, and what is learned of them then.
+
+use super::access::Access;
+use super::statement::Statement;
+use crate::engine::{Handle, RawStatement};
+use crate::error::{Error, Result};
+use crate::sql::keyword::{self, Keyword};
+use port_driver::error_code::ErrorCode;
+use std::ffi::CStr;
+
+impl Access {
+    /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
+    pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
+        let statement = self
+            .with_callbacks(keyword::first(sql), |handle| Statement::prepare(handle, sql, kept))
+            .map_err(|error| self.compile_error(error))?;
+        Ok(statement.writing_if(self.watch.uses_writer()))
+    }
+
+    /// Compiles the first statement of a longer text; also says how many bytes it takes up.
+    pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
+        self.with_callbacks(keyword::first(sql), |handle| RawStatement::prepare(handle, sql, false))
+            .map(|prepared| (prepared.statement, prepared.consumed))
+            .map_err(|error| self.compile_error(Error::Engine(error, None)))
+    }
+
+    /// Compiles the statement at byte `at` of a script, whose first word is `keyword`.
+    pub fn prepare_at(
+        &mut self,
+        text: &CStr,
+        at: usize,
+        keyword: Keyword,
+    ) -> Result<(Option<RawStatement>, usize)> {
+        self.with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
+            .map(|prepared| (prepared.statement, prepared.consumed))
+            .map_err(|error| self.compile_error(Error::Engine(error, None)))
+    }
+
+    /// Lets the engine see whether another connection has changed the schema, which it does not do to compile, only to
+    /// run.
+    pub fn refresh_schema(&self) {
+        // A failure is found again by whatever is done next.
+        let _ = self.pragma_value("SELECT 1 FROM sqlite_schema LIMIT 0");
+    }
+
+    /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
+    /// program's callbacks: their values are taken over instead.
+    fn with_callbacks<T>(&mut self, keyword: Keyword, compile: impl FnOnce(&Handle) -> T) -> T {
+        self.watch.begin_compiling();
+        // Any of them, not only those two: which one it is would be known to SQLite's parser alone.
+        if !matches!(keyword, Keyword::Pragma | Keyword::Explain) {
+            return compile(&self.handle);
+        }
+        if keyword == Keyword::Explain {
+            // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past.
+            self.refresh_schema();
+        }
+        let (ms_before, pages_before) = (self.control.busy_timeout_ms(), self.file().checkpoint_pages());
+        self.handle.set_plain_busy_timeout(ms_before);
+        self.handle.set_plain_autocheckpoint(pages_before);
+        let compiled = compile(&self.handle);
+        let now = |sql| self.pragma_value(sql).map(|value| u32::try_from(value).unwrap_or(0));
+        // Only what this pragma has changed: the file's value belongs to all of its connections.
+        if let Some(ms) = now("PRAGMA busy_timeout").filter(|ms| *ms != ms_before) {
+            self.control.set_busy_timeout_ms(ms);
+        }
+        if let Some(pages) = now("PRAGMA wal_autocheckpoint").filter(|pages| *pages != pages_before) {
+            self.file().set_checkpoint_pages(pages);
+        }
+        self.handle.install_callbacks();
+        compiled
+    }
+
+    /// What the statement that was compiled last uses writes, whatever the engine says of the statement.
+    pub fn uses_writer(&self) -> bool {
+        self.watch.uses_writer()
+    }
+
+    fn compile_error(&self, error: Error) -> Error {
+        match self.watch.take_refused() {
+            Some(name) => Error::new(
+                ErrorCode::NotAuthorized,
+                format!("{name} acts on the whole program; it is set by the program's options, not over SQL"),
+            ),
+            None => self.stopped_or(error),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a failed statement's code becomes.
+
+use super::access::Access;
+use super::foreign_key;
+use crate::clock::now_ns;
+use crate::engine::{code, constraint, EngineError, RawStatement};
+use crate::error::{Error, Result};
+use port_driver::error_code::ErrorCode;
+use port_driver::reply::ConstraintKind;
+use std::time::Duration;
+
+impl Access {
+    /// The error of a step of a client's statement that failed with `code`. A violated foreign key, of which the
+    /// engine says nothing more, is looked for.
+    #[cold]
+    pub fn statement_error(&self, statement: &mut RawStatement, code: i32, started_ns: u64) -> Error {
+        match self.step_error(code) {
+            Error::Engine(error, Some(mut failure)) if failure.kind == ConstraintKind::ForeignKey => {
+                let ran = Duration::from_nanos(now_ns().saturating_sub(started_ns));
+                if self.writing_cursors == 0 {
+                    foreign_key::complete(
+                        &self.handle,
+                        &self.control,
+                        statement,
+                        (error.code, ran),
+                        &mut failure,
+                    );
+                }
+                Error::Engine(error, Some(failure))
+            }
+            error => error,
+        }
+    }
+
+    /// The error of a step that failed with `code`.
+    #[cold]
+    pub fn step_error(&self, code: i32) -> Error {
+        let error = self.handle.error(code);
+        match code & 0xff {
+            code::SQLITE_CONSTRAINT if error.code == code::SQLITE_CONSTRAINT_COMMITHOOK => self.refused(),
+            code::SQLITE_CONSTRAINT => {
+                let failure = constraint::read(&self.handle, &error);
+                Error::Engine(error, failure.map(Box::new))
+            }
+            _ => self.stopped_or(Error::Engine(error, None)),
+        }
+    }
+
+    /// An interrupted or busy engine means, if the work had to stop, that it did.
+    pub(super) fn stopped_or(&self, error: Error) -> Error {
+        match &error {
+            Error::Engine(engine, _)
+                if matches!(engine.code & 0xff, code::SQLITE_INTERRUPT | code::SQLITE_BUSY) =>
+            {
+                match self.control.stop() {
+                    Some(stop) => stop.into(),
+                    None if engine.code == code::SQLITE_BUSY_SNAPSHOT => snapshot_error(error),
+                    None => error,
+                }
+            }
+            _ => error,
+        }
+    }
+
+    /// The commit was refused, and all of it rolled back.
+    fn refused(&self) -> Error {
+        match self.control.stop() {
+            Some(stop) => stop.into(),
+            None => Error::new(
+                ErrorCode::Unsupported,
+                "the statement writes although the engine calls it read-only; it was undone: run it in an immediate \
+                 transaction",
+            ),
+        }
+    }
+
+    /// Why the running work has to stop, if it has to.
+    pub fn check_stop(&self) -> Result<()> {
+        self.control.stop().map_or(Ok(()), |stop| Err(stop.into()))
+    }
+}
+
+fn snapshot_error(error: Error) -> Error {
+    match error {
+        Error::Engine(mut engine, constraint) => {
+            engine.message.push_str(
+                ": this transaction began by reading, and another one has committed since; roll back and begin again, \
+                 with mode immediate if it is going to write",
+            );
+            Error::Engine(engine, constraint)
+        }
+        other => other,
+    }
+}
+
+pub(super) fn read_only_transaction() -> Error {
+    let message = "attempt to write in a read-only transaction".to_owned();
+    Error::Engine(EngineError { code: code::SQLITE_READONLY, message, offset: None }, None)
+}
+
+/// Outside of a transaction a statement is committed with the last one that writes, so that an answer would say more than
+/// is true as long as a writing cursor is open.
+pub(super) fn cursor_writes() -> Error {
+    Error::new(
+        ErrorCode::Locked,
+        "a cursor of this connection is writing outside of a transaction, and nothing else can be committed before it is \
+         exhausted or closed; do that first, or begin a transaction",
+    )
+}

@@ -61,6 +61,19 @@ defmodule Ecto.Adapters.LibSql do
 
   # --- rows -----------------------------------------------------------------------------------------------------
 
+  # A virtual table numbers its rows after RETURNING was read, which says -1 for the rowid and NULL for the key of an
+  # R*Tree. The connection knows the number when the statement has ended.
+  @impl Ecto.Adapter.Schema
+  def insert(meta, schema_meta, params, on_conflict, returning, options) do
+    place = Enum.find_index(returning, &numbered?(&1, schema_meta))
+    options = if place, do: [{:returned_rowid, place} | options], else: options
+    super(meta, schema_meta, params, on_conflict, returning, options)
+  end
+
+  defp numbered?(:rowid, _schema_meta), do: true
+  defp numbered?(name, %{autogenerate_id: {_field, name, :id}}), do: true
+  defp numbered?(_name, _schema_meta), do: false
+
   @impl Ecto.Adapter.Schema
   def insert_all(meta, schema, header, rows, on_conflict, returning, placeholders, options) do
     InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)

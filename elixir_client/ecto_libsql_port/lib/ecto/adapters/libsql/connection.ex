@@ -26,7 +26,21 @@ defmodule Ecto.Adapters.LibSql.Connection do
   # The adapter marks the begin and the end of a checkout.
   @impl true
   def query(conn, %Query{operation: operation}, [], options), do: EctoLibSql.mark(conn, operation, options)
-  def query(conn, sql, params, options), do: EctoLibSql.query(conn, sql, params, options)
+
+  def query(conn, sql, params, options) do
+    with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),
+         do: {:ok, numbered(result, options[:returned_rowid])}
+  end
+
+  # An inserted row of a virtual table, see `Ecto.Adapters.LibSql.insert/6`. Tables that have their number in RETURNING say
+  # -1 only if that is the number.
+  defp numbered(%{rows: [row], last_insert_rowid: rowid} = result, place) when is_integer(place) do
+    if Enum.at(row, place) in [-1, nil],
+      do: %{result | rows: [List.replace_at(row, place, rowid)]},
+      else: result
+  end
+
+  defp numbered(result, _place), do: result
 
   @impl true
   defdelegate query_many(conn, sql, params, options), to: EctoLibSql

@@ -118,14 +118,22 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
 
   # Either the whole clause, as other databases take it, or the expression.
   def generated(text, stored) do
-    if text =~ ~r/\A\s*(generated\s+)?(always\s+)?as\s*\(/i do
-      [?\s, if(text =~ ~r/\A\s*generated/i, do: [], else: "GENERATED "), text |> always()]
-    else
-      [" GENERATED ALWAYS AS (", text, if(stored, do: ") STORED", else: ") VIRTUAL")]
+    case Regex.run(~r/\A\s*(?:generated\s+)?(?:always\s+)?(?=as\s*\()/i, text) do
+      [head] ->
+        [
+          " GENERATED ALWAYS ",
+          binary_part(text, byte_size(head), byte_size(text) - byte_size(head)),
+          kind(text, stored)
+        ]
+
+      nil ->
+        [" GENERATED ALWAYS AS ", parenthesised(text), if(stored, do: " STORED", else: " VIRTUAL")]
     end
   end
 
-  defp always(text), do: if(text =~ ~r/\bal\w+\s+as\b/i, do: text, else: ["ALWAYS ", text])
+  # A clause that ends with its parenthesis does not say it.
+  defp kind(text, true), do: if(String.ends_with?(String.trim_trailing(text), ")"), do: " STORED", else: [])
+  defp kind(_text, _stored), do: []
 
   # --- references -----------------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ defmodule Ecto.Adapters.LibSql.StrictTableTest do
       add(:price, :decimal, precision: 10, scale: 2, default: Decimal.new("1.50"), null: false)
       add(:twice, :decimal, generated: "price * 2")
       add(:size, :integer, generated: "length(string)", stored: true)
+      add(:noted, :integer, generated: "length(string) -- how long")
       add(:other_id, references(:strict, on_delete: :nilify_all))
     end)
 

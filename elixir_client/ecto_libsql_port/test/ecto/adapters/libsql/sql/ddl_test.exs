@@ -82,6 +82,23 @@ defmodule Ecto.Adapters.LibSql.Sql.DdlTest do
     assert_raise ArgumentError, ~r/is no default/, fn -> column(:string, default: self()) end
   end
 
+  test "a generated column keeps its type, and takes an expression or the whole clause" do
+    for {text, options, sql} <- [
+          {"a + b", [], "(a + b) VIRTUAL"},
+          {"a + b", [stored: true], "(a + b) STORED"},
+          {"AS (CAST(alpha AS TEXT)) STORED", [], "(CAST(alpha AS TEXT)) STORED"},
+          {"always as (a)", [], "(a)"},
+          {"AS (a)", [stored: true], "(a) STORED"},
+          {"GENERATED  ALWAYS AS (a) VIRTUAL", [], "(a) VIRTUAL"}
+        ],
+        {type, declared} <- [integer: "INTEGER", decimal: "DECIMAL(10,2)", utc_datetime: "TEXT"] do
+      options = [generated: text, precision: 10, scale: 2] ++ options
+
+      assert String.downcase(column(type, options)) ==
+               String.downcase("#{declared} GENERATED ALWAYS AS #{sql}")
+    end
+  end
+
   test "null, collation, check, generated" do
     assert column(:string, null: false, collate: :nocase) == "TEXT NOT NULL COLLATE NOCASE"
 

@@ -110,7 +110,8 @@ defmodule Ecto.Adapters.LibSql.MigrationPropertyTest do
   end
 
   defp with_repo(dir, sidecar, fun) do
-    File.rm_rf!(dir)
+    # A directory for each: connections close after the Repo has stopped.
+    dir = Path.join(dir, to_string(System.unique_integer([:positive])))
     File.mkdir_p!(dir)
     attach = [arch: Path.join(dir, "arch.db")]
 

@@ -27,6 +27,22 @@ defmodule Ecto.Adapters.LibSql.DecimalSql do
   @doc "Whether an operator on decimals is written here."
   defguard is_operator(operator) when is_map_key(@arithmetic, operator) or is_map_key(@order, operator)
 
+  @doc "Whether an operator compares by order."
+  defguard is_order(operator) when is_map_key(@order, operator)
+
+  @doc """
+  An order between a column and a value. The second condition follows from the first, and is one that an index on the column
+  serves: numbers are in SQLite's order among themselves, digits behind all of them, and text of a TEXT column before
+  those. Where the value itself is digits it excludes nothing.
+  """
+  @spec range(atom, iodata, iodata) :: iodata
+  def range(operator, column, value) do
+    {comparison, all} = if operator in [:>, :>=], do: {" >= ", "-9e999"}, else: {" <= ", "9e999"}
+    bound = ["iif(typeof(decimal(", value, ")) = 'blob', ", all, ", decimal(", value, "))"]
+
+    [operator(operator, column, value), " AND (", column, comparison, bound, " OR ", column, " >= '')"]
+  end
+
   @doc "An operator on two decimals."
   @spec operator(atom, iodata, iodata) :: iodata
   def operator(operator, left, right) when is_map_key(@arithmetic, operator),

@@ -33,7 +33,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   @binary Keyword.keys(@operators)
   @aggregates [:sum, :avg, :min, :max]
 
-  import DecimalSql, only: [is_operator: 1]
+  import DecimalSql, only: [is_operator: 1, is_order: 1]
   import ExpressionType, only: [decimal?: 2]
 
   defguardp is_parameter(value) when is_tuple(value) and elem(value, 0) == :^
@@ -211,7 +211,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
 
   def expr({operator, _, [left, right]}, sources, query) when operator in @binary and right != :distinct do
     if is_operator(operator) and (decimal?(left, query) or decimal?(right, query)) do
-      DecimalSql.operator(operator, expr(left, sources, query), expr(right, sources, query))
+      decimals(operator, left, right, expr(left, sources, query), expr(right, sources, query))
     else
       native(operator, left, right, sources, query)
     end
@@ -362,6 +362,24 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
 
   defp native(operator, left, right, sources, query),
     do: [operand(left, sources, query), @operators[operator], operand(right, sources, query)]
+
+  # A column beside a value may be looked for in an index.
+  defp decimals(operator, left, right, left_sql, right_sql) do
+    cond do
+      not is_order(operator) -> DecimalSql.operator(operator, left_sql, right_sql)
+      is_column(left) and value?(right) -> DecimalSql.range(operator, left_sql, right_sql)
+      is_column(right) and value?(left) -> operator |> flipped() |> DecimalSql.range(right_sql, left_sql)
+      true -> DecimalSql.operator(operator, left_sql, right_sql)
+    end
+  end
+
+  defp value?(%Tagged{value: value}), do: value?(value)
+  defp value?(value), do: is_number(value) or is_parameter(value)
+
+  defp flipped(:<), do: :>
+  defp flipped(:<=), do: :>=
+  defp flipped(:>), do: :<
+  defp flipped(:>=), do: :<=
 
   # A call in three parts: FILTER and OVER belong before the last.
   defp aggregate({:filter, _, [call, filter]}, sources, query) do

@@ -313,10 +313,46 @@ defmodule Ecto.Adapters.LibSql.DecimalTest do
 
     assert plan.(from(l in Line, where: l.price in ^[d("1.1")])) =~ "lines_price_index"
 
+    for query <- [
+          where(Line, [l], l.price > ^d("1.1")),
+          where(Line, [l], 2 >= l.price),
+          where(Line, [l], l.price < 2.5)
+        ],
+        do: assert(plan.(query) =~ "MULTI-INDEX OR")
+
     TestRepo.query!("CREATE INDEX lines_key ON lines (decimal_key(price))")
     assert plan.(from(l in Line, where: l.price > ^d("1.1"))) =~ "lines_key"
     assert plan.(from(l in Line, order_by: l.price, limit: 1)) =~ "lines_key"
     assert plan.(from(l in Line, select: max(l.price))) =~ "lines_key"
+  end
+
+  test "comparisons hold whatever a column is declared as, and for rows that other programs wrote" do
+    for declared <- ["DECIMAL", "NUMERIC", "TEXT", "BLOB", "REAL", "ANY", ""] do
+      script("""
+      DROP TABLE lines;
+      CREATE TABLE lines (id INTEGER PRIMARY KEY, price #{declared});
+      CREATE INDEX lines_price ON lines (price);
+      """)
+
+      texts = ~w(-10 -9.5 0 9 10 10.25 100)
+      for text <- texts, do: TestRepo.query!("INSERT INTO lines (price) VALUES ('#{text}'), (NULL)")
+
+      for {text, index} <- Enum.with_index(texts) do
+        {below, [_ | above]} = Enum.split(texts, index)
+        prices = from(l in "lines", order_by: type(l.price, :decimal), select: type(l.price, :decimal))
+
+        typed = fn condition ->
+          TestRepo.all(from(l in {"lines", Line}, where: ^condition, order_by: l.price, select: l.price))
+        end
+
+        same!(typed.(dynamic([l], l.price < ^d(text))), below)
+        same!(typed.(dynamic([l], ^d(text) < l.price)), above)
+        same!(typed.(dynamic([l], not (l.price <= ^d(text)))), above)
+        same!(typed.(dynamic([l], l.price < ^d("1E+400"))), texts)
+        same!(typed.(dynamic([l], l.price > ^d("-12345678901234567890.5"))), texts)
+        assert length(TestRepo.all(prices)) == 2 * length(texts)
+      end
+    end
   end
 
   test "the functions stand in checks, generated columns, views and triggers" do

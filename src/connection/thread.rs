@@ -273,3 +273,139 @@ fn put_opened(out: &mut Vec<u8>, id: u32, info: &Info) {
 fn internal_error() -> Error {
     Error::new(ErrorCode::Internal, "a bug in libsql_port (panic): the connection is closed; see its log")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::NEVER;
+    use crate::connection::QueuedBytes;
+    use crate::database::Files;
+    use crate::limits::Limits;
+    use crate::run::Lead;
+    use crate::surroundings::Relief;
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+    use port_driver::etf::encoder::{put_empty_list, put_integer};
+    use port_driver::request::tag;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    struct NoRelief;
+
+    impl Relief for NoRelief {
+        fn relieve(&self, _lead: Lead) {}
+
+        fn broken_frame(&self, _error: &port_driver::etf::DecodeError) {}
+    }
+
+    /// Keeps what is sent, but panics instead of sending for the `panics_at`-th time.
+    struct Fragile {
+        sent: Arc<Mutex<Vec<Vec<u8>>>>,
+        sends: usize,
+        panics_at: usize,
+    }
+
+    impl Fragile {
+        fn new(panics_at: usize) -> Self {
+            Fragile { sent: Arc::default(), sends: 0, panics_at }
+        }
+    }
+
+    impl Outlet for Fragile {
+        fn send(&mut self, frames: &mut Vec<u8>) {
+            self.sends += 1;
+            assert_ne!(self.sends, self.panics_at, "a bug");
+            self.sent.lock().push(std::mem::take(frames));
+        }
+
+        fn about_to_wait(&mut self) {}
+    }
+
+    #[derive(Default)]
+    struct Closed(AtomicBool);
+
+    impl Registry for Closed {
+        fn closed(&self, _connection: &Connection) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn surroundings(runtime: &tokio::runtime::Runtime) -> Surroundings {
+        Surroundings {
+            runtime: runtime.handle().clone(),
+            files: Arc::new(Files::default()),
+            limits: Arc::new(Limits::default()),
+            relief: Arc::new(NoRelief),
+        }
+    }
+
+    fn opening(path: &Path) -> Job {
+        let mut payload = Vec::new();
+        put_tuple(&mut payload, 3);
+        put_integer(&mut payload, 0);
+        put_binary(&mut payload, path.to_str().unwrap().as_bytes());
+        put_map(&mut payload, 0);
+        Job::new(300, tag::OPEN, Bytes::from(payload), 1, NEVER)
+    }
+
+    fn execute(request_id: u32, sql: &str) -> Job {
+        let mut payload = Vec::new();
+        put_tuple(&mut payload, 4);
+        put_integer(&mut payload, 1);
+        put_integer(&mut payload, 0);
+        put_binary(&mut payload, sql.as_bytes());
+        put_empty_list(&mut payload);
+        Job::new(request_id, tag::EXECUTE, Bytes::from(payload), 1, NEVER)
+    }
+
+    fn contains(frames: &[u8], text: &str) -> bool {
+        frames.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    /// A connection that runs `jobs` until its outlet panics; what was sent, and the turn's holder afterwards.
+    fn lived(panics_at: usize, jobs: Vec<Job>) -> (Vec<Vec<u8>>, Option<u32>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let surroundings = surroundings(&runtime);
+        let file = surroundings
+            .files
+            .on_disk(std::fs::canonicalize(folder.path()).unwrap().join("a.db").to_str().unwrap());
+        let connection = Arc::new(Connection::new(1, 10, QueuedBytes::new(1000)));
+        for job in jobs {
+            connection.submit(job).unwrap();
+        }
+        let outlet = Fragile::new(panics_at);
+        let (sent, registry) = (Arc::clone(&outlet.sent), Arc::new(Closed::default()));
+        let thread = Thread {
+            connection: Arc::clone(&connection),
+            surroundings,
+            outlet: Box::new(outlet),
+            registry: Arc::clone(&registry) as Arc<dyn Registry>,
+        };
+        thread.run(opening(&path));
+        assert!(registry.0.load(Ordering::Relaxed), "it is out of the table");
+        assert!(connection.backend().is_none());
+        let sent = std::mem::take(&mut *sent.lock());
+        (sent, file.turn.holder())
+    }
+
+    #[test]
+    fn a_panic_outside_of_a_request_ends_the_connection_and_answers_what_waits() {
+        // The reply to `open` panics; a request waits.
+        let (sent, holder) = lived(1, vec![execute(301, "SELECT 1")]);
+        let last = sent.last().unwrap();
+        assert!(contains(last, "a bug in libsql_port") && contains(last, "a bug ended this connection"));
+        assert_eq!(holder, None);
+    }
+
+    #[test]
+    fn a_panic_while_the_turn_is_held_leaks_no_turn() {
+        // The reply of the second statement panics: the transaction is open and has the turn.
+        let jobs = ["BEGIN IMMEDIATE", "CREATE TABLE t(a)"];
+        let jobs = (301..).zip(jobs).map(|(id, sql)| execute(id, sql)).collect();
+        let (sent, holder) = lived(3, jobs);
+        assert!(contains(sent.last().unwrap(), "a bug ended this connection"));
+        assert_eq!(holder, None);
+    }
+}

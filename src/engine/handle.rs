@@ -223,12 +223,6 @@ impl Handle {
         }
     }
 
-    /// Sets one of the `SQLITE_LIMIT_*` limits; it cannot be raised above what the engine was compiled with.
-    pub fn limit(&self, limit: c_int, value: c_int) {
-        // SAFETY: `raw` is open; an unknown number changes nothing.
-        unsafe { ffi::sqlite3_limit(self.raw, limit, value) };
-    }
-
     /// Bytes that this connection holds.
     pub fn memory(&self) -> Memory {
         let status = |operation| {

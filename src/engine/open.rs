@@ -34,6 +34,11 @@ pub enum OpenError {
     /// `sqlite3_auto_extension` failed, so that no handle can be had.
     #[error("sqlite3_auto_extension failed with code {0}")]
     AutoExtension(c_int),
+    /// Something that this program uses was left out of the engine.
+    #[error(
+        "the engine was compiled without {0}; build where .cargo/config.toml of libsql_port sets its flags"
+    )]
+    LeftOut(&'static str),
     /// libsql connected without opening a handle on this thread.
     #[error("libsql opened no handle on this thread")]
     NoHandle,
@@ -50,7 +55,12 @@ pub fn initialise(runtime: &Runtime) -> Result<(), OpenError> {
         // stays loaded for as long as the program runs (https://sqlite.org/c3ref/auto_extension.html).
         unsafe { ffi::sqlite3_auto_extension(Some(capture)) }
     });
+    // `tables_used`, by which a violated foreign key is found.
+    let option = c"ENABLE_BYTECODE_VTAB";
+    // SAFETY: a NUL-ended string that lives through the call.
+    let complete = unsafe { ffi::sqlite3_compileoption_used(option.as_ptr()) } != 0;
     match code {
+        ffi::SQLITE_OK if !complete => Err(OpenError::LeftOut("ENABLE_BYTECODE_VTAB")),
         ffi::SQLITE_OK => Ok(()),
         code => Err(OpenError::AutoExtension(code)),
     }

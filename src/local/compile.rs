@@ -80,7 +80,7 @@ impl Access {
         match self.watch.take_refused() {
             Some(name) => Error::new(
                 ErrorCode::NotAuthorized,
-                format!("{name} acts on the whole program; it is set by the program's options, not over SQL"),
+                format!("{name} acts on the whole program, not on this connection alone; it cannot be set over SQL"),
             ),
             None => self.stopped_or(error),
         }

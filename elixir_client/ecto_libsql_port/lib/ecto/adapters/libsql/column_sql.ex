@@ -71,7 +71,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   defp literal(true, _type), do: "1"
   defp literal(false, _type), do: "0"
   defp literal(float, _type) when is_float(float), do: FloatSql.literal(float)
-  defp literal(integer, _type) when is_integer(integer), do: Integer.to_string(integer)
+  defp literal(integer, _type) when is_integer(integer), do: Quoting.integer(integer)
   defp literal(%Decimal{} = decimal, _type), do: DecimalSql.literal(decimal)
 
   defp literal(value, _type) when is_map(value) and not is_struct(value),
@@ -153,6 +153,7 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   @doc "A foreign key of several columns, which stands with the table."
   @spec table_reference(Table.t(), atom, Reference.t()) :: iodata
   def table_reference(table, name, %Reference{with: more} = reference) do
+    if reference.match in [:full, :partial], do: refuse_match!(table, name, reference)
     {columns, targets} = Enum.unzip([{name, reference.column || :id} | more])
 
     [
@@ -160,6 +161,16 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
       [" FOREIGN KEY (", Quoting.names(columns), ") REFERENCES ", target(table, reference, targets)],
       actions(reference)
     ]
+  end
+
+  # SQLite parses MATCH and does not enforce it. With one column all kinds of it are the same.
+  defp refuse_match!(table, name, %Reference{with: more, match: match}) do
+    [first | rest] = for column <- [name | Keyword.keys(more)], do: "#{column} IS NULL"
+
+    raise ArgumentError,
+          "SQLite has no match: #{inspect(match)} (the foreign key of #{table.name}.#{name}): a row whose key is NULL in " <>
+            "part refers to nothing. Leave :match out; the check " <>
+            "\"#{Enum.map_join(rest, " AND ", &"(#{first}) = (#{&1})")}\" refuses such rows, as :full does"
   end
 
   @doc "The name of a foreign key."

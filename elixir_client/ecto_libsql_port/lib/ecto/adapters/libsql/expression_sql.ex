@@ -259,7 +259,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   def expr(true, _sources, _query), do: "TRUE"
   def expr(false, _sources, _query), do: "FALSE"
   def expr(text, _sources, _query) when is_binary(text), do: Quoting.text(text)
-  def expr(integer, _sources, _query) when is_integer(integer), do: Integer.to_string(integer)
+  def expr(integer, _sources, _query) when is_integer(integer), do: Quoting.integer(integer)
   def expr(float, _sources, _query) when is_float(float), do: FloatSql.literal(float)
 
   def expr(%module{} = value, _sources, _query) when module in [DateTime, NaiveDateTime, Date, Time] do

@@ -24,6 +24,10 @@ defmodule Ecto.Adapters.LibSql.ExpressionType do
     end
   end
 
+  @doc "The primitive type of a column of a source, `:any` where it is unknown."
+  @spec of_field(query, non_neg_integer, atom | String.t()) :: term
+  def of_field(query, index, column), do: query |> field(index, column) |> Ecto.Type.type()
+
   @doc "Whether an expression is a decimal."
   @spec decimal?(term, query) :: boolean
   def decimal?(expression, query), do: of(expression, query) == :decimal

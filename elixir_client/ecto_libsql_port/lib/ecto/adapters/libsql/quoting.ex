@@ -16,9 +16,25 @@ defmodule Ecto.Adapters.LibSql.Quoting do
   def table(nil, name), do: name(name)
   def table(prefix, name), do: [name(prefix), ?., name(name)]
 
-  @doc "A text literal. SQLite knows no escape but the doubled quote."
+  @doc "A text literal. SQLite has no escape but the doubled quote, and its statements end at a NUL."
   @spec text(String.t()) :: iodata
-  def text(text), do: [?', doubled(text, "'"), ?']
+  def text(text) do
+    if :binary.match(text, <<0>>) == :nomatch,
+      do: [?', doubled(text, "'"), ?'],
+      else: ["(CAST(", blob(text), " AS TEXT))"]
+  end
+
+  @integer_min -0x8000_0000_0000_0000
+  @integer_max 0x7FFF_FFFF_FFFF_FFFF
+
+  @doc "An integer literal. SQLite would make a float of one that has more than 64 bits."
+  @spec integer(integer) :: iodata
+  def integer(integer) when integer in @integer_min..@integer_max, do: Integer.to_string(integer)
+
+  def integer(integer) do
+    raise ArgumentError,
+          "the integer #{integer} is out of range: SQLite's go from -2^63 to 2^63-1. Store larger numbers as :decimal"
+  end
 
   # Ecto has the statement of an insert or update written anew each time, and hardly any name has a quote.
   defp doubled(text, quote) do

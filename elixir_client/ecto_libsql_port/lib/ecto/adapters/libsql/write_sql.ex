@@ -5,10 +5,12 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   #
   # RETURNING and the SET of an upsert know no alias in SQLite, so there the first source stands without one.
 
-  alias Ecto.Adapters.LibSql.{ArraySql, ExpressionSql, QuerySql, Quoting, ReturningSql}
+  alias Ecto.Adapters.LibSql.{ArraySql, ExpressionSql, ExpressionType, QuerySql, Quoting, ReturningSql}
   alias Ecto.Query.{BooleanExpr, JoinExpr, QueryExpr}
 
   import ExpressionSql, only: [expr: 3, error!: 2]
+
+  @arithmetic [:+, :-, :*, :/]
 
   # --- queries --------------------------------------------------------------------------------------------------
 
@@ -158,11 +160,14 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
     Enum.intersperse(assignments, ", ")
   end
 
+  defp assigned(:set, field, {operator, _, [_, _]} = value, sources, query) when operator in @arithmetic,
+    do: computed(field, value, sources, query)
+
   defp assigned(:set, _field, value, sources, query), do: expr(value, sources, query)
 
   defp assigned(:inc, field, value, sources, query) do
     column = {{:., [], [{:&, [], [0]}, field]}, [], []}
-    expr({:+, [], [column, value]}, sources, query)
+    computed(field, {:+, [], [column, value]}, sources, query)
   end
 
   defp assigned(:push, field, value, sources, query) do
@@ -177,6 +182,23 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
   defp assigned(operation, _field, _value, _sources, query) do
     error!(query, "the libSQL adapter knows no update operation #{inspect(operation)}")
+  end
+
+  # SQLite makes a float of an integer that has become too large, which no integer field loads. So it is an error, as in
+  # other databases: `abs` of the smallest integer is the one that SQLite itself has for it. It refers to the row because
+  # constants are computed before the CASE is.
+  defp computed(field, value, sources, query) do
+    sql = expr(value, sources, query)
+
+    if ExpressionType.of_field(query, 0, field) in [:integer, :id] and
+         not ExpressionType.decimal?(value, query) do
+      [
+        ["CASE WHEN typeof(", sql, ") = 'real' AND ", sql, " NOT BETWEEN -9.2e18 AND 9.2e18 THEN abs((CAST("],
+        [sql, " AS INTEGER) & 0) | -9223372036854775808) ELSE ", sql, " END"]
+      ]
+    else
+      sql
+    end
   end
 
   # --- insert ---------------------------------------------------------------------------------------------------

@@ -50,11 +50,11 @@ defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
   end
 
   test "a conflict with a query" do
-    query = from(p in Post, where: p.visits < 9, update: [inc: [visits: 1]]) |> plan(:update_all)
+    query = from(p in Post, where: p.visits < 9, update: [inc: [score: 1.5]]) |> plan(:update_all)
 
     assert insert(nil, "posts", [:title], [[:title]], {query, [], [:id]}, [:id]) ==
              ~s[INSERT INTO "posts" AS p0 ("title") VALUES (?1) ON CONFLICT ("id") ] <>
-               ~s[DO UPDATE SET "visits" = p0."visits" + 1 WHERE (p0."visits" < 9) RETURNING "id"]
+               ~s[DO UPDATE SET "score" = p0."score" + 1.5 WHERE (p0."visits" < 9) RETURNING "id"]
   end
 
   test "from a query: with a conflict it needs a WHERE" do

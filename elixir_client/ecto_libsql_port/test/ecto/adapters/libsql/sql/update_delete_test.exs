@@ -15,7 +15,10 @@ defmodule Ecto.Adapters.LibSql.Sql.UpdateDeleteTest do
     assert update_all(from(p in Post, update: [set: [title: ^"x"]])) ==
              ~s[UPDATE "posts" AS p0 SET "title" = ?1]
 
-    assert update_all(from(p in Post, update: [inc: [visits: 1]])) =~ ~s["visits" = p0."visits" + 1]
+    assert update_all(from(p in Post, update: [inc: [score: 1.5]])) =~ ~s["score" = p0."score" + 1.5]
+
+    assert update_all(from(p in Post, update: [inc: [visits: 1]])) =~
+             ~r/"visits" = CASE WHEN typeof\(p0."visits" \+ 1\) = 'real' .* ELSE p0."visits" \+ 1 END/
 
     assert update_all(from(p in Post, update: [push: [tags: "a"]])) =~
              ~s{"tags" = json_insert(coalesce(p0."tags", '[]'), '$[#]', 'a')}

@@ -122,12 +122,15 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
     Enum.map(query.(sql, []).rows, &List.to_tuple/1)
   end
 
-  @doc "The indexes and triggers of the table that somebody created, with their schema."
+  @doc """
+  The indexes and triggers of the table that somebody created, with their schema. For a trigger the engine keeps the
+  table's name as CREATE TRIGGER wrote it, in whatever case.
+  """
   @spec dependents(t) :: [{schema :: String.t(), object}]
   def dependents(%__MODULE__{} = table) do
     own =
       for {type, _, of, sql} = object <- objects(table.schema, table.query),
-          type in ["index", "trigger"] and sql != nil and of == table.name,
+          type in ["index", "trigger"] and sql != nil and TableSql.lower(of) == TableSql.lower(table.name),
           do: {table.schema, object}
 
     own ++ temporary_triggers(table)

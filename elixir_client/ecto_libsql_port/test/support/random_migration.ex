@@ -207,7 +207,7 @@ defmodule EctoLibSql.RandomMigration do
     for {id, was} <- before.tables, id not in gone do
       is = now.tables[moved.(id)] || flunk("the table #{inspect(id)} is gone")
       same_rows!(command, id == table, was, is)
-      if id != table and not rename?, do: same_table!(command, was, is)
+      if id != table and not rename?, do: same_table!(command, elem(id, 0), was, is)
     end
 
     assert map_size(now.tables) == map_size(before.tables) - length(gone)
@@ -237,8 +237,8 @@ defmodule EctoLibSql.RandomMigration do
     :ok
   end
 
-  # Tables that referred to one that was dropped with :cascade do so no longer.
-  defp same_table!({:drop_table, {_, name}, :cascade}, was, is) do
+  # Tables of its schema that referred to one that was dropped with :cascade do so no longer.
+  defp same_table!({:drop_table, {schema, name}, :cascade}, schema, was, is) do
     keys =
       for [[_, parent | _] | _] = key <- was.keys,
           String.downcase(parent, :ascii) != String.downcase(name, :ascii),
@@ -249,7 +249,7 @@ defmodule EctoLibSql.RandomMigration do
     if keys == was.keys, do: assert(is.sql == was.sql)
   end
 
-  defp same_table!(_command, was, is), do: assert(Map.drop(is, [:rows]) == Map.drop(was, [:rows]))
+  defp same_table!(_command, _schema, was, is), do: assert(Map.drop(is, [:rows]) == Map.drop(was, [:rows]))
 
   defp touched(command),
     do: if(is_tuple(elem(command, 1)), do: elem(command, 1), else: {elem(command, 1), elem(command, 2)})
@@ -270,7 +270,8 @@ defmodule EctoLibSql.RandomMigration do
        when drop in [:drop_table, :drop_if_exists],
        do:
          {schema, of} == touched(command) or
-           (command == {:drop_table, touched(command), :cascade} and type in ["table", "view", "trigger"])
+           (command == {:drop_table, {schema, elem(touched(command), 1)}, :cascade} and
+              type in ["table", "view", "trigger"])
 
   defp expected_change?({:drop_index, {schema, _}, index}, {schema, "index", index}, _, _), do: true
   defp expected_change?({:rename_index, {schema, _}, index, _}, {schema, "index", index}, _, _), do: true

@@ -34,6 +34,10 @@ defmodule Ecto.Adapters.LibSql.ColumnText do
     end
   end
 
+  @doc "Whether a declared type is one of decimals."
+  @spec decimal?(String.t()) :: boolean
+  def decimal?(type), do: type =~ ~r/DECIMAL|NUMERIC/i
+
   @doc "The text after `modify name, type, options`."
   @spec modify(TableSql.t(), TableSql.column(), Ecto.Migration.Table.t(), term, keyword) :: TableSql.t()
   def modify(sql, column, table, type, options) do

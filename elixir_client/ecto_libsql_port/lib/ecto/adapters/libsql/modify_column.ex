@@ -102,9 +102,14 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     refuse_values!(stored, sql, change)
 
     cond do
-      copy?(stored, sql, change) -> TableCopy.run!(stored, sql, [change.old.name])
-      restricting?(stored, sql, change) -> replace_checked!(stored, sql, change)
-      true -> SchemaText.replace!(stored, sql)
+      copy?(stored, sql, change) ->
+        TableCopy.run!(stored, sql, %{change.old.name => converted(stored, sql, change)})
+
+      restricting?(stored, sql, change) ->
+        replace_checked!(stored, sql, change)
+
+      true ->
+        SchemaText.replace!(stored, sql)
     end
   end
 
@@ -160,50 +165,109 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     end)
   end
 
-  # Values that the new type does not take: a text in an INTEGER. They are put into a column of the type to see what
-  # becomes of them. A type without numbers takes all, except in a STRICT table.
+  # Values that the new type does not take as they are: a text in an INTEGER, an integer of more than 53 bits in a REAL. They
+  # are put into a column of the type to see what becomes of them.
   defp refuse_values!(stored, sql, %{old: old, new: new} = change) do
     type = ColumnText.type(sql, new)
-    allowed = if converts?(stored, sql, change), do: storage(type, StoredTable.strict?(stored))
 
-    if allowed do
+    rejected =
+      if converts?(stored, sql, change),
+        do: rejected(type, decimal?(change, type), StoredTable.strict?(stored))
+
+    if rejected do
       probe = StoredTable.quoted(stored, StoredTable.free_name(stored, "ecto_values"))
       value = Quoting.name(old.name)
+      # What `decimal` makes of a text that is no number is an error.
+      probed = if decimal?(change, type), do: value, else: converted(stored, sql, change)
       stored.query.(["CREATE TABLE ", probe, " (raw, value ", affine(type), ?)], [])
 
       stored.query.(
         [
-          ["INSERT INTO ", probe, " SELECT DISTINCT ", value, " COLLATE BINARY, ", value],
+          ["INSERT INTO ", probe, " SELECT DISTINCT ", value, " COLLATE BINARY, ", probed],
           [" FROM ", StoredTable.quoted(stored), " WHERE ", value, " IS NOT NULL"]
         ],
         []
       )
 
-      condition = [
-        value,
-        " COLLATE BINARY IN (SELECT raw FROM ",
-        probe,
-        " WHERE typeof(value) <> '",
-        allowed,
-        "')"
-      ]
-
-      StoredTable.refuse_rows!(stored, condition, "have a #{old.name} that #{type} does not take")
+      condition = [value, " COLLATE BINARY IN (SELECT raw FROM ", probe, " WHERE ", rejected, ?)]
+      StoredTable.refuse_rows!(stored, condition, "have a #{old.name} that #{type} does not take unchanged")
       stored.query.(["DROP TABLE ", probe], [])
     end
   end
 
   defp affine(type), do: if(type =~ ~r/\Aint\z/i, do: "INTEGER", else: type)
 
-  defp storage(type, strict?) do
+  # Of a row with a value as it is (`raw`) and as the type stores it (`value`). Numbers are compared exactly, texts by
+  # their digits. Texts and blobs take all values, except in a STRICT table.
+  defp rejected(_type, true, _strict?), do: "typeof(value) = 'text'"
+
+  defp rejected(type, false, strict?) do
     case ColumnText.affinity(type) do
-      :integer -> "integer"
-      :real -> "real"
-      :text when strict? -> "text"
-      :blob when strict? -> if(String.upcase(type) == "BLOB", do: "blob")
+      :integer -> rounded("typeof(value) <> 'integer'")
+      :real -> rounded("typeof(value) <> 'real'")
+      :numeric -> rounded("false")
+      :text when strict? -> "typeof(value) <> 'text'"
+      :blob when strict? -> if(String.upcase(type) == "BLOB", do: "typeof(value) <> 'blob'")
       _ -> nil
     end
   end
+
+  defp rounded(refused) do
+    [
+      ["CASE WHEN ", refused, " THEN true WHEN typeof(value) NOT IN ('integer', 'real') THEN false"],
+      " WHEN typeof(raw) <> 'text' THEN raw <> value WHEN value IN (9e999, -9e999) THEN true",
+      " ELSE decimal(raw) IS NOT decimal(value) END"
+    ]
+  end
+
+  # The column's values as the new type is to store them, where its affinity would round them: it reads and writes
+  # numbers with some 15 digits.
+  defp converted(stored, sql, %{old: old, new: new} = change) do
+    value = Quoting.name(old.name)
+    type = ColumnText.type(sql, new)
+    from_decimal? = ColumnText.decimal?(ColumnText.type(stored.sql, old))
+
+    case if(decimal?(change, type), do: :decimal, else: ColumnText.affinity(type)) do
+      :decimal ->
+        ["CASE typeof(", value, ") WHEN 'text' THEN decimal(", value, ") ELSE ", value, " END"]
+
+      :real ->
+        [
+          "CASE typeof(",
+          value,
+          ") WHEN 'text' THEN coalesce(float_of_text(",
+          value,
+          "), ",
+          value,
+          ") ELSE ",
+          value,
+          " END"
+        ]
+
+      :text when from_decimal? ->
+        [
+          "CASE WHEN typeof(",
+          value,
+          ") IN ('real', 'blob') THEN decimal_text(",
+          value,
+          ") ELSE ",
+          value,
+          " END"
+        ]
+
+      :text ->
+        [
+          ["CASE WHEN typeof(", value, ") = 'real' AND abs(", value, ") < 9e999"],
+          [" THEN float_text(", value, ") ELSE ", value, " END"]
+        ]
+
+      _ ->
+        value
+    end
+  end
+
+  # In a STRICT table a decimal is declared as ANY.
+  defp decimal?(%{type: type}, declared), do: type in [:decimal, :numeric] or ColumnText.decimal?(declared)
 
   # --- how ------------------------------------------------------------------------------------------------------------
 

@@ -16,11 +16,11 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
   alias EctoLibSql.{SqlLexer, TableSql}
 
   @doc """
-  Copies the table. `sql` is its new text, `changed` are the columns whose values may look different afterwards. Columns of
-  the same name are copied. Returns the table as it is then.
+  Copies the table. `sql` is its new text, `changed` are the columns whose values may look different afterwards, each with
+  the expression that gives them. Columns of the same name are copied. Returns the table as it is then.
   """
-  @spec run!(StoredTable.t(), TableSql.t(), [String.t()]) :: StoredTable.t()
-  def run!(%StoredTable{} = table, %TableSql{} = sql, changed \\ []) do
+  @spec run!(StoredTable.t(), TableSql.t(), %{String.t() => iodata}) :: StoredTable.t()
+  def run!(%StoredTable{} = table, %TableSql{} = sql, changed \\ %{}) do
     refuse_no_key!(table, sql)
     referring = StoredTable.children(table)
     before = TableCheck.state(table, referring)
@@ -90,9 +90,10 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
       StoredTable.error!(:unsupported, table.name, "none of the columns of #{table.name} would be left")
     end
 
-    insert!(copy, table, sql, Quoting.names(rowid ++ columns))
-    changed = Enum.map(changed, &TableSql.lower/1)
-    same_rows!(copy, table, Enum.reject(columns, &(TableSql.lower(&1) in changed)), join)
+    changed = Map.new(changed, fn {name, value} -> {TableSql.lower(name), value} end)
+    filled = for name <- rowid ++ columns, do: {name, changed[TableSql.lower(name)] || Quoting.name(name)}
+    insert!(copy, table, sql, filled)
+    same_rows!(copy, table, Enum.reject(columns, &is_map_key(changed, TableSql.lower(&1))), join)
     copy
   end
 
@@ -101,12 +102,22 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
     key = StoredTable.rowid_column(copy)
     copied? = key != nil and TableSql.lower(key) in Enum.map(columns, &TableSql.lower/1)
     same? = copied? and TableSql.lower(StoredTable.rowid_column(table) || "") == TableSql.lower(key)
+    if copied? and not same?, do: refuse_no_rowid!(table, key)
 
     case shared_rowid(table, copy) do
       _ when same? -> {[], key}
       name when name == nil or copied? -> {[], nil}
       name -> {[name], name}
     end
+  end
+
+  # SQLite would make a number up.
+  defp refuse_no_rowid!(table, key) do
+    StoredTable.refuse_rows!(
+      table,
+      [Quoting.name(key), " IS NULL"],
+      "have no #{key}, which is to be the primary key; give them one first"
+    )
   end
 
   defp shared_rowid(table, copy) do
@@ -117,12 +128,12 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
   end
 
   # A conflict is an error, whatever ON CONFLICT says: no row is ignored or replaced.
-  defp insert!(copy, table, sql, names) do
-    insert_into(copy, table, names)
+  defp insert!(copy, table, sql, filled) do
+    insert_into(copy, table, filled)
   rescue
     error in EctoLibSql.Error ->
-      if EctoLibSql.Error.constraint_violation?(error) or error.code == :mismatch do
-        refuse_duplicates!(table, sql, names, error.constraint)
+      if EctoLibSql.Error.constraint_violation?(error) or error.code in [:mismatch, :type_mismatch, :too_big] do
+        refuse_duplicates!(table, sql, filled, error.constraint)
         message = String.replace(error.message, copy.name, table.name)
         StoredTable.error!(:rows, table.name, "rows of #{table.name} do not fit its new form: #{message}")
       else
@@ -130,13 +141,26 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
       end
   end
 
-  defp insert_into(copy, table, names) do
-    from = [StoredTable.quoted(copy), " (", names, ") SELECT ", names, " FROM ", StoredTable.quoted(table)]
+  # Columns and what they are filled with.
+  defp insert_into(copy, table, filled) do
+    {names, values} = Enum.unzip(filled)
+    values = Enum.intersperse(values, ", ")
+
+    from = [
+      StoredTable.quoted(copy),
+      " (",
+      Quoting.names(names),
+      ") SELECT ",
+      values,
+      " FROM ",
+      StoredTable.quoted(table)
+    ]
+
     table.query.(["INSERT OR ABORT INTO " | from], [])
   end
 
   # Which rows are equal is seen in a copy that takes them all.
-  defp refuse_duplicates!(table, sql, names, %{kind: kind, columns: [_ | _] = columns})
+  defp refuse_duplicates!(table, sql, filled, %{kind: kind, columns: [_ | _] = columns})
        when kind in [:unique, :primary_key] do
     if "without rowid" not in sql.options do
       open =
@@ -147,7 +171,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
       name = StoredTable.free_name(table, "ecto_rows_of_#{table.name}")
       table.query.(["CREATE TABLE ", StoredTable.quoted(table, name), " ", TableEdit.body(open)], [])
       open = StoredTable.read!(name, table.schema, table.query)
-      insert_into(open, table, names)
+      insert_into(open, table, filled)
 
       StoredTable.refuse_duplicates!(
         %{open | label: table.name},
@@ -157,7 +181,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
     end
   end
 
-  defp refuse_duplicates!(_table, _sql, _names, _constraint), do: :ok
+  defp refuse_duplicates!(_table, _sql, _filled, _constraint), do: :ok
 
   # The number of rows, and the values of all columns that are to stay, with their types. Rows are found by their
   # rowid where it stays, else each is looked for in the other table.

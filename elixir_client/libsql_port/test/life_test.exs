@@ -16,7 +16,42 @@ defmodule LibsqlPort.LifeTest do
     :ok
   end
 
+  defmodule Application do
+    use Elixir.Application
+
+    @impl true
+    def start(_type, parent) do
+      connection = fn ->
+        {:ok, conn} = LibsqlPort.connect(__MODULE__.Sidecar, database: ":memory:")
+        send(parent, {:connected, conn})
+        conn
+      end
+
+      children = [{LibsqlPort, name: __MODULE__.Sidecar, shutdown_grace: 60_000}, {Agent, connection}]
+      Supervisor.start_link(children, strategy: :one_for_one)
+    end
+  end
+
   describe "life-cycle events" do
+    # The application controller answers nobody until the application has stopped.
+    test "do not keep an application with a sidecar from stopping" do
+      application = :libsql_port_life_test
+      properties = [vsn: ~c"0", applications: [:kernel, :stdlib], mod: {__MODULE__.Application, self()}]
+      :ok = :application.load({:application, application, properties})
+      on_exit(fn -> :application.unload(application) end)
+
+      log =
+        capture_log(fn ->
+          :ok = Elixir.Application.start(application)
+          assert_receive {:connected, conn}
+          monitor = Process.monitor(conn.handle.sidecar)
+          :ok = Elixir.Application.stop(application)
+          assert_received {:DOWN, ^monitor, :process, _, :shutdown}
+        end)
+
+      refute log =~ "terminating"
+    end
+
     test "tell the beginning and the end of connections", %{sidecar: sidecar} do
       {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
       id = conn.id

@@ -45,7 +45,9 @@ defmodule LibsqlPort.Telemetry do
 
   @doc "Whether `:telemetry` is there and running. One that is loaded and not started logs a warning for each event."
   @spec started?() :: boolean
-  def started?, do: List.keymember?(Application.started_applications(), :telemetry, 0)
+  # By the process that keeps its handlers. The application controller must not be asked: it answers nobody while it stops
+  # an application, which waits for the port's owner, who would wait for the answer.
+  def started?, do: Process.whereis(:telemetry_handler_table) != nil
 
   @doc """
   Logs the life-cycle events: a lost sidecar as a warning, a restarted one as information, the rest at level `:debug`.

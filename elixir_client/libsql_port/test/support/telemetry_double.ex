@@ -23,15 +23,22 @@ defmodule LibsqlPort.TelemetryDouble do
   """
 
   @application {:application, :telemetry, [vsn: ~c"0", modules: [], registered: [], applications: []]}
+  # The process by which the real one is recognised.
+  @handlers :telemetry_handler_table
 
   def load do
     Code.compile_string(@source)
     :ok = :application.load(@application)
   end
 
-  def start, do: :ok = Application.start(:telemetry)
+  def start do
+    :ok = Application.start(:telemetry)
+    {:ok, _} = Agent.start(fn -> nil end, name: @handlers)
+    :ok
+  end
 
   def unload do
+    if Process.whereis(@handlers), do: Agent.stop(@handlers)
     # Its end is logged otherwise.
     ExUnit.CaptureLog.capture_log(fn -> Application.stop(:telemetry) end)
     :ok = Application.unload(:telemetry)

@@ -131,7 +131,7 @@ defmodule EctoLibSql do
   @spec prepare_execute(conn, String.t() | nil, iodata, params, keyword) ::
           {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
   def prepare_execute(conn, name, statement, params, options \\ []) do
-    run(:prepare_execute, conn, Query.new(statement, name), params, options)
+    run(:prepare_execute, conn, Query.new(statement, name, options), params, options)
   end
 
   # The one way into the pool: with the deadline of the whole call.
@@ -160,7 +160,9 @@ defmodule EctoLibSql do
   @spec stream(DBConnection.t(), iodata | Query.t(), params, keyword) :: DBConnection.Stream.t()
   def stream(conn, statement, params \\ [], options \\ [])
   def stream(conn, %Query{} = query, params, options), do: DBConnection.stream(conn, query, params, options)
-  def stream(conn, statement, params, options), do: stream(conn, Query.new(statement), params, options)
+
+  def stream(conn, statement, params, options),
+    do: stream(conn, Query.new(statement, nil, options), params, options)
 
   # --- transactions ---------------------------------------------------------------------------------------------
 

@@ -4,28 +4,32 @@ defmodule EctoLibSql.Query do
   statement, so the first run costs no round trip more than the others, and a query may be used on any connection.
   """
 
-  defstruct [:statement, :name, command: nil, operation: :execute]
+  defstruct [:statement, :name, command: nil, operation: :execute, json: []]
 
-  @typedoc "`operation` is `:execute`, or what a connection is asked beside statements."
+  @typedoc """
+  `operation` is `:execute`, or what a connection is asked beside statements. `json` says for each column whether it is JSON
+  text to be decoded; `[]` stands for none.
+  """
   @type t :: %__MODULE__{
           statement: String.t() | nil,
           name: String.t() | nil,
           command: atom,
-          operation: :execute | :script | :state | :checkout | :checkin | :abandon
+          operation: :execute | :script | :state | :checkout | :checkin | :abandon,
+          json: [boolean]
         }
 
   @doc false
-  @spec new(iodata, String.t() | nil) :: t
-  def new(statement, name \\ nil) do
-    %__MODULE__{statement: IO.iodata_to_binary(statement), name: name}
+  @spec new(iodata, String.t() | nil, keyword) :: t
+  def new(statement, name \\ nil, options \\ []) do
+    json = Keyword.get(options, :json, [])
+    %__MODULE__{statement: IO.iodata_to_binary(statement), name: name, json: json}
   end
 
   defimpl DBConnection.Query do
     alias Ecto.Adapters.LibSql.QuerySql
     alias EctoLibSql.Parameter
 
-    # What a column of this name is made of its values.
-    @marks %{QuerySql.json_column() => :json, QuerySql.decimal_column() => :decimal}
+    @decimal_column QuerySql.decimal_column()
 
     def parse(query, _options), do: query
     def describe(query, _options), do: query
@@ -38,22 +42,27 @@ defmodule EctoLibSql.Query do
     defp encode({name, value}), do: {name, Parameter.encode(value)}
     defp encode(value), do: Parameter.encode(value)
 
-    def decode(_query, %{columns: [_ | _] = columns, rows: [_ | _]} = result, _options) do
-      if Enum.any?(columns, &is_map_key(@marks, &1)), do: decode_marked(result, columns), else: result
+    def decode(query, %{columns: [_ | _] = columns, rows: [_ | _] = rows} = result, _options) do
+      if query.json == [] and @decimal_column not in columns do
+        result
+      else
+        marks = marks(columns, query.json)
+        library = Parameter.json_library()
+        %{result | rows: Enum.map(rows, &decode_row(&1, marks, library))}
+      end
     end
 
     def decode(_query, result, _options), do: result
 
-    defp decode_marked(result, columns) do
-      marks = Enum.map(columns, &@marks[&1])
-      library = Parameter.json_library()
-      %{result | rows: Enum.map(result.rows, &decode_row(&1, marks, library))}
-    end
+    defp marks([@decimal_column | columns], json), do: [:decimal | marks(columns, Enum.drop(json, 1))]
+    defp marks([_ | columns], [true | json]), do: [:json | marks(columns, json)]
+    defp marks([_ | columns], json), do: [nil | marks(columns, Enum.drop(json, 1))]
+    defp marks([], _json), do: []
 
     defp decode_row([], [], _library), do: []
 
     defp decode_row([text | row], [:json | marks], library) when is_binary(text),
-      do: [library.decode!(text) | decode_row(row, marks, library)]
+      do: [decode_json(text, library) | decode_row(row, marks, library)]
 
     defp decode_row([value | row], [:decimal | marks], library) when value != nil do
       value = with {:ok, decimal} <- Parameter.to_decimal(value), do: decimal, else: (:error -> value)
@@ -61,6 +70,14 @@ defmodule EctoLibSql.Query do
     end
 
     defp decode_row([value | row], [_ | marks], library), do: [value | decode_row(row, marks, library)]
+
+    # SQLite's JSON has numbers beyond those of floats, which no library reads.
+    defp decode_json(text, library) do
+      case library.decode(text) do
+        {:ok, value} -> value
+        {:error, _} -> text
+      end
+    end
   end
 
   defimpl String.Chars do

@@ -46,7 +46,16 @@ defmodule Ecto.Adapters.LibSql do
   @behaviour Ecto.Adapter.Storage
   @behaviour Ecto.Adapter.Structure
 
-  alias Ecto.Adapters.LibSql.{Alter, DropTable, InsertAll, MigrationLock, Storage, Structure, TypeCodec}
+  alias Ecto.Adapters.LibSql.{
+    Alter,
+    DropTable,
+    InsertAll,
+    MigrationLock,
+    Prepared,
+    Storage,
+    Structure,
+    TypeCodec
+  }
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -58,6 +67,26 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Schema
   defdelegate autogenerate(type), to: TypeCodec
+
+  # --- queries --------------------------------------------------------------------------------------------------
+
+  @impl Ecto.Adapter.Queryable
+  def prepare(operation, query), do: operation |> super(query) |> Prepared.mark(query)
+
+  @impl Ecto.Adapter.Queryable
+  def execute(meta, query_meta, prepared, params, options) do
+    {prepared, options} = Prepared.unmark(prepared, options)
+    super(meta, query_meta, prepared, params, options)
+  end
+
+  # Ecto's own is not overridable.
+  defoverridable stream: 5
+
+  @impl Ecto.Adapter.Queryable
+  def stream(meta, query_meta, prepared, params, options) do
+    {prepared, options} = Prepared.unmark(prepared, options)
+    super(meta, query_meta, prepared, params, options)
+  end
 
   # --- rows -----------------------------------------------------------------------------------------------------
 

@@ -192,6 +192,18 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
     ["json_extract(", expr(json, sources, query), ", ", path, ?)]
   end
 
+  # Put in by `JsonSelect`.
+  def expr({:json_text, _, [{:json_column, _, [column]}]}, sources, query), do: expr(column, sources, query)
+
+  def expr({:json_text, meta, [{:json_extract_path, _, [json, [_ | _] = path]}]}, sources, query) do
+    path = JsonPathSql.path(path, &expr(&1, sources, query))
+    text = [expr(json, sources, query), " -> (", path, ?)]
+    if meta[:bare], do: text, else: JsonPathSql.null(text)
+  end
+
+  def expr({:json_text, _, [value]}, sources, query), do: JsonPathSql.text(value, &expr(&1, sources, query))
+  def expr({:json_value, _, [column]}, sources, query), do: [?(, expr(column, sources, query), " ->> '$')"]
+
   def expr({call, _, [_, _]} = expression, sources, query) when call in [:filter, :over] do
     expression |> aggregate(sources, query) |> Tuple.to_list()
   end

@@ -6,19 +6,12 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
   # What SQLite lacks is written in what it has: DISTINCT ON as a window function, bracketed set operands as subqueries,
   # row locks as nothing, for a write transaction holds the whole database.
 
-  alias Ecto.Adapters.LibSql.{ExpressionSql, ExpressionType, JsonPathSql, Quoting}
+  alias Ecto.Adapters.LibSql.{ExpressionSql, ExpressionType, JsonSelect, Quoting}
   alias Ecto.Query.{ByExpr, JoinExpr, QueryExpr, WithExpr}
 
   import ExpressionSql, only: [expr: 3, boolean: 4, order: 3, error!: 2]
 
   @parent_as ExpressionSql.parent_key()
-
-  # A value out of JSON keeps its type only as JSON: `json_extract` makes true a 1. So where such a value reaches
-  # Elixir it travels as JSON text in a column of this name, and `EctoLibSql.Query` reads it.
-  @json_column "ecto_json"
-
-  @doc "The column name that marks JSON text to be decoded."
-  def json_column, do: @json_column
 
   # A decimal that was computed is a number or its digits; Ecto knows no type for arithmetic and would leave it so.
   @decimal_column "ecto:decimal"
@@ -28,7 +21,7 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
 
   @doc "A query whose rows go to Elixir."
   @spec all(Ecto.Query.t()) :: iodata
-  def all(query), do: select_statement(query, [], :outer)
+  def all(query), do: query |> JsonSelect.outer() |> select_statement([], :outer)
 
   @doc "A query inside another statement."
   @spec inner(Ecto.Query.t(), iodata) :: iodata
@@ -51,7 +44,30 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     distinct_on(query, as_prefix, mode)
   end
 
-  defp select_statement(query, as_prefix, mode) do
+  defp select_statement(%{combinations: [_ | _]} = query, as_prefix, mode) do
+    if Enum.any?(query.order_bys, &by_json?/1),
+      do: ordered_around(query, as_prefix, mode),
+      else: plain_statement(query, as_prefix, mode)
+  end
+
+  defp select_statement(query, as_prefix, mode), do: plain_statement(query, as_prefix, mode)
+
+  # A compound is ordered by its columns alone, not by an expression with one of them.
+  defp by_json?(%{expr: terms}), do: Enum.any?(terms, &match?({_direction, {:json_value, _, _}}, &1))
+
+  defp ordered_around(query, as_prefix, mode) do
+    sources = create_names(query, as_prefix)
+    inside = %{query | order_bys: [], limit: nil, offset: nil}
+
+    [
+      ["SELECT * FROM (", select_statement(inside, as_prefix, mode), ?)],
+      order_by(query, sources),
+      limit(query, sources),
+      offset(query, sources)
+    ]
+  end
+
+  defp plain_statement(query, as_prefix, mode) do
     sources = create_names(query, as_prefix)
     mode = if query.combinations == [], do: mode, else: :inner
 
@@ -182,11 +198,6 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
       {_, source, _} ->
         source
     end
-  end
-
-  defp select_field({:json_extract_path, _, [json, [_ | _] = path]}, sources, query, :outer) do
-    path = JsonPathSql.path(path, &expr(&1, sources, query))
-    [expr(json, sources, query), " -> (", path, ") AS ", @json_column]
   end
 
   defp select_field({name, expression}, sources, query, _mode) when is_atom(name) do

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   #
   # RETURNING and the SET of an upsert know no alias in SQLite, so there the first source stands without one.
 
-  alias Ecto.Adapters.LibSql.{ArraySql, ExpressionSql, ExpressionType, QuerySql, Quoting, ReturningSql}
+  alias Ecto.Adapters.LibSql.{ArraySql, ExpressionSql, ExpressionType, JsonSelect, QuerySql, Quoting, ReturningSql}
   alias Ecto.Query.{BooleanExpr, JoinExpr, QueryExpr}
 
   import ExpressionSql, only: [expr: 3, error!: 2]
@@ -16,7 +16,8 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
   @doc "`update_all`."
   @spec update_all(Ecto.Query.t()) :: iodata
-  def update_all(%{from: %{source: source}} = query) do
+  def update_all(query) do
+    %{from: %{source: source}} = query = JsonSelect.outer(query)
     sources = QuerySql.create_names(query, [])
     {table, name} = QuerySql.source(query, sources, 0, source)
     {from, conditions} = update_from({table, name}, query, sources)
@@ -109,7 +110,8 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   has (WITHOUT ROWID, a column of that name): there each row is asked whether it has joined ones.
   """
   @spec delete_all(Ecto.Query.t()) :: iodata
-  def delete_all(%{from: %{source: source}} = query) do
+  def delete_all(query) do
+    %{from: %{source: source}} = query = JsonSelect.outer(query)
     sources = QuerySql.create_names(query, [])
     {table, name} = QuerySql.source(query, sources, 0, source)
 
@@ -234,7 +236,12 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   end
 
   defp inserted(header, %Ecto.Query{} = query, on_conflict, _placeholders) do
-    [" (", Quoting.names(header), ") ", query |> unambiguous(on_conflict) |> QuerySql.inner()]
+    [
+      " (",
+      Quoting.names(header),
+      ") ",
+      query |> JsonSelect.plain() |> unambiguous(on_conflict) |> QuerySql.inner()
+    ]
   end
 
   # Without a WHERE the parser takes the ON of ON CONFLICT for a join's.
@@ -257,7 +264,9 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
             "as Repo.insert_all/3 makes them"
   end
 
-  defp value({%Ecto.Query{} = query, count}, next), do: {[?(, QuerySql.inner(query), ?)], next + count}
+  defp value({%Ecto.Query{} = query, count}, next),
+    do: {[?(, query |> JsonSelect.plain() |> QuerySql.inner(), ?)], next + count}
+
   defp value({:placeholder, index}, next), do: {[?? | to_string(index)], next}
   defp value(_field, next), do: {[?? | Integer.to_string(next)], next + 1}
 
@@ -265,6 +274,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   defp on_conflict({:nothing, _, targets}), do: [" ON CONFLICT", target(targets), " DO NOTHING"]
 
   defp on_conflict({%Ecto.Query{} = query, _, targets}) do
+    query = JsonSelect.plain(query)
     sources = QuerySql.create_names(query, [])
 
     [

@@ -29,11 +29,29 @@ pub fn read(handle: &Handle, error: &EngineError) -> Option<ConstraintFailure> {
     }
     let kind = kind(error);
     let mut failure = parse(kind, &error.message);
-    match kind {
-        ConstraintKind::Unique | ConstraintKind::PrimaryKey => complete_unique(handle, &mut failure),
-        _ => {}
+    match (kind, named_columns(kind, &error.message)) {
+        (ConstraintKind::Unique | ConstraintKind::PrimaryKey, words) => {
+            complete_unique(handle, words, &mut failure)
+        }
+        (_, Some(words)) => complete_column(handle, words, &mut failure),
+        (_, None) => {}
     }
     Some(failure)
+}
+
+/// The words of a message that name columns: "t.a, t.b".
+fn named_columns(kind: ConstraintKind, message: &str) -> Option<&str> {
+    match kind {
+        ConstraintKind::Datatype => message.rsplit_once(" column ").map(|(_, words)| words),
+        ConstraintKind::Unique
+        | ConstraintKind::PrimaryKey
+        | ConstraintKind::NotNull
+        | ConstraintKind::Rowid => message
+            .split_once(" failed: ")
+            .map(|(_, words)| words)
+            .filter(|words| !words.starts_with("index '")),
+        _ => None,
+    }
 }
 
 fn kind(error: &EngineError) -> ConstraintKind {
@@ -82,7 +100,7 @@ fn parse(kind: ConstraintKind, message: &str) -> ConstraintFailure {
     failure
 }
 
-/// `table.column`; a table's name may hold dots itself, a column's hardly ever does.
+/// `table.column`, where the schema does not tell which of the dots stands between them.
 fn add_column(failure: &mut ConstraintFailure, qualified: &str) {
     match qualified.rsplit_once('.') {
         Some((table, column)) => {
@@ -93,36 +111,95 @@ fn add_column(failure: &mut ConstraintFailure, qualified: &str) {
     }
 }
 
-/// Finds the unique index of the columns, or the table and columns of the index.
-fn complete_unique(handle: &Handle, failure: &mut ConstraintFailure) {
-    // The first index wins, as it does in the engine; one on an expression has NULL for its column.
+/// Finds the unique index of the columns, or the table and columns of the index. `words` is the list of columns as the
+/// engine writes it; names may hold dots and commas, so it is compared with what the engine would write for each index.
+/// Where several indexes have these columns (partial ones, tables of the same name in attached databases), the message
+/// does not tell which one it was, and the index stays unknown.
+fn complete_unique(handle: &Handle, words: Option<&str>, failure: &mut ConstraintFailure) {
     const BY_TABLE: &str = "SELECT l.name, (SELECT group_concat(c.name, char(0)) FROM \
-         (SELECT name FROM pragma_index_info(l.name) ORDER BY seqno) AS c) FROM pragma_index_list(?1) AS l \
-         WHERE l.\"unique\" ORDER BY l.seq DESC";
-    const BY_INDEX: &str = "SELECT m.tbl_name, (SELECT group_concat(c.name, char(0)) FROM \
-         (SELECT name FROM pragma_index_info(m.name) ORDER BY seqno) AS c) FROM sqlite_schema AS m \
-         WHERE m.type = 'index' AND m.name = ?1";
+         (SELECT name FROM pragma_index_info(l.name, d.name) ORDER BY seqno) AS c), l.origin = 'pk' \
+         FROM pragma_database_list AS d, pragma_index_list(?1, d.name) AS l WHERE l.\"unique\"";
     if let Some(index) = failure.index.clone() {
-        if let Some((table, columns)) = pairs(handle, BY_INDEX, &index).into_iter().next() {
+        if let Some((table, columns)) = table_of(handle, &index) {
             failure.table = Some(table);
-            failure.columns = columns.split('\0').filter(|c| !c.is_empty()).map(str::to_owned).collect();
+            failure.columns = columns;
         }
-    } else if let Some(table) = failure.table.clone() {
-        let wanted = failure.columns.join("\0");
-        let found = pairs(handle, BY_TABLE, &table).into_iter().find(|(_, columns)| *columns == wanted);
-        failure.index = found.map(|(index, _)| index);
+    } else if let Some(words) = words {
+        let mut indexes: Vec<String> = Vec::new();
+        let primary_key = i64::from(failure.kind == ConstraintKind::PrimaryKey);
+        for table in tables(words) {
+            let _ = query::each_row(handle, BY_TABLE, Some(table.as_bytes()), |row| {
+                let columns = query::text_at(row, 1);
+                if query::integer_at(row, 2) == primary_key && as_words(table, &columns) == words {
+                    failure.table = Some(table.to_owned());
+                    failure.columns = columns.split('\0').map(str::to_owned).collect();
+                    indexes.push(query::text_at(row, 0));
+                }
+                true
+            });
+        }
+        indexes.dedup();
+        match indexes.as_mut_slice() {
+            [] => complete_column(handle, words, failure),
+            [only] => failure.index = Some(std::mem::take(only)),
+            _ => {}
+        }
     }
     failure.name.clone_from(&failure.index);
 }
 
-/// Two text columns of a query with one text parameter; what there is if it fails: this only embellishes an error.
-fn pairs(handle: &Handle, sql: &str, parameter: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let _ = query::each_row(handle, sql, Some(parameter.as_bytes()), |row| {
-        found.push((query::text_at(row, 0), query::text_at(row, 1)));
+/// The table and the columns of an index; a term that is an expression has no column.
+fn table_of(handle: &Handle, index: &str) -> Option<(String, Vec<String>)> {
+    let mut schemas = Vec::new();
+    let _ = query::each_row(handle, "SELECT name FROM pragma_database_list", None, |row| {
+        schemas.push(query::text_at(row, 0));
         true
     });
-    found
+    schemas.iter().find_map(|schema| {
+        let sql = format!(
+            "SELECT m.tbl_name, (SELECT group_concat(c.name, char(0)) FROM (SELECT name FROM \
+             pragma_index_info(m.name, '{}') ORDER BY seqno) AS c) FROM \"{}\".sqlite_schema AS m \
+             WHERE m.type = 'index' AND m.name = ?1",
+            schema.replace('\'', "''"),
+            schema.replace('"', "\"\"")
+        );
+        let mut found = None;
+        let _ = query::each_row(handle, &sql, Some(index.as_bytes()), |row| {
+            let columns = query::text_at(row, 1);
+            let columns = columns.split('\0').filter(|c| !c.is_empty()).map(str::to_owned).collect();
+            found = Some((query::text_at(row, 0), columns));
+            false
+        });
+        found
+    })
+}
+
+/// Finds which dot of "table.column" stands between the two.
+fn complete_column(handle: &Handle, words: &str, failure: &mut ConstraintFailure) {
+    const COLUMNS: &str = "SELECT c.name FROM pragma_database_list AS d, pragma_table_xinfo(?1, d.name) AS c";
+    for table in tables(words) {
+        let column = &words[table.len() + 1..];
+        let mut found = false;
+        let _ = query::each_row(handle, COLUMNS, Some(table.as_bytes()), |row| {
+            found = query::text_at(row, 0) == column;
+            !found
+        });
+        if found {
+            failure.table = Some(table.to_owned());
+            failure.columns = vec![column.to_owned()];
+            return;
+        }
+    }
+}
+
+/// What may be the table's name at the beginning of "t.a, t.b".
+fn tables(words: &str) -> impl Iterator<Item = &str> {
+    words.match_indices('.').map(|(dot, _)| &words[..dot])
+}
+
+/// The columns, with NULs between them, as the engine lists them.
+fn as_words(table: &str, columns: &str) -> String {
+    columns.split('\0').map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -156,6 +233,17 @@ mod tests {
         );
         let null = parse(ConstraintKind::NotNull, "NOT NULL constraint failed: a.b.c");
         assert_eq!((null.table.as_deref(), null.columns.as_slice()), (Some("a.b"), &["c".to_owned()][..]));
+    }
+
+    #[test]
+    fn names_with_dots_and_commas() {
+        assert_eq!(tables("a.b, a.c").collect::<Vec<_>>(), ["a", "a.b, a"]);
+        assert_eq!(as_words("v", "a.b\0c, d"), "v.a.b, v.c, d");
+        assert_eq!(
+            named_columns(ConstraintKind::NotNull, "NOT NULL constraint failed: v.a.b"),
+            Some("v.a.b")
+        );
+        assert_eq!(named_columns(ConstraintKind::Unique, "UNIQUE constraint failed: index 'low'"), None);
     }
 
     #[test]

@@ -310,7 +310,7 @@ defmodule EctoLibSql.Protocol do
         {:disconnect_and_retry, Failure.lost(error), state}
 
       {:error, error} ->
-        error |> Diagnosis.complete(state.conn) |> Failure.answer(sql, options, state)
+        error |> Diagnosis.complete(state.conn, {sql, params}) |> Failure.answer(sql, options, state)
     end
   end
 

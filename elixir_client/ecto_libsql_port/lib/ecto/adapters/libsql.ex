@@ -54,6 +54,7 @@ defmodule Ecto.Adapters.LibSql do
     Prepared,
     Storage,
     Structure,
+    TableKind,
     TypeCodec
   }
 
@@ -90,22 +91,46 @@ defmodule Ecto.Adapters.LibSql do
 
   # --- rows -----------------------------------------------------------------------------------------------------
 
-  # A virtual table numbers its rows after RETURNING was read, which says -1 for the rowid and NULL for the key of an
-  # R*Tree. The connection knows the number when the statement has ended.
-  @impl Ecto.Adapter.Schema
-  def insert(meta, schema_meta, params, on_conflict, returning, options) do
-    place = Enum.find_index(returning, &numbered?(&1, schema_meta))
-    options = if place, do: [{:returned_rowid, place} | options], else: options
-    super(meta, schema_meta, params, on_conflict, returning, options)
-  end
-
-  defp numbered?(:rowid, _schema_meta), do: true
-  defp numbered?(name, %{autogenerate_id: {_field, name, :id}}), do: true
-  defp numbered?(_name, _schema_meta), do: false
-
   @impl Ecto.Adapter.Schema
   def insert_all(meta, schema, header, rows, on_conflict, returning, placeholders, options) do
     InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
+  end
+
+  @impl Ecto.Adapter.Schema
+  def insert(meta, schema, params, on_conflict, returning, options) do
+    case TableKind.of(meta, schema.prefix, schema.source) do
+      :table -> super(meta, schema, params, on_conflict, returning, numbered(options, schema, returning))
+      kind -> TableKind.insert(kind, meta, schema, @conn, params, on_conflict, returning, options)
+    end
+  end
+
+  # A virtual table that was made since the kinds were looked up numbers its rows after RETURNING was read, which says -1
+  # for the rowid and NULL for the key of an R*Tree. The connection knows the number when the statement has ended.
+  defp numbered(options, schema, returning) do
+    case Enum.find_index(returning, &numbered?(&1, schema)) do
+      nil -> options
+      place -> [{:returned_rowid, place} | options]
+    end
+  end
+
+  defp numbered?(:rowid, _schema), do: true
+  defp numbered?(name, %{autogenerate_id: {_field, name, :id}}), do: true
+  defp numbered?(_name, _schema), do: false
+
+  @impl Ecto.Adapter.Schema
+  def update(meta, schema, fields, filters, returning, options) do
+    case TableKind.of(meta, schema.prefix, schema.source) do
+      :table -> super(meta, schema, fields, filters, returning, options)
+      kind -> TableKind.update(kind, meta, schema, @conn, fields, filters, returning, options)
+    end
+  end
+
+  @impl Ecto.Adapter.Schema
+  def delete(meta, schema, filters, returning, options) do
+    case TableKind.of(meta, schema.prefix, schema.source) do
+      :table -> super(meta, schema, filters, returning, options)
+      kind -> TableKind.delete(kind, meta, schema, @conn, filters, returning, options)
+    end
   end
 
   # --- checkouts and transactions -------------------------------------------------------------------------------
@@ -144,6 +169,8 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Migration
   def execute_ddl(meta, definition, options) do
+    TableKind.forget(meta)
+
     cond do
       Alter.needed?(definition) -> Alter.run(meta, definition, options)
       DropTable.needed?(definition) -> DropTable.run(meta, definition, options)

@@ -118,8 +118,10 @@ defmodule Ecto.Adapters.LibSql.Alter do
     if column?(table, name, query), do: remove(name, table, query)
   end
 
-  defp change({:modify, name, type, options}, table, query),
-    do: table |> StoredTable.read!(query) |> ModifyColumn.run!(to_string(name), type, options, table)
+  defp change({:modify, name, type, options}, table, query) do
+    options = ColumnSql.options(type, options)
+    table |> StoredTable.read!(query) |> ModifyColumn.run!(to_string(name), type, options, table)
+  end
 
   defp remove(name, table, query), do: table |> StoredTable.read!(query) |> RemoveColumn.run!(to_string(name))
 

@@ -12,6 +12,8 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
   @doc "A column's definition. `composite?` says that its table's primary key has several columns."
   @spec definition(Table.t(), atom | String.t(), term, keyword, boolean) :: iodata
   def definition(table, name, type, options, composite?) do
+    options = options(type, options)
+
     [
       [Quoting.name(name), ?\s, type(type, options)],
       key(type, options, composite?),
@@ -23,6 +25,16 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
       reference(table, name, type)
     ]
   end
+
+  @doc "The options of a column, with those that its type stands for: `:citext` is a text that collates NOCASE."
+  @spec options(term, keyword) :: keyword
+  def options(%Reference{type: type}, options), do: options(type, options)
+
+  def options(:citext, options) do
+    if options[:collate] || options[:collation], do: options, else: Keyword.put(options, :collate, :nocase)
+  end
+
+  def options(_type, options), do: options
 
   @doc "The type that a column is declared with."
   @spec type(term, keyword) :: String.t()

@@ -1,0 +1,148 @@
+defmodule Ecto.Adapters.LibSql.TableKind do
+  @moduledoc false
+  # Whether what Ecto writes to is a view or a virtual table. SQLite counts no changes of a view's INSTEAD OF triggers, and
+  # has no RETURNING for most writes of a virtual table. Called by the adapter for each write of a struct.
+  #
+  # They are looked up once for each Repo and kept in the table of its prepared queries, which ends with it; a command of a
+  # migration forgets them.
+
+  alias Ecto.Adapters.LibSql.Quoting
+  alias Ecto.Adapters.SQL
+
+  @key {__MODULE__, :kinds}
+
+  @doc "What a source is."
+  @spec of(map, String.t() | atom | nil, String.t()) :: :table | :view | :virtual
+  def of(meta, prefix, source) do
+    case kinds(meta) do
+      kinds when kinds == %{} -> :table
+      kinds -> Map.get(kinds, {to_string(prefix || "main"), source}, :table)
+    end
+  end
+
+  @doc "Forgets what was looked up."
+  @spec forget(map) :: true
+  def forget(%{cache: cache}), do: :ets.delete(cache, @key)
+  def forget(_meta), do: true
+
+  defp kinds(%{cache: cache} = meta) do
+    case :ets.lookup(cache, @key) do
+      [{_key, kinds}] -> kinds
+      [] -> remember(cache, look_up(meta))
+    end
+  end
+
+  defp kinds(meta), do: look_up(meta) || %{}
+
+  # Nothing is kept if the question failed, as in a transaction that the engine has rolled back.
+  defp remember(_cache, nil), do: %{}
+
+  defp remember(cache, kinds) do
+    :ets.insert(cache, {@key, kinds})
+    kinds
+  end
+
+  defp look_up(meta) do
+    sql = "SELECT schema, name, type FROM pragma_table_list WHERE type IN ('view', 'virtual')"
+
+    case SQL.query(meta, sql, [], log: false, telemetry_event: nil) do
+      {:ok, %{rows: rows}} -> Map.new(rows, fn [schema, name, type] -> {{schema, name}, kind(type)} end)
+      {:error, _} -> nil
+    end
+  end
+
+  defp kind("view"), do: :view
+  defp kind("virtual"), do: :virtual
+
+  # --- one row --------------------------------------------------------------------------------------------------
+
+  # In place of a count, a row for each one that a trigger was run for.
+  @counted {:unsafe_fragment, "1"}
+
+  @doc "Inserts a row into a view or a virtual table; as `Ecto.Adapter.Schema.insert/6` answers."
+  def insert(
+        :view,
+        meta,
+        schema,
+        conn,
+        params,
+        {on_conflict, conflict_params, _} = conflict,
+        returning,
+        options
+      ) do
+    {fields, values} = Enum.unzip(params)
+    sql = conn.insert(schema.prefix, schema.source, fields, [fields], conflict, counted(returning), [])
+    struct(meta, conn, sql, :insert, schema, [], values ++ conflict_params, on_conflict, returning, options)
+  end
+
+  # The number of the new row is known when it has been written.
+  def insert(:virtual, meta, schema, conn, params, {_, conflict_params, _} = conflict, returning, options) do
+    {fields, values} = Enum.unzip(params)
+    sql = conn.insert(schema.prefix, schema.source, fields, [fields], conflict, [], [])
+
+    case SQL.query(meta, sql, values ++ conflict_params, [source: schema.source] ++ options) do
+      {:ok, %{last_insert_rowid: rowid}} -> read(meta, schema, conn, [rowid: rowid], returning, options)
+      {:error, error} -> invalid(conn, error, schema)
+    end
+  end
+
+  @doc "As `Ecto.Adapter.Schema.update/6`."
+  def update(:view, meta, schema, conn, fields, filters, returning, options) do
+    {names, values} = Enum.unzip(fields)
+    sql = conn.update(schema.prefix, schema.source, names, filters, counted(returning))
+    values = values ++ Keyword.values(filters)
+    struct(meta, conn, sql, :update, schema, filters, values, :raise, returning, options)
+  end
+
+  def update(:virtual, meta, schema, conn, fields, filters, returning, options) do
+    {names, values} = Enum.unzip(fields)
+    sql = conn.update(schema.prefix, schema.source, names, filters, [])
+    values = values ++ Keyword.values(filters)
+
+    with {:ok, []} <- struct(meta, conn, sql, :update, schema, filters, values, :raise, [], options),
+         do: read(meta, schema, conn, filters, returning, options)
+  end
+
+  @doc "As `Ecto.Adapter.Schema.delete/5`. What a virtual table deletes cannot be returned."
+  def delete(:view, meta, schema, conn, filters, returning, options) do
+    sql = conn.delete(schema.prefix, schema.source, filters, counted(returning))
+    struct(meta, conn, sql, :delete, schema, filters, Keyword.values(filters), :raise, returning, options)
+  end
+
+  def delete(:virtual, meta, schema, conn, filters, returning, options) do
+    sql = conn.delete(schema.prefix, schema.source, filters, returning)
+    struct(meta, conn, sql, :delete, schema, filters, Keyword.values(filters), :raise, returning, options)
+  end
+
+  defp counted([]), do: @counted
+  defp counted(returning), do: returning
+
+  defp struct(meta, conn, sql, operation, schema, filters, values, on_conflict, returning, options) do
+    SQL.struct(meta, conn, sql, operation, schema.source, filters, values, on_conflict, returning, options)
+  end
+
+  defp read(_meta, _schema, _conn, _filters, [], _options), do: {:ok, []}
+
+  defp read(meta, schema, conn, filters, returning, options) do
+    {conditions, _next} =
+      Enum.map_reduce(filters, 1, fn {name, _}, next -> {[Quoting.name(name), " IS ?#{next}"], next + 1} end)
+
+    sql = [
+      ["SELECT ", Quoting.names(returning), " FROM ", Quoting.table(schema.prefix, schema.source)],
+      [" WHERE ", Enum.intersperse(conditions, " AND ")]
+    ]
+
+    case SQL.query(meta, sql, Keyword.values(filters), [source: schema.source] ++ options) do
+      {:ok, %{rows: [values | _]}} -> {:ok, Enum.zip(returning, values)}
+      {:ok, _none} -> {:error, :stale}
+      {:error, error} -> invalid(conn, error, schema)
+    end
+  end
+
+  defp invalid(conn, error, schema) do
+    case conn.to_constraints(error, source: schema.source) do
+      [] -> raise error
+      constraints -> {:invalid, constraints}
+    end
+  end
+end

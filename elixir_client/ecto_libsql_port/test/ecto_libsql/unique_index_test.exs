@@ -1,0 +1,99 @@
+defmodule EctoLibSql.UniqueIndexTest do
+  # The name of the index, where the columns alone do not tell it.
+  use EctoLibSql.RepoCase
+
+  defp constraint(sql, params \\ []) do
+    {:error, error} = TestRepo.query(sql, params)
+    Ecto.Adapters.LibSql.Connection.to_constraints(error, [])
+  end
+
+  describe "partial indexes on the same columns" do
+    setup do
+      script("""
+      CREATE TABLE u (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, gone INTEGER, "where" TEXT DEFAULT 'x');
+      CREATE UNIQUE INDEX u_live ON u (a) WHERE gone = 0 AND "where" <> 'where';
+      CREATE UNIQUE INDEX u_gone ON u (a) /* where? */ WHERE gone = 1 -- the others
+      ;
+      CREATE UNIQUE INDEX u_pair ON u (a, b) WHERE gone = 2;
+      CREATE UNIQUE INDEX u_other ON u (a, b) WHERE gone = 3;
+      INSERT INTO u VALUES (1, 1, 'b', 0, 'x'), (2, 2, 'b', 1, 'x'), (3, 3, 'b', 2, 'x'), (4, 3, 'b', 3, 'x');
+      CREATE TABLE log (a INTEGER);
+      CREATE TRIGGER logged AFTER INSERT ON log BEGIN INSERT INTO u (a, gone) VALUES (new.a, 1); END;
+      """)
+
+      :ok
+    end
+
+    test "inserts, of one row or many, updates, and triggers" do
+      assert constraint("INSERT INTO u (a, gone) VALUES (1, 0)") == [unique: "u_live"]
+      assert constraint("INSERT INTO u (a, gone) VALUES (?, ?)", [2, 1]) == [unique: "u_gone"]
+      assert constraint("INSERT INTO u (a, gone) VALUES (7, 0), (8, 1), (8, 1)") == [unique: "u_gone"]
+      assert constraint("INSERT INTO u (a, b, gone) VALUES (3, 'b', 2)") == [unique: "u_pair"]
+      assert constraint("INSERT INTO u (a, b, gone) SELECT 3, 'b', 3") == [unique: "u_other"]
+      assert constraint("UPDATE u SET a = 2, gone = 1 WHERE id = 1") == [unique: "u_gone"]
+      assert constraint("UPDATE u SET a = 1, gone = 0 WHERE id = 2") == [unique: "u_live"]
+      assert constraint("INSERT INTO log VALUES (2)") == [unique: "u_gone"]
+    end
+
+    test "in a transaction, which goes on, and nothing is left behind" do
+      TestRepo.transaction(fn ->
+        TestRepo.query!("INSERT INTO u (id, a, gone) VALUES (9, 9, 1)")
+        assert constraint("INSERT INTO u (a, gone) VALUES (9, 1)") == [unique: "u_gone"]
+      end)
+
+      assert TestRepo.query!("SELECT count(*) FROM u").rows == [[5]]
+      assert TestRepo.query!("SELECT count(*) FROM temp.sqlite_schema").rows == [[0]]
+    end
+
+    test "changesets by name" do
+      defmodule U do
+        use Ecto.Schema
+
+        schema "u" do
+          field :a, :integer
+          field :gone, :integer
+        end
+      end
+
+      changeset =
+        struct(U)
+        |> Ecto.Changeset.change(a: 2, gone: 1)
+        |> Ecto.Changeset.unique_constraint(:a, name: :u_live, message: "is live")
+        |> Ecto.Changeset.unique_constraint(:a, name: :u_gone, message: "is gone")
+
+      assert {:error, %{errors: [a: {"is gone", _}]}} = TestRepo.insert(changeset)
+    end
+  end
+
+  @tag repo: [attach: [ten: ":memory:"], pool_size: 1]
+  test "tables of the same name in an attached database" do
+    script("""
+    CREATE TABLE owners (id INTEGER PRIMARY KEY, name TEXT); CREATE UNIQUE INDEX main_owner ON owners (name);
+    CREATE TABLE ten.owners (id INTEGER PRIMARY KEY, name TEXT); CREATE UNIQUE INDEX ten.one_owner ON owners (name);
+    INSERT INTO ten.owners (name) VALUES ('a'); INSERT INTO main.owners (name) VALUES ('a');
+    """)
+
+    assert constraint("INSERT INTO ten.owners (name) VALUES ('a')") == [unique: "one_owner"]
+    assert constraint("INSERT INTO owners (name) VALUES ('a')") == [unique: "main_owner"]
+  end
+
+  test "names with dots and commas, and WITHOUT ROWID" do
+    script("""
+    CREATE TABLE "v.w" (id INTEGER PRIMARY KEY, "a.b" TEXT NOT NULL, "c, v.w.d" TEXT);
+    CREATE UNIQUE INDEX v_ab ON "v.w" ("a.b"); CREATE UNIQUE INDEX v_both ON "v.w" ("a.b", "c, v.w.d");
+    CREATE UNIQUE INDEX v_c ON "v.w" ("c, v.w.d");
+    INSERT INTO "v.w" VALUES (1, 'x', 'y');
+    CREATE TABLE k (a TEXT, b TEXT, c TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID;
+    CREATE UNIQUE INDEX k_c ON k (c) WHERE c > 'm'; CREATE UNIQUE INDEX k_d ON k (c) WHERE c < 'd';
+    INSERT INTO k VALUES ('a', 'b', 'z'), ('b', 'b', 'a');
+    """)
+
+    assert constraint(~S|INSERT INTO "v.w" VALUES (2, 'x', 'z')|) == [unique: "v_ab"]
+    assert constraint(~S|INSERT INTO "v.w" VALUES (2, 'z', 'y')|) == [unique: "v_c"]
+    assert constraint(~S|INSERT INTO "v.w" VALUES (1, 'z', 'z')|) == [unique: "v.w_id_index"]
+    assert constraint(~S|INSERT INTO "v.w" VALUES (2, NULL, 'z')|) == [check: "v.w_a.b_index"]
+    assert constraint("INSERT INTO k VALUES ('a', 'b', 'x')") == [unique: "k_a_b_index"]
+    assert constraint("INSERT INTO k VALUES ('x', 'b', 'z')") == [unique: "k_c"]
+    assert constraint("UPDATE k SET c = 'a' WHERE a = 'a'") == [unique: "k_d"]
+  end
+end

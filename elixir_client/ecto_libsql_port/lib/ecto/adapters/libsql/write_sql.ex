@@ -5,7 +5,16 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   #
   # RETURNING and the SET of an upsert know no alias in SQLite, so there the first source stands without one.
 
-  alias Ecto.Adapters.LibSql.{ArraySql, ExpressionSql, ExpressionType, JsonSelect, QuerySql, Quoting, ReturningSql}
+  alias Ecto.Adapters.LibSql.{
+    ArraySql,
+    ExpressionSql,
+    ExpressionType,
+    JsonSelect,
+    QuerySql,
+    Quoting,
+    ReturningSql
+  }
+
   alias Ecto.Query.{BooleanExpr, JoinExpr, QueryExpr}
 
   import ExpressionSql, only: [expr: 3, error!: 2]

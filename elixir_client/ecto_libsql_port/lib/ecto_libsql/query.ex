@@ -26,10 +26,7 @@ defmodule EctoLibSql.Query do
   end
 
   defimpl DBConnection.Query do
-    alias Ecto.Adapters.LibSql.QuerySql
     alias EctoLibSql.Parameter
-
-    @decimal_column QuerySql.decimal_column()
 
     def parse(query, _options), do: query
     def describe(query, _options), do: query
@@ -42,34 +39,19 @@ defmodule EctoLibSql.Query do
     defp encode({name, value}), do: {name, Parameter.encode(value)}
     defp encode(value), do: Parameter.encode(value)
 
-    def decode(query, %{columns: [_ | _] = columns, rows: [_ | _] = rows} = result, _options) do
-      if query.json == [] and @decimal_column not in columns do
-        result
-      else
-        marks = marks(columns, query.json)
-        library = Parameter.json_library()
-        %{result | rows: Enum.map(rows, &decode_row(&1, marks, library))}
-      end
+    def decode(%{json: [_ | _] = json}, %{rows: [_ | _] = rows} = result, _options) do
+      library = Parameter.json_library()
+      %{result | rows: Enum.map(rows, &decode_row(&1, json, library))}
     end
 
     def decode(_query, result, _options), do: result
 
-    defp marks([@decimal_column | columns], json), do: [:decimal | marks(columns, Enum.drop(json, 1))]
-    defp marks([_ | columns], [true | json]), do: [:json | marks(columns, json)]
-    defp marks([_ | columns], json), do: [nil | marks(columns, Enum.drop(json, 1))]
-    defp marks([], _json), do: []
+    defp decode_row([text | row], [true | json], library) when is_binary(text),
+      do: [decode_json(text, library) | decode_row(row, json, library)]
 
-    defp decode_row([], [], _library), do: []
-
-    defp decode_row([text | row], [:json | marks], library) when is_binary(text),
-      do: [decode_json(text, library) | decode_row(row, marks, library)]
-
-    defp decode_row([value | row], [:decimal | marks], library) when value != nil do
-      value = with {:ok, decimal} <- Parameter.to_decimal(value), do: decimal, else: (:error -> value)
-      [value | decode_row(row, marks, library)]
-    end
-
-    defp decode_row([value | row], [_ | marks], library), do: [value | decode_row(row, marks, library)]
+    defp decode_row([value | row], [_ | json], library), do: [value | decode_row(row, json, library)]
+    defp decode_row(row, [], _library), do: row
+    defp decode_row([], _json, _library), do: []
 
     # SQLite's JSON has numbers beyond those of floats, which no library reads.
     defp decode_json(text, library) do

@@ -52,6 +52,7 @@ defmodule Ecto.Adapters.LibSql do
     InsertAll,
     MigrationLock,
     Prepared,
+    SelectedTypes,
     Storage,
     Structure,
     TableKind,
@@ -76,8 +77,9 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Queryable
   def execute(meta, query_meta, prepared, params, options) do
-    {prepared, options} = Prepared.unmark(prepared, options)
-    super(meta, query_meta, prepared, params, options)
+    {prepared, options, types} = Prepared.unmark(prepared, options)
+    {count, rows} = super(meta, query_meta, prepared, params, options)
+    {count, SelectedTypes.load(rows, types)}
   end
 
   # Ecto's own is not overridable.
@@ -85,8 +87,12 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Queryable
   def stream(meta, query_meta, prepared, params, options) do
-    {prepared, options} = Prepared.unmark(prepared, options)
-    super(meta, query_meta, prepared, params, options)
+    {prepared, options, types} = Prepared.unmark(prepared, options)
+    stream = super(meta, query_meta, prepared, params, options)
+
+    if types == [],
+      do: stream,
+      else: Stream.map(stream, fn {count, rows} -> {count, SelectedTypes.load(rows, types)} end)
   end
 
   # --- rows -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,12 @@ defmodule Ecto.Adapters.LibSql.ExpressionType do
   # Their value is one of their first argument's.
   @keeping [:min, :max, :sum, :avg, :first_value, :last_value, :nth_value, :lag, :lead, :filter, :over]
   @arithmetic [:+, :-, :*, :/]
+  @precisions [
+    time: :time_usec,
+    naive_datetime: :naive_datetime_usec,
+    utc_datetime: :utc_datetime_usec
+  ]
+  @conditions [:==, :!=, :<, :>, :<=, :>=, :and, :or, :not, :in, :is_nil, :like, :ilike, :exists]
 
   @type query :: Ecto.Query.t() | nil
 
@@ -35,7 +41,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionType do
   defp type({{:., _, [{:parent_as, _, [as]}, field]}, _, []}, query), do: parent_field(query, as, field)
 
   defp type({{:., meta, [{:&, _, [index]}, field]}, _, []}, query),
-    do: meta[:type] || field(query, index, field)
+    do: if(meta[:type] in [nil, :any], do: field(query, index, field), else: meta[:type])
 
   # Ecto has taken the type of the type already.
   defp type(%Tagged{type: type}, _query), do: {:primitive, type}
@@ -45,9 +51,14 @@ defmodule Ecto.Adapters.LibSql.ExpressionType do
     if decimal?(left, query) or decimal?(right, query), do: :decimal, else: :any
   end
 
+  defp type({condition, _, [_ | _]}, _query) when condition in @conditions, do: :boolean
+  defp type(boolean, _query) when is_boolean(boolean), do: :boolean
+
   defp type({:coalesce, _, [left, right]}, query) do
     case {of(left, query), of(right, query)} do
       {same, same} -> {:primitive, same}
+      {one, other} when {one, other} in @precisions -> other
+      {one, other} when {other, one} in @precisions -> one
       {:decimal, _} -> :decimal
       {_, :decimal} -> :decimal
       {type, :any} -> {:primitive, type}

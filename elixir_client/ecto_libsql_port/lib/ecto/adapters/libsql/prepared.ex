@@ -1,33 +1,50 @@
 defmodule Ecto.Adapters.LibSql.Prepared do
   @moduledoc false
-  # What Ecto keeps of a planned query: `{id, sql}`, and later `{id, %EctoLibSql.Query{}}`. For a query that selects values
-  # out of JSON the id is `{id, flags}`; the flags of its columns go to `Connection` as the option `:json`. Called by the
-  # adapter around Ecto's own functions, which take a number for the id.
+  # What Ecto keeps of a planned query: `{id, sql}`, and later `{id, %EctoLibSql.Query{}}`. Where columns are to be decoded
+  # or loaded, the id is `{id, marks}`: `marks.json`, which columns are JSON text, goes to `Connection` as the option `:json`;
+  # `marks.types` are those of `SelectedTypes`. Called by the adapter around Ecto's own functions, which take a number
+  # for the id.
 
-  alias Ecto.Adapters.LibSql.JsonSelect
+  alias Ecto.Adapters.LibSql.{JsonSelect, SelectedTypes}
 
-  @doc "What Ecto has prepared, with the flags of the query."
+  @type marks :: %{json: JsonSelect.flags(), types: SelectedTypes.t()}
+
+  @none %{json: [], types: []}
+
+  @doc "What Ecto has prepared, with the marks of the query."
   @spec mark({:cache, {integer, String.t()}}, Ecto.Query.t()) :: {:cache, {term, String.t()}}
   def mark({:cache, {id, sql}} = prepared, query) do
-    case JsonSelect.flags(query) do
-      [] -> prepared
-      flags -> {:cache, {{id, flags}, sql}}
+    json = JsonSelect.flags(query)
+
+    case %{json: json, types: query |> SelectedTypes.of() |> beside(json)} do
+      @none -> prepared
+      marks -> {:cache, {{id, marks}, sql}}
     end
   end
 
-  @doc "What Ecto's functions take, and the options."
-  @spec unmark(tuple, keyword) :: {tuple, keyword}
-  def unmark({:cache, update, {{id, flags}, sql}}, options) do
-    {{:cache, &update_marked(&1, update, flags), {id, sql}}, [{:json, flags} | options]}
+  # JSON has types of its own.
+  defp beside([_ | types], [true | json]), do: [nil | beside(types, json)]
+  defp beside([type | types], [_ | json]), do: [type | beside(types, json)]
+  defp beside(types, _json), do: types
+
+  @doc "What Ecto's functions take, the options, and the types of the columns."
+  @spec unmark(tuple, keyword) :: {tuple, keyword, SelectedTypes.t()}
+  def unmark({:cache, update, {{id, marks}, sql}}, options) do
+    unmarked({:cache, &update_marked(&1, update, marks), {id, sql}}, options, marks)
   end
 
-  def unmark({:cached, update, reset, {{id, flags}, query}}, options) do
-    cached = {:cached, &update_marked(&1, update, flags), &update_marked(&1, reset, flags), {id, query}}
-    {cached, [{:json, flags} | options]}
+  def unmark({:cached, update, reset, {{id, marks}, query}}, options) do
+    cached = {:cached, &update_marked(&1, update, marks), &update_marked(&1, reset, marks), {id, query}}
+    unmarked(cached, options, marks)
   end
 
-  def unmark({:nocache, {{id, flags}, sql}}, options), do: {{:nocache, {id, sql}}, [{:json, flags} | options]}
-  def unmark(prepared, options), do: {prepared, options}
+  def unmark({:nocache, {{id, marks}, sql}}, options), do: unmarked({:nocache, {id, sql}}, options, marks)
+  def unmark(prepared, options), do: {prepared, options, []}
 
-  defp update_marked({id, query}, update, flags), do: update.({{id, flags}, query})
+  defp unmarked(prepared, options, %{json: [], types: types}), do: {prepared, options, types}
+
+  defp unmarked(prepared, options, %{json: json, types: types}),
+    do: {prepared, [{:json, json} | options], types}
+
+  defp update_marked({id, query}, update, marks), do: update.({{id, marks}, query})
 end

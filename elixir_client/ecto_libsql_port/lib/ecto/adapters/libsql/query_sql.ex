@@ -13,19 +13,13 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
 
   @parent_as ExpressionSql.parent_key()
 
-  # A decimal that was computed is a number or its digits; Ecto knows no type for arithmetic and would leave it so.
-  @decimal_column "ecto:decimal"
-
-  @doc "The column name that marks decimals to be made `Decimal`s."
-  def decimal_column, do: @decimal_column
-
   @doc "A query whose rows go to Elixir."
   @spec all(Ecto.Query.t()) :: iodata
-  def all(query), do: query |> JsonSelect.outer() |> select_statement([], :outer)
+  def all(query), do: query |> JsonSelect.outer() |> select_statement([])
 
   @doc "A query inside another statement."
   @spec inner(Ecto.Query.t(), iodata) :: iodata
-  def inner(query, as_prefix \\ []), do: select_statement(query, as_prefix, :inner)
+  def inner(query, as_prefix \\ []), do: select_statement(query, as_prefix)
 
   @doc "A subquery, which may refer to the query around it."
   @spec nested(Ecto.Query.t(), tuple, Ecto.Query.t()) :: iodata
@@ -40,41 +34,40 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     inner(query, as_prefix(sources))
   end
 
-  defp select_statement(%{distinct: %ByExpr{expr: [_ | _]}} = query, as_prefix, mode) do
-    distinct_on(query, as_prefix, mode)
+  defp select_statement(%{distinct: %ByExpr{expr: [_ | _]}} = query, as_prefix) do
+    distinct_on(query, as_prefix)
   end
 
-  defp select_statement(%{combinations: [_ | _]} = query, as_prefix, mode) do
+  defp select_statement(%{combinations: [_ | _]} = query, as_prefix) do
     if Enum.any?(query.order_bys, &by_json?/1),
-      do: ordered_around(query, as_prefix, mode),
-      else: plain_statement(query, as_prefix, mode)
+      do: ordered_around(query, as_prefix),
+      else: plain_statement(query, as_prefix)
   end
 
-  defp select_statement(query, as_prefix, mode), do: plain_statement(query, as_prefix, mode)
+  defp select_statement(query, as_prefix), do: plain_statement(query, as_prefix)
 
   # A compound is ordered by its columns alone, not by an expression with one of them.
   defp by_json?(%{expr: terms}), do: Enum.any?(terms, &match?({_direction, {:json_value, _, _}}, &1))
 
-  defp ordered_around(query, as_prefix, mode) do
+  defp ordered_around(query, as_prefix) do
     sources = create_names(query, as_prefix)
     inside = %{query | order_bys: [], limit: nil, offset: nil}
 
     [
-      ["SELECT * FROM (", select_statement(inside, as_prefix, mode), ?)],
+      ["SELECT * FROM (", select_statement(inside, as_prefix), ?)],
       order_by(query, sources),
       limit(query, sources),
       offset(query, sources)
     ]
   end
 
-  defp plain_statement(query, as_prefix, mode) do
+  defp plain_statement(query, as_prefix) do
     sources = create_names(query, as_prefix)
-    mode = if query.combinations == [], do: mode, else: :inner
 
     select = [
       "SELECT ",
       distinct(query.distinct),
-      select_fields(query.select.fields, sources, query, mode),
+      select_fields(query.select.fields, sources, query),
       from(query, sources),
       joins(query.joins, sources, query),
       where(query, sources),
@@ -96,11 +89,11 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
   # --- DISTINCT ON ----------------------------------------------------------------------------------------------
 
   # The first row of each group, in the order that is asked for: numbered in a subquery, and the ones taken.
-  defp distinct_on(%{combinations: [_ | _]} = query, _as_prefix, _mode) do
+  defp distinct_on(%{combinations: [_ | _]} = query, _as_prefix) do
     error!(query, "the libSQL adapter cannot combine distinct columns with union, except or intersect")
   end
 
-  defp distinct_on(query, as_prefix, mode) do
+  defp distinct_on(query, as_prefix) do
     sources = create_names(query, as_prefix)
     keys = query.distinct.expr
     asked = Enum.flat_map(query.order_bys, & &1.expr)
@@ -126,7 +119,7 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     [
       cte(query, sources),
       "SELECT ",
-      outer_names(fields, names, query, mode),
+      outer_names(names),
       " FROM (SELECT ",
       columns,
       order_columns,
@@ -156,14 +149,8 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
 
   defp distinct_field(expression, sources, query), do: expr(expression, sources, query)
 
-  defp outer_names([], _names, _query, _mode), do: "TRUE"
-  defp outer_names(_fields, names, _query, :inner), do: Enum.intersperse(names, ", ")
-
-  defp outer_names(fields, names, query, :outer) do
-    [fields, names]
-    |> Enum.zip_with(fn [field, name] -> [name, decimal_mark(field, query)] end)
-    |> Enum.intersperse(", ")
-  end
+  defp outer_names([]), do: "TRUE"
+  defp outer_names(names), do: Enum.intersperse(names, ", ")
 
   defp order_name(i), do: "distinct_o#{i}"
 
@@ -177,14 +164,14 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
   # --- clauses --------------------------------------------------------------------------------------------------
 
   @doc "The list behind SELECT and RETURNING."
-  @spec select_fields(list, tuple, Ecto.Query.t(), :outer | :inner) :: iodata
-  def select_fields([], _sources, _query, _mode), do: "TRUE"
+  @spec select_fields(list, tuple, Ecto.Query.t()) :: iodata
+  def select_fields([], _sources, _query), do: "TRUE"
 
-  def select_fields(fields, sources, query, mode) do
-    Enum.map_intersperse(fields, ", ", &select_field(&1, sources, query, mode))
+  def select_fields(fields, sources, query) do
+    Enum.map_intersperse(fields, ", ", &select_field(&1, sources, query))
   end
 
-  defp select_field({:&, _, [index]}, sources, query, _mode) do
+  defp select_field({:&, _, [index]}, sources, query) do
     case elem(sources, index) do
       {nil, source, nil} ->
         error!(
@@ -200,23 +187,11 @@ defmodule Ecto.Adapters.LibSql.QuerySql do
     end
   end
 
-  defp select_field({name, expression}, sources, query, _mode) when is_atom(name) do
+  defp select_field({name, expression}, sources, query) when is_atom(name) do
     [expr(expression, sources, query), " AS ", Quoting.name(name)]
   end
 
-  defp select_field(expression, sources, query, :outer),
-    do: [expr(expression, sources, query), decimal_mark(expression, query)]
-
-  defp select_field(expression, sources, query, _mode), do: expr(expression, sources, query)
-
-  # Fields and `type/2` have a type, by which Ecto loads them.
-  defp decimal_mark({call, _, _} = expression, query) when is_atom(call), do: mark(expression, query)
-  defp decimal_mark(%Ecto.SubQuery{} = subquery, query), do: mark(subquery, query)
-  defp decimal_mark(_expression, _query), do: []
-
-  defp mark(expression, query) do
-    if ExpressionType.decimal?(expression, query), do: [" AS ", Quoting.name(@decimal_column)], else: []
-  end
+  defp select_field(expression, sources, query), do: expr(expression, sources, query)
 
   defp distinct(nil), do: []
   defp distinct(%{expr: true}), do: "DISTINCT "

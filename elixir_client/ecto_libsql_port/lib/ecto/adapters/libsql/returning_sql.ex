@@ -24,7 +24,7 @@ defmodule Ecto.Adapters.LibSql.ReturningSql do
       )
     end
 
-    [" RETURNING ", QuerySql.select_fields(fields, bare(sources), query, :outer)]
+    [" RETURNING ", QuerySql.select_fields(fields, bare(sources), query)]
   end
 
   defp bare(sources) do

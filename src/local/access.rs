@@ -56,6 +56,10 @@ pub struct Access {
     pub writing_cursors: u32,
     /// A read-only transaction is open, for which `PRAGMA query_only` is on until it ends; what it was before.
     pub query_only: Option<bool>,
+    /// A pragma ran in the open transaction: it may have been `defer_foreign_keys`. The engine switches that off when the
+    /// transaction ends, and keeps the statements compiled under it, which find a violation too late to undo their own row.
+    /// So every statement is to be compiled anew then.
+    compile_anew: bool,
     place: Option<Place>,
     checkpoint_due: bool,
     /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
@@ -79,6 +83,7 @@ impl Access {
             turns,
             writing_cursors: 0,
             query_only: None,
+            compile_anew: false,
             place: None,
             checkpoint_due: false,
             schemas: 2,
@@ -225,6 +230,7 @@ impl Access {
         if matches!(kind.keyword, Keyword::Pragma | Keyword::Explain) {
             // Compiled anew in its first step, a pragma may have taken the callbacks away.
             self.handle.install_callbacks();
+            self.compile_anew |= !self.handle.autocommit();
         }
         if !self.handle.has_schemas(self.schemas) {
             self.refresh_attached();
@@ -259,10 +265,14 @@ impl Access {
     /// When nothing runs: gives the turns back if the transaction has ended.
     #[inline]
     pub fn leave(&mut self) {
-        if !self.turns.is_held() && self.query_only.is_none() {
+        if !self.turns.is_held() && self.query_only.is_none() && !self.compile_anew {
             return;
         }
         let ended = self.handle.autocommit();
+        if ended && std::mem::take(&mut self.compile_anew) {
+            // Cannot fail: it sets a flag that the end of the transaction has cleared already.
+            let _ = query::run(&self.handle, "PRAGMA defer_foreign_keys = 0");
+        }
         // A write that failed before it had the lock (its snapshot was too old) leaves a transaction that only reads.
         if !ended && (!self.turns.is_held() || self.handle.holds_write_lock()) {
             return;

@@ -90,28 +90,37 @@ fn run_again(
         stepped.ok()?;
         let table = candidates.first().map(ForeignKey::qualified);
         let found = first_violated(handle, candidates);
-        // Sets `changes()` back to what it was after the failure.
-        run(handle, &format!("DELETE FROM {} WHERE 0", table?));
+        // Sets `changes()` back to what it was after the failure. A write that is stopped in a client's transaction would
+        // roll back all of it.
+        let table = table?;
+        control.unstopped(|| run(handle, &format!("DELETE FROM {table} WHERE 0")));
         found
     });
     control.unstopped(|| {
-        // In a transaction of its own, a release would commit a page that has not changed.
-        if handle.autocommit() {
-            return;
-        }
-        if own_transaction {
-            run(handle, "ROLLBACK");
-            return;
-        }
-        run(handle, "ROLLBACK TO libsql_port_foreign_key");
-        if !was_deferring {
-            run(handle, "PRAGMA defer_foreign_keys = 0");
-        }
-        run(handle, "RELEASE libsql_port_foreign_key");
+        undo(handle, own_transaction);
+        // Also where a rollback has switched it back already: the pragma makes the engine compile every statement anew.
+        // One that was compiled while violations were deferred (this one was) checks its keys at its end only, and, as a
+        // writer of a single row, without a journal to undo it: in a later transaction it would fail and leave its row.
+        let deferred = u8::from(was_deferring && !handle.autocommit());
+        run(handle, &format!("PRAGMA defer_foreign_keys = {deferred}"));
     });
     handle.uncount(handle.total_changes() - changes);
     handle.set_last_insert_rowid(rowid);
     found
+}
+
+/// Undoes the second run. The savepoint is released only if it was rolled back to: releasing it after a rollback that
+/// failed would keep what is to be undone.
+fn undo(handle: &Handle, own_transaction: bool) {
+    if handle.autocommit() {
+        return;
+    }
+    // In a transaction of its own, a release would commit a page that has not changed.
+    if own_transaction || run(handle, "ROLLBACK TO libsql_port_foreign_key").is_none() {
+        run(handle, "ROLLBACK");
+        return;
+    }
+    run(handle, "RELEASE libsql_port_foreign_key");
 }
 
 impl ForeignKey {

@@ -257,3 +257,77 @@ fn looking_for_a_foreign_key_does_not_take_long() {
     conn.commit().unwrap();
     assert_eq!(conn.value("SELECT k FROM p WHERE id = 50"), "fifty".into());
 }
+
+/// A statement that fails for a foreign key leaves nothing behind, whatever the statement's compiled form was made for:
+/// the engine compiles a writer of one row without a journal, and defers the check if the connection defers them.
+mod compiled_while_deferred {
+    use super::*;
+
+    const WRITES: &str = "INSERT INTO kid(a) VALUES (99)";
+
+    fn family(conn: &Conn<'_>) {
+        conn.script(
+            "CREATE TABLE parent(id INTEGER PRIMARY KEY);
+             CREATE TABLE kid(id INTEGER PRIMARY KEY, a REFERENCES parent, b REFERENCES parent);",
+        )
+        .unwrap();
+    }
+
+    /// In a transaction of its own, the statement fails and the table stays empty.
+    fn leaves_nothing(conn: &Conn<'_>, what: &str) {
+        conn.begin("immediate").unwrap();
+        let failure = conn.query(WRITES, list![]).unwrap_err();
+        assert_eq!(failure.code, "constraint_foreign_key", "{what}");
+        assert_eq!(conn.value("SELECT count(*) FROM kid"), 0.into(), "{what}");
+        conn.commit().unwrap();
+        assert_eq!(conn.value("SELECT count(*) FROM kid"), 0.into(), "{what}");
+    }
+
+    #[test]
+    fn after_the_search_for_the_key() {
+        let sidecar = Sidecar::start();
+        let conn = sidecar.open(":memory:");
+        family(&conn);
+        // Two keys may be meant, so the statement runs a second time, with its violations deferred.
+        conn.query(WRITES, list![]).unwrap_err();
+        leaves_nothing(&conn, "a search outside of a transaction");
+        leaves_nothing(&conn, "a search in a transaction");
+        conn.begin("immediate").unwrap();
+        conn.query(WRITES, list![]).unwrap_err();
+        conn.rollback().unwrap();
+        leaves_nothing(&conn, "a search in a transaction that was rolled back");
+    }
+
+    #[test]
+    fn after_a_transaction_that_deferred_its_keys() {
+        let sidecar = Sidecar::start();
+        for (way, ending) in [
+            ("execute", "commit"),
+            ("execute", "rollback"),
+            ("execute", "COMMIT"),
+            ("script", "commit"),
+            ("script", "ROLLBACK"),
+            ("batch", "commit"),
+            ("batch", "rollback"),
+        ] {
+            let conn = sidecar.open(":memory:");
+            family(&conn);
+            conn.begin("immediate").unwrap();
+            let pragma = " /* x */ PRAGMA main.defer_foreign_keys = on";
+            match way {
+                "script" => drop(conn.script(pragma).unwrap()),
+                "batch" => drop(conn.batch(false, &[(pragma, list![])]).unwrap()),
+                _ => drop(conn.exec(pragma)),
+            }
+            // Deferred, it succeeds; and so the violation must go before the commit.
+            conn.query(WRITES, list![]).unwrap();
+            conn.exec("DELETE FROM kid");
+            match ending {
+                "commit" => drop(conn.commit().unwrap()),
+                "rollback" => drop(conn.rollback().unwrap()),
+                sql => drop(conn.exec(sql)),
+            }
+            leaves_nothing(&conn, &format!("{way}, {ending}"));
+        }
+    }
+}

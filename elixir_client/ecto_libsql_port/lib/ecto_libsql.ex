@@ -263,12 +263,14 @@ defmodule EctoLibSql do
   end
 
   @doc false
-  @spec mark(DBConnection.t(), :checkout | :checkin | :abandon, keyword) :: :ok | {:error, Exception.t()}
-  def mark(conn, operation, options) do
-    with {:ok, _query, _result} <-
-           DBConnection.execute(conn, %Query{operation: operation}, [], Keyword.delete(options, :log)),
+  @spec mark(DBConnection.t(), :checkout | :checkin | :abandon | Query.t(), keyword) ::
+          :ok | {:error, Exception.t()}
+  def mark(conn, %Query{} = query, options) do
+    with {:ok, _query, _result} <- DBConnection.execute(conn, query, [], Keyword.delete(options, :log)),
          do: :ok
   end
+
+  def mark(conn, operation, options), do: mark(conn, %Query{operation: operation}, options)
 
   defp ok!({:ok, result}), do: result
   defp ok!({:error, error}), do: raise(error)

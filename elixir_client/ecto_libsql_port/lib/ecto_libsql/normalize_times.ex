@@ -16,6 +16,7 @@ defmodule EctoLibSql.NormalizeTimes do
       repo.transaction(
         fn ->
           for {column, type} <- columns do
+            existing!(repo, options[:prefix] || "main", table, column)
             {form, where} = change(quoted(column), type)
             rows = count(repo, target, where)
             if rows > 0 and not options[:dry_run], do: rewrite(repo, target, column, form, where)
@@ -34,6 +35,15 @@ defmodule EctoLibSql.NormalizeTimes do
   defp column!(other) do
     raise ArgumentError,
           "a column is a name, or {name, type} with one of #{inspect(@types)}, not #{inspect(other)}"
+  end
+
+  # SQLite takes a name in double quotes that is no column for a text, which has no rows to change.
+  defp existing!(repo, prefix, table, column) do
+    sql = "SELECT 1 FROM pragma_table_xinfo(?1, ?3) WHERE name = ?2 COLLATE NOCASE"
+
+    if repo.query!(sql, [to_string(table), to_string(column), to_string(prefix)]).rows == [] do
+      raise ArgumentError, "there is no table #{table} with a column #{column} in #{prefix}"
+    end
   end
 
   # Text that is no time has no form, and stays.

@@ -28,6 +28,7 @@ defmodule EctoLibSql.Protocol do
   alias LibsqlPort.{Connection, Cursor}
 
   @modes Options.transaction_modes()
+  @restore_ms 5_000
 
   # --- life -----------------------------------------------------------------------------------------------------
 
@@ -257,6 +258,15 @@ defmodule EctoLibSql.Protocol do
       when operation in [:execute, :script] do
     state = closed_before(options, state)
     query |> run(params, options, state) |> closed_after(query, options)
+  end
+
+  # A pragma is put back whatever has become of the transaction and of the caller's time. A connection on which that
+  # fails goes to nobody else.
+  def handle_execute(%Query{operation: :restore, statement: sql} = query, _params, options, state) do
+    case Connection.execute(state.conn, sql, [], timeout: @restore_ms) do
+      {:ok, result} -> {:ok, query, %Result{}, State.engine_status(state, result.tx_status)}
+      {:error, error} -> {:disconnect, Failure.exception(error, sql, options, state), state}
+    end
   end
 
   # What a connection is asked beside statements: see `EctoLibSql.Direct` and `EctoLibSql.checkout/3`.

@@ -45,7 +45,7 @@ defmodule Ecto.Adapters.LibSql.Alter do
   @spec run(map, Ecto.Adapter.Migration.command(), keyword) :: {:ok, []}
   def run(meta, command, options) do
     # One after the other: each reads what the one before has left.
-    query = fn sql, params -> SQL.query!(meta, IO.iodata_to_binary(sql), params, options) end
+    query = StoredTable.query(meta, options)
     {:ok, _} = SQL.transaction(meta, options, fn -> command(command, query) end)
     {:ok, []}
   end
@@ -56,15 +56,16 @@ defmodule Ecto.Adapters.LibSql.Alter do
   @spec guard(map, keyword, (() -> result)) :: result when result: var
   def guard(meta, options, fun) do
     SQL.checkout(meta, options, fn ->
-      silent = Keyword.put(options, :log, false)
-      pragma = fn -> SQL.query!(meta, "PRAGMA foreign_keys", [], silent).rows end
-      before = pragma.()
-      result = fun.()
+      query = StoredTable.query(meta, Keyword.put(options, :log, false))
+      %{rows: [[former]]} = query.("PRAGMA foreign_keys", [])
 
-      if pragma.() != before do
-        [[former]] = before
-        SQL.query!(meta, "PRAGMA foreign_keys = #{former}", [], silent)
+      {result, rows} =
+        StoredTable.restoring(query, "PRAGMA foreign_keys = #{former}", fn ->
+          result = fun.()
+          {result, query.("PRAGMA foreign_keys", []).rows}
+        end)
 
+      if rows != [[former]] do
         raise EctoLibSql.MigrationError,
           code: :unsupported,
           message:

@@ -23,9 +23,9 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   def execute(conn, sql, params, options), do: query(conn, sql, params, options)
 
-  # The adapter marks the begin and the end of a checkout.
+  # The adapter marks the begin and the end of a checkout, and puts pragmas back.
   @impl true
-  def query(conn, %Query{operation: operation}, [], options), do: EctoLibSql.mark(conn, operation, options)
+  def query(conn, %Query{} = query, [], options), do: EctoLibSql.mark(conn, query, options)
 
   def query(conn, sql, params, options) do
     with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),

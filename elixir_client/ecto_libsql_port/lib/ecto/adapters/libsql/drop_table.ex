@@ -32,7 +32,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
   @doc false
   @spec run(map, Ecto.Adapter.Migration.command(), keyword) :: {:ok, []}
   def run(meta, {_drop, %Table{} = table, mode} = command, options) do
-    query = fn sql, params -> SQL.query!(meta, IO.iodata_to_binary(sql), params, options) end
+    query = StoredTable.query(meta, options)
 
     {:ok, _} =
       SQL.transaction(meta, options, fn ->

@@ -194,7 +194,8 @@ defmodule Ecto.Adapters.LibSql.SchemaText do
     %{rows: [[version]]} = query.(["PRAGMA ", schema, "schema_version"], [])
     query.("PRAGMA writable_schema = 1", [])
 
-    try do
+    # Also reads the schema anew.
+    StoredTable.restoring(query, "PRAGMA writable_schema = RESET", fn ->
       writable!(table)
 
       update = [
@@ -205,10 +206,7 @@ defmodule Ecto.Adapters.LibSql.SchemaText do
 
       for {type, name, _, text} <- changes, do: query.(update, [text, type, name])
       query.(["PRAGMA ", schema, "schema_version = #{version + 1}"], [])
-    after
-      # Also reads the schema anew.
-      query.("PRAGMA writable_schema = RESET", [])
-    end
+    end)
   end
 
   defp writable!(table) do

@@ -5,12 +5,14 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   # that a temporary table of the same name is never meant.
 
   alias Ecto.Adapters.LibSql.Quoting
-  alias EctoLibSql.{MigrationError, TableSql}
+  alias Ecto.Adapters.SQL
+  alias EctoLibSql.{MigrationError, Query, TableSql}
 
   @enforce_keys [:name, :schema, :sql, :query]
   defstruct @enforce_keys ++ [:label]
 
-  @type query :: (iodata, [term] -> EctoLibSql.Result.t())
+  @typedoc "Runs a statement, or puts a pragma back: see `restoring/3`."
+  @type query :: (iodata | {:restore, String.t()}, [term] -> EctoLibSql.Result.t() | term)
   @typedoc "`label` is the name in messages, where it is another."
   @type t :: %__MODULE__{
           name: String.t(),
@@ -21,6 +23,27 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
         }
   @typedoc "A row of sqlite_schema: type, name, table, text."
   @type object :: {String.t(), String.t(), String.t(), String.t() | nil}
+
+  @doc "The function that runs statements for a migration command."
+  @spec query(map, keyword) :: query
+  def query(meta, options) do
+    fn
+      # An error means that the connection has been closed, with its pragmas.
+      {:restore, sql}, [] -> SQL.query(meta, %Query{operation: :restore, statement: sql}, [], options)
+      sql, params -> SQL.query!(meta, IO.iodata_to_binary(sql), params, options)
+    end
+  end
+
+  @doc """
+  Runs a function, after which a pragma is set back by a statement, however it ends: also if the engine has rolled back the
+  transaction or if the time is up. An exception of the function stays what it is.
+  """
+  @spec restoring(query, String.t(), (() -> result)) :: result when result: var
+  def restoring(query, sql, fun) do
+    fun.()
+  after
+    query.({:restore, sql}, [])
+  end
 
   @doc "Reads a table. Raises `EctoLibSql.MigrationError` if there is none, or if it is a view or a virtual table."
   @spec read!(map, query) :: t

@@ -126,10 +126,6 @@ defmodule Ecto.Adapters.LibSql.TableCheck do
     %{rows: [[former]]} = table.query.("PRAGMA legacy_alter_table", [])
     table.query.("PRAGMA legacy_alter_table = #{value}", [])
 
-    try do
-      fun.()
-    after
-      table.query.("PRAGMA legacy_alter_table = #{former}", [])
-    end
+    StoredTable.restoring(table.query, "PRAGMA legacy_alter_table = #{former}", fun)
   end
 end

@@ -236,4 +236,12 @@ defmodule Ecto.Adapters.LibSql.TimeTest do
       true
     end)
   end
+
+  test "a column that is not there is no text without times" do
+    for {table, column} <- [{:events, :att}, {:event, :at}, {:events, ~s(a" OR "at)}] do
+      assert_raise ArgumentError, ~r/no table .* with a column/, fn ->
+        EctoLibSql.Migration.normalize_times(table, [column], repo: TestRepo)
+      end
+    end
+  end
 end

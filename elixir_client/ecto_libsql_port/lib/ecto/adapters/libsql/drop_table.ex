@@ -84,7 +84,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
 
     table.query.(["DROP TABLE ", StoredTable.quoted(table)], [])
     if cascade?, do: drop_views(table, elem(compiled, 1))
-    refuse_dependents!(table, elem(compiled, 0))
+    TableCheck.refuse_broken!(table, elem(compiled, 0), TableCheck.views(table))
   end
 
   defp without_references(child, table), do: TableEdit.without_references_to(child.sql, table.name)
@@ -130,27 +130,13 @@ defmodule Ecto.Adapters.LibSql.DropTable do
   # Those that compile.
   defp views(table) do
     for {"view", name, _, _} <- StoredTable.objects(table.schema, table.query),
-        compiles?(table, name),
+        TableCheck.view_error(table, table.schema, name) == nil,
         do: name
   end
 
-  defp compiles?(table, view) do
-    table.query.(["SELECT 1 FROM ", StoredTable.quoted(table, view), " LIMIT 0"], [])
-    true
-  rescue
-    EctoLibSql.Error -> false
-  end
-
   defp drop_views(table, views) do
-    for view <- views, not compiles?(table, view) do
+    for view <- views, TableCheck.view_error(table, table.schema, view) != nil do
       table.query.(["DROP VIEW ", StoredTable.quoted(table, view)], [])
-    end
-  end
-
-  defp refuse_dependents!(table, before) do
-    case TableCheck.views(table) do
-      broken when broken in [:ok, before] -> :ok
-      broken -> TableCheck.in_use!(table, broken)
     end
   end
 end

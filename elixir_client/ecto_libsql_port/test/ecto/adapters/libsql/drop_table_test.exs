@@ -214,4 +214,40 @@ defmodule Ecto.Adapters.LibSql.DropTableTest do
     assert rows("SELECT * FROM parents") == []
     assert rows("SELECT count(*) FROM \"kid's 1\"") == [[3]]
   end
+
+  # The engine names the first view or trigger that does not compile, and stops.
+  for {kind, old} <- [
+        {"view", "CREATE VIEW a_view AS SELECT * FROM gone"},
+        {"trigger", "CREATE TRIGGER a_trigger AFTER INSERT ON v BEGIN DELETE FROM gone; END"}
+      ],
+      {other, new} <- [
+        {"b_view", "CREATE VIEW b_view AS SELECT email FROM u"},
+        {"b_trigger", "CREATE TRIGGER b_trigger AFTER INSERT ON v BEGIN SELECT email FROM u; END"},
+        {"b_temp", "CREATE TEMP TRIGGER b_temp AFTER INSERT ON v BEGIN SELECT email FROM u; END"}
+      ] do
+    @tag repo: [pool_size: 1]
+    test "a #{kind} that did not compile before does not hide #{other}, which no longer would" do
+      script(
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, email TEXT UNIQUE); CREATE TABLE v (a); CREATE TABLE gone (a)"
+      )
+
+      script(unquote(old))
+      script(unquote(new))
+      TestRepo.query!("DROP TABLE gone")
+      before = Enum.sort(rows("SELECT type, name, sql FROM sqlite_schema"))
+
+      for command <- [fn -> drop(table(:u)) end, fn -> alter(table(:u), do: remove(:email)) end] do
+        error = assert_raise MigrationError, fn -> change(command) end
+        assert error.code == :in_use and error.message =~ unquote(other)
+        assert rows("SELECT count(*) FROM u") == [[0]]
+        now = rows("SELECT type, name, sql FROM sqlite_schema WHERE tbl_name <> 'schema_migrations'")
+        assert Enum.sort(now) == before
+      end
+
+      # What does not compile before is no reason by itself.
+      TestRepo.query!("DROP #{if unquote(other) =~ "view", do: "VIEW", else: "TRIGGER"} #{unquote(other)}")
+      assert change(fn -> alter(table(:u), do: remove(:email)) end) == :ok
+      assert change(fn -> drop(table(:u)) end) == :ok
+    end
+  end
 end

@@ -62,8 +62,9 @@ fn summary(request: &Request<'_>) -> Result<String, ErrorCode> {
             let (params, options) = (shown(e.params)?, shown_options(e.options));
             format!("ExecutePrepared {{ statement: {}, params: {params}, options: {options} }}", e.statement)
         }
-        Request::Declare { target, params } => {
-            format!("Declare {{ target: {target:?}, params: {} }}", shown(*params)?)
+        Request::Declare { target, params, live } => {
+            let live = if *live { ", live" } else { "" };
+            format!("Declare {{ target: {target:?}, params: {}{live} }}", shown(*params)?)
         }
         Request::Batch(batch) => {
             let mut items = Vec::new();

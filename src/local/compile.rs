@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::statement::Statement;
-use crate::engine::{Handle, RawStatement};
+use crate::engine::{code, query, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
@@ -11,17 +11,22 @@ use std::ffi::CStr;
 impl Access {
     /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
     pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
-        let statement = self
-            .with_callbacks(keyword::first(sql), |handle| Statement::prepare(handle, sql, kept))
-            .map_err(|error| self.compile_error(error))?;
+        let keyword = keyword::first(sql);
+        let statement = self.with_schema(|access| {
+            access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))
+        })?;
         Ok(statement.writing_if(self.watch.uses_writer()))
     }
 
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
     pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
-        self.with_callbacks(keyword::first(sql), |handle| RawStatement::prepare(handle, sql, false))
-            .map(|prepared| (prepared.statement, prepared.consumed))
-            .map_err(|error| self.compile_error(Error::Engine(error, None)))
+        let keyword = keyword::first(sql);
+        self.with_schema(|access| {
+            access
+                .with_callbacks(keyword, |handle| RawStatement::prepare(handle, sql, false))
+                .map(|prepared| (prepared.statement, prepared.consumed))
+                .map_err(|error| Error::Engine(error, None))
+        })
     }
 
     /// Compiles the statement at byte `at` of a script, whose first word is `keyword`.
@@ -31,9 +36,26 @@ impl Access {
         at: usize,
         keyword: Keyword,
     ) -> Result<(Option<RawStatement>, usize)> {
-        self.with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
-            .map(|prepared| (prepared.statement, prepared.consumed))
-            .map_err(|error| self.compile_error(Error::Engine(error, None)))
+        self.with_schema(|access| {
+            access
+                .with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
+                .map(|prepared| (prepared.statement, prepared.consumed))
+                .map_err(|error| Error::Engine(error, None))
+        })
+    }
+
+    /// Compiles, and believes "no such table" only of a schema that has been compared with the database's. The engine
+    /// compares it too after such an error, but takes a lock that it does not get for equality. Only where readers need
+    /// such a lock does that happen: in memory, and with a rollback journal.
+    fn with_schema<T>(&mut self, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        match compile(self) {
+            Err(Error::Engine(error, _)) if error.code & 0xff == code::SQLITE_ERROR => {
+                query::run(&self.handle, "PRAGMA schema_version")
+                    .map_err(|error| self.stopped_or(Error::Engine(error, None)))?;
+                compile(self).map_err(|error| self.compile_error(error))
+            }
+            outcome => outcome.map_err(|error| self.compile_error(error)),
+        }
     }
 
     /// Lets the engine see whether another connection has changed the schema, which it does not do to compile, only to

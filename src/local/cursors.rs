@@ -1,5 +1,6 @@
 //! Open cursors by id.
 
+use super::ahead::Ahead;
 use super::statement::Statement;
 use rustc_hash::FxHashMap;
 
@@ -15,8 +16,12 @@ pub(super) struct Cursor {
     pub(super) statement: Statement,
     // Its statement may write: the turns stay until it is closed.
     pub(super) writes: bool,
+    // What it has yet to read may be changed by other statements of the connection.
+    pub(super) live: bool,
     // An encoded row that was one too many for the last chunk.
     pub(super) left_over: Vec<u8>,
+    // All that was left of the result when another statement was about to write.
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Cursors {
@@ -28,6 +33,11 @@ impl Cursors {
     /// True if none is open.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+
+    /// Whether the statement of one may write.
+    pub fn writes(&self, id: u32) -> bool {
+        self.by_id.get(&id).is_some_and(|cursor| cursor.writes)
     }
 
     /// Closes all.

@@ -1,6 +1,7 @@
 //! A database in this program: the engine's connection, its statements, and what each request does with them.
 
 pub mod access;
+pub mod ahead;
 pub mod commands;
 mod compile;
 pub mod cursors;

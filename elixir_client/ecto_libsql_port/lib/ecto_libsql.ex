@@ -146,6 +146,11 @@ defmodule EctoLibSql do
   @doc """
   A lazy stream of results, each with up to `:max_rows` rows (default 500). Inside a transaction only.
 
+  It gives each row once, although the transaction writes to the same tables meanwhile: before the first write the sidecar
+  reads the rest of the rows and keeps them, in memory and beyond 1 MiB in a temporary file. That takes the time of reading
+  them, out of the `:timeout` of the statement that writes. Without a write it costs nothing. With `stream: :live` the
+  cursor reads on beside what is written, and may give a changed row twice or leave it out.
+
       iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
       iex> {:ok, sum} =
       ...>   EctoLibSql.transaction(db, fn conn ->

@@ -129,7 +129,7 @@ defmodule LibsqlPort.GoldenTest do
     Wire.statement(Wire.encode(connection), timeout, source(source), params(params), nil)
   end
 
-  defp written(tag, {connection, timeout, source, params, options}) when tag in [6, 7, 10] do
+  defp written(tag, {connection, timeout, source, params, options}) when tag in [6, 7, 10, 12] do
     Wire.statement(Wire.encode(connection), timeout, source(source), params(params), options)
   end
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{tag, Batch, OpenOptions, Refusal, RequestError, ResultOptions, Target};
+use super::{options, tag, Batch, OpenOptions, Refusal, RequestError, ResultOptions, Target};
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
 use crate::params::Params;
@@ -137,6 +137,15 @@ impl<'a> Fields<'a> {
             ResultOptions::decode(&mut self.decoder)
         } else {
             Ok(ResultOptions::default())
+        }
+    }
+
+    /// The options of a cursor.
+    pub fn live(&mut self, present: bool) -> Result<bool, Refusal> {
+        if present {
+            options::cursor_is_live(&mut self.decoder)
+        } else {
+            Ok(false)
         }
     }
 

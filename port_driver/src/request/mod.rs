@@ -67,6 +67,8 @@ pub enum Request<'a> {
         target: Target<'a>,
         /// Its parameters.
         params: Params<'a>,
+        /// Rows that it has yet to read may be changed by other statements of the connection.
+        live: bool,
     },
     /// Rows of a cursor.
     Fetch {
@@ -290,10 +292,11 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
             fields.end(Request::ExecutePrepared(ExecutePrepared { statement, params, options }))
         }
         tag::DECLARE => {
-            fields.addressed(2, 2)?;
+            let more = fields.addressed(2, 3)?;
             let target = fields.target()?;
             let params = fields.params()?;
-            fields.end(Request::Declare { target, params })
+            let live = fields.live(more == 3)?;
+            fields.end(Request::Declare { target, params, live })
         }
         tag::FETCH => {
             fields.addressed(3, 3)?;

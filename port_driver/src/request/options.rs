@@ -81,6 +81,7 @@ const OPEN_MODES: &[(&str, OpenMode)] = &[
 ];
 
 const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max"];
+const CURSOR_KEYS: &[&str] = &["live"];
 const OPEN_KEYS: &[&str] = &[
     "mode",
     "memory",
@@ -107,6 +108,16 @@ impl ResultOptions {
         })?;
         Ok(options)
     }
+}
+
+/// `live` of a cursor's options, false if it is absent.
+pub(super) fn cursor_is_live(decoder: &mut Decoder<'_>) -> Result<bool, Refusal> {
+    let mut live = false;
+    for_each_option(decoder, CURSOR_KEYS, |key, decoder| {
+        live = choice(decoder, key, &[("true", true), ("false", false)])?;
+        Ok(())
+    })?;
+    Ok(live)
 }
 
 impl Default for OpenOptions<'_> {

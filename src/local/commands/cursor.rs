@@ -1,10 +1,15 @@
 //! Cursors: a statement that stays open between requests and gives one chunk of rows for each fetch. A cursor holds at
 //! most one row that did not fit into the last chunk.
+//!
+//! What an open statement has yet to read changes with what the same connection writes meanwhile: a row whose key moves is
+//! seen twice or never (<https://sqlite.org/isolation.html>). So before another statement writes, the rest of each cursor is
+//! read ahead, unless it was declared live. A cursor beside which nothing is written costs nothing.
 
 use crate::engine::{RawStatement, Step};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::local::access::{Kind, Rows};
+use crate::local::access::{Access, Kind, Rows};
+use crate::local::ahead::Ahead;
 use crate::local::cursors::Cursor;
 use crate::local::rows::NoRows;
 use crate::local::session::Session;
@@ -22,6 +27,7 @@ pub fn declare(
     run: &mut Run<'_>,
     target: Target<'_>,
     params: &Params<'_>,
+    live: bool,
 ) -> Result<()> {
     let Session { prepared, cursors, access, limits, .. } = session;
     if cursors.len() >= limits.cursors_max as usize {
@@ -50,8 +56,58 @@ pub fn declare(
         put_unsigned(out, u64::from(id));
         out.extend_from_slice(statement.columns());
     });
-    cursors.by_id.insert(id, Cursor { statement, writes, left_over: Vec::new() });
+    cursors.by_id.insert(id, Cursor { statement, writes, live, left_over: Vec::new(), ahead: None });
     Ok(())
+}
+
+/// Reads the rest of every open cursor, before something is written. One that cannot be read to its end is closed: what
+/// it would go on with is not what it began with.
+#[cold]
+pub fn read_ahead(session: &mut Session) -> Result<()> {
+    let Session { cursors, access, .. } = session;
+    let open = |cursor: &Cursor| !cursor.live && !cursor.writes && cursor.ahead.is_none();
+    for (&id, cursor) in cursors.by_id.iter_mut().filter(|(_, cursor)| open(cursor)) {
+        if let Err(error) = rest_of(access, cursor) {
+            // The step has said what its reset repeats.
+            let _ = session.close_cursor(id);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn rest_of(access: &mut Access, cursor: &mut Cursor) -> Result<()> {
+    let kind = Kind { cursor: true, ..cursor.statement.kind() };
+    let mut rest = Rest { ahead: Ahead::default(), row: Vec::new() };
+    access.run_raw(cursor.statement.raw_mut(), kind, &mut rest)?;
+    // It has run to its end: there is nothing left to fail.
+    let _ = cursor.statement.raw_mut().reset();
+    cursor.ahead = Some(rest.ahead);
+    Ok(())
+}
+
+/// All rows that are left.
+struct Rest {
+    ahead: Ahead,
+    row: Vec<u8>,
+}
+
+impl Rows for Rest {
+    fn about_to_wait(&mut self) {}
+
+    fn row(&mut self, row: &RawStatement) -> Result<bool> {
+        self.row.clear();
+        encode_row(&mut self.row, row, row.column_count());
+        self.ahead.put(&self.row).map_err(|error| not_kept(&error))?;
+        Ok(true)
+    }
+}
+
+fn not_kept(error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorCode::IoError,
+        format!("the rows of a cursor cannot be kept in a temporary file: {error}"),
+    )
 }
 
 /// Sends up to `rows_max` rows or `bytes_max` bytes of body, at least one row if there is one.
@@ -66,11 +122,12 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
     let base = run.out.len();
     let frame = begin_frame(run.out, run.request_id, tag::MORE_ROWS);
     let list = begin_list(run.out);
-    let Cursor { statement, left_over, .. } = cursor;
+    let Cursor { statement, left_over, ahead, .. } = cursor;
     let mut chunk = Chunk { run, base, rows: 0, rows_max, bytes_max, left_over };
-    let outcome = match chunk.begin() {
-        true => Ok(Step::Row),
-        false => {
+    let outcome = match (chunk.begin(), ahead) {
+        (true, _) => Ok(Step::Row),
+        (false, Some(ahead)) => chunk.fill(ahead),
+        (false, None) => {
             let kind = Kind { cursor: true, ..statement.kind() };
             access.run_raw(statement.raw_mut(), kind, &mut chunk)
         }
@@ -119,6 +176,30 @@ impl Chunk<'_, '_> {
         }
         self.rows >= self.rows_max
     }
+
+    /// Rows that were read ahead.
+    fn fill(&mut self, ahead: &mut Ahead) -> Result<Step> {
+        loop {
+            let start = self.run.out.len();
+            if !ahead.take(self.run.out).map_err(|error| not_kept(&error))? {
+                return Ok(Step::Done);
+            }
+            if !self.keep(start) {
+                return Ok(Step::Row);
+            }
+        }
+    }
+
+    /// Counts the row that was written from `start` on, or puts it by if it is too long. False: enough for now.
+    fn keep(&mut self, start: usize) -> bool {
+        // One byte for the list's end; the four of the length are not part of the body.
+        if self.rows > 0 && self.run.out.len() + 1 - self.base - 4 > self.bytes_max {
+            *self.left_over = self.run.out.split_off(start);
+            return false;
+        }
+        self.rows += 1;
+        self.rows < self.rows_max
+    }
 }
 
 impl Rows for Chunk<'_, '_> {
@@ -129,13 +210,7 @@ impl Rows for Chunk<'_, '_> {
     fn row(&mut self, row: &RawStatement) -> Result<bool> {
         let start = self.run.out.len();
         encode_row(self.run.out, row, row.column_count());
-        // One byte for the list's end; the four of the length are not part of the body.
-        if self.rows > 0 && self.run.out.len() + 1 - self.base - 4 > self.bytes_max {
-            *self.left_over = self.run.out.split_off(start);
-            return Ok(false);
-        }
-        self.rows += 1;
-        Ok(self.rows < self.rows_max)
+        Ok(self.keep(start))
     }
 }
 

@@ -13,6 +13,7 @@ use super::session::Session;
 use super::statement::Statement;
 use crate::error::{Error, Result};
 use crate::run::Run;
+use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 use port_driver::request::{BeginMode, Request, Target};
 use std::sync::atomic::Ordering;
@@ -42,8 +43,33 @@ fn count(session: &Session, error: &Error) {
     };
 }
 
+/// Whether what open cursors have yet to read may change by `request`.
+fn may_write(session: &mut Session, request: &Request<'_>) -> bool {
+    match request {
+        Request::Execute(request) | Request::QueryOne(request) => text_writes(session, request.sql),
+        Request::ExecutePrepared(request) => {
+            session.prepared.peek(request.statement).is_some_and(|statement| !statement.read_only())
+        }
+        Request::Fetch { cursor, .. } => session.cursors.writes(*cursor),
+        Request::Batch(_) | Request::Script { .. } => true,
+        Request::Rollback | Request::RollbackTo { .. } => true,
+        _ => false,
+    }
+}
+
+/// The engine says whether a statement writes, so it is compiled first, for the run that follows. What cannot be compiled
+/// does not run, and what acts as it is compiled (pragmas) changes no rows.
+fn text_writes(session: &mut Session, sql: &str) -> bool {
+    let Session { cache, access, .. } = session;
+    !matches!(keyword::first(sql), Keyword::Pragma | Keyword::Explain)
+        && cache.get(access, sql).is_ok_and(|statement| !statement.read_only())
+}
+
 /// One call for each.
 fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> Result<()> {
+    if !session.cursors.is_empty() && may_write(session, request) {
+        cursor::read_ahead(session)?;
+    }
     match request {
         Request::Execute(request) => execute::execute(session, run, request),
         Request::QueryOne(request) => execute::query_one(session, run, request),
@@ -51,7 +77,7 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         Request::Prepare { sql } => prepare::prepare(session, run, sql),
         Request::CloseStatement { statement } => prepare::close(session, run, *statement),
         Request::Describe(target) => describe::describe(session, run, *target),
-        Request::Declare { target, params } => cursor::declare(session, run, *target, params),
+        Request::Declare { target, params, live } => cursor::declare(session, run, *target, params, *live),
         Request::Fetch { cursor, rows_max, bytes_max } => {
             cursor::fetch(session, run, *cursor, *rows_max, *bytes_max)
         }

@@ -4,12 +4,17 @@ defmodule EctoLibSql.Options do
 
   ## Where the database is
 
-    * `:database` – path of the file, bare or as a `DATABASE_URL` gives it: `file:app.db`, `sqlite:app.db`, `libsql:app.db`;
-      `":memory:"`, `:memory` or `"file::memory:"` for one in memory, which all connections of the pool share
+    * `:database` – path of the file; `":memory:"` or `:memory` for one in memory, which all connections of the Repo share,
+      whatever `:pool_size` and `:pool_count` are. A bare path is literal, whatever characters are in it. One that starts
+      with `file:` is a URI as [SQLite has it](https://www.sqlite.org/uri.html): percent-encoded, with parameters such as
+      `?mode=ro` or `?immutable=1`. `sqlite:`, `sqlite3:`, `libsql:` and `ecto:`, as in a `DATABASE_URL`, are read the same
+      way, but `sqlite://app.db` is a relative path. A relative path starts from the directory that the VM has when the
+      Repo starts
     * `:url` – the same, for `EctoLibSql.connect/1`. A Repo's `:url` is read by Ecto itself, which asks for a host: write
       `database: System.fetch_env!("DATABASE_URL")` there
     * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
-    * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`; the name is Ecto's `:prefix`
+    * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`, each as `:database`; the name is Ecto's
+      `:prefix`
 
   ## Transactions and time
 
@@ -57,28 +62,10 @@ defmodule EctoLibSql.Options do
       have given it
   """
 
-  alias EctoLibSql.ExqliteOptions
+  alias EctoLibSql.{ExqliteOptions, Location}
 
-  @driver_options [
-    :mode,
-    :busy_timeout,
-    :statement_cache,
-    :checkpoint_pages,
-    :checkpoint_idle,
-    :open_flags,
-    :pragmas,
-    :journal_mode,
-    :synchronous,
-    :foreign_keys,
-    :cache_size,
-    :temp_store,
-    :mmap_size,
-    :auto_vacuum,
-    :locking_mode,
-    :secure_delete,
-    :journal_size_limit,
-    :recursive_triggers
-  ]
+  # Those of a connection that are passed on as they are.
+  @driver_options LibsqlPort.Options.connection_names() -- [:database, :memory, :timeout, :owner]
 
   @transaction_modes [:deferred, :immediate, :exclusive, :read_only]
 
@@ -120,9 +107,15 @@ defmodule EctoLibSql.Options do
   @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
   def driver(options) do
     with :ok <- built(options),
-         {:ok, database} <- database(options),
-         {:ok, options} <- options |> with_uri_mode() |> ExqliteOptions.translate() do
-      {:ok, database ++ timeout(options[:timeout]) ++ Keyword.take(options, @driver_options)}
+         {:ok, location} <- location(options),
+         {:ok, attached} <- attached(options),
+         {:ok, options} <- options |> with_mode(location) |> ExqliteOptions.translate() do
+      names = [Location.name(location) | Keyword.values(attached)]
+
+      {:ok,
+       database(location, options[:memory_name]) ++
+         timeout(options[:timeout]) ++
+         (options |> Keyword.take(@driver_options) |> with_uris(Enum.any?(names, &Location.uri?/1)))}
     end
   end
 
@@ -138,76 +131,55 @@ defmodule EctoLibSql.Options do
   defp timeout(nil), do: []
   defp timeout(timeout), do: [timeout: timeout]
 
-  defp database(options) do
-    case path(options) do
-      {:ok, :memory} -> {:ok, memory(options[:memory_name])}
-      {:ok, path} -> {:ok, [database: path]}
-      {:error, _} = error -> error
-    end
+  # A database in memory is shared by name, so that the connections of a pool see the same tables; `EctoLibSql.Pool` gives it.
+  defp database(%Location{path: :memory}, nil), do: [database: ":memory:"]
+  defp database(%Location{path: :memory}, name), do: [database: name, memory: true]
+  defp database(location, _memory_name), do: [database: Location.name(location)]
+
+  # A URI may say how its file is opened; the option says it louder.
+  defp with_mode(options, %Location{mode: nil}), do: options
+  defp with_mode(options, %Location{mode: mode}), do: Keyword.put_new(options, :mode, mode)
+
+  @uri_flag 0x40
+
+  defp with_uris(options, false), do: options
+
+  defp with_uris(options, true) do
+    Keyword.update(options, :open_flags, [:uri], fn
+      flags when is_integer(flags) -> Bitwise.bor(flags, @uri_flag)
+      flags when is_list(flags) -> Enum.uniq([:uri | flags])
+      other -> other
+    end)
   end
 
-  # One that is shared by name, so that the connections of a pool see the same tables; `EctoLibSql.Pool` gives the name.
-  defp memory(nil), do: [database: ":memory:"]
-  defp memory(name), do: [database: name, memory: true]
-
-  @doc "The path of the database, `:memory` for one in memory."
+  @doc "The path of the database, absolute; `:memory` for one in memory."
   @spec path(keyword) :: {:ok, String.t() | :memory} | {:error, String.t()}
-  def path(options) do
-    case options[:database] || options[:url] do
-      nil -> {:error, "the option :database is missing: the path of the file, or :memory"}
-      :memory -> {:ok, :memory}
-      text when is_binary(text) -> local(text)
-      other -> {:error, "the option :database takes a path or :memory, not #{inspect(other)}"}
-    end
-  end
+  def path(options), do: with({:ok, %Location{path: path}} <- location(options), do: {:ok, path})
 
-  @remote ["libsql://", "http://", "https://", "ws://", "wss://"]
+  defp location(options), do: Location.parse(options[:database] || options[:url])
 
-  defp local(text) do
-    cond do
-      String.starts_with?(text, @remote) ->
-        {:error, "remote databases (#{text}) are not supported yet: :database takes the path of a file"}
-
-      true ->
-        if uri_mode(text) == "memory",
-          do: {:ok, :memory},
-          else: text |> without_scheme() |> without_query() |> named()
-    end
-  end
-
-  # A file's URI may say how it is opened: https://www.sqlite.org/uri.html
-  defp with_uri_mode(options) do
-    case uri_mode(options[:database] || options[:url]) do
-      "ro" -> Keyword.put_new(options, :mode, :read_only)
-      "rw" -> Keyword.put_new(options, :mode, :read_write)
-      _ -> options
-    end
-  end
-
-  defp uri_mode("file:" <> rest) do
-    case String.split(rest, "?", parts: 2) do
-      [_path, query] -> URI.decode_query(query)["mode"]
-      _ -> nil
-    end
-  end
-
-  defp uri_mode(_database), do: nil
-
-  defp without_scheme(text) do
-    Enum.find_value(["file:", "sqlite3:", "sqlite:", "libsql:", "ecto:"], text, fn scheme ->
-      if String.starts_with?(text, scheme) do
-        text |> binary_part(byte_size(scheme), byte_size(text) - byte_size(scheme)) |> without_authority()
+  @doc "The databases of `:attach`, each as ATTACH takes it."
+  @spec attached(keyword) :: {:ok, keyword(String.t())} | {:error, String.t()}
+  def attached(options) do
+    Enum.reduce_while(options[:attach] || [], {:ok, []}, fn {name, path}, {:ok, attached} ->
+      case Location.parse(if(is_atom(path) and path != :memory, do: to_string(path), else: path)) do
+        {:ok, location} -> {:cont, {:ok, attached ++ [{name, Location.name_with_mode(location)}]}}
+        {:error, message} -> {:halt, {:error, "the option :attach, #{name}: #{message}"}}
       end
     end)
   end
 
-  # `file:///var/db` and `file:/var/db` name the same file, `sqlite://app.db` a relative one.
-  defp without_authority("//" <> path), do: path
-  defp without_authority(path), do: path
-
-  defp without_query(path), do: path |> String.split("?", parts: 2) |> hd()
-
-  defp named(""), do: {:error, "the option :database is empty"}
-  defp named(":memory:"), do: {:ok, :memory}
-  defp named(path), do: {:ok, path}
+  @doc """
+  The same options with the places of databases fixed: a connection that is opened later finds the same file although the
+  VM's directory is another one then.
+  """
+  @spec anchored(keyword) :: keyword
+  def anchored(options) do
+    with {:ok, location} <- location(options), {:ok, attached} <- attached(options) do
+      options = options |> with_mode(location) |> Keyword.put(:database, Location.name(location))
+      if attached == [], do: options, else: Keyword.put(options, :attach, attached)
+    else
+      {:error, _said_by_check} -> options
+    end
+  end
 end

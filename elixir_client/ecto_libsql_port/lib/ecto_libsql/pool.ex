@@ -19,7 +19,7 @@ defmodule EctoLibSql.Pool do
   def start_link(options) do
     with {:ok, _, _} <- EctoLibSql.Options.check(options),
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
-         {:ok, pool} <- start_children(supervisor, named_memory(options)) do
+         {:ok, pool} <- start_children(supervisor, options |> EctoLibSql.Options.anchored() |> named_memory()) do
       Process.link(pool)
       {:ok, pool}
     end

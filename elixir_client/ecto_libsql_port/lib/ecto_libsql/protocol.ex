@@ -38,7 +38,8 @@ defmodule EctoLibSql.Protocol do
     with {:ok, driver_options, mode} <- Options.check(options),
          {:ok, sidecar} <- sidecar(options),
          {:ok, conn} <- open(sidecar, driver_options, options[:private_copy]),
-         :ok <- attach(conn, options[:attach] || []) do
+         {:ok, attached} <- Options.attached(options),
+         :ok <- attach(conn, attached) do
       {:ok, state(conn, sidecar, mode, options)}
     else
       {:error, %Error{}} = error -> error
@@ -77,7 +78,7 @@ defmodule EctoLibSql.Protocol do
     Enum.find_value(databases, :ok, fn {name, path} ->
       quoted = name |> to_string() |> String.replace("\"", "\"\"")
 
-      case LibsqlPort.query(conn, "ATTACH ?1 AS \"#{quoted}\"", [to_string(path)]) do
+      case LibsqlPort.query(conn, "ATTACH ?1 AS \"#{quoted}\"", [path]) do
         {:ok, _} ->
           nil
 
@@ -384,14 +385,19 @@ defmodule EctoLibSql.Protocol do
   end
 
   defp declare(%Query{statement: sql} = query, params, options, state) do
-    case with_params(
-           params,
-           &request(options, state, fn left -> Cursor.declare(state.conn, sql, &1, left) end)
-         ) do
+    live = live(options[:stream])
+    declare = fn params, left -> Cursor.declare(state.conn, sql, params, live ++ left) end
+
+    case with_params(params, fn params -> request(options, state, &declare.(params, &1)) end) do
       {:ok, cursor} -> {:ok, query, cursor, state}
       {:error, error} -> Failure.answer(error, sql, options, state)
     end
   end
+
+  # What is no such option is said by the driver, as an error.
+  defp live(nil), do: []
+  defp live(:live), do: [live: true]
+  defp live(other), do: [live: other]
 
   @impl true
   def handle_fetch(%Query{} = query, cursor, options, %State{} = state) do

@@ -86,7 +86,7 @@ defmodule EctoLibSql.OptionsTest do
     end
 
     assert {:ok, options} = Options.driver(database: "file:a.db?mode=ro")
-    assert {"a.db", :read_only} = {options[:database], options[:mode]}
+    assert {Path.absname("a.db"), :read_only} == {options[:database], options[:mode]}
     assert {:ok, options} = Options.driver(database: "file:a.db?mode=ro", mode: :read_write)
     assert options[:mode] == :read_write
     assert {:error, %{message: message}} = EctoLibSql.connect(database: "a.db", mode: [:readonly, :create])

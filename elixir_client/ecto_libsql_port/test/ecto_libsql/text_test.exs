@@ -28,8 +28,8 @@ defmodule EctoLibSql.TextTest do
 
   test "names of databases" do
     for {given, path} <- [
-          {[database: "a.db"], "a.db"},
-          {[url: "file:a.db?mode=ro"], "a.db"},
+          {[database: "a.db"], Path.absname("a.db")},
+          {[url: "file:a.db?mode=ro"], Path.absname("a.db")},
           {[url: "sqlite:///var/a.db"], "/var/a.db"},
           {[database: ":memory:"], :memory},
           {[url: "file::memory:"], :memory}

@@ -21,7 +21,9 @@ defmodule LibsqlPort.Cursor do
   @pipelined 2
 
   @doc """
-  Opens a cursor.
+  Opens a cursor. It gives each row once, as it is when something is first written on the same connection: before that,
+  the sidecar reads the rest of the rows and keeps them, in memory and beyond 1 MiB in a temporary file. With `live: true`
+  it reads on beside what is written, and may give a row twice or leave it out.
 
       {:ok, cursor} = LibsqlPort.Cursor.declare(conn, "SELECT id FROM users", [])
   """
@@ -78,7 +80,13 @@ defmodule LibsqlPort.Cursor do
       ok!(declare(conn, statement, params, Keyword.drop(options, [:chunk_rows, :chunk_bytes, :chunks])))
 
     start_fetching(
-      %{conn: conn, cursor: cursor, options: options, pending: :queue.new(), open: true},
+      %{
+        conn: conn,
+        cursor: cursor,
+        options: Keyword.delete(options, :live),
+        pending: :queue.new(),
+        open: true
+      },
       @pipelined
     )
   end

@@ -114,6 +114,7 @@ defmodule LibsqlPort.Options do
                  cond do
                    name in [:execute, :query_one, :execute_prepared] -> @of_result
                    name == :fetch -> @of_fetch
+                   name == :declare -> @of_request ++ [live: :boolean]
                    name == :batch -> @of_request ++ [atomic: :boolean]
                    name in [:ping, :status] -> [timeout: :timeout]
                    true -> @of_request
@@ -129,6 +130,10 @@ defmodule LibsqlPort.Options do
           connect_timeout: pos_integer,
           owner: pid | nil
         }
+
+  @doc "The names of the options of a connection."
+  @spec connection_names() :: [atom]
+  def connection_names, do: Enum.map(@connection, &elem(&1, 0)) ++ @pragmas
 
   @doc "Checks the options of a sidecar and fills in the defaults."
   @spec sidecar(keyword) :: {:ok, map} | {:error, Error.t()}

@@ -163,7 +163,7 @@ defmodule LibsqlPort.Request do
   defp limits([]), do: nil
 
   defp limits(options) do
-    limits = for name <- [:rows_max, :bytes_max], value = options[name], do: {name, value}
+    limits = for name <- [:rows_max, :bytes_max, :live], value = options[name], do: {name, value}
     if limits == [], do: nil, else: Map.new(limits)
   end
 

@@ -20,6 +20,8 @@ defmodule Ecto.Adapters.LibSql do
     * `like` and `ilike` are the same: LIKE ignores the case of ASCII letters, unless `case_sensitive_like: :on`.
       A backslash in a pattern stands for itself, as with ecto_sqlite3 and unlike PostgreSQL and MySQL: to look for a
       percent sign write `fragment("? LIKE ? ESCAPE '!'", post.title, ^"100!%")`.
+    * `Repo.stream/2` gives each row once, although the loop writes to the same table: before the first write the rest of
+      the rows is read and kept, in memory and beyond 1 MiB in a temporary file. `stream: :live` leaves that out.
     * A prefix is the name of an attached database (option `:attach`).
     * Decimals are exact, also in SQL: the sidecar computes, compares and sorts those that Ecto knows to be decimals. They
       are stored in one form without trailing zeros. Quotients have 28 digits.
@@ -29,7 +31,7 @@ defmodule Ecto.Adapters.LibSql do
     * `update_all` and `delete_all` with joins return columns of the written table. Those of a joined source are refused,
       unless it is the written table again, or a subquery over it, joined by the primary key; what the update sets has
       its new value there.
-    * Foreign keys are reported by name, which is found out after they have failed.
+    * Foreign keys are reported by name: the constraint's own, or Ecto's for one without a name.
 
   ## Migrations
 
@@ -58,6 +60,8 @@ defmodule Ecto.Adapters.LibSql do
     TableKind,
     TypeCodec
   }
+
+  alias EctoLibSql.Options
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -137,6 +141,21 @@ defmodule Ecto.Adapters.LibSql do
       :table -> super(meta, schema, filters, returning, options)
       kind -> TableKind.delete(kind, meta, schema, @conn, filters, returning, options)
     end
+  end
+
+  # --- pool -----------------------------------------------------------------------------------------------------
+
+  defoverridable init: 1
+
+  # Each pool of `:pool_count` has a sidecar of its own. A database in memory lives in one, so it has one pool, as large as
+  # all of them.
+  @impl Ecto.Adapter
+  def init(config) do
+    {pool_count, config} = Keyword.pop(config, :pool_count, 1)
+
+    if pool_count > 1 and Options.path(config) == {:ok, :memory},
+      do: super(Keyword.update(config, :pool_size, 10 * pool_count, &(&1 * pool_count))),
+      else: super([pool_count: pool_count] ++ config)
   end
 
   # --- checkouts and transactions -------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+defmodule EctoLibSql.StreamTest do
+  # A stream gives each row once, as it was before the transaction wrote to it.
+  use EctoLibSql.RepoCase
+
+  alias Ecto.Adapters.SQL
+
+  @rows 200
+
+  setup do
+    script("""
+    CREATE TABLE jobs (id INTEGER PRIMARY KEY, prio INTEGER, note TEXT);
+    CREATE INDEX jobs_prio ON jobs (prio);
+    CREATE TABLE log (id INTEGER);
+    CREATE TRIGGER moved AFTER INSERT ON log BEGIN UPDATE jobs SET prio = prio + 1000 WHERE id = new.id; END;
+    """)
+
+    TestRepo.insert_all("jobs", for(i <- 1..@rows, do: %{id: i, prio: i, note: "n"}))
+    :ok
+  end
+
+  # Runs `write` with each row of a stream; what the stream gave. It is cut where it would not end.
+  defp seen(write, options \\ []) do
+    query = from(j in "jobs", where: j.prio > 0, order_by: j.prio, select: {j.id, j.prio})
+
+    {:ok, seen} =
+      TestRepo.transaction(fn ->
+        query
+        |> TestRepo.stream([max_rows: 10] ++ options)
+        |> Stream.take(5 * @rows)
+        |> Enum.map(fn {id, prio} ->
+          write.(id)
+          {id, prio}
+        end)
+      end)
+
+    seen
+  end
+
+  @all for i <- 1..@rows, do: {i, i}
+
+  for {how, write} <- %{
+        "an update" =>
+          quote(do: &TestRepo.update_all(from(j in "jobs", where: j.id == ^&1), inc: [prio: 1000])),
+        "a delete of later rows" => quote(do: &TestRepo.query!("DELETE FROM jobs WHERE id > ?", [&1])),
+        "an insert" => quote(do: &TestRepo.insert_all("jobs", [[prio: &1 + 1000]])),
+        "a trigger" => quote(do: &TestRepo.insert_all("log", [[id: &1]])),
+        "a text of statements" =>
+          quote(do: &TestRepo.query_many!("SELECT 1; UPDATE jobs SET prio = prio + 1000 WHERE id = #{&1}")),
+        "a statement with RETURNING" =>
+          quote(do: &TestRepo.query!("UPDATE jobs SET prio = prio + 1000 WHERE id = ? RETURNING id", [&1])),
+        "a nested transaction" =>
+          quote(
+            do: fn id ->
+              TestRepo.transaction(fn -> TestRepo.query!("DELETE FROM jobs WHERE id = ?", [id + 1]) end)
+            end
+          ),
+        "another stream" =>
+          quote(
+            do: fn id ->
+              TestRepo
+              |> SQL.stream("UPDATE jobs SET prio = prio + 1000 WHERE id = ? RETURNING id", [id])
+              |> Stream.run()
+            end
+          ),
+        "reads alone" => quote(do: &TestRepo.query!("SELECT * FROM jobs WHERE id = ?", [&1]))
+      } do
+    test "beside #{how}" do
+      assert seen(unquote(write)) == @all
+    end
+  end
+
+  test "beside a savepoint that is rolled back" do
+    write = fn id ->
+      TestRepo.query!("SAVEPOINT s")
+      TestRepo.query!("UPDATE jobs SET prio = prio + 1000 WHERE id = ?", [id])
+      TestRepo.query!("ROLLBACK TO s")
+      TestRepo.query!("RELEASE s")
+    end
+
+    assert seen(write) == @all
+  end
+
+  test "two streams at once" do
+    inner = fn id ->
+      if rem(id, 50) == 0,
+        do: assert(length(seen(fn id -> TestRepo.insert_all("log", [[id: id]]) end)) == @rows)
+    end
+
+    assert seen(inner) == @all
+  end
+
+  test "a live one reads on beside what is written" do
+    write = &TestRepo.update_all(from(j in "jobs", where: j.id == ^&1), inc: [prio: 1000])
+    assert length(seen(write, stream: :live)) > @rows
+  end
+
+  test "what is no such option is told" do
+    error = assert_raise EctoLibSql.Error, fn -> seen(fn _ -> :ok end, stream: :lively) end
+    assert error.code == :invalid_option
+  end
+
+  # More than stays in memory.
+  test "rows of many bytes" do
+    text = String.duplicate("x", 40_000)
+    TestRepo.query!("UPDATE jobs SET note = id || ?", [text])
+
+    {:ok, notes} =
+      TestRepo.transaction(fn ->
+        from(j in "jobs", order_by: j.id, select: {j.id, j.note})
+        |> TestRepo.stream(max_rows: 3)
+        |> Enum.map(fn {id, note} ->
+          TestRepo.query!("UPDATE jobs SET note = NULL WHERE id >= ?", [id])
+          {id, note}
+        end)
+      end)
+
+    assert notes == for(i <- 1..@rows, do: {i, "#{i}" <> text})
+  end
+
+  test "the writing statement waits for the rows no longer than its timeout" do
+    endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
+
+    TestRepo.transaction(fn ->
+      assert_raise EctoLibSql.Error, fn ->
+        TestRepo
+        |> SQL.stream(endless, [], max_rows: 1)
+        |> Enum.each(fn _ ->
+          assert {:error, %{code: :timeout}} = TestRepo.query("DELETE FROM jobs", [], timeout: 300)
+        end)
+      end
+
+      # Nothing of it has run, and the transaction is as it was.
+      assert TestRepo.aggregate("jobs", :count) == @rows
+    end)
+  end
+end

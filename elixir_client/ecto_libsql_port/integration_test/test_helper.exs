@@ -17,7 +17,7 @@ Code.require_file("#{ecto_sql}/integration_test/support/repo.exs", __DIR__)
 
 directory = Path.join(System.tmp_dir!(), "ecto_libsql_port-#{System.pid()}")
 File.mkdir_p!(directory)
-System.at_exit(fn _ -> File.rm_rf!(directory) end)
+System.at_exit(fn _ -> File.rm_rf(directory) end)
 
 alias Ecto.Integration.{PoolRepo, TestRepo}
 

@@ -223,6 +223,16 @@ defmodule EctoLibSqlTest do
     assert_receive {:DOWN, ^monitor, :process, _, _}, 5_000
   end
 
+  test "a Repo's sidecar has the Repo's name, also of the next one that starts at once", %{config: config} do
+    for _ <- 1..5 do
+      assert {:ok, %{connections: _}} = LibsqlPort.status(TestRepo.Sidecar)
+      first = Process.whereis(TestRepo.Sidecar)
+      :ok = stop_supervised(TestRepo)
+      start_supervised!({TestRepo, config})
+      assert Process.whereis(TestRepo.Sidecar) not in [first, nil]
+    end
+  end
+
   test "pool metrics" do
     assert [%{ready_conn_count: _} | _] =
              DBConnection.get_connection_metrics(Ecto.Adapter.lookup_meta(TestRepo).pid)

@@ -28,7 +28,9 @@ defmodule EctoLibSql.Options do
 
     * `:sidecar` – the name of a `LibsqlPort` that is started elsewhere, for Repos that share one. Otherwise a Repo starts
       its own
-    * `:sidecar_options` – options of `LibsqlPort.start_link/1` for it
+    * `:sidecar_options` – options of `LibsqlPort.start_link/1` for it. Its name is that of the Repo and `Sidecar`, such as
+      `MyApp.Repo.Sidecar`, by which `LibsqlPort.status/1` and `LibsqlPort.connect/2` find it. With `:pool_count` each pool
+      has a sidecar of its own, without a name
 
   ## Errors
 

@@ -8,6 +8,10 @@ defmodule EctoLibSql.Pool do
 
   use Supervisor
 
+  @predecessors 3
+  # Longer than a sidecar is given to end.
+  @end_ms 10_000
+
   @doc "Child specification with the options of a Repo."
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
@@ -44,11 +48,34 @@ defmodule EctoLibSql.Pool do
   defp sidecar(supervisor, options) do
     case options[:sidecar] do
       nil ->
-        spec = {LibsqlPort, Keyword.get(options, :sidecar_options, [])}
-        Supervisor.start_child(supervisor, Supervisor.child_spec(spec, id: :sidecar))
+        sidecar_options = Keyword.put_new(options[:sidecar_options] || [], :name, options[:sidecar_name])
+        spec = Supervisor.child_spec({LibsqlPort, sidecar_options}, id: :sidecar)
+        start_named(supervisor, spec, @predecessors)
 
       sidecar ->
         {:ok, sidecar}
+    end
+  end
+
+  # A Repo has stopped when its pool has; its sidecar follows, and has the name until then.
+  defp start_named(supervisor, spec, tries) do
+    case Supervisor.start_child(supervisor, spec) do
+      {:error, {{:already_started, predecessor}, _spec}} when tries > 0 ->
+        await_end(predecessor)
+        start_named(supervisor, spec, tries - 1)
+
+      other ->
+        other
+    end
+  end
+
+  defp await_end(pid) do
+    monitor = Process.monitor(pid)
+
+    receive do
+      {:DOWN, ^monitor, :process, _, _} -> :ok
+    after
+      @end_ms -> Process.demonitor(monitor, [:flush])
     end
   end
 

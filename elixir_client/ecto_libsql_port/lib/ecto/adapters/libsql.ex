@@ -153,9 +153,22 @@ defmodule Ecto.Adapters.LibSql do
   def init(config) do
     {pool_count, config} = Keyword.pop(config, :pool_count, 1)
 
-    if pool_count > 1 and Options.path(config) == {:ok, :memory},
-      do: super(Keyword.update(config, :pool_size, 10 * pool_count, &(&1 * pool_count))),
-      else: super([pool_count: pool_count] ++ config)
+    cond do
+      pool_count == 1 ->
+        config |> Keyword.put_new(:sidecar_name, sidecar_name(config)) |> super()
+
+      Options.path(config) == {:ok, :memory} ->
+        config |> Keyword.update(:pool_size, 10 * pool_count, &(&1 * pool_count)) |> init()
+
+      true ->
+        super([pool_count: pool_count] ++ config)
+    end
+  end
+
+  # By it a Repo's sidecar is found in the observer and in logs.
+  defp sidecar_name(config) do
+    name = Keyword.get(config, :name, config[:repo])
+    if is_atom(name) and name != nil, do: Module.concat(name, Sidecar)
   end
 
   # --- checkouts and transactions -------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ defmodule EctoLibSqlTest do
   test "200 processes on a pool of three" do
     1..200
     |> Enum.map(fn i ->
-      Task.async(fn -> for j <- 1..10, do: TestRepo.query!("SELECT ?", [i * j], queue_target: 5_000).rows end)
+      Task.async(fn -> for j <- 1..10, do: TestRepo.query!("SELECT ?", [i * j], timeout: 60_000).rows end)
     end)
     |> Task.await_many(60_000)
     |> Enum.with_index(1)

@@ -26,7 +26,9 @@ defmodule EctoLibSql.RepoCase do
         "ecto_libsql_port-#{System.pid()}-#{System.unique_integer([:positive])}.db"
       )
 
-    config = Keyword.merge([database: path, pool_size: 3, log: false], Map.get(context, :repo, []))
+    # On a busy machine a call may wait for its connection longer than DBConnection's targets say.
+    queue = [queue_target: 60_000, queue_interval: 60_000]
+    config = Keyword.merge([database: path, pool_size: 3, log: false] ++ queue, Map.get(context, :repo, []))
     start_supervised!({TestRepo, config})
     {sidecar, _} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
 

@@ -6,6 +6,7 @@
 //! look at it, so a wait ends as soon as the work has to. A cancellation names a request, and so never hits the next.
 
 use crate::clock::{now_ns, NEVER};
+use crate::held::Held;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +35,8 @@ const BUSY_SLEEP_MAX: Duration = Duration::from_millis(10);
 
 /// Shared by the thread that works and those that want it to stop.
 pub struct Control {
+    /// The transaction that the connection is held for, whose number `begin` gave it.
+    pub held: Held,
     running: AtomicU32,
     cancelled: AtomicU32,
     closing: AtomicBool,
@@ -52,6 +55,7 @@ impl Control {
     /// A control with nothing running.
     pub fn new() -> Self {
         Control {
+            held: Held::default(),
             running: AtomicU32::new(NOTHING),
             cancelled: AtomicU32::new(NOTHING),
             closing: AtomicBool::new(false),

@@ -19,6 +19,7 @@ mod database;
 mod engine;
 mod error;
 mod functions;
+mod held;
 mod limits;
 mod local;
 mod row_encoder;

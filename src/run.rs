@@ -31,6 +31,8 @@ pub type Lead = u64;
 pub struct Run<'r> {
     /// Its id on the wire.
     pub request_id: u32,
+    /// The transaction inside of which it is to run.
+    pub transaction: Option<u32>,
     /// When its frame was read.
     pub received_ns: u64,
     /// When its turn on the connection came.

@@ -126,9 +126,12 @@ fn requests_mean_what_their_files_say() {
             (Err(code), None, Some(expected)) => assert_eq!(code.name(), expected, "{}", fixture.name),
             (found, ..) => panic!("{}: {found:?}", fixture.name),
         }
-        let found = route(header.tag, &payload).ok().map(|Route { connection, timeout_ms }| {
+        let found = route(header.tag, &payload).ok().map(|Route { connection, transaction, timeout_ms }| {
             let mut text = String::new();
-            write!(text, "{connection} {timeout_ms}").map(|()| text).expect("a String takes all text")
+            let transaction = transaction.map(|id| format!(" in {id}")).unwrap_or_default();
+            write!(text, "{connection} {timeout_ms}{transaction}")
+                .map(|()| text)
+                .expect("a String takes all text")
         });
         assert_eq!(found.as_deref(), fixture.get("route"), "{}", fixture.name);
         count += 1;

@@ -4,12 +4,14 @@
 //! that reads requests (`Reader`). Whoever has it may lock the session; nobody else does. Requests run in the order in
 //! which they came; `cancel` and `close` overtake.
 
+mod admission;
 pub mod backend;
 pub mod thread;
 
 use crate::control::Control;
 use crate::database::OpenFiles;
 use crate::surroundings::Counters;
+use admission::admits;
 use backend::Backend;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -68,6 +70,8 @@ pub struct Job {
     pub tag: u8,
     /// Its payload.
     pub payload: Bytes,
+    /// The transaction inside of which it is to run.
+    pub transaction: Option<u32>,
     /// When its frame was read.
     pub received_ns: u64,
     /// When it has to be answered.
@@ -81,7 +85,16 @@ pub struct Job {
 impl Job {
     /// A request that has just been read.
     pub fn new(request_id: u32, tag: u8, payload: Bytes, received_ns: u64, deadline_ns: u64) -> Self {
-        Job { request_id, tag, payload, received_ns, deadline_ns, credits: 0, reserved: None }
+        Job {
+            request_id,
+            tag,
+            payload,
+            transaction: None,
+            received_ns,
+            deadline_ns,
+            credits: 0,
+            reserved: None,
+        }
     }
 }
 
@@ -162,13 +175,17 @@ impl Connection {
 
     /// Takes the right to run `job` at once, if nothing else waits or runs.
     #[inline]
-    pub fn try_lead(&self, request_id: u32, deadline_ns: u64) -> bool {
+    pub fn try_lead(&self, job: &Job) -> bool {
         let mut inbox = self.inbox.lock();
-        if inbox.owner != Owner::Idle || !inbox.queue.is_empty() || inbox.closing {
+        if inbox.owner != Owner::Idle
+            || inbox.closing
+            || !admits(&self.control.held, job)
+            || self.has_work(&inbox)
+        {
             return false;
         }
         inbox.owner = Owner::Reader;
-        self.control.begin(request_id, deadline_ns);
+        self.control.begin(job.request_id, job.deadline_ns);
         true
     }
 
@@ -178,9 +195,15 @@ impl Connection {
         self.control.end();
         let mut inbox = self.inbox.lock();
         inbox.owner = Owner::Idle;
-        if !inbox.queue.is_empty() || inbox.closing {
+        if inbox.closing || self.has_work(&inbox) {
             self.wake_thread(inbox);
         }
+    }
+
+    /// Something waits that may run; while a transaction is held, the requests of others may not.
+    #[inline]
+    fn has_work(&self, inbox: &Inbox) -> bool {
+        inbox.queue.iter().any(|job| admits(&self.control.held, job))
     }
 
     /// Gives the right of [`Self::try_lead`] to the connection's thread, with the job.
@@ -204,8 +227,9 @@ impl Connection {
         if job.payload.len() <= COPIED_BYTES {
             job.payload = Bytes::copy_from_slice(&job.payload);
         }
+        let admitted = admits(&self.control.held, &job);
         inbox.queue.push_back(job);
-        if inbox.owner == Owner::Idle {
+        if inbox.owner == Owner::Idle && admitted {
             self.wake_thread(inbox);
         }
         Ok(())
@@ -226,7 +250,8 @@ impl Connection {
                     inbox.owner = Owner::Thread;
                     return Next::Close(inbox.close_request);
                 }
-                if let Some(job) = inbox.queue.pop_front() {
+                let next = inbox.queue.iter().position(|job| admits(&self.control.held, job));
+                if let Some(job) = next.and_then(|at| inbox.queue.remove(at)) {
                     inbox.owner = Owner::Thread;
                     // Within the lock, so that a cancellation finds the job either queued or running.
                     self.control.begin(job.request_id, job.deadline_ns);
@@ -350,18 +375,18 @@ mod tests {
     #[test]
     fn the_reader_leads_only_an_idle_connection() {
         let connection = idle(10);
-        assert!(connection.try_lead(300, NEVER));
-        assert!(!connection.try_lead(301, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
+        assert!(!connection.try_lead(&job(301, NEVER)));
         connection.submit(job(302, NEVER)).unwrap();
         connection.end_lead();
-        assert!(!connection.try_lead(303, NEVER), "302 came before");
+        assert!(!connection.try_lead(&job(303, NEVER)), "302 came before");
         assert!(matches!(connection.next(), Next::Run(job) if job.request_id == 302));
     }
 
     #[test]
     fn a_full_queue_refuses() {
         let connection = idle(1);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, NEVER)).unwrap();
         assert!(matches!(connection.submit(job(302, NEVER)), Err(Refused::Full)));
     }
@@ -370,7 +395,7 @@ mod tests {
     fn bytes_that_wait_are_limited_and_come_back() {
         let connection = idle(10);
         let large = |request_id, bytes| Job::new(request_id, 6, Bytes::from(vec![0; bytes]), 1, NEVER);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(large(301, 600)).unwrap();
         assert!(matches!(connection.submit(large(302, 600)), Err(Refused::Bytes)));
         connection.submit(large(303, 400)).unwrap();
@@ -381,14 +406,14 @@ mod tests {
         assert_eq!(connection.queued_bytes.now(), 0);
         // One that is larger than all still runs, alone.
         let connection = idle(10);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(large(305, 2000)).unwrap();
     }
 
     #[test]
     fn cancellations_find_queued_and_running_requests() {
         let connection = idle(10);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, NEVER)).unwrap();
         assert_eq!(connection.cancel(301).unwrap().request_id, 301);
         assert_eq!(connection.counters.cancelled.load(Ordering::Relaxed), 1);
@@ -399,7 +424,7 @@ mod tests {
     #[test]
     fn credits_reach_a_request_that_still_waits() {
         let connection = idle(10);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, NEVER)).unwrap();
         connection.add_credits(301, 2);
         assert!(!connection.control.has_credit(), "they are not 300's");
@@ -411,9 +436,25 @@ mod tests {
     }
 
     #[test]
+    fn while_a_transaction_is_held_the_requests_of_others_wait() {
+        let inside = |request_id| Job { transaction: Some(7), ..job(request_id, NEVER) };
+        let connection = idle(10);
+        connection.control.held.set(7);
+        assert!(!connection.try_lead(&job(300, NEVER)));
+        connection.submit(job(300, NEVER)).unwrap();
+        assert!(connection.inbox.lock().owner == Owner::Idle, "there is nothing for the thread to do");
+        assert!(connection.try_lead(&inside(301)), "300 waits for others than this");
+        connection.submit(inside(302)).unwrap();
+        connection.end_lead();
+        assert!(matches!(connection.next(), Next::Run(job) if job.request_id == 302));
+        connection.control.held.set(0);
+        assert!(matches!(connection.next(), Next::Run(job) if job.request_id == 300));
+    }
+
+    #[test]
     fn a_close_returns_what_was_queued_and_comes_next() {
         let connection = idle(10);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, NEVER)).unwrap();
         assert_eq!(connection.close(Some(302)).unwrap().len(), 1);
         assert!(connection.close(None).is_none());
@@ -425,7 +466,7 @@ mod tests {
     #[test]
     fn expired_requests_come_back() {
         let connection = idle(10);
-        assert!(connection.try_lead(300, NEVER));
+        assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, 5)).unwrap();
         connection.submit(job(302, 50)).unwrap();
         let (expired, next) = connection.expired(10);

@@ -231,6 +231,7 @@ fn new_run<'r>(
     Run {
         place,
         request_id: job.request_id,
+        transaction: job.transaction,
         received_ns: job.received_ns,
         started_ns: now_ns(),
         reply_bytes_max,

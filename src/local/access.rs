@@ -5,7 +5,7 @@
 //! callbacks back, notice attached files, and give the turn back if the transaction is over. What ends a transaction is
 //! the engine's word, not the SQL text.
 
-use super::errors::{cursor_writes, read_only_transaction};
+use super::errors::{cursor_writes, read_only_transaction, transaction_ended};
 use super::statement::Statement;
 use super::turns::Turns;
 use super::watch::ConnectionWatch;
@@ -54,6 +54,8 @@ pub struct Access {
     turns: Turns,
     /// Open cursors of statements that write.
     pub writing_cursors: u32,
+    /// What runs may only run inside a transaction: not after the engine, or a statement before it, has ended that.
+    pub inside: bool,
     /// A read-only transaction is open, for which `PRAGMA query_only` is on until it ends; what it was before.
     pub query_only: Option<bool>,
     /// A pragma ran in the open transaction: it may have been `defer_foreign_keys`. The engine switches that off when the
@@ -82,6 +84,7 @@ impl Access {
             watch,
             turns,
             writing_cursors: 0,
+            inside: false,
             query_only: None,
             compile_anew: false,
             place: None,
@@ -202,6 +205,9 @@ impl Access {
     /// Before the first step of a statement: takes the writer turns if it may write.
     #[inline]
     fn enter(&mut self, kind: Kind, before_waiting: impl FnMut()) -> Result<()> {
+        if self.inside && self.handle.autocommit() {
+            return Err(transaction_ended());
+        }
         if self.checkpoint_due {
             // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
             self.checkpoint_if_due();

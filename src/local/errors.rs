@@ -107,3 +107,12 @@ pub(super) fn cursor_writes() -> Error {
          exhausted or closed; do that first, or begin a transaction",
     )
 }
+
+/// The error of what is to run inside a transaction that is over.
+#[cold]
+pub fn transaction_ended() -> Error {
+    Error::new(
+        ErrorCode::NoTransaction,
+        "the transaction has ended, by COMMIT or ROLLBACK or because the engine rolled it back; nothing more runs in it",
+    )
+}

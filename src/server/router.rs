@@ -214,8 +214,9 @@ impl Router {
         let route = request::route(header.tag, &payload)?;
         let connection = self.table.get(route.connection).ok_or_else(|| unknown(route.connection))?;
         let deadline_ns = deadline_ns(received_ns, route.timeout_ms);
-        let job = Job::new(header.request_id, header.tag, payload, received_ns, deadline_ns);
-        if connection.try_lead(job.request_id, deadline_ns) {
+        let mut job = Job::new(header.request_id, header.tag, payload, received_ns, deadline_ns);
+        job.transaction = route.transaction;
+        if connection.try_lead(&job) {
             return Ok(Routed::Lead(connection, job));
         }
         match connection.submit(job) {

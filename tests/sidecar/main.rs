@@ -14,6 +14,7 @@ mod endurance;
 mod faults;
 mod frames;
 mod handshake;
+mod held;
 mod limits;
 mod logs;
 mod opening;

@@ -11,13 +11,16 @@ defmodule LibsqlPort do
       {:ok, %LibsqlPort.Result{rows: [[1]]}} = LibsqlPort.query(conn, "SELECT ?1", [1])
 
   The process, called the *sidecar*, is started as an Erlang port and supervised. A VM may run several of them. A fault in
-  the engine ends the sidecar, never the VM; the supervisor starts a new one.
+  the engine ends the sidecar, never the VM; a new one is started, with pauses if it ends again and again.
 
   ## Connections
 
   Any number of processes may share a connection. Statements of one connection run one after another; statements of
   different connections run in parallel. A connection is owned by the process that opened it and closes when that process
-  exits (option `:owner`). It does not outlive its sidecar: requests on a connection of a sidecar that has ended return a
+  exits (option `:owner`). A transaction, a cursor and a prepared statement are owned by the process that opened them, and
+  are rolled back and closed when it exits. Connections may be opened and used from other nodes, at the price of a hop.
+
+  A connection does not outlive its sidecar: requests on a connection of a sidecar that has ended return a
   `:not_sent` error, and `connect/2` opens a new one.
 
   ## Parameters and values
@@ -62,7 +65,6 @@ defmodule LibsqlPort do
     Result,
     Sidecar,
     Statement,
-    Status,
     Transaction
   }
 
@@ -176,8 +178,8 @@ defmodule LibsqlPort do
       :exit, _ ->
         :ended
     else
-      {:ok, _, _, _} = opened ->
-        Sidecar.confirm(pid, key)
+      {:ok, _, id, _} = opened ->
+        Sidecar.confirm(pid, id)
         opened
 
       other ->
@@ -261,6 +263,11 @@ defmodule LibsqlPort do
 
   `query/4` caches prepared statements by itself. Prepare a statement to inspect its columns and parameters, or to avoid
   sending a long text with every request.
+
+  ## Options
+
+    * `:owner` - the process with whose exit the statement is closed, or `nil` for none; defaults to the calling process
+    * `:timeout` - milliseconds or `:infinity`; defaults to that of the connection
 
   ## Examples
 
@@ -348,6 +355,7 @@ defmodule LibsqlPort do
 
     * `:chunks` - if `true`, the elements are lists of rows, one for each chunk. Defaults to `false`
     * `:chunk_bytes`, `:chunk_rows` - the size of a chunk. Defaults to about 64 KiB
+    * `:owner` - the process with whose exit the cursor is closed, or `nil` for none; defaults to the calling process
     * `:timeout` - milliseconds or `:infinity`, for each chunk; defaults to that of the connection
 
   ## Examples
@@ -433,7 +441,10 @@ defmodule LibsqlPort do
   `{:error, value}` after `rollback/2`, and `{:error, %LibsqlPort.Error{}}` if begin or commit fails. An exception rolls back
   and is raised again.
 
-  A transaction belongs to the connection: other processes should not use the connection meanwhile.
+  While the function runs, requests of other processes on the connection wait, within their timeouts; a process that is
+  given the transaction's own connection takes part. If the process exits, the transaction is rolled back. Once the
+  transaction has ended, also because SQLite rolled it back (`INSERT OR ROLLBACK`, a full disk, a timeout in the middle of a
+  write), requests on its connection return a `:no_transaction` error, and so does `transaction/3`.
 
   ## Options
 
@@ -568,11 +579,11 @@ defmodule LibsqlPort do
   def status(conn_or_sidecar, options \\ [])
 
   def status(%Connection{} = conn, options) do
-    with {:ok, map} <- Connection.connection_status(conn, options), do: {:ok, Status.connection(map)}
+    Connection.connection_status(conn, options)
   end
 
   def status(sidecar, options) do
-    with {:ok, map} <- ask(sidecar, :status, options), do: {:ok, Status.sidecar(map)}
+    ask(sidecar, :status, options)
   end
 
   @doc """
@@ -593,11 +604,15 @@ defmodule LibsqlPort do
 
     with {:ok, handle} <- handle(target, request.timeout) do
       case Exchange.call(handle, request) do
-        {:ok, frame, chunks} -> with {:ok, value, _times} <- Reply.read(frame, chunks), do: {:ok, value}
+        {:ok, frame, chunks} -> answer(Reply.read(name, frame, chunks), request)
         {:lost, lost} -> {:error, Outcome.error(lost, request)}
       end
     end
   end
+
+  defp answer({:ok, value, _times}, _request), do: {:ok, value}
+  defp answer({:error, _} = error, _request), do: error
+  defp answer(:unreadable, request), do: {:error, Outcome.error(:unreadable, request)}
 
   defp handle(%Connection{handle: %Handle{} = handle}, _timeout), do: {:ok, handle}
   defp handle(sidecar, :infinity), do: LibsqlPort.Supervisor.handle(sidecar, now() + 86_400_000)

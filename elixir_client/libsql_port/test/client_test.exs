@@ -2,6 +2,8 @@ defmodule LibsqlPort.ClientTest do
   # The client against programs that misbehave: what it promises must not depend on the sidecar's good will.
   use ExUnit.Case, async: true
 
+  import LibsqlPort.SidecarCase, only: [eventually: 1]
+
   alias LibsqlPort.{Error, OsProcess, Result, Stub}
 
   describe "a program that does not say hello" do
@@ -110,7 +112,7 @@ defmodule LibsqlPort.ClientTest do
 
       assert {:ok, %Result{rows: [[request]]}} = LibsqlPort.query(conn, "cancelled")
       assert request > 256
-      # Behind this answer the late one has come too.
+      # Behind this answer the late one has come too: the program's timers fire in order.
       assert {:ok, _} = LibsqlPort.query(conn, "late 400")
       assert_nothing_left(conn)
     end
@@ -166,39 +168,56 @@ defmodule LibsqlPort.ClientTest do
       assert :ok = LibsqlPort.ping(sidecar)
     end
 
-    test "that stops for good gives up after so many restarts" do
-      Process.flag(:trap_exit, true)
-      {:ok, sidecar} = LibsqlPort.start_link(Stub.options("polite", max_restarts: 0))
-      {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub")
-      LibsqlPort.query(conn, "die 0")
-      assert_receive {:EXIT, ^sidecar, :shutdown}, 10_000
-      assert {:error, %Error{code: :sidecar_down}} = LibsqlPort.ping(sidecar)
-      assert {:error, %Error{code: :sidecar_down}} = LibsqlPort.connect(sidecar, database: "stub")
+    # An endless number of them costs no restart that a supervisor counts.
+    test "again and again is started again, and its supervisor stays" do
+      options = Stub.options("polite", max_restarts: 0, backoff_min: 1, backoff_max: 4)
+      sidecar = start_supervised!({LibsqlPort, options})
+
+      for _ <- 1..8 do
+        {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
+        assert {:error, %Error{code: :outcome_unknown}} = LibsqlPort.query(conn, "die 0")
+      end
+
+      assert {:ok, _} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
     end
   end
 
   test "a program that breaks the frames is replaced" do
-    Process.flag(:trap_exit, true)
-    {:ok, sidecar} = LibsqlPort.start_link(Stub.options("broken", max_restarts: 0))
+    sidecar = start_supervised!({LibsqlPort, Stub.options("broken", max_restarts: 0)})
+    first = handle(sidecar)
     assert {:error, %Error{code: :sidecar_down}} = LibsqlPort.ping(sidecar)
-    assert_receive {:EXIT, ^sidecar, :shutdown}, 10_000
+    assert handle(sidecar).os_pid != first.os_pid
+    assert handle(sidecar).sidecar == first.sidecar
   end
 
   test "a program that stops in the middle of a frame is found out by its heartbeat" do
-    Process.flag(:trap_exit, true)
-    {:ok, sidecar} = LibsqlPort.start_link(Stub.options("truncate", max_restarts: 0, heartbeat: 200))
+    options = Stub.options("truncate", max_restarts: 0, heartbeat: 200, backoff_max: 600_000)
+    sidecar = start_supervised!({LibsqlPort, options})
+    first = handle(sidecar)
     assert {:error, %Error{code: :sidecar_down}} = LibsqlPort.ping(sidecar, timeout: 60_000)
-    assert_receive {:EXIT, ^sidecar, :shutdown}, 10_000
+    eventually(fn -> handle(sidecar).os_pid != first.os_pid end)
   end
 
-  test "a program that answers nothing is found out by its heartbeat, one that does is left alone" do
-    {sidecar, conn} = Stub.start("polite", heartbeat: 700)
-    assert {:ok, _} = LibsqlPort.query(conn, "late 2000")
-    assert :ok = LibsqlPort.ping(sidecar)
+  test "a program that answers nothing is found out by its heartbeat" do
+    options = Stub.options("hang", max_restarts: 0, heartbeat: 100, backoff_max: 600_000)
+    sidecar = start_supervised!({LibsqlPort, options})
+    first = handle(sidecar)
+    eventually(fn -> handle(sidecar).os_pid != first.os_pid end)
+  end
 
-    Process.flag(:trap_exit, true)
-    {:ok, hanging} = LibsqlPort.start_link(Stub.options("hang", max_restarts: 0, heartbeat: 100))
-    assert_receive {:EXIT, ^hanging, :shutdown}, 10_000
+  # The beats are the test's own: no clock decides whether the program had time to answer one.
+  test "a program that answers its heartbeat is left alone" do
+    {sidecar, conn} = Stub.start("polite", heartbeat: 600_000)
+    owner = conn.handle.sidecar
+    answered? = fn -> :sys.get_state(owner).answered end
+
+    for _ <- 1..3 do
+      send(owner, {:heartbeat, conn.handle.port})
+      eventually(answered?)
+    end
+
+    assert handle(sidecar).os_pid == conn.handle.os_pid
+    assert {:ok, _} = LibsqlPort.query(conn, "echo")
   end
 
   test "a full pipe does not hold a caller beyond its timeout" do
@@ -277,8 +296,10 @@ defmodule LibsqlPort.ClientTest do
       {sidecar, conn} = Stub.start("polite")
       {:ok, other} = LibsqlPort.connect(sidecar, database: "stub")
       assert :ok = LibsqlPort.close(other)
-      assert %{owners: owners, opening: opening} = :sys.get_state(conn.handle.sidecar)
-      assert {map_size(owners), map_size(opening)} == {1, 0}
+      assert %{claims: claims, opening: opening} = :sys.get_state(conn.handle.sidecar)
+      assert Map.keys(claims.keys) == [{conn.id, :connection}]
+      assert map_size(claims.processes) == 1
+      assert opening == %{}
     end
   end
 
@@ -288,13 +309,17 @@ defmodule LibsqlPort.ClientTest do
     assert map_size(status) == 2
   end
 
-  # A process with a long queue is as fast as any other, and its messages stay where they are.
   test "messages of others are left alone" do
     {_, conn} = Stub.start("polite")
     for i <- 1..1_000, do: send(self(), {:other, i})
     assert {:ok, _} = LibsqlPort.query(conn, "rows 10")
     assert {:messages, messages} = Process.info(self(), :messages)
     assert messages == for(i <- 1..1_000, do: {:other, i})
+  end
+
+  defp handle(sidecar) do
+    {:ok, handle} = LibsqlPort.Supervisor.handle(sidecar, System.monotonic_time(:millisecond) + 60_000)
+    handle
   end
 
   defp assert_nothing_left(conn) do

@@ -1,48 +1,83 @@
 defmodule LibsqlPort.InFlightTest do
   use ExUnit.Case, async: true
 
-  alias LibsqlPort.InFlight
+  alias LibsqlPort.{InFlight, Request}
 
   setup do
     %{table: InFlight.new(self(), nil), ids: InFlight.new_ids()}
   end
 
+  defp enter(table, ids, ref, connection, claim \\ nil, sql \\ nil) do
+    InFlight.enter(table, ids, ref, request(connection, claim, sql))
+  end
+
+  defp request(connection, claim, sql \\ nil) do
+    %Request{name: :execute, payload: "", timeout: 1, connection: connection, claim: claim, sql: sql}
+  end
+
   test "ids start at 256 and differ", %{table: table, ids: ids} do
-    taken = for _ <- 1..1_000, do: InFlight.enter(table, ids, make_ref(), 1)
+    taken = for _ <- 1..1_000, do: enter(table, ids, make_ref(), 1)
     assert Enum.all?(taken, &(&1 in 256..2_147_483_647))
     assert length(Enum.uniq(taken)) == 1_000
   end
 
   test "after the last id the first free one comes", %{table: table, ids: ids} do
-    first = InFlight.enter(table, ids, make_ref(), 1)
+    first = enter(table, ids, make_ref(), 1)
     :atomics.put(ids, 1, 2_147_483_648 - 256 - 1)
-    assert InFlight.enter(table, ids, make_ref(), 1) == 256
+    assert enter(table, ids, make_ref(), 1) == 256
     # The counter comes round to the one that still waits, and passes it by.
     :atomics.put(ids, 1, first - 256 - 1)
-    assert InFlight.enter(table, ids, make_ref(), 1) == first + 1
+    assert enter(table, ids, make_ref(), 1) == first + 1
   end
 
   test "an entry is taken once", %{table: table, ids: ids} do
     ref = make_ref()
-    id = InFlight.enter(table, ids, ref, 1)
-    assert {:ok, pid, ^ref} = InFlight.peek(table, id)
+    id = enter(table, ids, ref, 1)
+    assert {^id, pid, ^ref, 1, nil, nil} = entry = InFlight.peek(table, id)
     assert pid == self()
-    assert {:ok, _, ^ref} = InFlight.take(table, id)
-    assert InFlight.take(table, id) == :none
+    assert InFlight.take(table, id) == entry
+    assert InFlight.take(table, id) == nil
     refute InFlight.waiting?(table, id)
   end
 
   test "requests are found by their connection", %{table: table, ids: ids} do
-    one = InFlight.enter(table, ids, make_ref(), 1)
-    InFlight.enter(table, ids, make_ref(), 2)
-    InFlight.enter(table, ids, make_ref(), nil)
+    one = enter(table, ids, make_ref(), 1)
+    enter(table, ids, make_ref(), 2)
+    enter(table, ids, make_ref(), nil)
     assert InFlight.of_connection(table, 1) == [{one, self()}]
+  end
+
+  test "who gives up leaves nothing behind, unless the reply may open something", %{table: table, ids: ids} do
+    plain = enter(table, ids, make_ref(), 1)
+    claim = {:claim, :cursor, self()}
+    claiming = enter(table, ids, make_ref(), 1, claim)
+
+    assert InFlight.give_up(table, plain, request(1, nil))
+    refute InFlight.give_up(table, plain, request(1, nil))
+    assert InFlight.give_up(table, claiming, request(1, claim))
+
+    assert InFlight.of_connection(table, 1) == []
+    assert InFlight.take(table, claiming) == {claiming, nil, nil, 1, claim, nil}
+    InFlight.answer_all(table)
+    refute_received {_, :sidecar_down}
+  end
+
+  test "the oldest request of each connection is the one that runs", %{table: table, ids: ids} do
+    enter(table, ids, make_ref(), 1, nil, "first")
+    enter(table, ids, make_ref(), 1, nil, "second")
+    enter(table, ids, make_ref(), 2, nil, nil)
+    enter(table, ids, make_ref(), 2, nil, "behind one without a text")
+    enter(table, ids, make_ref(), 3, nil, "third")
+    enter(table, ids, make_ref(), nil, nil, "of no connection")
+    assert InFlight.running(table) == [{1, "first"}, {3, "third"}]
   end
 
   test "a table that is gone is answered, not raised", %{table: table, ids: ids} do
     :ets.delete(table)
-    assert InFlight.enter(table, ids, make_ref(), 1) == :gone
-    assert InFlight.take(table, 256) == :none
+    assert enter(table, ids, make_ref(), 1) == :gone
+    assert InFlight.take(table, 256) == nil
+    refute InFlight.give_up(table, 256, request(1, nil))
+    refute InFlight.give_up(table, 256, request(1, {:release, :all}))
     refute InFlight.waiting?(table, 256)
     assert InFlight.of_connection(table, 1) == []
   end

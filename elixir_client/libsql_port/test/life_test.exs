@@ -123,14 +123,13 @@ defmodule LibsqlPort.LifeTest do
     @tag sidecar_options: [log_level: :error]
     test "goes through Logger, with metadata", %{sidecar: sidecar} do
       {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
-      owner = conn.handle.sidecar
-      ref = Process.monitor(owner)
+      os_pid = conn.handle.os_pid
 
       log =
         capture_log([format: "$metadata[$level] $message\n", metadata: [:os_pid, :domain]], fn ->
           # What is no frame ends the program, which says why before it goes.
           true = Port.command(conn.handle.port, "no frame")
-          assert_receive {:DOWN, ^ref, :process, _, _}, 60_000
+          assert_receive {:event, [:libsql_port, :sidecar, :lost], _, %{os_pid: ^os_pid}}, 60_000
         end)
 
       assert log =~ "broken frame on standard input"

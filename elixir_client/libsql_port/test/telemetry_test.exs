@@ -31,7 +31,8 @@ defmodule LibsqlPort.TelemetryTest do
 
     assert %{result: :ok, error: nil} = metadata
     assert stop - start == duration
-    assert queue + lock + run + wire == duration
+    # What the sidecar's clock has counted too much is not taken from what remains.
+    assert wire == max(duration - queue - lock - run, 0)
     refute inspect(metadata) =~ secret
   end
 

@@ -9,7 +9,7 @@ use crate::params::Params;
 use crate::value::Shown;
 
 /// What error messages call the fields that most requests start with.
-pub(super) const CONNECTION: &str = "the connection";
+const CONNECTION: &str = "the connection";
 pub(super) const TIMEOUT: &str = "the timeout";
 
 /// Where in its payload a request is being read.
@@ -38,9 +38,31 @@ impl<'a> Fields<'a> {
     #[inline]
     pub fn addressed(&mut self, least: u32, most: u32) -> Result<u32, Refusal> {
         let arity = self.tuple(least + 2, most + 2)?;
-        self.u32(CONNECTION)?;
+        self.address()?;
         self.u32(TIMEOUT)?;
         Ok(arity - 2)
+    }
+
+    /// A connection, or a connection and one of its transactions.
+    #[inline]
+    pub fn address(&mut self) -> Result<(u32, Option<u32>), Refusal> {
+        match self.decoder.small_unsigned() {
+            Some(connection) => Ok((connection, None)),
+            None => self.any_address(),
+        }
+    }
+
+    fn any_address(&mut self) -> Result<(u32, Option<u32>), Refusal> {
+        match self.decoder.next()? {
+            Token::Integer(value) if u32::try_from(value).is_ok() => Ok((value as u32, None)),
+            Token::Tuple(2) => Ok((self.u32(CONNECTION)?, Some(self.u32("the transaction")?))),
+            token => {
+                let expected =
+                    format_args!("an integer from 0 to {}, or {{Connection, Transaction}}", u32::MAX)
+                        .to_string();
+                Err(self.wrong(CONNECTION, &expected, token))
+            }
+        }
     }
 
     /// Nothing may follow.

@@ -18,13 +18,15 @@ pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 use crate::error_code::ErrorCode;
 use crate::etf::Decoder;
 use crate::params::Params;
-use fields::{Fields, CONNECTION, TIMEOUT};
+use fields::{Fields, TIMEOUT};
 
 /// What the payloads of requests to a connection start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The id that `open` gave.
     pub connection: u32,
+    /// The transaction inside of which the request is to run, of an address `{Connection, Transaction}`.
+    pub transaction: Option<u32>,
     /// From reading the frame to writing its answer; 0 for no limit. Always 0 for `cancel` and `credit`,
     /// which bear none.
     pub timeout_ms: u32,
@@ -241,12 +243,13 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
     match tag {
         tag::CONNECTION_STATUS | tag::CLOSE..=tag::RESET | tag::CHECKPOINT => {
             fields.tuple(2, u32::MAX)?;
-            let connection = fields.u32(CONNECTION)?;
-            Ok(Route { connection, timeout_ms: fields.u32(TIMEOUT)? })
+            let (connection, transaction) = fields.address()?;
+            Ok(Route { connection, transaction, timeout_ms: fields.u32(TIMEOUT)? })
         }
         tag::CANCEL | tag::CREDIT => {
             fields.tuple(2, 2)?;
-            Ok(Route { connection: fields.u32(CONNECTION)?, timeout_ms: 0 })
+            let (connection, transaction) = fields.address()?;
+            Ok(Route { connection, transaction, timeout_ms: 0 })
         }
         tag::PING | tag::STATUS | tag::OPEN => Err(RequestError::new(
             ErrorCode::InvalidRequest,
@@ -312,13 +315,13 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
         }
         tag::CANCEL => {
             fields.tuple(2, 2)?;
-            fields.u32(CONNECTION)?;
+            fields.address()?;
             let request_id = fields.u32("the request id")?;
             fields.end(Request::Cancel { request_id })
         }
         tag::CREDIT => {
             fields.tuple(2, 2)?;
-            fields.u32(CONNECTION)?;
+            fields.address()?;
             let credits = fields.u32("the credits")?;
             fields.end(Request::Credit { credits })
         }

@@ -9,9 +9,11 @@ pub mod maintenance;
 pub mod prepare;
 pub mod transaction;
 
+use super::errors::transaction_ended;
 use super::session::Session;
 use super::statement::Statement;
 use crate::error::{Error, Result};
+use crate::held::ANY;
 use crate::run::Run;
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
@@ -24,14 +26,41 @@ pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     let base = run.out.len();
     session.counters.requests.fetch_add(1, Ordering::Relaxed);
     session.access.begin(run.place);
-    if let Err(error) = dispatch(session, run, request) {
+    if let Err(error) = admit(session, run, request).and_then(|()| dispatch(session, run, request)) {
         run.out.truncate(base.min(run.out.len()));
         count(session, &error);
         run.error(&error, Some(session.access.tx_status()));
     }
     session.access.end();
+    session.access.inside = false;
+    let held = &session.access.control.held;
+    if held.get() != ANY && session.access.handle.autocommit() {
+        held.set(ANY);
+    }
     session.counters.statements.store(session.prepared.len(), Ordering::Relaxed);
     session.counters.cursors.store(session.cursors.len(), Ordering::Relaxed);
+}
+
+/// Refuses a request that is to run inside a transaction which is not open any more.
+#[inline]
+fn admit(session: &mut Session, run: &Run<'_>, request: &Request<'_>) -> Result<()> {
+    let Some(transaction) = run.transaction else { return Ok(()) };
+    // Begin takes the number for what it begins; the others take nothing of a transaction.
+    if matches!(
+        request,
+        Request::Begin(_)
+            | Request::CloseCursor { .. }
+            | Request::CloseStatement { .. }
+            | Request::ConnectionStatus
+    ) {
+        return Ok(());
+    }
+    let access = &mut session.access;
+    access.inside = true;
+    if access.handle.autocommit() || !access.control.held.is(transaction) {
+        return Err(transaction_ended());
+    }
+    Ok(())
 }
 
 fn count(session: &Session, error: &Error) {
@@ -93,7 +122,7 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         Request::Reset => maintenance::reset(session, run),
         Request::ConnectionStatus => maintenance::status(session, run),
         Request::Checkpoint(mode) => maintenance::checkpoint(session, run, *mode),
-        // The router answers these itsession.
+        // The router answers these itself.
         Request::Ping(_)
         | Request::Status
         | Request::Open(_)

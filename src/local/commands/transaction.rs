@@ -1,6 +1,7 @@
 //! Begin to savepoint. What state a transaction is in is always the engine's word.
 
 use crate::error::{Error, Result};
+use crate::held::ANY;
 use crate::local::session::Session;
 use crate::run::Run;
 use crate::sql::quote::quoted;
@@ -28,7 +29,9 @@ pub fn begin(session: &mut Session, run: &mut Run<'_>, mode: BeginMode) -> Resul
         BeginMode::Immediate => plain(session, run, BEGIN_IMMEDIATE),
         BeginMode::Exclusive => plain(session, run, "BEGIN EXCLUSIVE"),
         BeginMode::ReadOnly => begin_read_only(session, run),
-    }
+    }?;
+    session.access.control.held.set(run.transaction.unwrap_or(ANY));
+    Ok(())
 }
 
 /// `BEGIN READONLY` of libSQL writes all the same on a local file; `PRAGMA query_only` does not.

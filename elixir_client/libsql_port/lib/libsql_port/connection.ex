@@ -19,9 +19,9 @@ defmodule LibsqlPort.Connection do
     Error,
     Exchange,
     Handle,
-    InFlight,
     Options,
     Outcome,
+    Remote,
     Reply,
     Request,
     Result,
@@ -30,20 +30,32 @@ defmodule LibsqlPort.Connection do
     Wire
   }
 
-  @enforce_keys [:id, :encoded_id, :handle, :path, :info, :timeout, :telemetry]
+  @enforce_keys [:id, :address, :handle, :path, :info, :timeout, :telemetry]
   @derive {Inspect, only: [:id, :path, :depth]}
-  defstruct [:id, :encoded_id, :handle, :path, :info, :timeout, :telemetry, :transaction, depth: 0]
+  defstruct [
+    :id,
+    :address,
+    :handle,
+    :path,
+    :info,
+    :timeout,
+    :telemetry,
+    :transaction,
+    depth: 0,
+    show_statement: true
+  ]
 
   @type t :: %__MODULE__{
           id: integer | nil,
-          encoded_id: binary,
+          address: binary,
           handle: Handle.t(),
           path: String.t() | nil,
           info: map,
           timeout: Request.timeout_ms(),
           telemetry: boolean,
           transaction: reference | nil,
-          depth: non_neg_integer
+          depth: non_neg_integer,
+          show_statement: boolean
         }
 
   @type params :: [term] | keyword | %{optional(atom | String.t()) => term}
@@ -56,11 +68,12 @@ defmodule LibsqlPort.Connection do
   def new(handle, id, info, options) do
     %__MODULE__{
       id: id,
-      encoded_id: Wire.encode(id),
+      address: Wire.encode(id),
       handle: handle,
       path: info["path"],
       info: info,
       timeout: options.timeout,
+      show_statement: options.show_statement,
       telemetry: Telemetry.started?()
     }
   end
@@ -82,22 +95,32 @@ defmodule LibsqlPort.Connection do
   def execute_prepared(conn, %Statement{} = statement, params, options),
     do: run_statement(conn, :execute_prepared, statement, params, options)
 
+  defp run_statement(conn, name, statement, params, options) do
+    with {:ok, request} <- statement(conn, name, statement, params, options), do: run(conn, request)
+  end
+
   @doc false
-  # Also what declares a cursor.
-  def run_statement(conn, name, statement, params, options) do
+  # Opens a cursor: `LibsqlPort.Cursor.declare/4`.
+  @spec declare(t, String.t() | Statement.t(), params, options) :: answer({integer, [String.t()]})
+  def declare(conn, statement, params, options) do
+    with {:ok, request} <- statement(conn, :declare, statement, params, options) do
+      run(conn, Request.opens(request, :cursor, options))
+    end
+  end
+
+  defp statement(conn, name, statement, params, options) do
     with {:ok, source} <- source(conn, statement), {:ok, params} <- Wire.params(params) do
-      run(conn, Request.statement(conn, name, {source, statement}, params, options))
+      {:ok, Request.statement(conn, name, {source, statement}, params, options)}
     end
   end
 
   @doc "Prepares a statement: `LibsqlPort.prepare/3`."
   @spec prepare(t, String.t(), options) :: answer(Statement.t())
   def prepare(conn, sql, options) when is_binary(sql) do
-    request = %{Request.new(conn, :prepare, Wire.binary(sql), options) | sql: sql}
+    request = Request.text(conn, :prepare, {Wire.binary(sql), sql}, options)
 
-    with {:ok, {id, description}} <- run(conn, request) do
-      {:ok,
-       %Statement{id: id, connection: conn.id, sql: sql, description: Description.from_wire(description)}}
+    with {:ok, {id, description}} <- run(conn, Request.opens(request, :statement, options)) do
+      {:ok, %Statement{id: id, connection: conn.id, sql: sql, description: description}}
     end
   end
 
@@ -105,17 +128,15 @@ defmodule LibsqlPort.Connection do
   @spec describe(t, String.t() | Statement.t(), options) :: answer(Description.t())
   def describe(conn, statement, options) do
     with {:ok, source} <- source(conn, statement),
-         request = %{Request.new(conn, :describe, source, options) | sql: sql(statement)},
-         {:ok, description} <- run(conn, request) do
-      {:ok, Description.from_wire(description)}
-    end
+         do: run(conn, Request.text(conn, :describe, {source, statement}, options))
   end
 
   @doc "Closes a prepared statement: `LibsqlPort.close_statement/3`."
   @spec close_statement(t, Statement.t(), options) :: :ok | {:error, Error.t()}
   def close_statement(conn, %Statement{} = statement, options) do
     with {:ok, source} <- source(conn, statement) do
-      done(run(conn, Request.new(conn, :close_statement, source, options)))
+      request = Request.new(conn, :close_statement, source, options)
+      done(run(conn, %{request | claim: {:release, {:statement, statement.id}}}))
     end
   end
 
@@ -159,24 +180,46 @@ defmodule LibsqlPort.Connection do
             tx_status: Result.tx_status()
           })
   def script(conn, sql, options) when is_binary(sql) do
-    request = %{Request.new(conn, :script, Wire.binary(sql), options) | sql: sql, effect: {:script, sql}}
-
-    with {:ok, {statements, changes, status}} <- run(conn, request) do
-      {:ok, %{statements: statements, changes: changes, tx_status: Result.tx_status(status)}}
-    end
+    run(conn, %{Request.text(conn, :script, {Wire.binary(sql), sql}, options) | effect: {:script, sql}})
   end
 
   # --- transactions ---------------------------------------------------------------------------------------------
 
-  @doc "Begins a transaction, of mode `:deferred`, `:immediate`, `:exclusive` or `:read_only`."
+  @doc """
+  Begins a transaction, of mode `:deferred`, `:immediate`, `:exclusive` or `:read_only`.
+
+  It is rolled back when the calling process ends, or the one that the option `:owner` names; with `owner: nil` it stays
+  until it is ended. Whoever else uses the connection meanwhile is inside of it as well: `LibsqlPort.transaction/3` keeps
+  others waiting instead.
+  """
   @spec begin(t, mode, options) :: answer(Result.tx_status())
   def begin(conn, mode \\ :immediate, options \\ [])
 
-  def begin(conn, mode, options) when mode in [:deferred, :immediate, :exclusive, :read_only] do
-    status(run(conn, Request.new(conn, :begin, Wire.encode(mode), options)))
+  def begin(conn, mode, options) do
+    with {:ok, _conn, status} <- begin(conn, &Wire.shared/1, mode, options), do: {:ok, status}
   end
 
-  def begin(_conn, mode, _options) do
+  @doc false
+  # Begins a transaction that is held for the returned connection: until it ends, the requests of others wait, and what
+  # the returned connection is asked runs inside of this very transaction or not at all.
+  @spec begin_held(t, mode, options) :: {:ok, t} | {:error, Error.t()}
+  def begin_held(conn, mode, options) do
+    with {:ok, conn, _status} <- begin(conn, & &1, mode, options), do: {:ok, conn}
+  end
+
+  defp begin(conn, number, mode, options) do
+    with :ok <- mode(mode), :ok <- outside(conn) do
+      number = number.(Remote.next_id(conn.handle))
+      conn = %{conn | address: Wire.address(conn.address, number), transaction: make_ref()}
+      request = Request.new(conn, :begin, Wire.encode(mode), options)
+      request = Request.opens(%{request | in_transaction?: false}, {:transaction, number}, options)
+      with {:ok, status} <- run(conn, request), do: {:ok, conn, status}
+    end
+  end
+
+  defp mode(mode) when mode in [:deferred, :immediate, :exclusive, :read_only], do: :ok
+
+  defp mode(mode) do
     {:error,
      Error.new(
        :invalid_option,
@@ -184,19 +227,36 @@ defmodule LibsqlPort.Connection do
      )}
   end
 
+  # Waiting for the end of the transaction that the process itself is in would be waiting for ever.
+  defp outside(conn) do
+    if conn.transaction == nil and Request.current(conn) == nil do
+      :ok
+    else
+      {:error,
+       Error.new(
+         :transaction_open,
+         "a transaction is open already; LibsqlPort.transaction/3 nests with the connection that it gives to its function"
+       )}
+    end
+  end
+
   @doc "Commits the transaction."
   @spec commit(t, options) :: answer(Result.tx_status())
-  def commit(conn, options \\ []),
-    do: status(run(conn, %{Request.new(conn, :commit, options) | effect: :write}))
+  def commit(conn, options \\ []) do
+    request = Request.new(conn, :commit, options)
+    run(conn, %{request | effect: :write, claim: {:release, :transaction}})
+  end
 
   @doc "Rolls the transaction back."
   @spec rollback(t, options) :: answer(Result.tx_status())
-  def rollback(conn, options \\ []), do: status(run(conn, Request.new(conn, :rollback, options)))
+  def rollback(conn, options \\ []) do
+    run(conn, %{Request.new(conn, :rollback, options) | claim: {:release, :transaction}})
+  end
 
   @doc "Sets a savepoint."
   @spec savepoint(t, String.t(), options) :: answer(Result.tx_status())
   def savepoint(conn, name, options \\ []) when is_binary(name) do
-    status(run(conn, Request.new(conn, :savepoint, Wire.binary(name), options)))
+    run(conn, Request.new(conn, :savepoint, Wire.binary(name), options))
   end
 
   @doc "Releases a savepoint; the outermost one commits if no transaction is around it."
@@ -204,13 +264,13 @@ defmodule LibsqlPort.Connection do
   def release(conn, name, options \\ []) when is_binary(name) do
     request = Request.new(conn, :release, Wire.binary(name), options)
     effect = if request.in_transaction?, do: :none, else: :write
-    status(run(conn, %{request | effect: effect}))
+    run(conn, %{request | effect: effect})
   end
 
   @doc "Undoes what came after a savepoint, which stays."
   @spec rollback_to(t, String.t(), options) :: answer(Result.tx_status())
   def rollback_to(conn, name, options \\ []) when is_binary(name) do
-    status(run(conn, Request.new(conn, :rollback_to, Wire.binary(name), options)))
+    run(conn, Request.new(conn, :rollback_to, Wire.binary(name), options))
   end
 
   # --- the connection itself ------------------------------------------------------------------------------------
@@ -218,14 +278,13 @@ defmodule LibsqlPort.Connection do
   @doc "Closes the connection: `LibsqlPort.close/2`."
   @spec close(t, options) :: :ok | {:error, Error.t()}
   def close(conn, options) do
-    with {:ok, _} <- run(conn, Request.new(conn, :close, options)) do
-      LibsqlPort.Sidecar.disown(conn.handle.sidecar, conn.id)
-    end
+    done(run(conn, %{Request.new(conn, :close, options) | claim: {:release, :connection}}))
   end
 
   @doc "Brings the connection back to the state in which it was opened: `LibsqlPort.reset/2`."
   @spec reset(t, options) :: :ok | {:error, Error.t()}
-  def reset(conn, options), do: done(run(conn, Request.new(conn, :reset, options)))
+  def reset(conn, options),
+    do: done(run(conn, %{Request.new(conn, :reset, options) | claim: {:release, :all}}))
 
   @doc "Its counters: `LibsqlPort.status/2`."
   @spec connection_status(t, options) :: answer(map)
@@ -238,7 +297,7 @@ defmodule LibsqlPort.Connection do
 
   @doc "The requests under way on this connection, with the processes that wait for them."
   @spec requests(t) :: [{pos_integer, pid}]
-  def requests(conn), do: InFlight.of_connection(conn.handle.table, conn.id)
+  def requests(conn), do: Remote.requests(conn.handle, conn.id)
 
   @doc "Stops one request: `LibsqlPort.cancel/3`."
   @spec cancel(t, pos_integer, options) :: answer(boolean)
@@ -258,19 +317,19 @@ defmodule LibsqlPort.Connection do
 
   defp exchange(conn, request) do
     case Exchange.call(conn.handle, request) do
-      {:ok, frame, chunks} -> Reply.read(frame, chunks)
+      {:ok, frame, chunks} -> answer(Reply.read(request.name, frame, chunks), request)
       {:lost, lost} -> {:error, Outcome.error(lost, request)}
     end
   end
+
+  defp answer(:unreadable, request), do: {:error, Outcome.error(:unreadable, request)}
+  defp answer(answer, _request), do: answer
 
   defp times({:ok, _value, times}), do: times
   defp times({:error, _}), do: nil
 
   defp value({:ok, value, _times}), do: {:ok, value}
   defp value({:error, _} = error), do: error
-
-  defp status({:ok, status}), do: {:ok, Result.tx_status(status)}
-  defp status(error), do: error
 
   defp done({:ok, _}), do: :ok
   defp done(error), do: error
@@ -283,7 +342,4 @@ defmodule LibsqlPort.Connection do
   defp source(_conn, %Statement{}) do
     {:error, Error.new(:unknown_statement, "the statement was prepared on another connection")}
   end
-
-  defp sql(%Statement{sql: sql}), do: sql
-  defp sql(sql), do: sql
 end

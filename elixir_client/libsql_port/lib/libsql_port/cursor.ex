@@ -30,7 +30,7 @@ defmodule LibsqlPort.Cursor do
   @spec declare(Connection.t(), String.t() | Statement.t(), Connection.params(), keyword) ::
           {:ok, t} | {:error, Error.t()}
   def declare(conn, statement, params, options \\ []) do
-    with {:ok, {id, columns}} <- Connection.run_statement(conn, :declare, statement, params, options) do
+    with {:ok, {id, columns}} <- Connection.declare(conn, statement, params, options) do
       {:ok, %__MODULE__{id: id, connection: conn.id, columns: columns}}
     end
   end
@@ -51,7 +51,8 @@ defmodule LibsqlPort.Cursor do
   @spec close(Connection.t(), t, keyword) :: :ok | {:error, Error.t()}
   def close(conn, cursor, options \\ []) do
     with :ok <- own(conn, cursor),
-         {:ok, _} <- Connection.run(conn, Request.new(conn, :close_cursor, Wire.encode(cursor.id), options)) do
+         request = Request.new(conn, :close_cursor, Wire.encode(cursor.id), options),
+         {:ok, _} <- Connection.run(conn, %{request | claim: {:release, {:cursor, cursor.id}}}) do
       :ok
     end
   end
@@ -83,7 +84,7 @@ defmodule LibsqlPort.Cursor do
       %{
         conn: conn,
         cursor: cursor,
-        options: Keyword.delete(options, :live),
+        options: Keyword.drop(options, [:live, :owner]),
         pending: :queue.new(),
         open: true
       },
@@ -111,7 +112,7 @@ defmodule LibsqlPort.Cursor do
     {{:value, {pending, request}}, rest} = :queue.out(state.pending)
 
     case Exchange.await(state.conn.handle, pending) do
-      {:ok, frame, chunks} -> decoded(frame, chunks, asked_for_more(frame, %{state | pending: rest}))
+      {:ok, frame, chunks} -> decoded(frame, chunks, request, asked_for_more(frame, %{state | pending: rest}))
       {:lost, lost} -> raise Outcome.error(lost, request)
     end
   end
@@ -121,12 +122,13 @@ defmodule LibsqlPort.Cursor do
     if Wire.reply_tag(frame) == @more_rows, do: ok!(send_fetch(state)), else: state
   end
 
-  defp decoded(frame, chunks, state) do
-    case Reply.read(frame, chunks) do
+  defp decoded(frame, chunks, request, state) do
+    case Reply.read(:fetch, frame, chunks) do
       {:ok, {:more, rows}, _times} -> {[rows], state}
       {:ok, {:done, []}, _times} -> {:halt, %{state | open: false}}
       {:ok, {:done, rows}, _times} -> {[rows], %{state | open: false}}
       {:error, error} -> raise error
+      :unreadable -> raise Outcome.error(:unreadable, request)
     end
   end
 

@@ -8,15 +8,22 @@ defmodule LibsqlPort.Exchange do
   # before (exchange_test.exs asks it). A reply that is awaited apart from its request, as a stream's are, does search
   # the mailbox.
 
-  alias LibsqlPort.{Error, Handle, InFlight, Reply, Request, Wire}
+  alias LibsqlPort.{Error, Handle, InFlight, Remote, Reply, Request, Wire}
 
   # Why there is no reply: the port was closed before the request left; the pipe stayed full until the deadline; the
-  # sidecar ended after the request was sent; it did not answer in time; the request is longer than it accepts, or was
-  # made of options that it does not take.
-  @type lost :: :not_sent | :pipe_full | :down | :silent | {:too_large, pos_integer} | {:invalid, Error.t()}
+  # sidecar ended after the request was sent; it did not answer in time; its reply is none of this protocol; the request
+  # is longer than it accepts, or was made of options that it does not take.
+  @type lost ::
+          :not_sent
+          | :pipe_full
+          | :down
+          | :silent
+          | :unreadable
+          | {:too_large, pos_integer}
+          | {:invalid, Error.t()}
 
   # A request that was sent and awaits its reply: its id, and the reference that its messages bear.
-  @opaque pending :: {pos_integer, reference, Request.t()}
+  @opaque pending :: {pos_integer, reference, Request.t()} | {:later, Request.t()}
 
   @rows Wire.tag(:rows)
   @part Wire.tag(:part)
@@ -31,6 +38,10 @@ defmodule LibsqlPort.Exchange do
   of them is paid for with two credits.
   """
   @spec call(Handle.t(), Request.t()) :: {:ok, frame :: binary, [Reply.chunk()]} | {:lost, lost}
+  def call(%Handle{port: port} = handle, %Request{} = request) when node(port) != node() do
+    Remote.call(handle, request)
+  end
+
   def call(%Handle{} = handle, %Request{} = request) do
     ref = make_ref()
 
@@ -57,6 +68,10 @@ defmodule LibsqlPort.Exchange do
 
   @doc "Sends a request whose reply is fetched with `await/2`: that is how a cursor keeps two fetches under way."
   @spec send_off(Handle.t(), Request.t()) :: {:ok, pending} | {:lost, lost}
+  # From another node nothing is sent ahead: the reply would come to a process there.
+  def send_off(%Handle{port: port}, %Request{} = request) when node(port) != node(),
+    do: {:ok, {:later, request}}
+
   def send_off(%Handle{} = handle, %Request{} = request) do
     ref = make_ref()
 
@@ -68,6 +83,8 @@ defmodule LibsqlPort.Exchange do
 
   @doc "Waits for the reply to what `send_off/2` sent."
   @spec await(Handle.t(), pending) :: {:ok, binary, [Reply.chunk()]} | {:lost, lost}
+  def await(handle, {:later, request}), do: call(handle, request)
+
   def await(handle, {id, ref, request}) do
     wait = wait(handle, request)
     state = gathering(handle, id, request, wait)
@@ -78,8 +95,10 @@ defmodule LibsqlPort.Exchange do
   Gives up the reply to what `send_off/2` sent, whether it is still to come, in the mailbox, or received already.
   """
   @spec discard(Handle.t(), pending) :: :ok
-  def discard(handle, {id, ref, _request}) do
-    _ = InFlight.take(handle.table, id)
+  def discard(_handle, {:later, _request}), do: :ok
+
+  def discard(handle, {id, ref, request}) do
+    _ = InFlight.give_up(handle.table, id, request)
     settle(handle)
     flush(ref)
   end
@@ -103,7 +122,7 @@ defmodule LibsqlPort.Exchange do
     if size > handle.frame_bytes_max do
       {:lost, {:too_large, size}}
     else
-      case InFlight.enter(handle.table, handle.ids, ref, request.connection) do
+      case InFlight.enter(handle.table, handle.ids, ref, request) do
         :gone -> {:lost, :not_sent}
         id -> deliver(handle, id, ref, request)
       end
@@ -175,22 +194,20 @@ defmodule LibsqlPort.Exchange do
   defp rest(wait), do: max(wait - @slice_ms, 0)
 
   defp give_up(ref, %{handle: handle, id: id} = state) do
-    case InFlight.take(handle.table, id) do
-      {:ok, _, _} ->
-        # The owner may have looked the entry up for a chunk just before: after `settle` nothing is under way.
-        settle(handle)
-        flush(ref)
-        stop(handle, id, state.request)
-        {:lost, :silent}
+    if InFlight.give_up(handle.table, id, state.request) do
+      # The owner may have looked the entry up for a chunk just before: after `settle` nothing is under way.
+      settle(handle)
+      flush(ref)
+      stop(handle, id, state.request)
+      {:lost, :silent}
+    else
+      settle(handle)
 
-      :none ->
-        settle(handle)
-
-        receive do
-          {^ref, reply} -> reply
-        after
-          0 -> {:lost, :down}
-        end
+      receive do
+        {^ref, reply} -> reply
+      after
+        0 -> {:lost, :down}
+      end
     end
   end
 
@@ -200,7 +217,7 @@ defmodule LibsqlPort.Exchange do
 
   # Takes back an entry whose frame was not sent.
   defp retract(handle, {id, ref}, reason) do
-    if InFlight.take(handle.table, id) == :none do
+    if InFlight.take(handle.table, id) == nil do
       settle(handle)
       flush(ref)
     end
@@ -210,7 +227,8 @@ defmodule LibsqlPort.Exchange do
 
   # After this, whatever the owner or the guardian had in hand for the calling process is in its mailbox.
   defp settle(handle) do
-    if sync(handle.sidecar) == :down, do: sync(handle.guardian)
+    sync(handle.sidecar)
+    sync(handle.guardian)
     :ok
   end
 
@@ -247,15 +265,17 @@ defmodule LibsqlPort.Exchange do
 
   defp collect(ref, frame, state) do
     case Wire.reply_tag(frame) do
-      @rows ->
-        more(ref, pay(%{state | chunks: [Wire.bare_rows(frame) | state.chunks], unpaid: state.unpaid + 1}))
-
-      @part ->
-        collect_part(ref, Wire.part(frame), state)
-
-      _closing ->
-        {:ok, frame, Enum.reverse(state.chunks)}
+      @rows -> collect_rows(ref, Wire.bare_rows(frame), state)
+      @part -> collect_part(ref, Wire.part(frame), state)
+      nil -> unreadable(ref, state)
+      _closing -> {:ok, frame, Enum.reverse(state.chunks)}
     end
+  end
+
+  defp collect_rows(ref, nil, state), do: unreadable(ref, state)
+
+  defp collect_rows(ref, rows, state) do
+    more(ref, pay(%{state | chunks: [rows | state.chunks], unpaid: state.unpaid + 1}))
   end
 
   defp collect_part(ref, {0, bytes}, state), do: more(ref, %{state | parts: [bytes | state.parts]})
@@ -263,6 +283,17 @@ defmodule LibsqlPort.Exchange do
   defp collect_part(ref, {_last, bytes}, state) do
     body = IO.iodata_to_binary(Enum.reverse([bytes | state.parts]))
     collect(ref, body, %{state | parts: []})
+  end
+
+  defp collect_part(ref, nil, state), do: unreadable(ref, state)
+
+  # What else comes of this reply is no more wanted.
+  defp unreadable(ref, state) do
+    _ = InFlight.give_up(state.handle.table, state.id, state.request)
+    settle(state.handle)
+    flush(ref)
+    stop(state.handle, state.id, state.request)
+    {:lost, :unreadable}
   end
 
   # A sidecar that sends is alive and keeps the deadline, so each frame starts the wait anew.

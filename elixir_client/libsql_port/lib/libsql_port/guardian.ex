@@ -4,7 +4,8 @@ defmodule LibsqlPort.Guardian do
   # guardian, who answers every waiting caller at once and sees to it that the program itself goes: its standard input
   # is closed by then, and if it is still there after `shutdown_grace`, it is killed.
   #
-  # Talks to nobody while things go well.
+  # Talks to nobody while things go well. If it ends itself, the port's owner answers the callers and a new guardian ends
+  # the program.
 
   use GenServer
 
@@ -29,6 +30,10 @@ defmodule LibsqlPort.Guardian do
   @spec watch(pid, OsProcess.identity()) :: :ok
   def watch(guardian, identity), do: GenServer.cast(guardian, {:watch, identity})
 
+  @doc "The program is to go: killed, if it is still there after the grace."
+  @spec overdue(pid, OsProcess.identity()) :: :ok
+  def overdue(guardian, identity), do: GenServer.cast(guardian, {:overdue, identity})
+
   @doc "The program has exited; nothing is left to be killed."
   @spec gone(pid, OsProcess.identity()) :: :ok
   def gone(guardian, identity), do: GenServer.cast(guardian, {:gone, identity})
@@ -38,26 +43,39 @@ defmodule LibsqlPort.Guardian do
     Process.flag(:trap_exit, true)
     Life.metadata(options.name, nil)
     :ets.insert(registry, {:guardian, self()})
-    {:ok, %{grace: options.shutdown_grace, programs: MapSet.new(), tables: %{}}}
+    # The programs are in the registry, which outlives a guardian: those of one that was killed are to go.
+    state = %{registry: registry, grace: options.shutdown_grace, tables: %{}}
+    Enum.each(programs(state), &end_later(&1, state))
+    {:ok, state}
   end
+
+  defp programs(state), do: for([program] <- :ets.match(state.registry, {{:program, :"$1"}}), do: program)
+
+  defp end_later(program, state), do: Process.send_after(self(), {:end, program}, state.grace)
 
   @impl true
   def handle_cast({:watch, identity}, state) do
-    {:noreply, %{state | programs: MapSet.put(state.programs, identity)}}
+    :ets.insert(state.registry, {{:program, identity}})
+    {:noreply, state}
   end
 
   def handle_cast({:gone, identity}, state) do
-    {:noreply, %{state | programs: MapSet.delete(state.programs, identity)}}
+    :ets.delete(state.registry, {:program, identity})
+    {:noreply, state}
+  end
+
+  def handle_cast({:overdue, identity}, state) do
+    end_later(identity, state)
+    {:noreply, state}
   end
 
   @impl true
   # The table comes before the port is closed: a caller may still enter itself and be told that its request was sent. So
   # the table stays until the port is gone, and what came meanwhile is answered then.
   def handle_info({:"ETS-TRANSFER", table, _from, {:in_flight, port}}, state) do
-    answer_all(table)
-    state = put_in(state.tables[Port.monitor(port)], table)
-    for program <- state.programs, do: Process.send_after(self(), {:overdue, program}, state.grace)
-    {:noreply, state}
+    InFlight.answer_all(table)
+    Enum.each(programs(state), &end_later(&1, state))
+    {:noreply, put_in(state.tables[Port.monitor(port)], table)}
   end
 
   def handle_info({:sync, pid, ref}, state) do
@@ -68,14 +86,15 @@ defmodule LibsqlPort.Guardian do
   # A caller that enters itself from here on finds the port closed and answers itself.
   def handle_info({:DOWN, monitor, :port, _port, _reason}, state) do
     {table, tables} = Map.pop!(state.tables, monitor)
-    answer_all(table)
+    InFlight.answer_all(table)
     :ets.delete(table)
     {:noreply, %{state | tables: tables}}
   end
 
-  def handle_info({:overdue, program}, state) do
-    if MapSet.member?(state.programs, program), do: end_program(program)
-    {:noreply, %{state | programs: MapSet.delete(state.programs, program)}}
+  def handle_info({:end, program}, state) do
+    if :ets.member(state.registry, {:program, program}), do: end_program(program)
+    :ets.delete(state.registry, {:program, program})
+    {:noreply, state}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
@@ -84,13 +103,7 @@ defmodule LibsqlPort.Guardian do
   @impl true
   def terminate(_reason, state) do
     deadline = System.monotonic_time(:millisecond) + state.grace
-    Enum.each(state.programs, &await_end(&1, deadline))
-  end
-
-  defp answer_all(table) do
-    for id <- InFlight.ids(table), {:ok, pid, ref} <- [InFlight.take(table, id)] do
-      send(pid, {ref, :sidecar_down})
-    end
+    Enum.each(programs(state), &await_end(&1, deadline))
   end
 
   defp await_end(program, deadline) do
@@ -110,8 +123,11 @@ defmodule LibsqlPort.Guardian do
   defp end_program({os_pid, _started} = program) do
     if OsProcess.alive?(program) do
       Life.overdue(os_pid)
-      OsProcess.kill(program)
-      await_death(program, @death_ms)
+
+      case OsProcess.kill(program) do
+        :ok -> await_death(program, @death_ms)
+        {:error, reason} -> Life.not_killed(os_pid, reason)
+      end
     end
   end
 

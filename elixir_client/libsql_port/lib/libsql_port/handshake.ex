@@ -1,7 +1,11 @@
 defmodule LibsqlPort.Handshake do
   @moduledoc false
-  # Starts the program and waits for its first frame. Runs in the process that is to own the port. Whatever the
-  # program does instead of saying hello becomes an error that tells what it did.
+  # Starts the program and reads its first frame. Runs in the process that is to own the port. Whatever the program does
+  # instead of saying hello becomes an error that tells what it did.
+  #
+  # A port has one mode for all its life, so the hello comes through `{:packet, 4}` as everything after it, and a program
+  # that says something else may declare a frame of up to 4 GiB. The VM allocates that much address space and touches none
+  # of it until bytes arrive; it is free again when the port is closed, at the latest after `start_timeout`.
 
   alias LibsqlPort.{Error, Executable, OsProcess, Wire}
 
@@ -45,38 +49,48 @@ defmodule LibsqlPort.Handshake do
   @doc "Waits for the hello. Closes the port if something else comes, or nothing."
   @spec await_hello(port, pos_integer) :: {:ok, map} | {:error, Error.t()}
   def await_hello(port, timeout) do
-    with {:error, _} = error <- receive_hello(port, timeout) do
+    receive do
+      {^port, message} -> hello(port, message)
+      {:EXIT, ^port, reason} -> hello(port, {:exit, reason})
+    after
+      timeout -> hello(port, {:silent, timeout})
+    end
+  end
+
+  @doc "Reads the first message of a port. Closes it if that is no hello of this protocol."
+  @spec hello(port, {:data, binary} | {:exit_status, integer} | {:exit, term} | {:silent, pos_integer}) ::
+          {:ok, map} | {:error, Error.t()}
+  def hello(port, message) do
+    with {:error, _} = error <- first(message) do
       close(port)
       error
     end
   end
 
-  defp receive_hello(port, timeout) do
-    receive do
-      {^port, {:data, <<131, 104, 3, 98, 0::32, 97, @hello, _::binary>> = frame}} ->
-        read_hello(frame)
-
-      {^port, {:data, frame}} ->
-        down("sent something else than a hello: #{excerpt(frame)}")
-
-      {^port, {:exit_status, status}} ->
-        down("ended before it said hello, #{exit_status(status)}")
-
-      {:EXIT, ^port, reason} ->
-        down("closed its output before it said hello (#{inspect(reason)})")
-    after
-      timeout -> down("said no hello within #{timeout} ms")
-    end
-  end
+  defp first({:data, <<131, 104, 3, 98, 0::32, 97, @hello, _::binary>> = frame}), do: read_hello(frame)
+  defp first({:data, frame}), do: down("sent something else than a hello: #{excerpt(frame)}")
+  defp first({:exit_status, status}), do: down("ended before it said hello, #{exit_status(status)}")
+  defp first({:exit, reason}), do: down("closed its output before it said hello (#{inspect(reason)})")
+  defp first({:silent, timeout}), do: down("said no hello within #{timeout} ms")
 
   # The program is a stranger until its hello is read: what cannot be decoded is its fault, not a crash of ours.
   defp read_hello(frame) do
     case Wire.payload(frame) do
-      {protocol, info} when is_integer(protocol) and is_map(info) -> check(protocol, info)
+      {protocol, info} when is_integer(protocol) and is_map(info) -> check(protocol, fields(info))
       _other -> down("sent a hello of another form")
     end
   rescue
-    ArgumentError -> down("sent a hello that cannot be read")
+    _unreadable in [ArgumentError, MatchError] -> down("sent a hello that cannot be read")
+  end
+
+  # A field of another type is none: what is counted with must be a number.
+  defp fields(info) do
+    Map.filter(info, fn
+      {"frame_bytes_max", bytes} -> is_integer(bytes) and bytes > 0
+      {"os_pid", os_pid} -> is_integer(os_pid) and os_pid > 0
+      {"version", version} -> is_binary(version)
+      _other -> true
+    end)
   end
 
   defp check(protocol, info) do
@@ -103,12 +117,16 @@ defmodule LibsqlPort.Handshake do
 
   defp excerpt(frame), do: inspect(binary_part(frame, 0, min(byte_size(frame), 40)))
 
-  defp close(port) do
+  @doc "Closes a port, and takes what it has sent out of the mailbox."
+  @spec close(port) :: :ok
+  def close(port) do
     Port.close(port)
   rescue
     ArgumentError -> true
   after
     drain(port)
+  else
+    true -> :ok
   end
 
   defp drain(port) do

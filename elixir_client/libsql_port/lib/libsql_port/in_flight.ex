@@ -1,17 +1,21 @@
 defmodule LibsqlPort.InFlight do
   @moduledoc false
-  # The requests that await a reply: a public table of `{id, pid, ref, connection}`, `connection` being the number of
-  # the connection, or `nil` for a request that `cancel` is not to find.
+  # The requests that await a reply: a public table of `{id, pid, ref, connection, claim, sql}`. `connection` is the
+  # number of the connection, or `nil` for a request that `cancel` is not to find; `claim` says what the reply means for
+  # `LibsqlPort.Claims`, `nil` for nearly every request; `sql` is for the log if the program dies.
   #
   # One rule makes stale messages impossible: **who takes the entry, sends or keeps the answer.** The port's owner
   # takes it for the reply that closes a request, the guardian when the sidecar died, the caller when it gives up.
   # Ids come from one counter for all runs of a sidecar; messages carry the caller's `ref`, so neither a second
   # sidecar nor a wrapped counter can be mistaken.
 
+  alias LibsqlPort.{Claims, Request}
+
   @first_id 256
   @ids 2_147_483_648 - @first_id
 
-  @type entry :: {pos_integer, pid, reference, integer | nil}
+  @type entry ::
+          {pos_integer, pid | nil, reference | nil, integer | nil, Claims.claim() | nil, String.t() | nil}
 
   @doc "A table that falls to `heir` when the calling process ends, with word of the port that it belongs to."
   @spec new(pid, port | nil) :: :ets.table()
@@ -29,35 +33,47 @@ defmodule LibsqlPort.InFlight do
   def next_id(ids), do: @first_id + rem(:atomics.add_get(ids, 1, 1), @ids)
 
   @doc "Enters the calling process under a new id. `:gone` if the sidecar's run is over."
-  @spec enter(:ets.table(), :atomics.atomics_ref(), reference, integer | nil) :: pos_integer | :gone
-  def enter(table, ids, ref, connection) do
+  @spec enter(:ets.table(), :atomics.atomics_ref(), reference, Request.t()) :: pos_integer | :gone
+  def enter(table, ids, ref, request) do
     id = next_id(ids)
+    entry = {id, self(), ref, request.connection, request.claim, request.sql}
 
     # After two thousand million requests the counter starts anew and may meet one that is still waiting.
-    if :ets.insert_new(table, {id, self(), ref, connection}),
-      do: id,
-      else: enter(table, ids, ref, connection)
+    if :ets.insert_new(table, entry), do: id, else: enter(table, ids, ref, request)
   rescue
     ArgumentError -> :gone
   end
 
   @doc "Takes an entry out; whoever gets it is the only one."
-  @spec take(:ets.table(), pos_integer) :: {:ok, pid, reference} | :none
+  @spec take(:ets.table(), pos_integer) :: entry | nil
   def take(table, id) do
     case :ets.take(table, id) do
-      [{_id, pid, ref, _connection}] -> {:ok, pid, ref}
-      [] -> :none
+      [entry] -> entry
+      [] -> nil
     end
   rescue
-    ArgumentError -> :none
+    ArgumentError -> nil
+  end
+
+  @doc """
+  The caller no longer waits: false if its entry had been taken before. An entry with a claim stays without a caller, so
+  that what its reply opens after all is closed again.
+  """
+  @spec give_up(:ets.table(), pos_integer, Request.t()) :: boolean
+  def give_up(table, id, %{claim: nil}), do: take(table, id) != nil
+
+  def give_up(table, id, _request) do
+    :ets.update_element(table, id, [{2, nil}, {3, nil}])
+  rescue
+    ArgumentError -> false
   end
 
   @doc "Looks an entry up and leaves it there, for a reply that does not close its request."
-  @spec peek(:ets.table(), pos_integer) :: {:ok, pid, reference} | :none
+  @spec peek(:ets.table(), pos_integer) :: entry | nil
   def peek(table, id) do
     case :ets.lookup(table, id) do
-      [{_id, pid, ref, _connection}] -> {:ok, pid, ref}
-      [] -> :none
+      [entry] -> entry
+      [] -> nil
     end
   end
 
@@ -72,12 +88,41 @@ defmodule LibsqlPort.InFlight do
   @doc "Ids and callers of a connection's requests."
   @spec of_connection(:ets.table(), integer) :: [{pos_integer, pid}]
   def of_connection(table, connection) do
-    :ets.select(table, [{{:"$1", :"$2", :_, connection}, [], [{{:"$1", :"$2"}}]}])
+    for {id, pid} <- :ets.select(table, [{{:"$1", :"$2", :_, connection, :_, :_}, [], [{{:"$1", :"$2"}}]}]),
+        pid != nil,
+        do: {id, pid}
   rescue
     ArgumentError -> []
   end
 
-  @doc "All ids."
-  @spec ids(:ets.table()) :: [pos_integer]
-  def ids(table), do: :ets.select(table, [{{:"$1", :_, :_, :_}, [], [:"$1"]}])
+  @doc "Ids and connections of a process's requests."
+  @spec of_caller(:ets.table(), pid) :: [{pos_integer, integer | nil}]
+  def of_caller(table, pid),
+    do: :ets.select(table, [{{:"$1", pid, :_, :"$2", :_, :_}, [], [{{:"$1", :"$2"}}]}])
+
+  @doc "The processes that wait."
+  @spec callers(:ets.table()) :: [pid]
+  def callers(table), do: table |> :ets.select([{{:_, :"$1", :_, :_, :_, :_}, [], [:"$1"]}]) |> Enum.uniq()
+
+  @doc "The statement that each connection was at: of its requests the oldest, where it has a text."
+  @spec running(:ets.table()) :: [{integer, String.t()}]
+  def running(table) do
+    table
+    |> :ets.select([{{:"$1", :_, :_, :"$2", :_, :"$3"}, [{:is_integer, :"$2"}], [{{:"$1", :"$2", :"$3"}}]}])
+    |> Enum.sort()
+    |> Enum.uniq_by(fn {_id, connection, _sql} -> connection end)
+    |> Enum.flat_map(fn {_id, connection, sql} -> if sql, do: [{connection, sql}], else: [] end)
+  end
+
+  @doc "Tells everybody who waits that the sidecar has ended."
+  @spec answer_all(:ets.table()) :: :ok
+  def answer_all(table) do
+    for id <- ids(table), {_, pid, ref, _, _, _} when pid != nil <- [take(table, id)] do
+      send(pid, {ref, :sidecar_down})
+    end
+
+    :ok
+  end
+
+  defp ids(table), do: :ets.select(table, [{{:"$1", :_, :_, :_, :_, :_}, [], [:"$1"]}])
 end

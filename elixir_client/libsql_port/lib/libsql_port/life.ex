@@ -9,6 +9,10 @@ defmodule LibsqlPort.Life do
 
   # `Logger` puts `:elixir` in front of a domain that is given with the message, and in place of a process's own.
   @domain [domain: [:libsql_port]]
+  # How many statements the log names when a program has ended, and how much of each.
+  @logged_statements 5
+  @logged_bytes 500
+
   @levels %{"error" => :error, "warn" => :warning, "info" => :info, "debug" => :debug}
 
   @doc "Gives the messages of the calling process their metadata."
@@ -21,10 +25,13 @@ defmodule LibsqlPort.Life do
     Telemetry.event([:sidecar, :started], %{}, Map.merge(sidecar, %{version: hello["version"]}))
   end
 
-  @doc "A program has ended, broke the protocol or no longer answers."
-  @spec lost(map, String.t(), non_neg_integer) :: :ok
-  def lost(sidecar, what, connections) do
-    Logger.error("libsql_port: the sidecar #{label(sidecar)} #{what}", @domain)
+  @doc """
+  A program has ended, broke the protocol or no longer answers. The log names the statement that each of some connections
+  was at: any of them may be the one that ended it.
+  """
+  @spec lost(map, String.t(), non_neg_integer, [{integer, String.t()}]) :: :ok
+  def lost(sidecar, what, connections, running) do
+    Logger.error("libsql_port: the sidecar #{label(sidecar)} #{what}#{statements(running)}", @domain)
     Telemetry.event([:sidecar, :lost], %{connections: connections}, Map.put(sidecar, :reason, what))
   end
 
@@ -59,6 +66,27 @@ defmodule LibsqlPort.Life do
     Logger.warning("libsql_port: the sidecar #{os_pid} did not end with its input; killing it", @domain)
   end
 
+  @doc "A program cannot be killed."
+  @spec not_killed(pos_integer, String.t()) :: :ok
+  def not_killed(os_pid, reason) do
+    Logger.error("libsql_port: the sidecar #{os_pid} cannot be killed: #{reason}", @domain)
+  end
+
+  @doc "A program could not be started again, or said no hello."
+  @spec not_started(map, Exception.t()) :: :ok
+  def not_started(sidecar, error) do
+    message =
+      "libsql_port: the sidecar #{label(sidecar)} cannot be started again: #{Exception.message(error)}"
+
+    Logger.error(message, @domain)
+  end
+
+  @doc "The program sent an event that cannot be read."
+  @spec unreadable_event(map) :: :ok
+  def unreadable_event(sidecar) do
+    Logger.warning("libsql_port: the sidecar #{label(sidecar)} sent an event that cannot be read", @domain)
+  end
+
   @doc "A line of the program's own log."
   @spec line(term) :: :ok
   def line({severity, line}) when is_binary(severity) and is_binary(line) do
@@ -66,6 +94,18 @@ defmodule LibsqlPort.Life do
   end
 
   def line(_newer), do: :ok
+
+  defp statements([]), do: ""
+
+  defp statements(running) do
+    "; its connections were at" <> Enum.map_join(Enum.take(running, @logged_statements), ";", &statement/1)
+  end
+
+  defp statement({connection, sql}) when byte_size(sql) > @logged_bytes do
+    " #{connection}: #{inspect(binary_part(sql, 0, @logged_bytes))} (#{byte_size(sql)} bytes)"
+  end
+
+  defp statement({connection, sql}), do: " #{connection}: #{inspect(sql)}"
 
   defp label(%{name: nil, os_pid: os_pid}), do: "#{os_pid}"
   defp label(%{name: name, os_pid: os_pid}), do: "#{inspect(name)} (#{os_pid})"

@@ -12,7 +12,11 @@ defmodule LibsqlPort.Options do
     * `:reply_grace` – ms that a caller waits beyond its timeout for the sidecar's own `:timeout` answer; default 1000
     * `:heartbeat` – ms between two signs of life, `:infinity` for none; default 15000. A program that answers none
       within that time is replaced
-    * `:max_restarts`, `:max_seconds` – restart intensity; default 10 in 10
+    * `:backoff_min`, `:backoff_max` – a program that has ended is started again at once; one that ends again before it
+      has run for `:backoff_max` ms, after a pause that doubles from the first to the second figure; default 100 and 5000.
+      Meanwhile `LibsqlPort.connect/2` waits, up to its `:connect_timeout`
+    * `:max_restarts`, `:max_seconds` – restart intensity of the processes in this VM; default 10 in 10. The end of a
+      program does not count
     * `:frame_bytes_max`, `:connections_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max` (the last three for
       each connection), `:result_rows_max`, `:result_bytes_max`, `:spin_us_max` (microseconds to look for the next
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
@@ -36,6 +40,7 @@ defmodule LibsqlPort.Options do
     * `:statement_cache` – statements kept prepared; default 100
     * `:checkpoint_pages`, `:checkpoint_idle` – WAL pages, and ms of rest, after which a checkpoint is made; 0 for never
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
+    * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
       `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers` – pragmas by their own name
@@ -54,6 +59,8 @@ defmodule LibsqlPort.Options do
     {:shutdown_grace, 5_000, {:integer, 0, 600_000}},
     {:reply_grace, 1_000, {:integer, 0, 600_000}},
     {:heartbeat, 15_000, :timeout},
+    {:backoff_min, 100, {:integer, 1, 600_000}},
+    {:backoff_max, 5_000, {:integer, 1, 600_000}},
     {:max_restarts, 10, {:integer, 0, @int_max}},
     {:max_seconds, 10, {:integer, 1, @int_max}},
     {:frame_bytes_max, nil, {:integer, 65_536, 1_073_741_824}},
@@ -87,6 +94,7 @@ defmodule LibsqlPort.Options do
     {:checkpoint_pages, nil, {:integer, 0, @int_max}, "checkpoint_pages"},
     {:checkpoint_idle, nil, {:integer, 0, @int_max}, "checkpoint_idle"},
     {:open_flags, nil, {:flags, @flags}, "open_flags"},
+    {:show_statement, true, :boolean, nil},
     {:pragmas, [], :pragmas, nil}
   ]
 
@@ -114,8 +122,9 @@ defmodule LibsqlPort.Options do
                  cond do
                    name in [:execute, :query_one, :execute_prepared] -> @of_result
                    name == :fetch -> @of_fetch
-                   name == :declare -> @of_request ++ [live: :boolean]
+                   name == :declare -> @of_request ++ [live: :boolean, owner: :owner]
                    name == :batch -> @of_request ++ [atomic: :boolean]
+                   name in [:prepare, :begin] -> @of_request ++ [owner: :owner]
                    name in [:ping, :status] -> [timeout: :timeout]
                    true -> @of_request
                  end
@@ -128,6 +137,7 @@ defmodule LibsqlPort.Options do
           wire: map,
           timeout: pos_integer | :infinity,
           connect_timeout: pos_integer,
+          show_statement: boolean,
           owner: pid | nil
         }
 
@@ -155,6 +165,7 @@ defmodule LibsqlPort.Options do
          wire: wire(values, pragmas),
          timeout: values.timeout,
          connect_timeout: values.connect_timeout,
+         show_statement: values.show_statement,
          owner: if(values.owner == :caller, do: self(), else: values.owner)
        }}
     end

@@ -18,11 +18,24 @@ defmodule LibsqlPort.OsProcess do
   @spec alive?(identity) :: boolean
   def alive?({os_pid, _started} = identity), do: identity(os_pid) == identity
 
-  @doc "Ends that very process at once."
-  @spec kill(identity) :: :ok
+  @doc "Ends that very process at once. One that is gone already is no error."
+  @spec kill(identity) :: :ok | {:error, String.t()}
   def kill({os_pid, _started} = identity) do
-    if alive?(identity), do: run("kill", ["-9", Integer.to_string(os_pid)])
-    :ok
+    if alive?(identity), do: signal(os_pid, "-9", identity), else: :ok
+  end
+
+  defp signal(os_pid, signal, identity) do
+    case shell("kill #{signal} #{os_pid}") do
+      {_, 0} -> :ok
+      {message, _status} -> if alive?(identity), do: {:error, String.trim(message)}, else: :ok
+    end
+  end
+
+  # `kill` of the shell itself: a small image has no program of that name.
+  defp shell(command) do
+    System.cmd("/bin/sh", ["-c", command], stderr_to_stdout: true)
+  rescue
+    error in ErlangError -> {"/bin/sh cannot be run: #{Exception.message(error)}", 127}
   end
 
   defp started(os_pid) do
@@ -41,14 +54,16 @@ defmodule LibsqlPort.OsProcess do
 
   defp started_by_ps(os_pid) do
     case run("ps", ["-o", "stat=,lstart=", "-p", Integer.to_string(os_pid)]) do
-      {line, 0} ->
-        [state | started] = String.split(line)
-        if String.starts_with?(state, "Z"), do: nil, else: Enum.join(started, " ")
-
-      _ ->
-        nil
+      {line, 0} -> started_from_ps(String.split(line))
+      {_line, _status} -> nil
+      # Without /proc and without ps the number has to do.
+      :error -> if match?({_, 0}, shell("kill -0 #{os_pid}")), do: "unknown", else: nil
     end
   end
+
+  defp started_from_ps([<<"Z", _::binary>> | _]), do: nil
+  defp started_from_ps([_state | started]), do: Enum.join(started, " ")
+  defp started_from_ps([]), do: nil
 
   defp run(program, arguments) do
     case System.find_executable(program) do

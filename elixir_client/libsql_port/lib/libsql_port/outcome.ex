@@ -41,6 +41,20 @@ defmodule LibsqlPort.Outcome do
     end
   end
 
+  def error(:unreadable, request) do
+    if commits?(request) do
+      Error.new(
+        :outcome_unknown,
+        "the sidecar's reply cannot be read; the write may have been committed or not"
+      )
+    else
+      Error.new(
+        :protocol_mismatch,
+        "the sidecar's reply cannot be read; is the program of this client's version?"
+      )
+    end
+  end
+
   def error(:silent, request) do
     if commits?(request) do
       Error.new(

@@ -13,9 +13,15 @@ defmodule LibsqlPort.Request do
   #     commit). Of `{:sql, text}`, `{:read_only, text}` (which SQLite calls read-only) and `{:script, text}` the text tells
   #   * `sql` – the text, for telemetry and for logs
   #   * `invalid` – the error, for a request that was given options that it does not take: it is never sent
-  #   * `in_transaction?` – whether the caller knows of an open transaction around it
+  #   * `in_transaction?` – whether the caller knows of an open transaction around it. Such a request is addressed to that
+  #     transaction, so that it runs inside of it or not at all
+  #   * `claim` – what the reply opens or ends for a process; see `LibsqlPort.Claims`
 
-  alias LibsqlPort.{Error, Options, Statement, Wire}
+  alias LibsqlPort.{Claims, Error, Options, Statement, Wire}
+
+  # In a process that runs the function of `LibsqlPort.transaction/3`: the connections that it has a transaction on, with
+  # their addresses. It is inside, whichever struct of the connection it uses.
+  @inside :libsql_port_inside
 
   @enforce_keys [:name, :payload, :timeout]
   defstruct [
@@ -26,6 +32,7 @@ defmodule LibsqlPort.Request do
     :timeout,
     :sql,
     :invalid,
+    :claim,
     effect: :none,
     in_transaction?: false
   ]
@@ -42,6 +49,7 @@ defmodule LibsqlPort.Request do
           sql: String.t() | nil,
           invalid: Error.t() | nil,
           effect: effect,
+          claim: Claims.claim() | nil,
           in_transaction?: boolean
         }
 
@@ -49,16 +57,19 @@ defmodule LibsqlPort.Request do
   @typep connection :: %{
            optional(atom) => term,
            id: integer | nil,
-           encoded_id: binary,
+           address: binary,
+           handle: LibsqlPort.Handle.t(),
            timeout: timeout_ms,
-           transaction: reference | nil
+           transaction: reference | nil,
+           show_statement: boolean
          }
 
   @doc "A request with the payload `{Connection, TimeoutMs}`."
   @spec new(connection, atom, keyword) :: t
   def new(conn, name, options) do
     with {:ok, timeout} <- timeout(conn, name, options) do
-      build(conn, name, options, timeout, Wire.addressed(conn.encoded_id, Wire.timeout_ms(timeout)))
+      request = build(conn, name, options, timeout)
+      %{request | payload: Wire.addressed(request.address, Wire.timeout_ms(timeout))}
     end
   end
 
@@ -66,25 +77,33 @@ defmodule LibsqlPort.Request do
   @spec new(connection, atom, iodata, keyword) :: t
   def new(conn, name, encoded, options) do
     with {:ok, timeout} <- timeout(conn, name, options) do
-      payload = Wire.addressed(conn.encoded_id, Wire.timeout_ms(timeout), encoded)
-      build(conn, name, options, timeout, payload)
+      request = build(conn, name, options, timeout)
+      %{request | payload: Wire.addressed(request.address, Wire.timeout_ms(timeout), encoded)}
     end
+  end
+
+  @doc "A request with a statement behind the timeout, which is encoded as `source`."
+  @spec text(connection, atom, {iodata, String.t() | Statement.t()}, keyword) :: t
+  def text(conn, name, {source, statement}, options) do
+    %{new(conn, name, source, options) | sql: shown(conn, statement)}
   end
 
   @doc "A request that runs a statement: `{Connection, TimeoutMs, Source, Params}`, with limits of the result if there are any."
   @spec statement(connection, atom, {iodata, String.t() | Statement.t()}, binary, keyword) :: t
   def statement(conn, name, {source, statement}, params, options) do
     with {:ok, timeout} <- timeout(conn, name, options) do
+      {address, in_transaction?} = address(conn, options)
+
       # Built at once, because this is what nearly every request is.
       %__MODULE__{
         name: name,
         connection: conn.id,
-        address: conn.encoded_id,
-        payload: Wire.statement(conn.encoded_id, Wire.timeout_ms(timeout), source, params, limits(options)),
+        address: address,
+        payload: Wire.statement(address, Wire.timeout_ms(timeout), source, params, limits(options)),
         timeout: timeout,
-        sql: sql(statement),
+        sql: shown(conn, statement),
         effect: effect(statement),
-        in_transaction?: in_transaction?(conn, options)
+        in_transaction?: in_transaction?
       }
     end
   end
@@ -93,10 +112,11 @@ defmodule LibsqlPort.Request do
   @spec fetch(connection, integer, keyword) :: t
   def fetch(conn, cursor, options) do
     with {:ok, timeout} <- timeout(conn, :fetch, options) do
+      request = build(conn, :fetch, options, timeout)
       rows = Keyword.get(options, :chunk_rows, 0)
       bytes = Keyword.get(options, :chunk_bytes, 0)
-      payload = Wire.fetch(conn.encoded_id, Wire.timeout_ms(timeout), cursor, rows, bytes)
-      %{build(conn, :fetch, options, timeout, payload) | effect: :cursor}
+      payload = Wire.fetch(request.address, Wire.timeout_ms(timeout), cursor, rows, bytes)
+      %{request | payload: payload, effect: :cursor, claim: {:exhaust, {:cursor, cursor}}}
     end
   end
 
@@ -104,12 +124,12 @@ defmodule LibsqlPort.Request do
   @spec batch(connection, iodata, keyword) :: t
   def batch(conn, statements, options) do
     with {:ok, timeout} <- timeout(conn, :batch, options) do
+      request = build(conn, :batch, options, timeout)
       atomic? = Keyword.get(options, :atomic, true)
-      payload = Wire.batch(conn.encoded_id, Wire.timeout_ms(timeout), atomic?, statements)
-      request = build(conn, :batch, options, timeout, payload)
+      payload = Wire.batch(request.address, Wire.timeout_ms(timeout), atomic?, statements)
       # Each statement of one that is not atomic may be a COMMIT.
       effect = if atomic? and request.in_transaction?, do: :none, else: :write
-      %{request | effect: effect}
+      %{request | payload: payload, effect: effect}
     end
   end
 
@@ -117,8 +137,8 @@ defmodule LibsqlPort.Request do
   @spec cancel(connection, pos_integer, keyword) :: t
   def cancel(conn, id, options) do
     with {:ok, timeout} <- timeout(conn, :cancel, options) do
-      payload = Wire.cancel(conn.encoded_id, id)
-      %{build(conn, :cancel, options, timeout, payload) | connection: nil}
+      request = build(conn, :cancel, options, timeout)
+      %{request | connection: nil, payload: Wire.cancel(request.address, id)}
     end
   end
 
@@ -130,14 +150,77 @@ defmodule LibsqlPort.Request do
     end
   end
 
-  defp build(conn, name, options, timeout, payload) do
+  @doc """
+  The request opens something of this kind: for the calling process, for the one that the option `:owner` names, or with
+  `nil` for nobody, so that nobody gives it back.
+  """
+  @spec opens(t, {:transaction, integer} | :cursor | :statement, keyword) :: t
+  def opens(%__MODULE__{invalid: nil} = request, kind, options) do
+    case Keyword.get(options, :owner, :caller) do
+      nil -> request
+      :caller -> %{request | claim: {:claim, kind, self()}}
+      owner -> %{request | claim: {:claim, kind, owner}}
+    end
+  end
+
+  def opens(request, _kind, _options), do: request
+
+  # --- transactions ---------------------------------------------------------------------------------------------
+
+  @doc "Runs a function in whose process all requests on this connection are inside the transaction of `conn`."
+  @spec inside(connection, (() -> result)) :: result when result: var
+  def inside(conn, fun) do
+    before = Process.get(@inside, [])
+    Process.put(@inside, [{{conn.handle.port, conn.id}, conn.address} | before])
+
+    try do
+      fun.()
+    after
+      if before == [], do: Process.delete(@inside), else: Process.put(@inside, before)
+    end
+  end
+
+  @doc "The address of the transaction that the calling process runs on this connection, by whichever struct of it."
+  @spec current(connection) :: binary | nil
+  def current(conn) do
+    case Process.get(@inside) do
+      nil -> nil
+      all -> current(all, {conn.handle.port, conn.id})
+    end
+  end
+
+  defp current(all, connection) do
+    case List.keyfind(all, connection, 0) do
+      {_, address} -> address
+      nil -> nil
+    end
+  end
+
+  # Where the request goes, and whether a transaction is known to be open there.
+  defp address(%{transaction: nil} = conn, options) do
+    case current(conn) do
+      nil ->
+        if options != [] and Keyword.get(options, :in_transaction, false),
+          do: {Wire.address(conn.address, 0), true},
+          else: {conn.address, false}
+
+      address ->
+        {address, true}
+    end
+  end
+
+  defp address(conn, _options), do: {conn.address, true}
+
+  defp build(conn, name, options, timeout) do
+    {address, in_transaction?} = address(conn, options)
+
     %__MODULE__{
       name: name,
       connection: conn.id,
-      address: conn.encoded_id,
-      payload: payload,
+      address: address,
+      payload: [],
       timeout: timeout,
-      in_transaction?: in_transaction?(conn, options)
+      in_transaction?: in_transaction?
     }
   end
 
@@ -155,10 +238,6 @@ defmodule LibsqlPort.Request do
     end
   end
 
-  defp in_transaction?(%{transaction: nil}, []), do: false
-  defp in_transaction?(%{transaction: nil}, options), do: Keyword.get(options, :in_transaction, false)
-  defp in_transaction?(_conn, _options), do: true
-
   # Ceilings of the result travel as a map of options; without one there is none, which is the common and the cheap case.
   defp limits([]), do: nil
 
@@ -167,8 +246,10 @@ defmodule LibsqlPort.Request do
     if limits == [], do: nil, else: Map.new(limits)
   end
 
-  defp sql(%Statement{sql: sql}), do: sql
-  defp sql(sql), do: sql
+  # Telemetry and logs are not to see what the connection hides.
+  defp shown(%{show_statement: false}, _statement), do: nil
+  defp shown(_conn, %Statement{sql: sql}), do: sql
+  defp shown(_conn, sql), do: sql
 
   defp effect(%Statement{description: %{read_only: true}, sql: sql}), do: {:read_only, sql}
   defp effect(%Statement{sql: sql}), do: {:sql, sql}

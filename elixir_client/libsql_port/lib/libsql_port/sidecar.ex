@@ -4,16 +4,36 @@ defmodule LibsqlPort.Sidecar do
   # on undecoded: about a microsecond. No query waits for it, and it waits for nothing; what it is asked directly is
   # rare (open a connection, hand out the handle).
   #
-  # It also closes the connections whose owners have ended, and ends itself when the program has ended, broke the
-  # protocol or does not answer its heartbeat. The guardian then answers the callers, the supervisor starts anew.
+  # It gives back what belonged to processes that have ended (`LibsqlPort.Claims`). When the program has ended, broke the
+  # protocol or does not answer its heartbeat, it leaves the table of waiting callers to the guardian, who answers them,
+  # and starts the program again, as `LibsqlPort.Restart` says when: so the end of a program is no failure that a
+  # supervisor counts.
 
   use GenServer, shutdown: 5_000
 
-  alias LibsqlPort.{Error, Exchange, Guardian, Handle, Handshake, InFlight, Life, Wire}
+  alias LibsqlPort.{
+    Claims,
+    Error,
+    Exchange,
+    Guardian,
+    Handle,
+    Handshake,
+    InFlight,
+    Life,
+    Outcome,
+    Reply,
+    Request,
+    Restart,
+    Wire
+  }
 
   @heartbeat_id 1
   @retry_ms 10
 
+  # How often callers that have ended are looked for.
+  @sweep_ms 5_000
+
+  @ok Wire.tag(:ok)
   @rows Wire.tag(:rows)
   @part Wire.tag(:part)
   @connection_lost Wire.tag(:connection_lost)
@@ -21,8 +41,8 @@ defmodule LibsqlPort.Sidecar do
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
-  @doc "The handle of the present run."
-  @spec handle(pid, timeout) :: Handle.t()
+  @doc "The handle of the present run; `:down` between two."
+  @spec handle(pid, timeout) :: Handle.t() | :down
   def handle(sidecar, timeout), do: GenServer.call(sidecar, :handle, timeout)
 
   @doc """
@@ -36,32 +56,44 @@ defmodule LibsqlPort.Sidecar do
   end
 
   @doc "The caller of `open/5` has the answer."
-  @spec confirm(pid, reference) :: :ok
-  def confirm(sidecar, key), do: GenServer.cast(sidecar, {:confirm, key})
+  @spec confirm(pid, integer) :: :ok
+  def confirm(sidecar, connection), do: GenServer.cast(sidecar, {:confirm, connection})
 
   @doc "The caller of `open/5` no longer waits: its connection is to be closed, as soon as it is there."
   @spec abandon(pid, reference) :: :ok
   def abandon(sidecar, key), do: GenServer.cast(sidecar, {:abandon, key})
 
-  @doc "The connection has been closed; its owner need not be watched any longer."
-  @spec disown(pid, integer) :: :ok
-  def disown(sidecar, connection), do: GenServer.cast(sidecar, {:disown, connection})
-
-  # --- life -----------------------------------------------------------------------------------------------------
+  # --- runs of the program --------------------------------------------------------------------------------------
 
   @impl true
   def init({registry, options}) do
     Process.flag(:trap_exit, true)
     [{:guardian, guardian}] = :ets.lookup(registry, :guardian)
     [{:ids, ids}] = :ets.lookup(registry, :ids)
+    Process.send_after(self(), :sweep, @sweep_ms)
+    about = %{name: options.name, os_pid: nil}
+    restart = Restart.new(options)
 
-    with {:ok, port, identity} <- Handshake.open(options),
-         :ok <- watch(guardian, identity),
-         {:ok, hello} <- Handshake.await_hello(port, options.start_timeout) do
-      state = started(port, identity, hello, {guardian, ids, options})
-      runs = :ets.update_counter(registry, :runs, 1, {:runs, 0})
-      Life.started(Map.put(state.about, :restart, runs > 1), hello)
-      {:ok, state}
+    state =
+      idle(%{
+        options: options,
+        registry: registry,
+        guardian: guardian,
+        ids: ids,
+        restart: restart,
+        about: about
+      })
+
+    # The first start is the supervisor's: its error is the answer of `start_link/1`. One after this very process was
+    # killed must not be, or the supervisor would count it.
+    if :ets.insert_new(registry, {:started}), do: first_start(state), else: {:ok, start_in(0, state)}
+  end
+
+  defp first_start(state) do
+    with {:ok, port, identity} <- Handshake.open(state.options),
+         :ok <- watch(state.guardian, identity),
+         {:ok, hello} <- Handshake.await_hello(port, state.options.start_timeout) do
+      {:ok, running(port, identity, hello, state)}
     else
       {:error, %Error{} = error} -> {:stop, error}
     end
@@ -70,37 +102,120 @@ defmodule LibsqlPort.Sidecar do
   defp watch(_guardian, nil), do: :ok
   defp watch(guardian, identity), do: Guardian.watch(guardian, identity)
 
-  defp started(port, identity, hello, {guardian, ids, options}) do
-    handle = %Handle{
-      port: port,
-      table: InFlight.new(guardian, port),
-      ids: ids,
-      sidecar: self(),
-      guardian: guardian,
-      os_pid: identity && elem(identity, 0),
-      hello: hello,
-      frame_bytes_max: Map.get(hello, "frame_bytes_max", 16_777_216),
-      reply_grace: options.reply_grace
-    }
-
-    heartbeat(options.heartbeat)
-    os_pid = handle.os_pid || hello["os_pid"]
-    Life.metadata(options.name, os_pid)
-
-    # `port` and `table` stand beside the handle, because the routing clause matches on them for each frame.
-    %{
-      port: port,
-      table: handle.table,
-      handle: handle,
-      about: %{name: options.name, os_pid: os_pid},
-      identity: identity,
-      heartbeat: options.heartbeat,
+  # No program. `port` and `table` stand beside the handle, because the routing clause matches on them for each frame.
+  defp idle(state) do
+    Map.merge(state, %{
+      port: nil,
+      table: nil,
+      handle: nil,
+      identity: nil,
+      started_at: nil,
+      starting: nil,
       answered: true,
       opening: %{},
-      unconfirmed: %{},
-      owners: %{}
+      claims: %Claims{}
+    })
+  end
+
+  defp running(port, identity, hello, state) do
+    handle = %Handle{
+      port: port,
+      table: InFlight.new(state.guardian, port),
+      ids: state.ids,
+      sidecar: self(),
+      guardian: state.guardian,
+      os_pid: if(identity, do: elem(identity, 0), else: hello["os_pid"]),
+      hello: hello,
+      frame_bytes_max: Map.get(hello, "frame_bytes_max", 16_777_216),
+      reply_grace: state.options.reply_grace
+    }
+
+    heartbeat(port, state.options.heartbeat)
+    about = %{name: state.options.name, os_pid: handle.os_pid}
+    Life.metadata(about.name, about.os_pid)
+    runs = :ets.update_counter(state.registry, :runs, 1, {:runs, 0})
+    Life.started(Map.put(about, :restart, runs > 1), hello)
+
+    %{
+      idle(state)
+      | port: port,
+        table: handle.table,
+        handle: handle,
+        about: about,
+        identity: identity,
+        started_at: System.monotonic_time(:millisecond)
     }
   end
+
+  # Starts the program again: without waiting for its hello, so that this process answers meanwhile.
+  defp start(state) do
+    case Handshake.open(state.options) do
+      {:ok, port, identity} ->
+        watch(state.guardian, identity)
+        timer = Process.send_after(self(), {:no_hello, port}, state.options.start_timeout)
+        %{state | starting: {port, identity, timer}, started_at: System.monotonic_time(:millisecond)}
+
+      {:error, error} ->
+        failed_start(error, state)
+    end
+  end
+
+  defp first_message(message, %{starting: {port, identity, timer}} = state) do
+    Process.cancel_timer(timer)
+
+    case Handshake.hello(port, message) do
+      {:ok, hello} ->
+        running(port, identity, hello, state)
+
+      {:error, error} ->
+        if identity, do: Guardian.overdue(state.guardian, identity)
+        failed_start(error, state)
+    end
+  end
+
+  defp failed_start(error, state) do
+    Life.not_started(state.about, error)
+    start_again(idle(state), 0)
+  end
+
+  # The table comes to the guardian before the port is closed: see there.
+  defp broke_off(what, state) do
+    Life.lost(state.about, what, Claims.connections(state.claims), InFlight.running(state.table))
+    hand_over(state)
+    for {_ref, %{from: from}} <- state.opening, do: answer(from, :ended)
+    _ = Claims.clear(state.claims)
+    {:noreply, start_again(idle(state), System.monotonic_time(:millisecond) - state.started_at)}
+  end
+
+  defp hand_over(%{port: port, table: table, guardian: guardian}) do
+    :ets.give_away(table, guardian, {:in_flight, port})
+    Handshake.close(port)
+  rescue
+    # The guardian has ended, and so will this process.
+    ArgumentError -> end_run(port, table)
+  end
+
+  # What is sent to a closed port is answered by its sender.
+  defp end_run(port, table) do
+    Handshake.close(port)
+    InFlight.answer_all(table)
+  end
+
+  defp start_again(state, lived_ms) do
+    {pause, restart} = Restart.next(state.restart, lived_ms)
+    start_in(pause, %{state | restart: restart})
+  end
+
+  defp start_in(pause, state) do
+    Process.send_after(self(), :start, pause)
+    state
+  end
+
+  # Ended by its supervisor. If the guardian is there, the table falls to it in any case.
+  @impl true
+  def terminate(_reason, %{port: nil, starting: nil}), do: :ok
+  def terminate(_reason, %{port: nil, starting: {port, _identity, _timer}}), do: Handshake.close(port)
+  def terminate(_reason, %{port: port, table: table}), do: end_run(port, table)
 
   # --- frames ---------------------------------------------------------------------------------------------------
 
@@ -117,13 +232,27 @@ defmodule LibsqlPort.Sidecar do
   end
 
   def handle_info({port, {:exit_status, status}}, %{port: port} = state) do
-    if state.identity, do: Guardian.gone(state.handle.guardian, state.identity)
+    if state.identity, do: Guardian.gone(state.guardian, state.identity)
     broke_off("ended, #{Handshake.exit_status(status)}", state)
   end
 
   def handle_info({:EXIT, port, reason}, %{port: port} = state) do
     broke_off("closed its pipes (#{inspect(reason)})", state)
   end
+
+  def handle_info({port, message}, %{starting: {port, _, _}} = state) do
+    {:noreply, first_message(message, state)}
+  end
+
+  def handle_info({:EXIT, port, reason}, %{starting: {port, _, _}} = state) do
+    {:noreply, first_message({:exit, reason}, state)}
+  end
+
+  def handle_info({:no_hello, port}, %{starting: {port, _, _}} = state) do
+    {:noreply, first_message({:silent, state.options.start_timeout}, state)}
+  end
+
+  def handle_info(:start, state), do: {:noreply, start(state)}
 
   def handle_info({:sync, pid, ref}, state) do
     send(pid, {ref, :synced})
@@ -135,30 +264,37 @@ defmodule LibsqlPort.Sidecar do
     {:noreply, opened(reply, request, %{state | opening: opening})}
   end
 
-  def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
-    case Map.pop(state.owners, monitor) do
-      {nil, _} ->
-        {:noreply, state}
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+    {held, claims} = Claims.down(state.claims, pid)
+    state = %{state | claims: claims}
+    if held != [], do: cancel_all(pid, state)
 
-      {connection, owners} ->
-        close(connection, state)
-        Life.closed(state.about, connection, :owner_down)
-        {:noreply, %{state | owners: owners}}
+    for {{connection, kind}, _} = claim <- held do
+      give_back(claim, state)
+      if kind == :connection, do: Life.closed(state.about, connection, :owner_down)
     end
-  end
 
-  def handle_info({:close, connection}, state) do
-    close(connection, state)
     {:noreply, state}
   end
 
-  def handle_info(:heartbeat, %{answered: false} = state) do
-    broke_off("has answered nothing for #{state.heartbeat} ms", state)
+  def handle_info({:give_back, table, claim}, %{table: table} = state) do
+    give_back(claim, state)
+    {:noreply, state}
+  end
+
+  def handle_info(:sweep, state) do
+    Process.send_after(self(), :sweep, @sweep_ms)
+    if state.table, do: sweep(state)
+    {:noreply, state}
+  end
+
+  def handle_info({:heartbeat, port}, %{port: port, answered: false} = state) do
+    broke_off("has answered nothing for #{state.options.heartbeat} ms", state)
   end
 
   # A pipe that is full says nothing about the program's health; the next beat will.
-  def handle_info(:heartbeat, state) do
-    heartbeat(state.heartbeat)
+  def handle_info({:heartbeat, port}, %{port: port} = state) do
+    heartbeat(port, state.options.heartbeat)
     sent = Exchange.post(state.handle, @heartbeat_id, Wire.tag(:ping), Wire.encode(nil))
     {:noreply, %{state | answered: sent == :not_sent}}
   end
@@ -172,48 +308,92 @@ defmodule LibsqlPort.Sidecar do
     entry = if closes?(tag, frame), do: InFlight.take(table, id), else: InFlight.peek(table, id)
 
     case entry do
-      {:ok, pid, ref} -> send(pid, {ref, frame})
-      :none -> :dropped
-    end
+      {_id, pid, ref, _connection, nil, _sql} ->
+        send(pid, {ref, frame})
+        {:noreply, state}
 
-    {:noreply, state}
+      nil ->
+        {:noreply, state}
+
+      {_id, pid, ref, connection, claim, _sql} ->
+        if pid, do: send(pid, {ref, frame})
+        {claims, left} = Claims.reply(state.claims, claim, {connection, pid}, tag, frame)
+        if claim == {:release, :connection} and tag == @ok, do: Life.closed(state.about, connection, :closed)
+        Enum.each(left, &give_back(&1, state))
+        {:noreply, %{state | claims: claims}}
+    end
   end
 
   defp closes?(@rows, _frame), do: false
   defp closes?(@part, <<_::binary-size(10), 104, 2, 97, last, _::binary>>), do: last == 2
   defp closes?(_tag, _frame), do: true
 
-  defp event(@connection_lost, frame, state) do
-    {connection, code, message} = Wire.payload(frame)
-    Life.connection_lost(state.about, connection, code, message)
-    forget(connection, state)
-  end
+  defp event(tag, frame, state) when tag in [@connection_lost, @log] do
+    case {tag, read(frame)} do
+      {@log, {:ok, line}} ->
+        Life.line(line)
+        state
 
-  defp event(@log, frame, state) do
-    Life.line(Wire.payload(frame))
-    state
+      {@connection_lost, {:ok, {connection, code, message}}}
+      when is_integer(connection) and is_integer(code) and is_binary(message) ->
+        Life.connection_lost(state.about, connection, code, message)
+        %{state | claims: Claims.drop_connection(state.claims, connection)}
+
+      _unreadable ->
+        Life.unreadable_event(state.about)
+        state
+    end
   end
 
   defp event(_newer, _frame, state), do: state
 
-  # Ending is all there is to do: the table falls to the guardian, the port closes, the supervisor starts anew.
-  defp broke_off(what, state) do
-    Life.lost(state.about, what, map_size(state.owners))
-    {:stop, {:shutdown, {:sidecar_down, what}}, state}
+  defp read(frame) do
+    {:ok, Wire.payload(frame)}
+  rescue
+    _unreadable in [ArgumentError, MatchError] -> :error
   end
 
-  defp heartbeat(:infinity), do: :ok
-  defp heartbeat(interval), do: Process.send_after(self(), :heartbeat, interval)
+  defp heartbeat(_port, :infinity), do: :ok
+  defp heartbeat(port, interval), do: Process.send_after(self(), {:heartbeat, port}, interval)
+
+  # --- what processes leave behind ------------------------------------------------------------------------------
+
+  # The port's owner must not wait for a full pipe.
+  defp give_back(claim, state) do
+    {name, payload} = Claims.give_back(claim)
+
+    if Exchange.post(state.handle, Wire.tag(name), payload) == :not_sent do
+      Process.send_after(self(), {:give_back, state.table, claim}, @retry_ms)
+    end
+  end
+
+  # One that is not sent runs into its own deadline.
+  defp cancel_all(pid, state) do
+    for {id, connection} when connection != nil <- InFlight.of_caller(state.table, pid) do
+      Exchange.post(state.handle, Wire.tag(:cancel), Wire.cancel(Wire.encode(connection), id))
+    end
+  end
+
+  # A process that holds nothing has no monitor; what it asked for last runs until somebody looks.
+  defp sweep(state) do
+    for pid <- InFlight.callers(state.table), is_pid(pid), node(pid) == node(), not Process.alive?(pid) do
+      cancel_all(pid, state)
+    end
+  end
 
   # --- connections ----------------------------------------------------------------------------------------------
 
   @impl true
-  def handle_call(:handle, _from, state), do: {:reply, state.handle, state}
+  def handle_call(:handle, _from, state), do: {:reply, state.handle || :down, state}
+
+  def handle_call({:open, _payload, _owner, _key}, _from, %{handle: nil} = state) do
+    {:reply, :not_sent, state}
+  end
 
   def handle_call({:open, payload, owner, key}, from, state) do
     handle = state.handle
     ref = make_ref()
-    id = InFlight.enter(handle.table, handle.ids, ref, nil)
+    id = InFlight.enter(handle.table, handle.ids, ref, %{connection: nil, claim: nil, sql: nil})
 
     case Exchange.post(handle, id, Wire.tag(:open), payload) do
       :ok ->
@@ -226,71 +406,61 @@ defmodule LibsqlPort.Sidecar do
   end
 
   @impl true
-  def handle_cast({:disown, connection}, state) do
-    Life.closed(state.about, connection, :closed)
-    {:noreply, forget(connection, state)}
-  end
-
-  def handle_cast({:confirm, key}, state) do
-    {:noreply, %{state | unconfirmed: Map.delete(state.unconfirmed, key)}}
+  def handle_cast({:confirm, connection}, state) do
+    {:noreply, %{state | claims: Claims.drop(state.claims, {connection, :opening})}}
   end
 
   def handle_cast({:abandon, key}, state) do
-    case Map.pop(state.unconfirmed, key) do
-      {nil, _} ->
+    case Claims.find(state.claims, :opening, key) do
+      nil ->
         opening = Map.new(state.opening, fn {ref, request} -> {ref, abandoned(request, key)} end)
         {:noreply, %{state | opening: opening}}
 
-      {connection, unconfirmed} ->
-        close(connection, state)
-        {:noreply, forget(connection, %{state | unconfirmed: unconfirmed})}
+      connection ->
+        give_back({{connection, :connection}, nil}, state)
+        {:noreply, %{state | claims: Claims.drop_connection(state.claims, connection)}}
     end
   end
 
   defp abandoned(%{key: key} = request, key), do: %{request | from: nil}
   defp abandoned(request, _key), do: request
 
+  # The sidecar has died with the request; whoever opens connections asks once more.
+  defp opened(:sidecar_down, request, state) do
+    answer(request.from, :ended)
+    state
+  end
+
   defp opened(frame, request, state) do
-    if Wire.reply_tag(frame) == Wire.tag(:ok) do
-      {connection, info} = Wire.payload(frame)
-      adopt(connection, info, request, state)
-    else
-      answer(request.from, {:error, Error.from_wire(Wire.payload(frame))})
-      state
+    case Reply.read(:open, frame, []) do
+      {:ok, {connection, info}, _times} ->
+        adopt(connection, info, request, state)
+
+      {:error, error} ->
+        answer(request.from, {:error, error})
+        state
+
+      :unreadable ->
+        opening = Request.to_sidecar(:open, nil, :infinity, [])
+        answer(request.from, {:error, Outcome.error(:unreadable, opening)})
+        state
     end
   end
 
   defp adopt(connection, _info, %{from: nil}, state) do
-    close(connection, state)
+    give_back({{connection, :connection}, nil}, state)
     state
   end
 
-  defp adopt(connection, info, request, state) do
+  # Until its caller has it, the connection is the caller's as well, whoever is to own it: both may have ended by now.
+  defp adopt(connection, info, %{from: {caller, _tag}} = request, state) do
     Life.opened(state.about, connection, info["path"])
     answer(request.from, {:ok, state.handle, connection, info})
-    state = put_in(state.unconfirmed[request.key], connection)
-
-    case request.owner do
-      nil -> state
-      owner -> put_in(state.owners[Process.monitor(owner)], connection)
-    end
+    claims = Claims.add(state.claims, {connection, :opening}, caller, request.key)
+    claims = if request.owner, do: Claims.add(claims, {connection, :connection}, request.owner), else: claims
+    %{state | claims: claims}
   end
 
   defp answer(nil, _reply), do: :ok
   defp answer(from, reply), do: GenServer.reply(from, reply)
-
-  defp forget(connection, state) do
-    {monitors, owners} = Enum.split_with(state.owners, fn {_monitor, owned} -> owned == connection end)
-    for {monitor, _} <- monitors, do: Process.demonitor(monitor, [:flush])
-    %{state | owners: Map.new(owners)}
-  end
-
-  # The port's owner must not wait for a full pipe.
-  defp close(connection, state) do
-    payload = Wire.addressed(Wire.encode(connection), 0)
-
-    if Exchange.post(state.handle, Wire.tag(:close), payload) == :not_sent do
-      Process.send_after(self(), {:close, connection}, @retry_ms)
-    end
-  end
 end

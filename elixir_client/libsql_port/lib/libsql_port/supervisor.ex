@@ -1,7 +1,8 @@
 defmodule LibsqlPort.Supervisor do
   @moduledoc false
   # The guardian first, the port's owner behind it: if the guardian ends, the owner must be started anew to name the
-  # new one as its heir; the other way round not. The little table lets them find each other without names.
+  # new one as its heir; the other way round not. The little table lets them find each other without names, and outlives
+  # both. The end of a program restarts neither: its owner starts the next one.
 
   use Supervisor
 
@@ -55,13 +56,16 @@ defmodule LibsqlPort.Supervisor do
   def handle(supervisor, deadline) do
     with {:ok, sidecar} <- sidecar(supervisor, deadline) do
       try do
-        {:ok, Sidecar.handle(sidecar, max(deadline - now(), 1))}
+        Sidecar.handle(sidecar, max(deadline - now(), 1))
       catch
         :exit, {:timeout, _} ->
           {:error, Error.new(:timeout, "the process that owns the port does not answer")}
 
         :exit, _ended ->
           again(supervisor, deadline, &handle/2)
+      else
+        %Handle{} = handle -> {:ok, handle}
+        :down -> again(supervisor, deadline, &handle/2)
       end
     end
   end

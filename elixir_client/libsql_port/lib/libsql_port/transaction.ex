@@ -2,9 +2,11 @@ defmodule LibsqlPort.Transaction do
   @moduledoc false
   # `LibsqlPort.transaction/3`. Knows what begins and what ends one; how to speak to the sidecar is `Connection`'s.
   #
-  # The depth stands in the connection that the function is given, not in a process: who uses that one is inside.
+  # The transaction has a number in the sidecar, which is part of the address of the connection that the function is
+  # given: whoever uses that one is inside, and so is the process that runs the function by whichever struct of the
+  # connection. Others wait until it has ended. Once the engine has rolled it back, nothing runs under its number.
 
-  alias LibsqlPort.{Connection, Error}
+  alias LibsqlPort.{Connection, Error, Request}
 
   # After these a ROLLBACK has nothing left to do.
   @over [:no_transaction, :sidecar_down, :not_sent, :connection_closed, :unknown_connection]
@@ -15,23 +17,24 @@ defmodule LibsqlPort.Transaction do
   def run(conn, fun, options) do
     {mode, options} = Keyword.pop(options, :mode, :immediate)
 
-    with {:ok, _} <- enter(conn, mode, options) do
+    with {:ok, conn} <- enter(conn, mode, options) do
       inner = %{conn | depth: conn.depth + 1, transaction: make_ref()}
-
-      try do
-        fun.(inner)
-      catch
-        :throw, {:libsql_port_rollback, ref, value} when ref == inner.transaction ->
-          undo(conn)
-          {:error, value}
-
-        kind, reason ->
-          undo(conn)
-          :erlang.raise(kind, reason, __STACKTRACE__)
-      else
-        result -> finish(conn, result, options)
-      end
+      Request.inside(inner, fn -> run_inside(conn, inner, fun, options) end)
     end
+  end
+
+  defp run_inside(conn, inner, fun, options) do
+    fun.(inner)
+  catch
+    :throw, {:libsql_port_rollback, ref, value} when ref == inner.transaction ->
+      undo(conn)
+      {:error, value}
+
+    kind, reason ->
+      undo(conn)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  else
+    result -> finish(conn, result, options)
   end
 
   @spec rollback(Connection.t(), term) :: no_return
@@ -41,8 +44,12 @@ defmodule LibsqlPort.Transaction do
 
   def rollback(conn, value), do: throw({:libsql_port_rollback, conn.transaction, value})
 
-  defp enter(%{depth: 0} = conn, mode, options), do: Connection.begin(conn, mode, options)
-  defp enter(conn, _mode, options), do: Connection.savepoint(conn, savepoint(conn), options)
+  # The connection on which the transaction is ended: the held one, or the one around a savepoint.
+  defp enter(%{depth: 0} = conn, mode, options), do: Connection.begin_held(conn, mode, options)
+
+  defp enter(conn, _mode, options) do
+    with {:ok, _} <- Connection.savepoint(conn, savepoint(conn), options), do: {:ok, conn}
+  end
 
   # A commit that failed, on a deferred foreign key for example, leaves the transaction open.
   defp finish(conn, result, options) do

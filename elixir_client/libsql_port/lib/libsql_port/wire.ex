@@ -85,7 +85,21 @@ defmodule LibsqlPort.Wire do
           "the option :timeout takes :infinity or milliseconds from 1 to #{@timeout_ms_max}, not #{inspect(other)}"
   end
 
-  @doc "The payload `{Connection, TimeoutMs}`; `connection` is the encoded id."
+  # A number of this bit names a transaction that everybody may join.
+  @shared 0x80000000
+
+  @doc """
+  The address of a connection's transaction: what is sent to it runs inside of that one or not at all. 0 stands for
+  whichever is open. `connection` is the encoded id.
+  """
+  @spec address(binary, non_neg_integer) :: binary
+  def address(connection, transaction), do: <<104, 2, connection::binary, encode(transaction)::binary>>
+
+  @doc "The number of a transaction that others on the connection may join, instead of waiting for its end."
+  @spec shared(pos_integer) :: pos_integer
+  def shared(transaction), do: transaction + @shared
+
+  @doc "The payload `{Connection, TimeoutMs}`; `connection` is an encoded id or an address."
   @spec addressed(binary, non_neg_integer) :: binary
   def addressed(connection, timeout_ms) do
     <<104, 2, connection::binary, 98, timeout_ms::32>>
@@ -231,9 +245,10 @@ defmodule LibsqlPort.Wire do
 
   # --- replies --------------------------------------------------------------------------------------------------
 
-  @doc "The tag of a frame, read from its place."
-  @spec reply_tag(binary) :: 0..255
+  @doc "The tag of a frame, read from its place; `nil` if that is no frame."
+  @spec reply_tag(binary) :: 0..255 | nil
   def reply_tag(<<131, 104, 3, 98, _id::32, 97, tag, _::binary>>), do: tag
+  def reply_tag(_other), do: nil
 
   @doc "Decodes a frame's payload. Atoms are those that this client knows: the wire cannot fill the atom table."
   @spec payload(binary) :: term
@@ -242,21 +257,25 @@ defmodule LibsqlPort.Wire do
     payload
   end
 
-  @doc "The fields of a `part` frame."
-  @spec part(binary) :: {0..2, binary}
-  def part(<<_::binary-size(10), 104, 2, 97, last, 109, size::32, bytes::binary-size(size)>>),
+  @doc "The fields of a `part` frame; `nil` if they are not those."
+  @spec part(binary) :: {0..2, binary} | nil
+  def part(<<_::binary-size(10), 104, 2, 97, last, 109, size::32, bytes::binary-size(size)>>) when last <= 2,
     do: {last, bytes}
+
+  def part(_other), do: nil
 
   @doc """
   The number of rows in a frame of rows and the rows' bytes without list header and end, to be joined with those of
-  others by `join_rows/1`.
+  others by `join_rows/1`. `nil` if the frame holds no list.
   """
-  @spec bare_rows(binary) :: {non_neg_integer, binary}
+  @spec bare_rows(binary) :: {non_neg_integer, binary} | nil
   def bare_rows(<<_::binary-size(10), 106>>), do: {0, <<>>}
 
-  def bare_rows(<<_::binary-size(10), 108, count::32, rest::binary>>) do
+  def bare_rows(<<_::binary-size(10), 108, count::32, rest::binary>>) when rest != <<>> do
     {count, binary_part(rest, 0, byte_size(rest) - 1)}
   end
+
+  def bare_rows(_other), do: nil
 
   @doc """
   Decodes the rows of many chunks as one list. Decoding once costs a third of decoding each and appending, because

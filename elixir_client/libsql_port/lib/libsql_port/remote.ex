@@ -1,0 +1,45 @@
+defmodule LibsqlPort.Remote do
+  @moduledoc false
+  # Calls from another node. A port and a table can be used on their own node alone, so what needs them runs there, in a
+  # process that waits in place of the caller. One more hop each way, and a stream sends no fetch ahead.
+
+  alias LibsqlPort.{Exchange, Handle, InFlight, Request}
+
+  # What a call may take beyond its own timeout and grace: for the two hops.
+  @hops_ms 5_000
+
+  @doc "`Exchange.call/2` at the handle's node."
+  @spec call(Handle.t(), Request.t()) :: {:ok, binary, [LibsqlPort.Reply.chunk()]} | {:lost, Exchange.lost()}
+  def call(handle, request) do
+    :erpc.call(node(handle.port), Exchange, :call, [handle, request], wait(handle, request.timeout))
+  catch
+    # What was sent before the node was lost may have run.
+    :error, {:erpc, :timeout} -> {:lost, :silent}
+    :error, {:erpc, _reason} -> {:lost, :down}
+  end
+
+  @doc "The requests under way on a connection; none if the node cannot be reached."
+  @spec requests(Handle.t(), integer) :: [{pos_integer, pid}]
+  def requests(%{table: table, port: port}, connection) when node(port) == node(),
+    do: InFlight.of_connection(table, connection)
+
+  def requests(handle, connection) do
+    :erpc.call(node(handle.port), InFlight, :of_connection, [handle.table, connection], @hops_ms)
+  catch
+    :error, {:erpc, _reason} -> []
+  end
+
+  @doc "A number that no other request or transaction of the sidecar bears."
+  @spec next_id(Handle.t()) :: pos_integer
+  def next_id(%{ids: ids, port: port}) when node(port) == node(), do: InFlight.next_id(ids)
+
+  # The request that needs it finds out that the node is lost.
+  def next_id(handle) do
+    :erpc.call(node(handle.port), InFlight, :next_id, [handle.ids], @hops_ms)
+  catch
+    :error, {:erpc, _reason} -> 1
+  end
+
+  defp wait(_handle, :infinity), do: :infinity
+  defp wait(handle, timeout), do: timeout + handle.reply_grace + @hops_ms
+end

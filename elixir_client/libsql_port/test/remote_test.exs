@@ -1,0 +1,128 @@
+defmodule LibsqlPort.RemoteTest do
+  # Calls from another node. Not async: this node gets a name.
+  use LibsqlPort.SidecarCase, async: false
+
+  @moduletag :distributed
+
+  alias LibsqlPort.Connection
+
+  setup_all do
+    # Distribution needs epmd, which starts by itself beside most systems' Erlang, but not beside all.
+    {_, _} = System.cmd("epmd", ["-daemon"])
+
+    unless Node.alive?() do
+      {:ok, _} = Node.start(:"libsql_port_#{System.pid()}@localhost", :shortnames)
+      on_exit(fn -> Node.stop() end)
+    end
+
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
+
+    {:ok, peer, node} =
+      :peer.start(%{name: :peer.random_name(), host: ~c"localhost", args: paths, wait_boot: 120_000})
+
+    on_exit(fn -> :peer.stop(peer) end)
+    {:ok, _} = :erpc.call(node, Application, :ensure_all_started, [:elixir])
+    %{node: node}
+  end
+
+  defp there(node, fun, arguments), do: :erpc.call(node, LibsqlPort, fun, arguments, 60_000)
+
+  # Runs in a process of this module on the other node.
+  defp run_there(node, name, arguments), do: :erpc.call(node, __MODULE__, name, arguments, 60_000)
+
+  setup %{node: node} do
+    {__MODULE__, binary, file} = :code.get_object_code(__MODULE__) |> loaded(__MODULE__)
+    {:module, _} = :erpc.call(node, :code, :load_binary, [__MODULE__, file, binary])
+    :ok
+  end
+
+  # A test's module is in memory alone.
+  defp loaded({module, binary, file}, module), do: {module, binary, file}
+  defp loaded(:error, module), do: {module, :persistent_term.get({__MODULE__, :binary}), ~c"remote_test.exs"}
+
+  @after_compile __MODULE__
+  def __after_compile__(_env, bytecode), do: :persistent_term.put({__MODULE__, :binary}, bytecode)
+
+  test "use connections of this one", %{node: node, conn: conn} do
+    assert {:ok, %{statements: 1}} = there(node, :script, [conn, "CREATE TABLE t (x)"])
+    assert {:ok, %Result{changes: 1}} = there(node, :query, [conn, "INSERT INTO t VALUES (?)", ["far"]])
+    assert {:ok, ["far"]} = there(node, :query_one, [conn, "SELECT x FROM t"])
+    assert {:error, %Error{code: :sql_error}} = there(node, :query, [conn, "SELEKT"])
+    assert {:error, %Error{code: :timeout}} = there(node, :query, [conn, endless(), [], [timeout: 50]])
+    assert {:ok, [_, _]} = there(node, :batch, [conn, ["SELECT 1", "SELECT 2"]])
+    assert {:ok, %{requests: _}} = there(node, :status, [conn])
+    assert :ok = there(node, :ping, [conn])
+    # More rows than one frame takes, so that credits are paid.
+    many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100000) SELECT x FROM c"
+    assert {:ok, %Result{num_rows: 100_000}} = there(node, :query, [conn, many])
+    assert run_there(node, :count_stream, [conn, many]) == 100_000
+  end
+
+  def count_stream(conn, sql), do: conn |> LibsqlPort.stream(sql) |> Enum.count()
+
+  test "open connections, which belong to their processes", %{
+    node: node,
+    sidecar: sidecar,
+    database: database
+  } do
+    test = self()
+    remote = Node.spawn(node, __MODULE__, :open_and_wait, [sidecar, database, test])
+    assert_receive {:opened, {:ok, %Connection{} = conn}}, 60_000
+    assert {:ok, [1]} = LibsqlPort.query_one(conn, "SELECT 1")
+    assert {:ok, %{connections: 2}} = LibsqlPort.status(sidecar)
+    Process.exit(remote, :kill)
+    eventually(fn -> match?({:ok, %{connections: 1}}, LibsqlPort.status(sidecar)) end)
+  end
+
+  def open_and_wait(sidecar, database, test) do
+    opened = LibsqlPort.connect(sidecar, database: database)
+    {:ok, conn} = opened
+    {:ok, [1]} = LibsqlPort.query_one(conn, "SELECT 1")
+    send(test, {:opened, opened})
+    Process.sleep(:infinity)
+  end
+
+  test "run transactions, which end with their processes", %{node: node, conn: conn} do
+    {:ok, _} = LibsqlPort.query(conn, "CREATE TABLE t (x)")
+    assert {:ok, :done} = run_there(node, :transact, [conn, "kept"])
+    remote = Node.spawn(node, __MODULE__, :transact_and_wait, [conn, self()])
+    assert_receive :inside, 60_000
+
+    waiting =
+      Task.async(fn -> LibsqlPort.query(conn, "INSERT INTO t VALUES ('after')", [], timeout: 60_000) end)
+
+    eventually(fn -> LibsqlPort.requests(conn) != [] end)
+    assert [_ | _] = there(node, :requests, [conn])
+    Process.exit(remote, :kill)
+    assert {:ok, %Result{tx_status: :none}} = Task.await(waiting, 60_000)
+    assert LibsqlPort.query!(conn, "SELECT x FROM t").rows == [["kept"], ["after"]]
+  end
+
+  def transact(conn, value) do
+    LibsqlPort.transaction(conn, fn inside ->
+      LibsqlPort.query!(inside, "INSERT INTO t VALUES (?)", [value])
+      # By either name.
+      LibsqlPort.query!(conn, "SELECT 1")
+      :done
+    end)
+  end
+
+  def transact_and_wait(conn, test) do
+    LibsqlPort.transaction(conn, fn inside ->
+      LibsqlPort.query!(inside, "INSERT INTO t VALUES ('lost')")
+      send(test, :inside)
+      Process.sleep(:infinity)
+    end)
+  end
+
+  test "are told what became of a sidecar that ended", %{node: node, conn: conn} do
+    test = self()
+    Node.spawn(node, fn -> send(test, LibsqlPort.query(conn, endless(), [], timeout: :infinity)) end)
+    await_request(conn)
+    {:ok, program} = {:ok, LibsqlPort.OsProcess.identity(conn.handle.os_pid)}
+    :ok = LibsqlPort.OsProcess.kill(program)
+    assert_receive {:error, %Error{code: code}}, 60_000
+    assert code in [:sidecar_down, :outcome_unknown]
+    assert {:error, %Error{code: :not_sent}} = there(node, :query, [conn, "SELECT 1"])
+  end
+end

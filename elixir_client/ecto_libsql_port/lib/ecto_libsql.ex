@@ -144,7 +144,8 @@ defmodule EctoLibSql do
   end
 
   @doc """
-  A lazy stream of results, each with up to `:max_rows` rows (default 500). Inside a transaction only.
+  Returns a lazy stream of results, each with up to `:max_rows` rows (default 500). Takes the connection of a
+  `transaction/3`; raises an `ArgumentError` for a pool.
 
   It gives each row once, although the transaction writes to the same tables meanwhile: before the first write the sidecar
   reads the rest of the rows and keeps them, in memory and beyond 1 MiB in a temporary file. That takes the time of reading
@@ -164,10 +165,17 @@ defmodule EctoLibSql do
   """
   @spec stream(DBConnection.t(), iodata | Query.t(), params, keyword) :: DBConnection.Stream.t()
   def stream(conn, statement, params \\ [], options \\ [])
-  def stream(conn, %Query{} = query, params, options), do: DBConnection.stream(conn, query, params, options)
 
-  def stream(conn, statement, params, options),
+  def stream(%DBConnection{} = conn, %Query{} = query, params, options),
+    do: DBConnection.stream(conn, query, params, options)
+
+  def stream(%DBConnection{} = conn, statement, params, options),
     do: stream(conn, Query.new(statement, nil, options), params, options)
+
+  def stream(pool, _statement, _params, _options) do
+    raise ArgumentError,
+          "a stream needs a transaction: call EctoLibSql.transaction(#{inspect(pool)}, fn conn -> … end) and stream from conn"
+  end
 
   # --- transactions ---------------------------------------------------------------------------------------------
 

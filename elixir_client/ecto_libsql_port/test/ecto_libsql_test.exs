@@ -75,6 +75,12 @@ defmodule EctoLibSqlTest do
     end
   end
 
+  test "a stream of a pool says that it needs a transaction" do
+    {:ok, db} = EctoLibSql.start_link(database: ":memory:", pool_size: 1)
+    error = assert_raise ArgumentError, fn -> EctoLibSql.stream(db, "SELECT 1") end
+    assert error.message =~ "a stream needs a transaction"
+  end
+
   test "a stream gives rows as they are fetched" do
     TestRepo.query!(
       "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 10000) SELECT n, n FROM c"

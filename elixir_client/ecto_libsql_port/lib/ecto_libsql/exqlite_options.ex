@@ -39,6 +39,10 @@ defmodule EctoLibSql.ExqliteOptions do
         "sidecar_options: [result_bytes_max: bytes]"
   ]
 
+  @doc "The names of ecto_sqlite3 that are read or refused here."
+  @spec names() :: [atom]
+  def names, do: [:wal_auto_check_point, :custom_pragmas] ++ @pragmas ++ Keyword.keys(@refused)
+
   @doc "The same options, all in the driver's words."
   @spec translate(keyword) :: {:ok, keyword} | {:error, String.t()}
   def translate(options) do

@@ -1,6 +1,11 @@
 defmodule EctoLibSql.Options do
   @moduledoc """
-  The options of a Repo, and of `EctoLibSql.connect/1`.
+  The options of a Repo, of `EctoLibSql.start_link/1` and of `EctoLibSql.connect/1`.
+
+  A wrong value is an error of code `:invalid_option` that names the option and what it takes. A Repo's configuration may
+  hold options of Ecto (`Ecto.Repo`), of the pool (`DBConnection.start_link/2`: `:pool_size`, default 10, `:queue_target` …)
+  and of the application, so an unknown name is passed over, unless it is almost one of these: `journal_mod: :wal` is
+  refused, with the name that was meant.
 
   ## Where the database is
 
@@ -34,8 +39,9 @@ defmodule EctoLibSql.Options do
 
   ## Errors
 
-    * `:show_statement` – whether errors bear the statement; default `true`
-    * `:disconnect_on_error_codes` – codes of `LibsqlPort.ErrorCode` after which the connection is opened anew
+    * `:show_statement` – whether errors hold the statement; default `true`
+    * `:disconnect_on_error_codes` – a list of codes of `LibsqlPort.ErrorCode` after which the connection is closed and
+      replaced; default `[]`
 
   ## Pragmas
 
@@ -64,10 +70,27 @@ defmodule EctoLibSql.Options do
       have given it
   """
 
-  alias EctoLibSql.{ExqliteOptions, Location}
+  alias EctoLibSql.{ExqliteOptions, Location, OptionSlips}
 
   # Those of a connection that are passed on as they are.
   @driver_options LibsqlPort.Options.connection_names() -- [:database, :memory, :timeout, :owner]
+
+  # The others that are read here and by the pool, by their names in Options' documentation and in ecto_libsql's.
+  @own_options [
+    :database,
+    :url,
+    :attach,
+    :default_transaction_mode,
+    :timeout,
+    :sidecar,
+    :sidecar_options,
+    :show_statement,
+    :disconnect_on_error_codes,
+    :uri,
+    :encryption_key
+  ]
+
+  @known @driver_options ++ @own_options ++ ExqliteOptions.names()
 
   @transaction_modes [:deferred, :immediate, :exclusive, :read_only]
 
@@ -108,7 +131,8 @@ defmodule EctoLibSql.Options do
   @doc "The options of `LibsqlPort.connect/2` among those of a Repo."
   @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
   def driver(options) do
-    with :ok <- built(options),
+    with :ok <- OptionSlips.check(options, @known),
+         :ok <- built(options),
          {:ok, location} <- location(options),
          {:ok, attached} <- attached(options),
          {:ok, options} <- options |> with_mode(location) |> ExqliteOptions.translate() do

@@ -15,6 +15,104 @@ defmodule EctoLibSql.OptionsTest do
     value
   end
 
+  describe "a misspelt option" do
+    # One letter left out, doubled or swapped with the next, of every option in the documentation.
+    test "is an error that names the one that was meant" do
+      {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(Options)
+      [_, text] = String.split(text, "## Where the database is")
+      [text, _] = String.split(text, "## How values are stored")
+      names = Regex.scan(~r/`:([a-z_]{4,})`(?= –|,)/, text) |> Enum.map(&List.last/1)
+      values = ~w(memory read_write_create read_write readwrite readonly immediate deferred exclusive)
+      names = Enum.uniq(names) -- values
+      assert "journal_mode" in names and "sidecar_options" in names and length(names) > 15
+
+      for name <- names, at <- 1..(String.length(name) - 2) do
+        {left, <<letter, next, rest::binary>>} = String.split_at(name, at)
+
+        for slip <- [
+              left <> <<next>> <> rest,
+              left <> <<letter, letter, next>> <> rest,
+              left <> <<next, letter>> <> rest
+            ],
+            slip != name do
+          option = String.to_atom(slip)
+          assert {^slip, {:error, error}} = {slip, Options.check([{:database, "app.db"}, {option, 1}])}
+          assert error.code == :invalid_option
+          assert error.message == "unknown option #{inspect(option)}; did you mean :#{name}?"
+        end
+      end
+    end
+
+    test "of another library is its own matter" do
+      for name <-
+            [
+              :name,
+              :otp_app,
+              :adapter,
+              :repo,
+              :pool,
+              :pool_size,
+              :pool_count,
+              :pool_index,
+              :log,
+              :stacktrace,
+              :priv
+            ] ++
+              [
+                :telemetry_prefix,
+                :telemetry_options,
+                :migration_source,
+                :migration_primary_key,
+                :migration_lock
+              ] ++
+              [
+                :migration_timestamps,
+                :migration_foreign_key,
+                :migration_repo,
+                :hostname,
+                :username,
+                :password
+              ] ++
+              [:port, :ssl, :parameters, :prepare, :socket_options, :connect_timeout, :idle_interval, :queue] ++
+              [
+                :queue_target,
+                :queue_interval,
+                :connection_listeners,
+                :after_connect,
+                :max_restarts,
+                :max_seconds
+              ] ++
+              [:max_lifetime, :backoff_min, :backoff_max, :backoff_type, :ownership_timeout, :ownership_mode] ++
+              [:migrator, :dump_path, :auth_token, :sync, :chunk_size, :progress_handler_steps, :database_url] do
+        assert {:ok, _, _} = Options.check([{:database, "app.db"}, {name, 1}])
+      end
+    end
+  end
+
+  test "values that only the adapter reads are checked before anything is opened" do
+    for {option, values} <- [
+          attach: ["other.db", [:other], [other: 1], [main: "other.db"]],
+          pragmas: [3, :wal, [:wal]],
+          custom_pragmas: [:x, [1]],
+          show_statement: [nil, :no],
+          sidecar_options: [nil, %{}, [:x]],
+          disconnect_on_error_codes: [:busy, [:no_such_code]]
+        ],
+        value <- values do
+      assert {:error, %{code: :invalid_option} = error} =
+               Options.check([{:database, "app.db"}, {option, value}])
+
+      assert error.message =~ "the option #{inspect(option)} takes "
+      assert error.message =~ "not #{inspect(value)}"
+    end
+
+    assert {:ok, _, _} =
+             Options.check(database: "app.db", attach: [other: "o.db"], pragmas: %{query_only: true})
+
+    assert {:ok, _, _} =
+             Options.check(database: "app.db", disconnect_on_error_codes: [:busy], show_statement: false)
+  end
+
   test "switches are :on and :off", %{database: database} do
     assert pragma(database, [foreign_keys: :on], "foreign_keys") == 1
     assert pragma(database, [foreign_keys: :off], "foreign_keys") == 0

@@ -51,6 +51,7 @@ defmodule Ecto.Adapters.LibSql do
   alias Ecto.Adapters.LibSql.{
     Alter,
     DropTable,
+    IndexColumns,
     InsertAll,
     MigrationLock,
     Prepared,
@@ -208,6 +209,7 @@ defmodule Ecto.Adapters.LibSql do
   @impl Ecto.Adapter.Migration
   def execute_ddl(meta, definition, options) do
     TableKind.forget(meta)
+    IndexColumns.check!(meta, definition, options)
 
     cond do
       Alter.needed?(definition) -> Alter.run(meta, definition, options)

@@ -5,13 +5,18 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
 
   alias Ecto.Adapters.LibSql.{DataType, DecimalSql, FloatSql, Quoting}
   alias Ecto.Migration.{Reference, Table}
-  alias EctoLibSql.{Parameter, TimeSql}
+  alias EctoLibSql.{OptionSlips, Parameter, TimeSql}
+
+  # Those of other adapters are passed over, as Ecto's own adapters do; a misspelt one of these is not.
+  @options [:null, :default, :primary_key, :check, :collate, :collation, :generated, :stored, :autoincrement] ++
+             [:size, :precision, :scale, :from, :comment, :after, :strict]
 
   @numbered [:id, :serial, :bigserial]
 
   @doc "A column's definition. `composite?` says that its table's primary key has several columns."
   @spec definition(Table.t(), atom | String.t(), term, keyword, boolean) :: iodata
   def definition(table, name, type, options, composite?) do
+    check_options!(name, options)
     options = options(type, options)
 
     [
@@ -24,6 +29,18 @@ defmodule Ecto.Adapters.LibSql.ColumnSql do
       generated(options[:generated], options[:stored]),
       reference(table, name, type)
     ]
+  end
+
+  defp check_options!(column, options) do
+    for {option, _value} <- options, message = OptionSlips.name(option, @options), is_binary(message) do
+      raise ArgumentError, "column #{inspect(column)}: #{message}"
+    end
+
+    unless is_nil(options[:generated]) or is_binary(options[:generated]) do
+      raise ArgumentError,
+            "the option :generated of the column #{inspect(column)} takes an expression as text, " <>
+              "not #{inspect(options[:generated])}"
+    end
   end
 
   @doc "The options of a column, with those that its type stands for: `:citext` is a text that collates NOCASE."

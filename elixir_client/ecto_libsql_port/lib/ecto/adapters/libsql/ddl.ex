@@ -141,13 +141,21 @@ defmodule Ecto.Adapters.LibSql.Ddl do
   end
 
   defp suffix(options) do
-    words = for {name, true} <- options, do: word!(name)
+    words = for {name, value} <- options, switch!(name, value), do: word!(name)
 
     case words do
       [] -> ""
       words -> " " <> Enum.join(words, ", ")
     end
   end
+
+  defp switch!(_name, value) when is_boolean(value), do: value
+
+  defp switch!(name, value) when name in [:strict, :without_rowid, :random_rowid] do
+    raise ArgumentError, "the option #{inspect(name)} of a table takes true or false, not #{inspect(value)}"
+  end
+
+  defp switch!(_name, _value), do: true
 
   defp word!(:strict), do: "STRICT"
   defp word!(:without_rowid), do: "WITHOUT ROWID"

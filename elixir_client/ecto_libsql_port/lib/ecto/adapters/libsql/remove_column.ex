@@ -30,8 +30,12 @@ defmodule Ecto.Adapters.LibSql.RemoveColumn do
   @spec column!(StoredTable.t(), String.t()) :: TableSql.column()
   def column!(table, name) do
     TableSql.column_named(table.sql, name) ||
-      StoredTable.error!(:no_such_column, table.name, "the table #{table.name} has no column #{name}")
+      StoredTable.error!(:no_such_column, table.name, no_such_column(table.name, name))
   end
+
+  @doc "What is said of a column that is not there."
+  @spec no_such_column(String.t(), String.t()) :: String.t()
+  def no_such_column(table, name), do: "the table #{table} has no column #{name}"
 
   # --- what holds the column ----------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ pub struct ConnectionWatch {
     yield_at_ns: AtomicU64,
     turn_held: AtomicBool,
     commits_refused: AtomicBool,
+    wants_turn: AtomicBool,
     uses_writer: AtomicBool,
     refused: Mutex<Option<String>>,
 }
@@ -52,6 +53,7 @@ impl ConnectionWatch {
             yield_at_ns: AtomicU64::new(0),
             turn_held: AtomicBool::new(false),
             commits_refused: AtomicBool::new(false),
+            wants_turn: AtomicBool::new(false),
             uses_writer: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
@@ -94,6 +96,7 @@ impl ConnectionWatch {
     /// A statement is about to be compiled.
     pub fn begin_compiling(&self) {
         self.uses_writer.store(false, Ordering::Relaxed);
+        self.wants_turn.store(false, Ordering::Relaxed);
         // One that was refused while a statement ran is no matter of the next that is compiled.
         *self.refused.lock() = None;
     }
@@ -101,6 +104,16 @@ impl ConnectionWatch {
     /// The statement that was compiled last uses what writes from within.
     pub fn uses_writer(&self) -> bool {
         self.uses_writer.load(Ordering::Relaxed)
+    }
+
+    /// A commit was refused since then because the turn is not held.
+    pub fn take_wants_turn(&self) -> bool {
+        self.wants_turn.swap(false, Ordering::Relaxed)
+    }
+
+    /// What runs has to wait: where requests are read, another thread reads on.
+    pub fn about_to_wait(&self) {
+        self.relieve_if(|_| true);
     }
 
     /// The pragma that was refused while a statement was compiled.
@@ -140,9 +153,11 @@ impl Watch for ConnectionWatch {
     /// Not without the turn, and not once the work has to stop: a statement that computed past its deadline in a place
     /// where nobody asks must not be answered with an error and kept.
     fn may_commit(&self) -> bool {
-        self.turn_held.load(Ordering::Relaxed)
-            && !self.commits_refused.load(Ordering::Relaxed)
-            && self.control.stop().is_none()
+        let turn_held = self.turn_held.load(Ordering::Relaxed);
+        if !turn_held {
+            self.wants_turn.store(true, Ordering::Relaxed);
+        }
+        turn_held && !self.commits_refused.load(Ordering::Relaxed) && self.control.stop().is_none()
     }
 
     fn may_use(&self, what: Use, name: &str) -> bool {

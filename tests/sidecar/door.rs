@@ -370,3 +370,45 @@ fn a_pragma_of_the_whole_program_is_refused() {
     conn.exec("PRAGMA hard_heap_limit");
     assert_eq!(sidecar.open(":memory:").value("SELECT length(zeroblob(1000000))").int(), 1_000_000);
 }
+
+#[test]
+fn an_index_of_vectors_is_created_and_dropped_in_the_writer_turn() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    for path in [path.to_str().unwrap(), ":memory:"] {
+        let conn = sidecar.open(path);
+        conn.exec("CREATE TABLE t(a INTEGER PRIMARY KEY, v F32_BLOB(3))");
+        // libSQL writes the index's own tables while these statements are compiled.
+        for (begin, drop) in [(false, "DROP INDEX tv"), (true, "DROP INDEX tv"), (false, "DROP TABLE t")] {
+            if begin {
+                conn.begin("immediate").unwrap();
+            }
+            conn.exec("CREATE INDEX tv ON t (libsql_vector_idx(v))");
+            conn.exec("INSERT OR REPLACE INTO t VALUES (7, vector32('[1,2,3]'))");
+            let nearest = "SELECT id FROM vector_top_k('tv', vector32('[1,2,4]'), 1)";
+            assert_eq!(conn.value(nearest).int(), 7);
+            conn.exec(drop);
+            assert_eq!(conn.value("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'tv%'").int(), 0);
+            if begin {
+                conn.commit().unwrap();
+            }
+        }
+    }
+    assert_eq!(writer(&sidecar, "test.db"), nil());
+}
+
+#[test]
+fn an_index_of_vectors_waits_for_the_writer_of_the_moment() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let (one, two) = (sidecar.open(&path), sidecar.open(&path));
+    one.exec("CREATE TABLE t(a INTEGER PRIMARY KEY, v F32_BLOB(3))");
+    one.begin("immediate").unwrap();
+    one.exec("INSERT INTO t VALUES (7, vector32('[1,2,3]'))");
+    let waiting = two.send(tag::QUERY_ONE, ["CREATE INDEX tv ON t (libsql_vector_idx(v))".into(), list![]]);
+    // Answered although the other connection waits.
+    assert_eq!(count(&one), 1);
+    one.commit().unwrap();
+    assert_ne!(sidecar.receive(waiting).tag, tag::ERROR);
+    assert_eq!(two.value("SELECT id FROM vector_top_k('tv', vector32('[1,2,4]'), 1)").int(), 7);
+}

@@ -50,6 +50,15 @@ defmodule EctoLibSql.Properties do
     map({one_of([1, -1]), coef, range({-40, 40})}, fn {sign, coef, exp} -> Decimal.new(sign, coef, exp) end)
   end
 
+  @doc "The decimal that `text` writes, of any length: `Decimal.new/1` of Decimal 3 takes no more than 34 digits."
+  def decimal!(text) do
+    Code.ensure_loaded!(Decimal)
+    new? = function_exported?(Decimal, :parse, 2)
+    unlimited = if new?, do: [[max_digits: :infinity, max_exponent: :infinity]], else: []
+    {decimal, ""} = apply(Decimal, :parse, [text | unlimited])
+    decimal
+  end
+
   @doc "Decimals of at most 34 digits when written out: Ecto with Decimal 3 reads no more in embeds."
   def json_decimal do
     map({range({-0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF}), range({-30, 10})}, fn {coef, exp} ->

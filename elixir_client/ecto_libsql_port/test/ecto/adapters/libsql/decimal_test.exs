@@ -42,7 +42,7 @@ defmodule Ecto.Adapters.LibSql.DecimalTest do
     :ok
   end
 
-  defp d(text), do: Decimal.new(text)
+  defp d(text), do: decimal!(text)
 
   defp insert(prices, more \\ []),
     do: for(p <- prices, do: TestRepo.insert!(struct!(Line, [{:price, p && d(p)} | more])))

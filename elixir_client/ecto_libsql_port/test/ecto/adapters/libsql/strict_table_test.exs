@@ -97,7 +97,7 @@ defmodule Ecto.Adapters.LibSql.StrictTableTest do
     decimals =
       for text <- ~w(0 1 1.0 1.50 -0.1 0.1 100 9007199254740993 9223372036854775807 9223372036854775808
                123456789012345678901234567890.123456789 1e-30 -1e30 3.14159265358979),
-          do: Decimal.new(text)
+          do: EctoLibSql.Properties.decimal!(text)
 
     for decimal <- decimals, source <- ["strict", "ordinary"] do
       %{id: id} = TestRepo.insert!(Ecto.put_meta(%Everything{decimal: decimal}, source: source))

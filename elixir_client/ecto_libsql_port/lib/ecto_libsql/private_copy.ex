@@ -37,9 +37,12 @@ defmodule EctoLibSql.PrivateCopy do
     # What concerns a file does not concern the copy.
     options = Keyword.drop(options, [:database, :mode, :journal_mode, :locking_mode, :auto_vacuum])
 
-    with {:ok, copy} <- LibsqlPort.connect(sidecar, [database: name, memory: true] ++ options),
-         :ok <- fill(sidecar, source, name) do
-      {:ok, copy}
+    with {:ok, copy} <- LibsqlPort.connect(sidecar, [database: name, memory: true] ++ options) do
+      case fill(sidecar, source, name) do
+        :ok -> {:ok, copy}
+        # The pool tries again, and the process that it tries in goes on.
+        {:error, _} = error -> with :ok <- LibsqlPort.close(copy), do: error
+      end
     end
   end
 

@@ -329,4 +329,33 @@ defmodule LibsqlPort.LifecycleTest do
 
   defp endless_rows,
     do: "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT x FROM c WHERE x < 0"
+
+  test "a program that hangs behind a full pipe is found out by its heartbeat" do
+    {:ok, sidecar} = LibsqlPort.start_link(heartbeat: 100, shutdown_grace: 100)
+    {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:", timeout: 60_000)
+    %{port: port, sidecar: owner, os_pid: os_pid} = conn.handle
+    suspend_between_beats(owner)
+    {_, 0} = System.cmd("/bin/sh", ["-c", "kill -STOP #{os_pid}"])
+    blob = {:blob, :binary.copy("x", 900_000)}
+    callers = for _ <- 1..4, do: Task.async(fn -> LibsqlPort.query(conn, "SELECT length(?1)", [blob]) end)
+    until_full(port)
+    :ok = :sys.resume(owner)
+    # Long before their own time is up.
+    for answer <- Task.await_many(callers, 30_000), do: assert({:error, _} = answer)
+  end
+
+  # A ping that is under way would be missed by itself.
+  defp suspend_between_beats(owner) do
+    :ok = :sys.suspend(owner)
+
+    if :sys.get_state(owner).answered == false do
+      :ok = :sys.resume(owner)
+      suspend_between_beats(owner)
+    end
+  end
+
+  defp until_full(port) do
+    {:queue_size, bytes} = :erlang.port_info(port, :queue_size)
+    if bytes < 1024 * 1024, do: until_full(port)
+  end
 end

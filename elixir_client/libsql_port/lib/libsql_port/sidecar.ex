@@ -296,7 +296,7 @@ defmodule LibsqlPort.Sidecar do
   def handle_info({:heartbeat, port}, %{port: port} = state) do
     heartbeat(port, state.options.heartbeat)
     sent = Exchange.post(state.handle, @heartbeat_id, Wire.tag(:ping), Wire.encode(nil))
-    {:noreply, %{state | answered: sent == :not_sent}}
+    {:noreply, %{state | answered: if(sent == :ok, do: false, else: full(state))}}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
@@ -322,6 +322,12 @@ defmodule LibsqlPort.Sidecar do
         Enum.each(left, &give_back(&1, state))
         {:noreply, %{state | claims: claims}}
     end
+  end
+
+  # What was seen of a full pipe; `false` if that is what was seen at the beat before, so that nothing has moved.
+  defp full(%{port: port, answered: before}) do
+    seen = {:full, :erlang.port_info(port, :input), :erlang.port_info(port, :queue_size)}
+    seen != before and seen
   end
 
   defp closes?(@rows, _frame), do: false

@@ -112,9 +112,27 @@ defmodule LibsqlPort.RestartTest do
       :ok = Guardian.watch(first, program)
       :sys.get_state(first)
       Process.exit(first, :kill)
-      {:ok, _second} = GenServer.start(Guardian, {registry, options})
+      {:ok, second} = GenServer.start(Guardian, {registry, options})
       eventually(fn -> not OsProcess.alive?(program) end)
+      GenServer.stop(second)
     end
+  end
+
+  test "a killed supervisor leaves no program" do
+    test = self()
+
+    spawn(fn ->
+      Process.flag(:trap_exit, true)
+      {:ok, sidecar} = LibsqlPort.start_link(Stub.options("ignore_eof", shutdown_grace: 1))
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub")
+      send(test, {:started, sidecar, conn})
+      receive do: ({:EXIT, ^sidecar, _} -> :ok)
+    end)
+
+    assert_receive {:started, sidecar, conn}, 60_000
+    program = OsProcess.identity(conn.handle.os_pid)
+    Process.exit(sidecar, :kill)
+    eventually(fn -> not OsProcess.alive?(program) end)
   end
 
   # Each run writes its number down; all but the first say nothing and are deaf to the end of their input.

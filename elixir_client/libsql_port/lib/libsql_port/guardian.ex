@@ -43,25 +43,38 @@ defmodule LibsqlPort.Guardian do
     Process.flag(:trap_exit, true)
     Life.metadata(options.name, nil)
     :ets.insert(registry, {:guardian, self()})
-    # The programs are in the registry, which outlives a guardian: those of one that was killed are to go.
-    state = %{registry: registry, grace: options.shutdown_grace, tables: %{}}
-    Enum.each(programs(state), &end_later(&1, state))
+
+    # The programs are in the registry too, which outlives a guardian: those of one that was killed are to go. It does not
+    # outlive the supervisor; if that is killed, this process knows them.
+    programs = for [program] <- :ets.match(registry, {{:program, :"$1"}}), into: MapSet.new(), do: program
+    state = %{registry: registry, grace: options.shutdown_grace, programs: programs, tables: %{}}
+    Enum.each(programs, &end_later(&1, state))
     {:ok, state}
   end
 
-  defp programs(state), do: for([program] <- :ets.match(state.registry, {{:program, :"$1"}}), do: program)
+  defp note(program, state) do
+    :ets.insert(state.registry, {{:program, program}})
+    %{state | programs: MapSet.put(state.programs, program)}
+  rescue
+    ArgumentError -> %{state | programs: MapSet.put(state.programs, program)}
+  end
+
+  defp forget(program, state) do
+    :ets.delete(state.registry, {:program, program})
+    %{state | programs: MapSet.delete(state.programs, program)}
+  rescue
+    ArgumentError -> %{state | programs: MapSet.delete(state.programs, program)}
+  end
 
   defp end_later(program, state), do: Process.send_after(self(), {:end, program}, state.grace)
 
   @impl true
   def handle_cast({:watch, identity}, state) do
-    :ets.insert(state.registry, {{:program, identity}})
-    {:noreply, state}
+    {:noreply, note(identity, state)}
   end
 
   def handle_cast({:gone, identity}, state) do
-    :ets.delete(state.registry, {:program, identity})
-    {:noreply, state}
+    {:noreply, forget(identity, state)}
   end
 
   def handle_cast({:overdue, identity}, state) do
@@ -74,7 +87,7 @@ defmodule LibsqlPort.Guardian do
   # the table stays until the port is gone, and what came meanwhile is answered then.
   def handle_info({:"ETS-TRANSFER", table, _from, {:in_flight, port}}, state) do
     InFlight.answer_all(table)
-    Enum.each(programs(state), &end_later(&1, state))
+    Enum.each(state.programs, &end_later(&1, state))
     {:noreply, put_in(state.tables[Port.monitor(port)], table)}
   end
 
@@ -92,9 +105,8 @@ defmodule LibsqlPort.Guardian do
   end
 
   def handle_info({:end, program}, state) do
-    if :ets.member(state.registry, {:program, program}), do: end_program(program)
-    :ets.delete(state.registry, {:program, program})
-    {:noreply, state}
+    if program in state.programs, do: end_program(program)
+    {:noreply, forget(program, state)}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
@@ -103,7 +115,7 @@ defmodule LibsqlPort.Guardian do
   @impl true
   def terminate(_reason, state) do
     deadline = System.monotonic_time(:millisecond) + state.grace
-    Enum.each(programs(state), &await_end(&1, deadline))
+    Enum.each(state.programs, &await_end(&1, deadline))
   end
 
   defp await_end(program, deadline) do

@@ -204,7 +204,7 @@ impl Access {
 
     /// Before the first step of a statement: takes the writer turns if it may write.
     #[inline]
-    pub(super) fn enter(&mut self, kind: Kind, before_waiting: impl FnMut()) -> Result<()> {
+    fn enter(&mut self, kind: Kind, before_waiting: impl FnMut()) -> Result<()> {
         if self.inside && self.handle.autocommit() {
             return Err(transaction_ended());
         }

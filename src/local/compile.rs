@@ -1,19 +1,18 @@
 //! Compiling: what some statements do while they are compiled, and what is learned of them then.
 
-use super::access::{Access, Kind};
+use super::access::Access;
 use super::statement::Statement;
 use crate::engine::{code, query, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 use std::ffi::CStr;
-use std::sync::Arc;
 
 impl Access {
     /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
     pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
         let keyword = keyword::first(sql);
-        let statement = self.with_schema(keyword, |access| {
+        let statement = self.with_schema(|access| {
             access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))
         })?;
         Ok(statement.writing_if(self.watch.uses_writer()))
@@ -22,7 +21,7 @@ impl Access {
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
     pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
         let keyword = keyword::first(sql);
-        self.with_schema(keyword, |access| {
+        self.with_schema(|access| {
             access
                 .with_callbacks(keyword, |handle| RawStatement::prepare(handle, sql, false))
                 .map(|prepared| (prepared.statement, prepared.consumed))
@@ -37,7 +36,7 @@ impl Access {
         at: usize,
         keyword: Keyword,
     ) -> Result<(Option<RawStatement>, usize)> {
-        self.with_schema(keyword, |access| {
+        self.with_schema(|access| {
             access
                 .with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
                 .map(|prepared| (prepared.statement, prepared.consumed))
@@ -48,11 +47,8 @@ impl Access {
     /// Compiles, and believes "no such table" only of a schema that has been compared with the database's. The engine
     /// compares it too after such an error, but takes a lock that it does not get for equality. Only where readers need
     /// such a lock does that happen: in memory, and with a rollback journal.
-    fn with_schema<T>(&mut self, keyword: Keyword, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+    fn with_schema<T>(&mut self, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
         match compile(self) {
-            Err(_) if self.watch.take_wants_turn() => {
-                self.in_turn(keyword, &compile).map_err(|error| self.compile_error(error))
-            }
             Err(Error::Engine(error, _)) if error.code & 0xff == code::SQLITE_ERROR => {
                 query::run(&self.handle, "PRAGMA schema_version")
                     .map_err(|error| self.stopped_or(Error::Engine(error, None)))?;
@@ -69,25 +65,15 @@ impl Access {
         let _ = self.pragma_value("SELECT 1 FROM sqlite_schema LIMIT 0");
     }
 
-    /// Compiles in the writer turn. An index of vectors has tables that libSQL creates and drops while CREATE INDEX, DROP
-    /// INDEX and DROP TABLE are compiled. Which statements those are only the engine knows; without the turn it fails to
-    /// commit what they write.
-    fn in_turn<T>(&mut self, keyword: Keyword, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
-        let watch = Arc::clone(&self.watch);
-        let kind = Kind { read_only: false, keyword, guarded: false, cursor: false };
-        self.enter(kind, || watch.about_to_wait())?;
-        let compiled = compile(self);
-        self.leave();
-        compiled
-    }
-
     /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
     /// program's callbacks: their values are taken over instead.
     fn with_callbacks<T>(&mut self, keyword: Keyword, compile: impl FnOnce(&Handle) -> T) -> T {
         self.watch.begin_compiling();
         // Any of them, not only those two: which one it is would be known to SQLite's parser alone.
         if !matches!(keyword, Keyword::Pragma | Keyword::Explain) {
-            return compile(&self.handle);
+            let compiled = compile(&self.handle);
+            self.watch.end_compiling();
+            return compiled;
         }
         if keyword == Keyword::Explain {
             // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past.
@@ -97,6 +83,7 @@ impl Access {
         self.handle.set_plain_busy_timeout(ms_before);
         self.handle.set_plain_autocheckpoint(pages_before);
         let compiled = compile(&self.handle);
+        self.watch.end_compiling();
         let now = |sql| self.pragma_value(sql).map(|value| u32::try_from(value).unwrap_or(0));
         // Only what this pragma has changed: the file's value belongs to all of its connections.
         if let Some(ms) = now("PRAGMA busy_timeout").filter(|ms| *ms != ms_before) {

@@ -35,7 +35,7 @@ pub struct ConnectionWatch {
     yield_at_ns: AtomicU64,
     turn_held: AtomicBool,
     commits_refused: AtomicBool,
-    wants_turn: AtomicBool,
+    compiling: AtomicBool,
     uses_writer: AtomicBool,
     refused: Mutex<Option<String>>,
 }
@@ -53,7 +53,7 @@ impl ConnectionWatch {
             yield_at_ns: AtomicU64::new(0),
             turn_held: AtomicBool::new(false),
             commits_refused: AtomicBool::new(false),
-            wants_turn: AtomicBool::new(false),
+            compiling: AtomicBool::new(false),
             uses_writer: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
@@ -96,7 +96,7 @@ impl ConnectionWatch {
     /// A statement is about to be compiled.
     pub fn begin_compiling(&self) {
         self.uses_writer.store(false, Ordering::Relaxed);
-        self.wants_turn.store(false, Ordering::Relaxed);
+        self.compiling.store(true, Ordering::Relaxed);
         // One that was refused while a statement ran is no matter of the next that is compiled.
         *self.refused.lock() = None;
     }
@@ -106,9 +106,9 @@ impl ConnectionWatch {
         self.uses_writer.load(Ordering::Relaxed)
     }
 
-    /// A commit was refused since then because the turn is not held.
-    pub fn take_wants_turn(&self) -> bool {
-        self.wants_turn.swap(false, Ordering::Relaxed)
+    /// It was compiled, or refused.
+    pub fn end_compiling(&self) {
+        self.compiling.store(false, Ordering::Relaxed);
     }
 
     /// What runs has to wait: where requests are read, another thread reads on.
@@ -152,12 +152,16 @@ impl Watch for ConnectionWatch {
 
     /// Not without the turn, and not once the work has to stop: a statement that computed past its deadline in a place
     /// where nobody asks must not be answered with an error and kept.
+    ///
+    /// Compiling is excepted: libSQL creates and drops the tables of a vector index while CREATE INDEX, DROP INDEX and DROP
+    /// TABLE are compiled, in a transaction of its own, and its DROP does not survive a commit that fails.
     fn may_commit(&self) -> bool {
-        let turn_held = self.turn_held.load(Ordering::Relaxed);
-        if !turn_held {
-            self.wants_turn.store(true, Ordering::Relaxed);
+        if self.compiling.load(Ordering::Relaxed) {
+            return true;
         }
-        turn_held && !self.commits_refused.load(Ordering::Relaxed) && self.control.stop().is_none()
+        self.turn_held.load(Ordering::Relaxed)
+            && !self.commits_refused.load(Ordering::Relaxed)
+            && self.control.stop().is_none()
     }
 
     fn may_use(&self, what: Use, name: &str) -> bool {

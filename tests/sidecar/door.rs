@@ -372,7 +372,7 @@ fn a_pragma_of_the_whole_program_is_refused() {
 }
 
 #[test]
-fn an_index_of_vectors_is_created_and_dropped_in_the_writer_turn() {
+fn an_index_of_vectors_is_created_and_dropped() {
     let (_folder, path) = folder();
     let sidecar = Sidecar::start();
     for path in [path.to_str().unwrap(), ":memory:"] {
@@ -395,20 +395,4 @@ fn an_index_of_vectors_is_created_and_dropped_in_the_writer_turn() {
         }
     }
     assert_eq!(writer(&sidecar, "test.db"), nil());
-}
-
-#[test]
-fn an_index_of_vectors_waits_for_the_writer_of_the_moment() {
-    let (_folder, path) = folder();
-    let sidecar = Sidecar::start();
-    let (one, two) = (sidecar.open(&path), sidecar.open(&path));
-    one.exec("CREATE TABLE t(a INTEGER PRIMARY KEY, v F32_BLOB(3))");
-    one.begin("immediate").unwrap();
-    one.exec("INSERT INTO t VALUES (7, vector32('[1,2,3]'))");
-    let waiting = two.send(tag::QUERY_ONE, ["CREATE INDEX tv ON t (libsql_vector_idx(v))".into(), list![]]);
-    // Answered although the other connection waits.
-    assert_eq!(count(&one), 1);
-    one.commit().unwrap();
-    assert_ne!(sidecar.receive(waiting).tag, tag::ERROR);
-    assert_eq!(two.value("SELECT id FROM vector_top_k('tv', vector32('[1,2,4]'), 1)").int(), 7);
 }

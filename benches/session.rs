@@ -108,6 +108,7 @@ impl Bench {
             request_id: 300,
             received_ns: 1,
             started_ns: now_ns(),
+            transaction: None,
             place: Place::Thread,
             reply_bytes_max: 1 << 20,
             out: &mut self.out,

@@ -111,11 +111,6 @@ impl ConnectionWatch {
         self.compiling.store(false, Ordering::Relaxed);
     }
 
-    /// What runs has to wait: where requests are read, another thread reads on.
-    pub fn about_to_wait(&self) {
-        self.relieve_if(|_| true);
-    }
-
     /// The pragma that was refused while a statement was compiled.
     pub fn take_refused(&self) -> Option<String> {
         self.refused.lock().take()

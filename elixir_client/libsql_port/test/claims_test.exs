@@ -224,4 +224,37 @@ defmodule LibsqlPort.ClaimsTest do
     :ok = LibsqlPort.reset(conn)
     assert state.() == before
   end
+
+  test "a rollback of a transaction that is over leaves the next one its owner", %{conn: conn} do
+    test = self()
+    {:ok, _} = LibsqlPort.script(conn, "CREATE TABLE u (x UNIQUE)")
+
+    ended =
+      Task.async(fn ->
+        LibsqlPort.transaction(conn, fn conn ->
+          LibsqlPort.query!(conn, "INSERT INTO u VALUES (1)")
+          {:error, _} = LibsqlPort.query(conn, "INSERT OR ROLLBACK INTO u VALUES (1)")
+          send(test, :rolled_back)
+          receive(do: (:return -> :ok))
+        end)
+      end)
+
+    assert_receive :rolled_back, 60_000
+
+    next =
+      spawn(fn ->
+        LibsqlPort.transaction(conn, fn conn ->
+          LibsqlPort.query!(conn, "INSERT INTO u VALUES (2)")
+          send(test, :inside)
+          Process.sleep(:infinity)
+        end)
+      end)
+
+    assert_receive :inside, 60_000
+    send(ended.pid, :return)
+    assert {:error, %Error{code: :no_transaction}} = Task.await(ended, 60_000)
+
+    Process.exit(next, :kill)
+    assert {:ok, %{rows: [[0]]}} = LibsqlPort.query(conn, "SELECT count(*) FROM u", [], timeout: 30_000)
+  end
 end

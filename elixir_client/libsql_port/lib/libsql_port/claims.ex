@@ -16,7 +16,8 @@ defmodule LibsqlPort.Claims do
   # `{:exhaust, kind}` – it ends it if it is the last of its rows.
   @type claim ::
           {:claim, {:transaction, integer} | :cursor | :statement, pid}
-          | {:release, :connection | :all | :transaction | {:cursor | :statement, integer}}
+          | {:release,
+             :connection | :all | {:transaction, address :: binary} | {:cursor | :statement, integer}}
           | {:exhaust, {:cursor, integer}}
 
   defstruct processes: %{}, keys: %{}
@@ -139,24 +140,39 @@ defmodule LibsqlPort.Claims do
   def reply(claims, {:release, :all}, {connection, _caller}, @ok, _frame),
     do: {drop_connection(claims, connection, :inside), []}
 
-  def reply(claims, {:release, kind}, {connection, _caller}, @ok, _frame),
-    do: {drop(claims, {connection, kind}), []}
+  def reply(claims, {:release, {:transaction, _address}}, {connection, _caller}, @ok, _frame),
+    do: {drop(claims, {connection, :transaction}), []}
 
-  # The engine has rolled it back before.
-  def reply(claims, {:release, :transaction}, {connection, _caller}, @error, frame) do
-    case payload(frame) do
-      {:ok, error} when is_tuple(error) and elem(error, 0) == @no_transaction ->
-        {drop(claims, {connection, :transaction}), []}
-
-      _other ->
-        {claims, []}
+  # The engine has rolled it back before. Meanwhile the connection may be in a transaction of somebody else.
+  def reply(claims, {:release, {:transaction, address}}, {connection, _caller}, @error, frame) do
+    with {:ok, error} when is_tuple(error) and elem(error, 0) == @no_transaction <- payload(frame),
+         true <- addressed?(claims, connection, address) do
+      {drop(claims, {connection, :transaction}), []}
+    else
+      _other -> {claims, []}
     end
   end
+
+  def reply(claims, {:release, kind}, {connection, _caller}, @ok, _frame),
+    do: {drop(claims, {connection, kind}), []}
 
   def reply(claims, {:exhaust, kind}, {connection, _caller}, @last_rows, _frame),
     do: {drop(claims, {connection, kind}), []}
 
   def reply(claims, _claim, _request, _tag, _frame), do: {claims, []}
+
+  # A request without a number, or with 0, is addressed to whatever transaction the connection is in.
+  defp addressed?(claims, connection, address) do
+    bare = Wire.encode(connection)
+
+    case claims.keys do
+      %{{^connection, :transaction} => {_pid, number}} ->
+        address == bare or address in [Wire.address(bare, 0), Wire.address(bare, number)]
+
+      %{} ->
+        false
+    end
+  end
 
   # A reply that cannot be read holds nothing; its caller gets the error.
   defp claimed({:transaction, number}, _frame), do: {:ok, :transaction, number}

@@ -243,14 +243,13 @@ defmodule LibsqlPort.Connection do
   @doc "Commits the transaction."
   @spec commit(t, options) :: answer(Result.tx_status())
   def commit(conn, options \\ []) do
-    request = Request.new(conn, :commit, options)
-    run(conn, %{request | effect: :write, claim: {:release, :transaction}})
+    run(conn, %{Request.ends_transaction(conn, :commit, options) | effect: :write})
   end
 
   @doc "Rolls the transaction back."
   @spec rollback(t, options) :: answer(Result.tx_status())
   def rollback(conn, options \\ []) do
-    run(conn, %{Request.new(conn, :rollback, options) | claim: {:release, :transaction}})
+    run(conn, Request.ends_transaction(conn, :rollback, options))
   end
 
   @doc "Sets a savepoint."

@@ -82,6 +82,13 @@ defmodule LibsqlPort.Request do
     end
   end
 
+  @doc "A request that ends the transaction that it is addressed to."
+  @spec ends_transaction(connection, :commit | :rollback, keyword) :: t
+  def ends_transaction(conn, name, options) do
+    request = new(conn, name, options)
+    %{request | claim: {:release, {:transaction, request.address}}}
+  end
+
   @doc "A request with a statement behind the timeout, which is encoded as `source`."
   @spec text(connection, atom, {iodata, String.t() | Statement.t()}, keyword) :: t
   def text(conn, name, {source, statement}, options) do

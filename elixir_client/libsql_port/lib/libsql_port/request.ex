@@ -66,21 +66,12 @@ defmodule LibsqlPort.Request do
 
   @doc "A request with the payload `{Connection, TimeoutMs}`."
   @spec new(connection, atom, keyword) :: t
-  def new(conn, name, options) do
-    with {:ok, timeout} <- timeout(conn, name, options) do
-      request = build(conn, name, options, timeout)
-      %{request | payload: Wire.addressed(request.address, Wire.timeout_ms(timeout))}
-    end
-  end
+  def new(conn, name, options), do: build(conn, name, options, &Wire.addressed/2)
 
   @doc "A request with the payload `{Connection, TimeoutMs, Term}`, the last already encoded."
   @spec new(connection, atom, iodata, keyword) :: t
-  def new(conn, name, encoded, options) do
-    with {:ok, timeout} <- timeout(conn, name, options) do
-      request = build(conn, name, options, timeout)
-      %{request | payload: Wire.addressed(request.address, Wire.timeout_ms(timeout), encoded)}
-    end
-  end
+  def new(conn, name, encoded, options),
+    do: build(conn, name, options, &Wire.addressed(&1, &2, encoded))
 
   @doc "A request that ends the transaction that it is addressed to."
   @spec ends_transaction(connection, :commit | :rollback, keyword) :: t
@@ -118,35 +109,34 @@ defmodule LibsqlPort.Request do
   @doc "A request for the next rows of a cursor."
   @spec fetch(connection, integer, keyword) :: t
   def fetch(conn, cursor, options) do
-    with {:ok, timeout} <- timeout(conn, :fetch, options) do
-      request = build(conn, :fetch, options, timeout)
-      rows = Keyword.get(options, :chunk_rows, 0)
-      bytes = Keyword.get(options, :chunk_bytes, 0)
-      payload = Wire.fetch(request.address, Wire.timeout_ms(timeout), cursor, rows, bytes)
-      %{request | payload: payload, effect: :cursor, claim: {:exhaust, {:cursor, cursor}}}
-    end
+    request =
+      build(conn, :fetch, options, fn address, timeout_ms ->
+        rows = Keyword.get(options, :chunk_rows, 0)
+        bytes = Keyword.get(options, :chunk_bytes, 0)
+        Wire.fetch(address, timeout_ms, cursor, rows, bytes)
+      end)
+
+    %{request | effect: :cursor, claim: {:exhaust, {:cursor, cursor}}}
   end
 
   @doc "A batch of encoded statements."
   @spec batch(connection, iodata, keyword) :: t
   def batch(conn, statements, options) do
-    with {:ok, timeout} <- timeout(conn, :batch, options) do
-      request = build(conn, :batch, options, timeout)
-      atomic? = Keyword.get(options, :atomic, true)
-      payload = Wire.batch(request.address, Wire.timeout_ms(timeout), atomic?, statements)
+    payload = &Wire.batch(&1, &2, Keyword.get(options, :atomic, true), statements)
+
+    with %__MODULE__{invalid: nil} = request <- build(conn, :batch, options, payload) do
       # Each statement of one that is not atomic may be a COMMIT.
+      atomic? = Keyword.get(options, :atomic, true)
       effect = if atomic? and request.in_transaction?, do: :none, else: :write
-      %{request | payload: payload, effect: effect}
+      %{request | effect: effect}
     end
   end
 
   @doc "A request that stops another one. Entered under no connection: `LibsqlPort.cancel/1` must not find itself."
   @spec cancel(connection, pos_integer, keyword) :: t
   def cancel(conn, id, options) do
-    with {:ok, timeout} <- timeout(conn, :cancel, options) do
-      request = build(conn, :cancel, options, timeout)
-      %{request | connection: nil, payload: Wire.cancel(request.address, id)}
-    end
+    request = build(conn, :cancel, options, fn address, _timeout_ms -> Wire.cancel(address, id) end)
+    %{request | connection: nil}
   end
 
   @doc "A request to the sidecar itself."
@@ -218,17 +208,20 @@ defmodule LibsqlPort.Request do
 
   defp address(conn, _options), do: {conn.address, true}
 
-  defp build(conn, name, options, timeout) do
-    {address, in_transaction?} = address(conn, options)
+  # `payload` makes it of the address and the timeout in ms.
+  defp build(conn, name, options, payload) do
+    with {:ok, timeout} <- timeout(conn, name, options) do
+      {address, in_transaction?} = address(conn, options)
 
-    %__MODULE__{
-      name: name,
-      connection: conn.id,
-      address: address,
-      payload: [],
-      timeout: timeout,
-      in_transaction?: in_transaction?
-    }
+      %__MODULE__{
+        name: name,
+        connection: conn.id,
+        address: address,
+        payload: payload.(address, Wire.timeout_ms(timeout)),
+        timeout: timeout,
+        in_transaction?: in_transaction?
+      }
+    end
   end
 
   # The door through which every request's options go. A request that was given others, or wrong values, is made all the

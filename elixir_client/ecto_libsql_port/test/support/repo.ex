@@ -3,13 +3,22 @@ defmodule EctoLibSql.TestRepo do
   use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
 end
 
+defmodule EctoLibSql.Step do
+  @moduledoc false
+  # A migration out of a function, so that each test has its own next to what it checks: `RepoCase.migrate/1` runs it.
+  use Ecto.Migration
+
+  def set(fun), do: :persistent_term.put(__MODULE__, fun)
+  def change, do: :persistent_term.get(__MODULE__).()
+end
+
 defmodule EctoLibSql.RepoCase do
   @moduledoc false
   # For tests on a database: each has a Repo with a file of its own, gone with the test. `@tag repo: [option: …]`.
 
   use ExUnit.CaseTemplate
 
-  alias EctoLibSql.TestRepo
+  alias EctoLibSql.{Step, TestRepo}
 
   using do
     quote do
@@ -51,7 +60,12 @@ defmodule EctoLibSql.RepoCase do
     end
   end
 
-  @doc "Runs a migration module's `change` or `up` in a transaction, as the migrator does."
+  @doc "Runs a migration in a transaction, as the migrator does: a module's `change` or `up`, or a function."
+  def migrate(fun) when is_function(fun, 0) do
+    Step.set(fun)
+    migrate(Step)
+  end
+
   def migrate(module) do
     Ecto.Migrator.up(TestRepo, System.unique_integer([:positive]), module, log: false)
   end

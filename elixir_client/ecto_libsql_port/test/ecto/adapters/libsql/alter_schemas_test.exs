@@ -6,15 +6,7 @@ defmodule Ecto.Adapters.LibSql.AlterSchemasTest do
 
   alias EctoLibSql.MigrationError
 
-  defmodule Step do
-    use Ecto.Migration
-    def change, do: :persistent_term.get(__MODULE__).()
-  end
-
-  defp up(fun) do
-    :persistent_term.put(Step, fun)
-    Ecto.Migrator.up(TestRepo, System.unique_integer([:positive]), Step, log: false)
-  end
+  defp up(fun), do: migrate(fun)
 
   defp rows(sql), do: TestRepo.query!(sql).rows
 

@@ -4,15 +4,10 @@ defmodule Ecto.Adapters.LibSql.AlterTest do
   use EctoLibSql.RepoCase
   import Ecto.Migration
 
-  alias EctoLibSql.MigrationError
-
-  defmodule Step do
-    use Ecto.Migration
-    def change, do: :persistent_term.get(__MODULE__).()
-  end
+  alias EctoLibSql.{MigrationError, Step}
 
   defp up(fun) do
-    :persistent_term.put(Step, fun)
+    Step.set(fun)
     version = System.unique_integer([:positive])
     Ecto.Migrator.up(TestRepo, version, Step, log: false)
     version

@@ -2,23 +2,17 @@ defmodule Ecto.Adapters.LibSql.DropTableTest do
   use EctoLibSql.RepoCase
   import Ecto.Migration
 
-  alias EctoLibSql.MigrationError
-
-  defmodule Step do
-    use Ecto.Migration
-
-    def change, do: :persistent_term.get(__MODULE__).()
-  end
+  alias EctoLibSql.{MigrationError, Step}
 
   defmodule StepOutside do
     use Ecto.Migration
     @disable_ddl_transaction true
 
-    def change, do: :persistent_term.get(Step).()
+    defdelegate change, to: Step
   end
 
   defp change(fun, module \\ Step) do
-    :persistent_term.put(Step, fun)
+    Step.set(fun)
     migrate(module)
   end
 

@@ -2,17 +2,7 @@ defmodule Ecto.Adapters.LibSql.MigrationTest do
   use EctoLibSql.RepoCase
   import Ecto.Migration
 
-  # A migration out of a function, so that each test has its own next to what it checks.
-  defmodule Step do
-    use Ecto.Migration
-
-    def change, do: :persistent_term.get(__MODULE__).()
-  end
-
-  defp change(fun) do
-    :persistent_term.put(Step, fun)
-    migrate(Step)
-  end
+  defp change(fun), do: migrate(fun)
 
   defp rows(sql, params \\ []), do: TestRepo.query!(sql, params).rows
   defp sql_of(name), do: "SELECT sql FROM sqlite_schema WHERE name = ?" |> rows([name]) |> hd() |> hd()

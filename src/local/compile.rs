@@ -68,12 +68,9 @@ impl Access {
     /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
     /// program's callbacks: their values are taken over instead.
     fn with_callbacks<T>(&mut self, keyword: Keyword, compile: impl FnOnce(&Handle) -> T) -> T {
-        self.watch.begin_compiling();
         // Any of them, not only those two: which one it is would be known to SQLite's parser alone.
         if !matches!(keyword, Keyword::Pragma | Keyword::Explain) {
-            let compiled = compile(&self.handle);
-            self.watch.end_compiling();
-            return compiled;
+            return self.compiling(compile);
         }
         if keyword == Keyword::Explain {
             // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past.
@@ -82,8 +79,7 @@ impl Access {
         let (ms_before, pages_before) = (self.control.busy_timeout_ms(), self.file().checkpoint_pages());
         self.handle.set_plain_busy_timeout(ms_before);
         self.handle.set_plain_autocheckpoint(pages_before);
-        let compiled = compile(&self.handle);
-        self.watch.end_compiling();
+        let compiled = self.compiling(compile);
         let now = |sql| self.pragma_value(sql).map(|value| u32::try_from(value).unwrap_or(0));
         // Only what this pragma has changed: the file's value belongs to all of its connections.
         if let Some(ms) = now("PRAGMA busy_timeout").filter(|ms| *ms != ms_before) {
@@ -93,6 +89,13 @@ impl Access {
             self.file().set_checkpoint_pages(pages);
         }
         self.handle.install_callbacks();
+        compiled
+    }
+
+    fn compiling<T>(&self, compile: impl FnOnce(&Handle) -> T) -> T {
+        self.watch.begin_compiling();
+        let compiled = compile(&self.handle);
+        self.watch.end_compiling();
         compiled
     }
 

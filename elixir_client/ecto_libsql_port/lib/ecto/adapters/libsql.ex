@@ -104,11 +104,16 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Schema
   def insert_all(meta, schema, header, rows, on_conflict, returning, placeholders, options) do
+    rows =
+      if is_list(rows), do: Enum.map(rows, &TypeCodec.generated_id(&1, schema.autogenerate_id)), else: rows
+
     InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
   end
 
   @impl Ecto.Adapter.Schema
   def insert(meta, schema, params, on_conflict, returning, options) do
+    params = TypeCodec.generated_id(params, schema.autogenerate_id)
+
     case TableKind.of(meta, schema.prefix, schema.source) do
       :table -> super(meta, schema, params, on_conflict, returning, numbered(options, schema, returning))
       kind -> TableKind.insert(kind, meta, schema, @conn, params, on_conflict, returning, options)
@@ -178,7 +183,10 @@ defmodule Ecto.Adapters.LibSql do
   defoverridable transaction: 3
 
   @impl Ecto.Adapter.Transaction
-  def transaction(meta, options, fun), do: super(meta, transaction_options(meta, options), fun)
+  def transaction(meta, options, fun) do
+    unless in_transaction?(meta), do: TableKind.know(meta)
+    super(meta, transaction_options(meta, options), fun)
+  end
 
   defp transaction_options(%{pid: pool} = meta, options) do
     if checked_out?(meta),

@@ -31,13 +31,13 @@ defmodule Ecto.Adapters.LibSql.DropTable do
 
   @doc false
   @spec run(map, Ecto.Adapter.Migration.command(), keyword) :: {:ok, []}
-  def run(meta, {_drop, %Table{} = table, mode} = command, options) do
+  def run(meta, {drop, %Table{} = table, mode} = command, options) do
     query = StoredTable.query(meta, options)
 
     {:ok, _} =
       SQL.transaction(meta, options, fn ->
         case stored(table, query) do
-          {:ok, stored} -> drop!(stored, mode == :cascade)
+          {:ok, stored} -> drop!(stored, drop, mode == :cascade)
           # The engine says what is not there, or no table; a virtual table has no rows that foreign keys could refer to.
           :error -> for statement <- Ddl.statements(command), do: query.(statement, [])
         end
@@ -63,7 +63,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
     end
   end
 
-  defp drop!(table, cascade?) do
+  defp drop!(table, drop, cascade?) do
     children =
       for name <- StoredTable.children(table),
           name != table.name,
@@ -82,7 +82,8 @@ defmodule Ecto.Adapters.LibSql.DropTable do
         TableEdit.reject(table.sql, fn clause, _columns -> clause.kind == :references end)
       )
 
-    table.query.(["DROP TABLE ", StoredTable.quoted(table)], [])
+    if_exists = if drop == :drop_if_exists, do: "IF EXISTS ", else: []
+    table.query.(["DROP TABLE ", if_exists, StoredTable.quoted(table)], [])
     if cascade?, do: drop_views(table, elem(compiled, 1))
     TableCheck.refuse_broken!(table, elem(compiled, 0), TableCheck.views(table))
   end

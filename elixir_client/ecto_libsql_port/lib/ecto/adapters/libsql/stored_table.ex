@@ -1,25 +1,30 @@
 defmodule Ecto.Adapters.LibSql.StoredTable do
   @moduledoc false
   # A table that exists: its names, its text taken apart, and what the schema around it says. Read by `Alter`, which
-  # passes `query`, a function that runs a statement in the migration's transaction. Every statement names the schema, so
-  # that a temporary table of the same name is never meant.
+  # passes `query`, a function that runs a statement in the migration's transaction. Statements name the schema, so that a
+  # temporary table of the same name is never meant. Only a table of `main` that has no such twin goes by its name alone, as
+  # the migration wrote it.
 
   alias Ecto.Adapters.LibSql.Quoting
   alias Ecto.Adapters.SQL
   alias EctoLibSql.{MigrationError, Query, TableSql}
 
   @enforce_keys [:name, :schema, :sql, :query]
-  defstruct @enforce_keys ++ [:label]
+  defstruct @enforce_keys ++ [:label, :unshadowed]
 
   @typedoc "Runs a statement, or puts a pragma back: see `restoring/3`."
   @type query :: (iodata | {:restore, String.t()}, [term] -> EctoLibSql.Result.t() | term)
-  @typedoc "`label` is the name in messages, where it is another."
+  @typedoc """
+  `label` is the name in messages, where it is another. `unshadowed` is the name that was looked up among the temporary
+  tables and is not one of theirs; a struct that is given another name has not been looked up.
+  """
   @type t :: %__MODULE__{
           name: String.t(),
           schema: String.t(),
           sql: TableSql.t(),
           query: query,
-          label: String.t() | nil
+          label: String.t() | nil,
+          unshadowed: String.t() | nil
         }
   @typedoc "A row of sqlite_schema: type, name, table, text."
   @type object :: {String.t(), String.t(), String.t(), String.t() | nil}
@@ -51,14 +56,24 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
 
   @spec read!(String.t(), String.t(), query) :: t
   def read!(name, schema, query) do
-    sql = ["SELECT type, name, sql FROM ", schema_table(schema), " WHERE name = ?1 COLLATE NOCASE"]
+    shadowed = "EXISTS (SELECT 1 FROM sqlite_temp_schema WHERE name = ?1 COLLATE NOCASE)"
+
+    sql = [
+      "SELECT type, name, sql, ",
+      shadowed,
+      " FROM ",
+      schema_table(schema),
+      " WHERE name = ?1 COLLATE NOCASE"
+    ]
+
     rows = query.([sql, " AND type IN ('table', 'view')"], [name]).rows
 
     case rows do
-      [["table", name, text]] ->
-        %__MODULE__{name: name, schema: schema, sql: parse!(name, text), query: query}
+      [["table", name, text, shadowed]] ->
+        table = %__MODULE__{name: name, schema: schema, sql: parse!(name, text), query: query}
+        if schema == "main" and shadowed == 0, do: %{table | unshadowed: name}, else: table
 
-      [["view", name, _]] ->
+      [["view", name, _, _]] ->
         error!(
           :unsupported,
           name,
@@ -108,8 +123,9 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
 
   # --- names --------------------------------------------------------------------------------------------------------
 
-  @doc "The quoted name, with its schema."
+  @doc "The quoted name, with its schema where it could be another table's."
   @spec quoted(t) :: iodata
+  def quoted(%__MODULE__{name: name, unshadowed: name}), do: Quoting.name(name)
   def quoted(%__MODULE__{} = table), do: Quoting.table(table.schema, table.name)
 
   @doc "The quoted name of something else in the same schema."

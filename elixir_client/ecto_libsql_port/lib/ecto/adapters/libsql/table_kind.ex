@@ -20,6 +20,18 @@ defmodule Ecto.Adapters.LibSql.TableKind do
     end
   end
 
+  @doc """
+  Looks the kinds up, where they are unknown. Called before a transaction begins: a read in it would be the first thing that
+  a deferred transaction does, and whoever commits before its first write would make that fail.
+  """
+  @spec know(map) :: :ok
+  def know(%{cache: _} = meta) do
+    kinds(meta)
+    :ok
+  end
+
+  def know(_meta), do: :ok
+
   @doc "Forgets what was looked up."
   @spec forget(map) :: true
   def forget(%{cache: cache}), do: :ets.delete(cache, @key)

@@ -75,9 +75,26 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   def autogenerate(:binary_id) do
     case DataType.storage(:binary_id_type) do
       :string -> Ecto.UUID.generate()
-      :binary -> {:blob, Ecto.UUID.bingenerate()}
+      :binary -> Ecto.UUID.bingenerate()
     end
   end
+
+  @doc """
+  A row with the identifier that `autogenerate/1` made as a blob. Ecto puts it in as it is, past the dumpers; 16 bytes may
+  be text by chance.
+  """
+  @spec generated_id(keyword, {atom, atom, term} | nil) :: keyword
+  def generated_id(row, {_field, source, type}) do
+    with {_, <<_::128>> = raw} <- List.keyfind(row, source, 0),
+         :binary_id <- Ecto.Type.type(type),
+         :binary <- DataType.storage(:binary_id_type) do
+      List.keyreplace(row, source, 0, {source, {:blob, raw}})
+    else
+      _ -> row
+    end
+  end
+
+  def generated_id(row, _autogenerate_id), do: row
 
   # --- loading --------------------------------------------------------------------------------------------------
 
@@ -150,8 +167,6 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   defp load_array(value), do: load_json(value)
 
   # In arrays identifiers are text, whatever a column of their own holds.
-  # What `autogenerate/1` made comes here as it was sent.
-  defp load_binary_id({:blob, raw}), do: load_binary_id(raw)
   defp load_binary_id(<<_::128>> = raw), do: Ecto.UUID.load(raw)
   defp load_binary_id(value), do: {:ok, value}
 

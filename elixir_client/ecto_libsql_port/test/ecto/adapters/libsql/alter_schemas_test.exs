@@ -629,7 +629,7 @@ defmodule Ecto.Adapters.LibSql.AlterSchemasTest do
 
     for statement <- [
           "writable_schema = 1",
-          "DROP TABLE \"main\".\"p\"",
+          "DROP TABLE \"p\"",
           "legacy_alter_table = 1",
           # The pragmas are put back by requests that telemetry does not show; this one comes after them.
           "PRAGMA \"main\".integrity_check"

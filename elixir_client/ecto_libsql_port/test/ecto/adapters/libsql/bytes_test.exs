@@ -259,7 +259,7 @@ defmodule Ecto.Adapters.LibSql.BytesTest do
   end
 
   test "identifiers that the adapter makes" do
-    assert {:blob, <<_::128>>} = Ecto.Adapters.LibSql.autogenerate(:binary_id)
+    assert <<_::128>> = Ecto.Adapters.LibSql.autogenerate(:binary_id)
 
     for _ <- 1..20 do
       %{id: id} = TestRepo.insert!(%Tag{})
@@ -269,6 +269,20 @@ defmodule Ecto.Adapters.LibSql.BytesTest do
 
     TestRepo.insert_all(Tag, [[bytes: "a"], [bytes: "b"]])
     assert [["blob"]] = TestRepo.query!("SELECT DISTINCT typeof(id) FROM tags").rows
+  end
+
+  test "an identifier that the adapter makes is a blob, also where its bytes are text by chance" do
+    meta = Ecto.Adapter.lookup_meta(TestRepo)
+    key = {:id, :id, :binary_id}
+    schema = %{prefix: nil, source: "tags", schema: Tag, autogenerate_id: key, context: nil}
+    adapter = Ecto.Adapters.LibSql
+
+    {:ok, []} = adapter.insert(meta, schema, [id: "sixteen letters!"], {:raise, [], []}, [], [])
+    rows = [[id: "sixteen letters?"], [id: "sixteen letters."]]
+    {2, _} = adapter.insert_all(meta, schema, [:id], rows, {:raise, [], []}, [], [], [])
+
+    assert [["blob", 3]] = TestRepo.query!("SELECT typeof(id), count(*) FROM tags GROUP BY 1").rows
+    assert TestRepo.get(Tag, Ecto.UUID.load!("sixteen letters?"))
   end
 
   describe "a binary without a type" do

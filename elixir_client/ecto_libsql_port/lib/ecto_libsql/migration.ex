@@ -73,6 +73,9 @@ defmodule EctoLibSql.Migration do
   `columns` are names of columns with date and time, or `{name, type}` with the type `:datetime`, `:date` or `:time`. Text
   that is no time stays, as do numbers. Digits beyond microseconds are cut off.
 
+  With `utc_designator: true` columns of a UTC type have a form of their own: give them as `{name, :utc_datetime}` or
+  `{name, :utc_datetime_usec}`. A row with microseconds in a `:utc_datetime` column stays as it is.
+
   Returns `[{table, column, rows}]`, the rows that had another form. Running it again returns zeros. Run in the direction
   `down` it does nothing.
 
@@ -101,8 +104,8 @@ defmodule EctoLibSql.Migration do
       EctoLibSql.Migration.normalize_times(:posts, [:inserted_at], repo: MyApp.Repo, dry_run: true)
       #=> [{"posts", "inserted_at", 12}]
   """
-  @spec normalize_times(atom | String.t(), [column | {column, :datetime | :date | :time}], keyword) :: [count]
-        when column: atom | String.t()
+  @spec normalize_times(atom | String.t(), [column | {column, type}], keyword) :: [count]
+        when column: atom | String.t(), type: :datetime | :utc_datetime | :utc_datetime_usec | :date | :time
   def normalize_times(table, columns, options \\ []) do
     options = Keyword.validate!(options, [:prefix, :repo, dry_run: false])
 

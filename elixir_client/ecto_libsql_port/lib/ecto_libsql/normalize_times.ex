@@ -5,7 +5,7 @@ defmodule EctoLibSql.NormalizeTimes do
 
   alias EctoLibSql.TimeSql
 
-  @types [:datetime, :date, :time]
+  @types [:datetime, :utc_datetime, :utc_datetime_usec, :date, :time]
 
   @doc "As `EctoLibSql.Migration.normalize_times/3`."
   def run(repo, table, columns, options) do
@@ -49,11 +49,25 @@ defmodule EctoLibSql.NormalizeTimes do
   # Text that is no time has no form, and stays.
   defp change(column, type) do
     form = TimeSql.cast(column, cast_type(type), true)
-    {form, ["typeof(", column, ") = 'text' AND ", column, " <> ", form]}
+    {form, ["typeof(", column, ") = 'text' AND ", column, " <> ", form, whole(column, type)]}
   end
+
+  # With a Z, a time of whole seconds has no place for a fraction: one that has it stays as it is.
+  defp whole(column, :utc_datetime) do
+    if TimeSql.designated?(:utc_datetime),
+      do: [" AND CAST(", TimeSql.micros(column), " AS INTEGER) = 0"],
+      else: []
+  end
+
+  defp whole(_column, _type), do: []
 
   # The finest type of each: nothing is cut off.
   defp cast_type(:datetime), do: :naive_datetime_usec
+
+  defp cast_type(:utc_datetime),
+    do: if(TimeSql.designated?(:utc_datetime), do: :utc_datetime, else: :utc_datetime_usec)
+
+  defp cast_type(:utc_datetime_usec), do: :utc_datetime_usec
   defp cast_type(:time), do: :time_usec
   defp cast_type(:date), do: :date
 

@@ -63,6 +63,8 @@ defmodule EctoLibSql.Options do
     * `:binary_id_type`, `:uuid_type` – `:string` (default) or `:binary`, 16 bytes
     * `:map_type`, `:array_type` – `:string` (default) or `:binary`, the declared type of the column
     * `:datetime_type` – `:iso8601` (default), or `:text_datetime` with a space for the T
+    * `:utc_designator` – `true` stores a `DateTime` with the `Z` of ISO 8601, as ecto_sqlite3 and ecto_libsql do. Default
+      `false`
     * `:json_library` – default `Jason`
     * `:untyped_binaries` – `:text` (default): a binary without a type is text, and refused if it is not UTF-8; or
       `:text_or_blob`, as in ecto_libsql: then it is a blob

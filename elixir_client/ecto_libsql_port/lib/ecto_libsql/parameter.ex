@@ -37,10 +37,15 @@ defmodule EctoLibSql.Parameter do
   @doc """
   A date with time as text that sorts as the instants do: UTC without a zone, `T` or a space by the option `:datetime_type`,
   microseconds only where there are some. Years of other than four digits would not sort and are refused.
+
+  With the option `:utc_designator` a `DateTime` ends with a `Z`. Before one, a fraction sorts only beside others: all values
+  of a precision other than seconds have six digits.
   """
   @spec datetime(DateTime.t() | NaiveDateTime.t()) :: String.t()
-  def datetime(%DateTime{utc_offset: 0, std_offset: 0} = value),
-    do: value |> DateTime.to_naive() |> datetime()
+  def datetime(%DateTime{utc_offset: 0, std_offset: 0} = value) do
+    naive = DateTime.to_naive(value)
+    if designator?(), do: designated(naive), else: datetime(naive)
+  end
 
   def datetime(%DateTime{} = value), do: value |> DateTime.shift_zone!("Etc/UTC") |> datetime()
 
@@ -49,6 +54,25 @@ defmodule EctoLibSql.Parameter do
   end
 
   def datetime(%NaiveDateTime{} = value), do: value |> NaiveDateTime.convert!(Calendar.ISO) |> datetime()
+
+  defp designated(naive) do
+    %{microsecond: {micros, precision}} = naive = NaiveDateTime.convert!(naive, Calendar.ISO)
+    time = %{NaiveDateTime.to_time(naive) | microsecond: {micros, if(precision == 0, do: 0, else: 6)}}
+    date(NaiveDateTime.to_date(naive)) <> separator() <> Time.to_iso8601(time) <> "Z"
+  end
+
+  @doc """
+  Whether a `DateTime` is stored with the `Z` of ISO 8601: the option `:utc_designator`. The other form of `:datetime_type`,
+  with a space, never has one.
+  """
+  @spec designator?() :: boolean
+  def designator? do
+    case Application.get_env(@app, :utc_designator, false) do
+      false -> false
+      true -> separator() == "T"
+      other -> raise ArgumentError, "the option :utc_designator takes true or false, not #{inspect(other)}"
+    end
+  end
 
   @doc "A date, `2026-01-02`."
   @spec date(Date.t()) :: String.t()

@@ -6,11 +6,15 @@ defmodule EctoLibSql.TimeSql do
   # The form: `2026-01-02T03:04:05`, in UTC, without a zone, and with `.123456` only where there are microseconds. Text of
   # this form sorts as the instants do and is equal where they are, whatever precision the types have (a fraction is
   # longer than none, and no zone stands behind the seconds). `:datetime_type` may put a space for the T.
+  #
+  # With `:utc_designator`, times of the UTC types end with a Z. Then text compares only within a type: `…05Z` sorts behind
+  # `…05.000600Z`, and does not equal `…05.000000Z`. Other comparisons go by `key/1`, the form above.
 
   alias EctoLibSql.Parameter
 
   @datetimes [:naive_datetime, :naive_datetime_usec, :utc_datetime, :utc_datetime_usec]
   @times [:time, :time_usec]
+  @utc [:utc_datetime, :utc_datetime_usec]
   @zone "[+-][0-9][0-9]:[0-9][0-9]"
 
   @doc "Types whose values are stored as times."
@@ -26,8 +30,51 @@ defmodule EctoLibSql.TimeSql do
   defp form(d, :date), do: ["strftime('%Y-%m-%d', ", instant(d), ?)]
   defp form(d, :time), do: ["strftime('%H:%M:%S', ", clock(d), ?)]
   defp form(d, :time_usec), do: ["(strftime('%H:%M:%S', ", clock(d), ") || ", fraction(d), ?)]
-  defp form(d, type) when type in [:naive_datetime, :utc_datetime], do: seconds(d)
-  defp form(d, type) when type in @datetimes, do: [?(, seconds(d), " || ", fraction(d), ?)]
+  defp form(d, type) when type in @datetimes, do: datetime(d, type, designated?(type))
+
+  defp datetime(d, :utc_datetime, true), do: [?(, seconds(d), " || 'Z')"]
+  defp datetime(d, :utc_datetime_usec, true), do: [?(, seconds(d), " || '.' || ", micros(d), " || 'Z')"]
+  defp datetime(d, type, false) when type in [:naive_datetime, :utc_datetime], do: seconds(d)
+  defp datetime(d, _usec, false), do: [?(, seconds(d), " || ", fraction(d), ?)]
+
+  @doc "Whether times of the type are stored with a Z."
+  @spec designated?(term) :: boolean
+  def designated?(type), do: type in @utc and Parameter.designator?()
+
+  @doc "What is behind the whole seconds of a computed time: a fraction (`always?`, or where there is one), and a Z."
+  @spec rest(iodata, term) :: iodata
+  def rest(micros, type) do
+    printed = ["printf('.%06d', ", micros, ?)]
+    some = ["CASE WHEN ", micros, " THEN ", printed, " ELSE '' END"]
+
+    case {type, designated?(type)} do
+      {:utc_datetime_usec, true} -> [printed, " || 'Z'"]
+      {_type, true} -> [some, " || 'Z'"]
+      {_type, false} -> some
+    end
+  end
+
+  @doc "What times of different forms are compared by: neither a Z nor a fraction of zeros."
+  @spec key(iodata) :: iodata
+  def key(sql), do: ["replace(replace(", sql, ", '.000000', ''), 'Z', '')"]
+
+  @doc """
+  A comparison by `key/1`, where the left side is a column. The second condition follows from the first, and is one that an
+  index on the column serves.
+  """
+  @spec range(atom, iodata, iodata) :: iodata
+  def range(operator, column, value) do
+    seconds = ["substr(", key(value), ", 1, 19)"]
+    from = [" AND ", column, " >= ", seconds]
+    to = [" AND ", column, " <= ", seconds, " || '~'"]
+
+    case operator do
+      :== -> [from, to]
+      operator when operator in [:>, :>=] -> from
+      operator when operator in [:<, :<=] -> to
+      :!= -> []
+    end
+  end
 
   defp seconds(d), do: ["strftime(", format(), ", ", instant(d), ?)]
 
@@ -81,9 +128,17 @@ defmodule EctoLibSql.TimeSql do
 
   # SQLite's clock has milliseconds.
   defp present(expression, type) when type in [:naive_datetime_usec, :utc_datetime_usec] do
-    format = ["'%Y-%m-%d", Parameter.separator(), "%H:%M:%f000'"]
-    ["replace(strftime(", format, ", ", expression, "), '.000000', '')"]
+    if designated?(type) do
+      ["strftime('%Y-%m-%dT%H:%M:%f000Z', ", expression, ?)]
+    else
+      format = ["'%Y-%m-%d", Parameter.separator(), "%H:%M:%f000'"]
+      ["replace(strftime(", format, ", ", expression, "), '.000000', '')"]
+    end
   end
 
-  defp present(expression, _type), do: ["strftime(", format(), ", ", expression, ?)]
+  defp present(expression, type) do
+    if designated?(type),
+      do: ["strftime('%Y-%m-%dT%H:%M:%SZ', ", expression, ?)],
+      else: ["strftime(", format(), ", ", expression, ?)]
+  end
 end

@@ -8,7 +8,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   alias Ecto.Adapters.LibSql.{ArraySql, CastSql, DataType, DecimalSql, ExpressionType, FloatSql, IntervalSql}
   alias Ecto.Adapters.LibSql.{JsonPathSql, QuerySql, Quoting}
   alias Ecto.Query.{ByExpr, Tagged}
-  alias EctoLibSql.Parameter
+  alias EctoLibSql.{Parameter, TimeSql}
 
   @parent_as Ecto.Adapters.LibSql.ParentAs
 
@@ -31,6 +31,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   ]
 
   @binary Keyword.keys(@operators)
+  @comparisons [:==, :!=, :<=, :>=, :<, :>]
   @aggregates [:sum, :avg, :min, :max]
 
   import DecimalSql, only: [is_operator: 1, is_order: 1]
@@ -176,9 +177,9 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
 
   def expr({:selected_as, _, [name]}, _sources, _query), do: Quoting.name(name)
 
-  def expr({:datetime_add, _, [datetime, count, unit]}, sources, query) do
-    datetime = expr(datetime, sources, query)
-    IntervalSql.datetime(datetime, expr(count, sources, query), unit)
+  def expr({:datetime_add, _, [datetime, count, unit]} = expression, sources, query) do
+    type = ExpressionType.of(expression, query)
+    IntervalSql.datetime(expr(datetime, sources, query), expr(count, sources, query), unit, type)
   end
 
   def expr({:date_add, _, [date, count, unit]}, sources, query) do
@@ -222,10 +223,15 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   end
 
   def expr({operator, _, [left, right]}, sources, query) when operator in @binary and right != :distinct do
-    if is_operator(operator) and (decimal?(left, query) or decimal?(right, query)) do
-      decimals(operator, left, right, expr(left, sources, query), expr(right, sources, query))
-    else
-      native(operator, left, right, sources, query)
+    cond do
+      is_operator(operator) and (decimal?(left, query) or decimal?(right, query)) ->
+        decimals(operator, left, right, expr(left, sources, query), expr(right, sources, query))
+
+      operator in @comparisons and Parameter.designator?() and instants?(left, right, query) ->
+        instants(operator, left, right, expr(left, sources, query), expr(right, sources, query))
+
+      true ->
+        native(operator, left, right, sources, query)
     end
   end
 
@@ -375,6 +381,43 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   defp native(operator, left, right, sources, query),
     do: [operand(left, sources, query), @operators[operator], operand(right, sources, query)]
 
+  # Times with a Z that may be in different forms.
+  defp instants?(left, right, query) do
+    case {form(left, query), form(right, query)} do
+      {same, same} -> same == :computed
+      {:value, type} when type != :unknown -> type == :computed
+      {type, :value} when type != :unknown -> type == :computed
+      {:unknown, :value} -> false
+      {:value, :unknown} -> false
+      {left, right} -> timed?(left) or timed?(right)
+    end
+  end
+
+  # A parameter has the form of what it is compared with; what is computed may have a fraction that its type has not.
+  defp form({:^, _, _}, _query), do: :value
+
+  defp form(expression, query) do
+    type = ExpressionType.of(expression, query)
+
+    cond do
+      not TimeSql.designated?(type) -> :unknown
+      is_column(expression) or is_struct(expression, Tagged) -> type
+      true -> :computed
+    end
+  end
+
+  defp timed?(form), do: form != :unknown
+
+  defp instants(operator, left, right, left_sql, right_sql) do
+    comparison = [TimeSql.key(left_sql), @operators[operator], TimeSql.key(right_sql)]
+
+    cond do
+      is_column(left) -> [comparison, TimeSql.range(operator, left_sql, right_sql)]
+      is_column(right) -> [comparison, TimeSql.range(flipped(operator), right_sql, left_sql)]
+      true -> comparison
+    end
+  end
+
   # A column beside a value may be looked for in an index.
   defp decimals(operator, left, right, left_sql, right_sql) do
     cond do
@@ -392,6 +435,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   defp flipped(:<=), do: :>=
   defp flipped(:>), do: :<
   defp flipped(:>=), do: :<=
+  defp flipped(equality), do: equality
 
   # A call in three parts: FILTER and OVER belong before the last.
   defp aggregate({:filter, _, [call, filter]}, sources, query) do

@@ -21,21 +21,21 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   def date(date, count, "week"), do: date(date, [?(, count, ") * 7"], "day")
   def date(date, count, unit), do: ["strftime('%Y-%m-%d', ", date, ", ", modifier(count, unit), ?)]
 
-  @doc "A date with time and `count` units."
-  @spec datetime(iodata, iodata, String.t()) :: iodata
-  def datetime(datetime, count, unit) when unit in ["year", "month"] do
-    shifted(datetime, [modifier("n", unit), ", 'floor'"], "0", count)
+  @doc "A date with time and `count` units, as a value of the type."
+  @spec datetime(iodata, iodata, String.t(), term) :: iodata
+  def datetime(datetime, count, unit, type) when unit in ["year", "month"] do
+    shifted(datetime, [modifier("n", unit), ", 'floor'"], "0", count, type)
   end
 
-  def datetime(datetime, count, unit) when is_map_key(@seconds, unit) do
-    shifted(datetime, nil, ["round((n) * ", Integer.to_string(@seconds[unit] * 1_000_000), ?)], count)
+  def datetime(datetime, count, unit, type) when is_map_key(@seconds, unit) do
+    shifted(datetime, nil, ["round((n) * ", Integer.to_string(@seconds[unit] * 1_000_000), ?)], count, type)
   end
 
-  def datetime(datetime, count, unit) when is_map_key(@microseconds, unit) do
-    shifted(datetime, nil, ["round((n) * ", Integer.to_string(@microseconds[unit]), ?)], count)
+  def datetime(datetime, count, unit, type) when is_map_key(@microseconds, unit) do
+    shifted(datetime, nil, ["round((n) * ", Integer.to_string(@microseconds[unit]), ?)], count, type)
   end
 
-  def datetime(_datetime, _count, unit) do
+  def datetime(_datetime, _count, unit, _type) do
     raise ArgumentError, "the interval #{inspect(unit)} is unknown to the libSQL adapter"
   end
 
@@ -43,7 +43,7 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
 
   # Three layers, so that each operand is written, and by the engine computed, once: d and n are the operands, u is the
   # sum of the stored fraction and the microseconds to add.
-  defp shifted(datetime, modifier, micros, count) do
+  defp shifted(datetime, modifier, micros, count, type) do
     [
       [
         "(SELECT strftime(",
@@ -54,7 +54,7 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
       ],
       if(modifier, do: [", ", modifier], else: []),
       # The remainder of a negative number is negative in SQL.
-      ") || CASE WHEN u % 1000000 THEN printf('.%06d', ((u % 1000000) + 1000000) % 1000000) ELSE '' END",
+      [") || ", TimeSql.rest("(((u % 1000000) + 1000000) % 1000000)", type)],
       [" FROM (SELECT d, n, CAST(", micros, " AS INTEGER) + CAST(", TimeSql.micros("d"), " AS INTEGER) AS u"],
       [" FROM (SELECT ", datetime, " AS d, ", count, " AS n)))"]
     ]

@@ -37,9 +37,10 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   def dumpers(:decimal, type), do: [type, &dump_decimal/1]
   def dumpers(:binary, type), do: [type, &dump_blob/1]
 
+  def dumpers(naive, type) when naive in [:naive_datetime, :naive_datetime_usec], do: [type, &dump_naive/1]
+
   def dumpers(calendar, type)
-      when calendar in [:date, :time, :time_usec, :naive_datetime, :naive_datetime_usec, :utc_datetime] or
-             calendar in [:utc_datetime_usec, :duration],
+      when calendar in [:date, :time, :time_usec, :utc_datetime, :utc_datetime_usec, :duration],
       do: [type, &dump/1]
 
   def dumpers({:map, _}, type), do: [&Ecto.Type.embedded_dump(type, &1, :json), &dump_json/1]
@@ -176,6 +177,12 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   # --- dumping --------------------------------------------------------------------------------------------------
 
   defp dump(value), do: {:ok, Parameter.encode(value)}
+
+  # A type of the application's may dump an instant.
+  defp dump_naive(%DateTime{} = value),
+    do: value |> DateTime.shift_zone!("Etc/UTC") |> DateTime.to_naive() |> dump()
+
+  defp dump_naive(value), do: dump(value)
 
   defp dump_boolean(true), do: {:ok, 1}
   defp dump_boolean(false), do: {:ok, 0}

@@ -16,6 +16,7 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   }
 
   alias Ecto.Query.{BooleanExpr, JoinExpr, QueryExpr}
+  alias EctoLibSql.TimeSql
 
   import ExpressionSql, only: [expr: 3, error!: 2]
 
@@ -173,6 +174,16 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
   defp assigned(:set, field, {operator, _, [_, _]} = value, sources, query) when operator in @arithmetic,
     do: computed(field, value, sources, query)
+
+  defp assigned(:set, field, {kind, _, _} = value, sources, query) when kind not in [:^, :fragment] do
+    type = ExpressionType.of_field(query, 0, field)
+    sql = expr(value, sources, query)
+
+    # What is computed, or comes from a column of another type, may have another form.
+    if TimeSql.designated?(type) and (kind == :datetime_add or ExpressionType.of(value, query) != type),
+      do: TimeSql.cast(sql, type, false),
+      else: sql
+  end
 
   defp assigned(:set, _field, value, sources, query), do: expr(value, sources, query)
 

@@ -13,7 +13,7 @@ defmodule EctoLibSql.MigrationError do
   | `:rows` | rows of the table break what the command asks for |
   | `:referenced` | rows of other tables refer to the table that would be dropped |
   | `:no_such_table`, `:no_such_column`, `:no_such_constraint`, `:no_such_index` | what the command names is not there |
-  | `:in_use` | a view, a trigger or a generated column uses what would go |
+  | `:in_use` | a view or a trigger would no longer compile, or a generated column or a foreign key uses what would go |
   | `:unsupported` | SQLite cannot do it |
   | `:schema_read_only` | the schema's text would have to be replaced, which the connection forbids (`SQLITE_DBCONFIG_DEFENSIVE`) |
   | `:verification` | a copied or edited table did not compare equal to what it was |

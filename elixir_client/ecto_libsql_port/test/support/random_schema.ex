@@ -458,6 +458,8 @@ defmodule EctoLibSql.RandomSchema do
 
       action =
         pick([
+          writes(other, value),
+          writes(other, value),
           "INSERT INTO audit VALUES ('#{event |> String.replace("'", "''")}; fired', #{value});",
           "INSERT INTO audit SELECT 'end;', count(*) FROM #{quoted(other.name, [?", ?`, ?[])}; /* ; */ DELETE FROM audit WHERE what = 'never; END';",
           "SELECT CASE WHEN #{value} = 'x;' THEN raise(ABORT, 'no; END') END; INSERT INTO audit VALUES ('b', NULL);"
@@ -466,6 +468,31 @@ defmodule EctoLibSql.RandomSchema do
       "CREATE TRIGGER #{prefix(table.schema)}#{quoted("tr#{n} " <> pick(@names) <> "#{table.number}")}#{sp()}#{pick(~w(AFTER BEFORE))} #{event} ON #{quoted(table.name)}" <>
         pick(["", " FOR EACH ROW", " WHEN 1 <> 2"]) <> " BEGIN\n #{action}\nEND"
     end
+  end
+
+  # Writes to another table, which find no row.
+  defp writes(table, value) do
+    to = quoted(table.name, [?", ?`, ?[])
+
+    column =
+      table.columns |> Enum.reject(& &1.generated?) |> pick() |> Map.fetch!(:name) |> quoted([?", ?`, ?[])
+
+    audit = "INSERT INTO audit VALUES ('writes', NULL);"
+
+    audit <>
+      pick([
+        "UPDATE #{to} SET #{column} = #{value} WHERE 0;",
+        "INSERT INTO #{to} (#{column}) SELECT #{value} WHERE 0;",
+        "INSERT INTO #{to} SELECT * FROM #{to} WHERE 0;",
+        "DELETE FROM #{to} WHERE #{column} = #{value} AND 0;",
+        "INSERT INTO audit SELECT 'reads', #{column} FROM #{to} WHERE 0;",
+        if(table.key in [:integer, :autoincrement, :text],
+          do:
+            "INSERT INTO #{to} (id) SELECT NULL WHERE 0 ON CONFLICT (id) DO UPDATE SET #{column} = excluded.#{column};",
+          else:
+            "INSERT INTO audit (what) SELECT 'view' WHERE EXISTS (SELECT * FROM #{to} WHERE #{column} = 1);"
+        )
+      ])
   end
 
   # --- rows -----------------------------------------------------------------------------------------------------

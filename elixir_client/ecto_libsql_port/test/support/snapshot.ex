@@ -19,11 +19,46 @@ defmodule EctoLibSql.Snapshot do
         objects: for(schema <- @schemas, object <- objects(schema, query), into: %{}, do: object),
         tables: for(schema <- @schemas, table <- tables(schema, query), into: %{}, do: table),
         sequences: for(schema <- @schemas, row <- sequences(schema, query), into: %{}, do: row),
+        uncompiled: for(schema <- @schemas, message <- uncompiled(schema, query), into: %{}, do: message),
         violations: for(schema <- @schemas, row <- violations(schema, query), do: row) |> Enum.frequencies(),
         integrity: query.("PRAGMA integrity_check", [])
       }
     end)
     |> Map.put(:foreign_keys, on_every_connection(repo, pool_size, &pragmas/1))
+  end
+
+  # The statements that read a view or write a table and do not compile, with what the engine says.
+  defp uncompiled(schema, query) do
+    for [name, type] <-
+          query.(
+            "SELECT name, type FROM #{schema}.sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+            []
+          ),
+        {event, sql} <- statements(type, schema, name, query),
+        message = error("EXPLAIN QUERY PLAN " <> sql, query),
+        not (message =~ "foreign key mismatch"),
+        do: {{schema, name, event}, message}
+  end
+
+  defp statements("view", schema, name, _query), do: [{:select, "SELECT * FROM #{schema}.#{quoted(name)}"}]
+
+  defp statements("table", schema, name, query) do
+    to = "#{schema}.#{quoted(name)}"
+    columns = query.("SELECT name FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0", [name, schema])
+    set = Enum.map_join(columns, ", ", fn [column] -> "#{quoted(column)} = #{quoted(column)}" end)
+
+    [
+      insert: "INSERT INTO #{to} DEFAULT VALUES",
+      update: "UPDATE #{to} SET #{set}",
+      delete: "DELETE FROM #{to}"
+    ]
+  end
+
+  defp error(sql, query) do
+    query.(sql, [])
+    nil
+  rescue
+    error in EctoLibSql.Error -> error.message
   end
 
   defp pragmas(repo) do

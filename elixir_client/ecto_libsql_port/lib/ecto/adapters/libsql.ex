@@ -50,6 +50,7 @@ defmodule Ecto.Adapters.LibSql do
 
   alias Ecto.Adapters.LibSql.{
     Alter,
+    CompileCheck,
     DropTable,
     IndexColumns,
     InsertAll,
@@ -219,10 +220,15 @@ defmodule Ecto.Adapters.LibSql do
     TableKind.forget(meta)
     IndexColumns.check!(meta, definition, options)
 
+    if is_tuple(definition),
+      do: CompileCheck.run(meta, definition, options, fn -> command(meta, definition, options) end),
+      else: Alter.guard(meta, options, fn -> execute_sql(meta, definition, options) end)
+  end
+
+  defp command(meta, definition, options) do
     cond do
       Alter.needed?(definition) -> Alter.run(meta, definition, options)
       DropTable.needed?(definition) -> DropTable.run(meta, definition, options)
-      is_binary(definition) -> Alter.guard(meta, options, fn -> execute_sql(meta, definition, options) end)
       true -> execute_sql(meta, definition, options)
     end
   end

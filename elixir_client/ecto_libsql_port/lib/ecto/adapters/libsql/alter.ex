@@ -9,12 +9,14 @@ defmodule Ecto.Adapters.LibSql.Alter do
     * `add` also works where SQLite's ADD COLUMN does not: a primary key, a default that is computed, a STORED column.
       A foreign key of several columns is added with its last column.
     * `remove` takes along what consists of the column: its indexes, foreign keys, checks and UNIQUE constraints. It is
-      refused while a view, a trigger, a generated column or another table's foreign key uses the column.
+      refused while a generated column or another table's foreign key uses the column.
     * `create constraint` with `:check` adds a constraint; existing rows are checked, unless `validate: false`.
     * `drop constraint` drops a check, a foreign key, a UNIQUE or a primary key by its name. A constraint that was created
       without one goes by Ecto's name for it: `table_column_fkey`, `table_column_index`, `table_pkey`.
     * `add_if_not_exists`, `remove_if_exists` and `drop_if_exists` look first.
     * `rename index` creates it again under the new name.
+
+  Each command is refused if a view or a trigger, of whichever table, would no longer compile that compiled before.
 
   ## How
 
@@ -27,7 +29,7 @@ defmodule Ecto.Adapters.LibSql.Alter do
   Foreign keys are on all the time. A migration needs neither `@disable_ddl_transaction` nor a pragma.
   """
 
-  alias Ecto.Adapters.LibSql.{ColumnSql, ModifyColumn, Quoting, RemoveColumn, SchemaText}
+  alias Ecto.Adapters.LibSql.{ColumnSql, Ddl, ModifyColumn, Quoting, RemoveColumn, SchemaText}
   alias Ecto.Adapters.LibSql.{StoredTable, TableCopy, TableEdit}
   alias Ecto.Adapters.SQL
   alias Ecto.Migration.{Constraint, Index, Reference, Table}
@@ -36,7 +38,8 @@ defmodule Ecto.Adapters.LibSql.Alter do
   @doc false
   @spec needed?(Ecto.Adapter.Migration.command()) :: boolean
   def needed?({:alter, %Table{}, _changes}), do: true
-  def needed?({:rename, %Index{}, _new}), do: true
+  def needed?({:rename, _index_or_table, _new}), do: true
+  def needed?({:rename, %Table{}, _column, _new}), do: true
   def needed?({:create, %Constraint{}}), do: true
   def needed?({_drop, %Constraint{}, _mode}), do: true
   def needed?(_command), do: false
@@ -79,6 +82,8 @@ defmodule Ecto.Adapters.LibSql.Alter do
 
   defp command({:alter, table, changes}, query), do: Enum.each(changes, &change(&1, table, query))
   defp command({:rename, %Index{} = index, new}, query), do: rename_index(index, new, query)
+  defp command({:rename, %Table{}, _} = command, query), do: rename(command, query)
+  defp command({:rename, %Table{}, _, _} = command, query), do: rename(command, query)
 
   defp command({:create, %Constraint{check: check} = constraint}, query) when is_binary(check),
     do: create_check(constraint, query)
@@ -99,6 +104,11 @@ defmodule Ecto.Adapters.LibSql.Alter do
       nil -> no_such_constraint!(table, constraint.name)
       found -> drop_constraint(table, found)
     end
+  end
+
+  # Also where a view or a trigger did not compile before.
+  defp rename(command, query) do
+    StoredTable.tolerating_broken(query, fn -> for sql <- Ddl.statements(command), do: query.(sql, []) end)
   end
 
   # --- changes --------------------------------------------------------------------------------------------------

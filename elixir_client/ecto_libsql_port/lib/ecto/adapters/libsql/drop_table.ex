@@ -19,7 +19,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
   table, and else what `drop` does.
   """
 
-  alias Ecto.Adapters.LibSql.{Ddl, Quoting, SchemaText, StoredTable, TableCheck, TableEdit}
+  alias Ecto.Adapters.LibSql.{CompileCheck, Ddl, Quoting, SchemaText, StoredTable, TableEdit}
   alias Ecto.Adapters.SQL
   alias Ecto.Migration.Table
   alias EctoLibSql.TableSql
@@ -71,7 +71,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
 
     unless cascade?, do: refuse_rows!(table, children)
 
-    compiled = {TableCheck.views(table), views(table)}
+    before = if cascade?, do: CompileCheck.broken(table.query, table.schema)
     if cascade?, do: for(child <- children, do: SchemaText.replace!(child, without_references(child, table)))
 
     # With no foreign keys of its own either, nothing is left for SQLite to do to the rows it deletes: a key of the table to
@@ -84,8 +84,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
 
     if_exists = if drop == :drop_if_exists, do: "IF EXISTS ", else: []
     table.query.(["DROP TABLE ", if_exists, StoredTable.quoted(table)], [])
-    if cascade?, do: drop_views(table, elem(compiled, 1))
-    TableCheck.refuse_broken!(table, elem(compiled, 0), TableCheck.views(table))
+    if cascade?, do: drop_views(table, before)
   end
 
   defp without_references(child, table), do: TableEdit.without_references_to(child.sql, table.name)
@@ -126,18 +125,12 @@ defmodule Ecto.Adapters.LibSql.DropTable do
     child.query.(sql, []).rows |> hd() |> hd()
   end
 
-  # --- views and triggers -----------------------------------------------------------------------------------------
+  # --- views ------------------------------------------------------------------------------------------------------
 
-  # Those that compile.
-  defp views(table) do
-    for {"view", name, _, _} <- StoredTable.objects(table.schema, table.query),
-        TableCheck.view_error(table, table.schema, name) == nil,
-        do: name
-  end
-
-  defp drop_views(table, views) do
-    for view <- views, TableCheck.view_error(table, table.schema, view) != nil do
-      table.query.(["DROP VIEW ", StoredTable.quoted(table, view)], [])
-    end
+  # Those that compiled before.
+  defp drop_views(table, before) do
+    for {{schema, "view", view} = id, _} <- CompileCheck.broken(table.query, table.schema),
+        schema == table.schema and not is_map_key(before, id),
+        do: table.query.(["DROP VIEW ", StoredTable.quoted(table, view)], [])
   end
 end

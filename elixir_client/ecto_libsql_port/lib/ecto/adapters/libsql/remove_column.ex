@@ -4,7 +4,7 @@ defmodule Ecto.Adapters.LibSql.RemoveColumn do
   # it. SQLite's DROP COLUMN does the rest, once nothing in the table's text names the column any more. A table is copied
   # only if the column is its primary key or has a UNIQUE. Called by `Alter`.
 
-  alias Ecto.Adapters.LibSql.{Quoting, SchemaText, StoredTable, TableCheck, TableCopy, TableEdit}
+  alias Ecto.Adapters.LibSql.{Quoting, SchemaText, StoredTable, TableCopy, TableEdit}
   alias EctoLibSql.{SqlLexer, TableSql}
 
   @doc "Removes a column."
@@ -171,23 +171,18 @@ defmodule Ecto.Adapters.LibSql.RemoveColumn do
 
   defp drop(table, sql, column) do
     wanted = TableEdit.remove(sql, TableSql.column_named(sql, column.name))
-    # No check of other tables: the rows stay, and what DROP COLUMN refuses it says.
     table = SchemaText.replace!(table, droppable(sql, column))
+    before = StoredTable.objects(table.schema, table.query)
 
-    try do
+    StoredTable.tolerating_broken(table.query, fn ->
       table.query.(
         ["ALTER TABLE ", StoredTable.quoted(table), " DROP COLUMN ", Quoting.name(column.name)],
         []
       )
-    rescue
-      error in EctoLibSql.Error ->
-        if error.code == :sql_error,
-          do: TableCheck.in_use!(table, error.message),
-          else: reraise(error, __STACKTRACE__)
-    end
+    end)
 
     # The engine leaves the comments of the column and takes those of the next one.
-    table |> StoredTable.reread!() |> SchemaText.replace!(wanted)
+    table |> StoredTable.reread!() |> SchemaText.replace!(wanted, before)
   end
 
   # The engine looks for the comma before the last column from its name backwards, in comments as well.

@@ -29,6 +29,14 @@ defmodule Ecto.Adapters.LibSql.SchemaText do
     end
   end
 
+  @doc "The same, and gives everything else in the schema the text that it had before the engine's DROP COLUMN."
+  @spec replace!(StoredTable.t(), TableSql.t(), [StoredTable.object()]) :: StoredTable.t()
+  def replace!(%StoredTable{} = table, %TableSql{} = sql, before) do
+    if sql.text != table.sql.text, do: same_rows!(table, sql)
+    write!(table, before, sql)
+    StoredTable.reread!(table)
+  end
+
   # --- the new text is tried ----------------------------------------------------------------------------------------
 
   @doc "Whether a text describes the same rows as the table's own, so that they can stay as they are."
@@ -188,7 +196,6 @@ defmodule Ecto.Adapters.LibSql.SchemaText do
     end
   end
 
-  # The only use of writable_schema.
   defp write_schema!(%StoredTable{query: query} = table, changes) do
     schema = [Quoting.name(table.schema), ?.]
     %{rows: [[version]]} = query.(["PRAGMA ", schema, "schema_version"], [])

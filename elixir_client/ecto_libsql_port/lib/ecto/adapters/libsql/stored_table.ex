@@ -7,7 +7,7 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
 
   alias Ecto.Adapters.LibSql.Quoting
   alias Ecto.Adapters.SQL
-  alias EctoLibSql.{MigrationError, Query, TableSql}
+  alias EctoLibSql.{MigrationError, Query, SqlLexer, TableSql}
 
   @enforce_keys [:name, :schema, :sql, :query]
   defstruct @enforce_keys ++ [:label, :unshadowed]
@@ -48,6 +48,17 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
     fun.()
   after
     query.({:restore, sql}, [])
+  end
+
+  @doc """
+  Runs a function while the engine's RENAME and DROP COLUMN do not look at views and triggers, whose errors they ignore while
+  `writable_schema` is on; `CompileCheck` compares them. Where that pragma has no effect (SQLITE_DBCONFIG_DEFENSIVE), the
+  engine refuses what does not compile, also if it did not before.
+  """
+  @spec tolerating_broken(query, (() -> result)) :: result when result: var
+  def tolerating_broken(query, fun) do
+    query.("PRAGMA writable_schema = 1", [])
+    restoring(query, "PRAGMA writable_schema = RESET", fun)
   end
 
   @doc "Reads a table. Raises `EctoLibSql.MigrationError` if there is none, or if it is a view or a virtual table."
@@ -138,9 +149,12 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
 
   @doc "A name that nothing in the schema has."
   @spec free_name(t, String.t()) :: String.t()
-  def free_name(%__MODULE__{} = table, wanted) do
+  def free_name(%__MODULE__{} = table, wanted), do: free_name(wanted, table.schema, table.query)
+
+  @spec free_name(String.t(), String.t(), query) :: String.t()
+  def free_name(wanted, schema, query) do
     taken =
-      for {_type, name, _table, _sql} <- objects(table.schema, table.query),
+      for {_type, name, _table, _sql} <- objects(schema, query),
           into: MapSet.new(),
           do: TableSql.lower(name)
 
@@ -229,6 +243,13 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   def rowid(%__MODULE__{} = table) do
     names = Enum.map(table.sql.columns, &TableSql.lower(&1.name))
     unless without_rowid?(table), do: Enum.find(~w(rowid _rowid_ oid), &(&1 not in names))
+  end
+
+  @doc "The text of an index or a trigger with the name of its schema, which the schema keeps without it."
+  @spec qualified(String.t(), String.t()) :: iodata
+  def qualified(sql, schema) do
+    {at, _size} = SqlLexer.object_name(sql)
+    [binary_part(sql, 0, at), Quoting.name(schema), ?., binary_part(sql, at, byte_size(sql) - at)]
   end
 
   # --- rows ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
   # those that refer to it are compared with what they were.
 
   alias Ecto.Adapters.LibSql.{Quoting, SchemaText, StoredTable, TableCheck, TableEdit}
-  alias EctoLibSql.{SqlLexer, TableSql}
+  alias EctoLibSql.TableSql
 
   @doc """
   Copies the table. `sql` is its new text, `changed` are the columns whose values may look different afterwards, each with
@@ -291,7 +291,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
 
     for {schema, {type, name, _, sql}} <- kept.dependents do
       present = if schema == "temp", do: there_temp, else: there
-      if {type, name} not in present, do: table.query.(qualified(sql, schema), [])
+      if {type, name} not in present, do: table.query.(StoredTable.qualified(sql, schema), [])
     end
 
     for {name, aside} <- kept.statistics do
@@ -305,11 +305,5 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
 
   defp names(schema, table) do
     for {type, name, _, _} <- StoredTable.objects(schema, table.query), into: MapSet.new(), do: {type, name}
-  end
-
-  # The schema keeps the text of an index or a trigger without the name of its database.
-  defp qualified(sql, schema) do
-    {at, _size} = SqlLexer.object_name(sql)
-    [binary_part(sql, 0, at), Quoting.name(schema), ?., binary_part(sql, at, byte_size(sql) - at)]
   end
 end

@@ -25,7 +25,8 @@ alias Ecto.Integration.{PoolRepo, TestRepo}
 # other from writing. For the same reason only the second has the databases of the prefixes, which an immediate
 # transaction takes as well.
 prefixes =
-  for name <- ~w(ecto_prefix_test bad_schema_migrations), do: {name, Path.join(directory, name <> ".db")}
+  for name <- ~w(ecto_prefix_test bad_schema_migrations),
+      do: {String.to_atom(name), Path.join(directory, name <> ".db")}
 
 config = [
   adapter: Ecto.Adapters.LibSql,

@@ -43,6 +43,10 @@ defmodule EctoLibSql.ExqliteOptions do
   @spec names() :: [atom]
   def names, do: [:wal_auto_check_point, :custom_pragmas] ++ @pragmas ++ Keyword.keys(@refused)
 
+  @doc "Those of them that are refused."
+  @spec refused() :: [atom]
+  def refused, do: Keyword.keys(@refused)
+
   @doc "The same options, all in the driver's words."
   @spec translate(keyword) :: {:ok, keyword} | {:error, String.t()}
   def translate(options) do

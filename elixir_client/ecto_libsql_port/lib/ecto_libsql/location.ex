@@ -145,6 +145,43 @@ defmodule EctoLibSql.Location do
     name(%{location | parameters: parameters ++ [{"mode", word}]})
   end
 
+  @doc """
+  Why a database could not be opened, as far as the file system tells, with the mend; `nil` if it does not. Takes a name
+  of `name/1`.
+  """
+  @spec trouble(String.t(), atom) :: String.t() | nil
+  def trouble(name, mode \\ nil) do
+    case parse(name) do
+      {:ok, %__MODULE__{path: path} = location} when is_binary(path) ->
+        trouble_at(path, location.mode || mode)
+
+      _memory_or_error ->
+        nil
+    end
+  end
+
+  defp trouble_at(path, mode) do
+    directory = Path.dirname(path)
+
+    cond do
+      not File.exists?(directory) ->
+        "the directory #{directory} does not exist. Create it (mix ecto.create does so for :database), or correct the path"
+
+      not File.dir?(directory) ->
+        "#{directory} is not a directory. Correct the path"
+
+      File.dir?(path) ->
+        "it is a directory. Give the path of a file"
+
+      not File.exists?(path) and mode in [:read_only, :read_write] ->
+        "there is no such file, and the mode #{inspect(mode)} creates none. Correct the path, or create the database " <>
+          "with mix ecto.create or mode: :read_write_create"
+
+      true ->
+        nil
+    end
+  end
+
   @doc "Whether `name/1` gives a URI."
   @spec uri?(String.t()) :: boolean
   def uri?(name), do: String.starts_with?(name, "file:")

@@ -71,6 +71,9 @@ defmodule EctoLibSql.OptionSlips do
   defp value(:custom_pragmas, value), do: pairs(:custom_pragmas, value, "[query_only: true]")
   defp value(:show_statement, value), do: takes(:show_statement, value, "true or false", &is_boolean/1)
 
+  defp value(:wal_auto_check_point, value),
+    do: takes(:wal_auto_check_point, value, "a number of pages", &is_integer/1)
+
   defp value(:sidecar_options, value),
     do:
       takes(

@@ -2,10 +2,14 @@ defmodule EctoLibSql.Options do
   @moduledoc """
   The options of a Repo, of `EctoLibSql.start_link/1` and of `EctoLibSql.connect/1`.
 
-  A wrong value is an error of code `:invalid_option` that names the option and what it takes. A Repo's configuration may
-  hold options of Ecto (`Ecto.Repo`), of the pool (`DBConnection.start_link/2`: `:pool_size`, default 10, `:queue_target` …)
-  and of the application, so an unknown name is passed over, unless it is almost one of these: `journal_mod: :wal` is
-  refused, with the name that was meant.
+  Options are checked when the pool starts. A wrong value or an unknown name is an error of code `:invalid_option` that
+  names the option and what it takes, and the pool does not start. It does not start either if the database cannot be
+  opened for a reason that will not pass, such as a directory that does not exist (`:cannot_open`); if the database is
+  busy, the connections try again.
+
+  The options of Ecto (`Ecto.Repo`) and of the pool (`DBConnection.start_link/2`: `:pool_size`, default 10, `:queue_target`,
+  and others) are known. An application that keeps options of its own there names them in `:ignored_options`.
+  `EctoLibSql.connect/1` passes over unknown names, unless they are almost one of these: `journal_mod: :wal` is refused.
 
   ## Where the database is
 
@@ -31,17 +35,18 @@ defmodule EctoLibSql.Options do
 
   ## Sidecar
 
-    * `:sidecar` – the name of a `LibsqlPort` that is started elsewhere, for Repos that share one. Otherwise a Repo starts
-      its own
+    * `:sidecar` – the name or pid of a `LibsqlPort` that is started elsewhere and before the Repo, for Repos that share
+      one. Otherwise a Repo starts its own, which all its pools share (`:pool_count`)
     * `:sidecar_options` – options of `LibsqlPort.start_link/1` for it. Its name is that of the Repo and `Sidecar`, such as
-      `MyApp.Repo.Sidecar`, by which `LibsqlPort.status/1` and `LibsqlPort.connect/2` find it. With `:pool_count` each pool
-      has a sidecar of its own, without a name
+      `MyApp.Repo.Sidecar`, by which `LibsqlPort.status/1` and `LibsqlPort.connect/2` find it
 
   ## Errors
 
     * `:show_statement` – whether errors hold the statement; default `true`
     * `:disconnect_on_error_codes` – a list of codes of `LibsqlPort.ErrorCode` after which the connection is closed and
       replaced; default `[]`
+    * `:ignored_options` – a list of names that are passed over, although neither the adapter nor Ecto knows them;
+      default `[]`
 
   ## Pragmas
 
@@ -88,6 +93,7 @@ defmodule EctoLibSql.Options do
     :sidecar_options,
     :show_statement,
     :disconnect_on_error_codes,
+    :ignored_options,
     :uri,
     :encryption_key
   ]
@@ -95,6 +101,11 @@ defmodule EctoLibSql.Options do
   @known @driver_options ++ @own_options ++ ExqliteOptions.names()
 
   @transaction_modes [:deferred, :immediate, :exclusive, :read_only]
+
+  @doc false
+  # The names of all options that are read here, those of a connection included.
+  @spec names() :: [atom]
+  def names, do: @known
 
   @doc "The modes that a transaction may have."
   @spec transaction_modes() :: [atom]

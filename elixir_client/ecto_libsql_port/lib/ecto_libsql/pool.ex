@@ -8,6 +8,8 @@ defmodule EctoLibSql.Pool do
 
   use Supervisor
 
+  alias EctoLibSql.{Error, Options, StartOptions}
+
   @predecessors 3
   # Longer than a sidecar is given to end.
   @end_ms 10_000
@@ -18,23 +20,31 @@ defmodule EctoLibSql.Pool do
     %{id: __MODULE__, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
   end
 
-  # Options that cannot be are told at once, not by connections that try for ever.
+  # Errors that the next try may not meet: the pool's connections try again. Any other ends the start.
+  @passing [:busy, :locked, :timeout, :cancelled, :limit_exceeded, :disk_full, :out_of_memory, :internal]
+
+  # What cannot be is told at once, not by connections that try for ever.
   @spec start_link(keyword) :: {:ok, pid} | {:error, term}
   def start_link(options) do
-    with {:ok, _, _} <- EctoLibSql.Options.check(options),
+    with :ok <- StartOptions.check(options),
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
-         {:ok, pool} <- start_children(supervisor, options |> EctoLibSql.Options.anchored() |> named_memory()) do
+         {:ok, pool} <- start_children(supervisor, options |> Options.anchored() |> named_memory()) do
       Process.link(pool)
       {:ok, pool}
     end
   end
 
+  @doc "A start that fails with an error, for options that were refused before there was anything to start."
+  @spec refuse(Exception.t()) :: {:error, Exception.t()}
+  def refuse(error), do: {:error, error}
+
   @impl true
   def init(_), do: Supervisor.init([], strategy: :one_for_all, max_restarts: 0)
 
   defp start_children(supervisor, options) do
-    with {:ok, sidecar} <- sidecar(supervisor, options),
+    with {:ok, sidecar} <- start_sidecar(supervisor, options),
          options = Keyword.merge(options, sidecar: sidecar, private_copy: EctoLibSql.PrivateCopy.new()),
+         :ok <- openable(options),
          {:ok, _} <- keeper(supervisor, options) do
       spec = DBConnection.child_spec(EctoLibSql.Protocol, options)
       Supervisor.start_child(supervisor, Supervisor.child_spec(spec, id: :pool, restart: :transient))
@@ -45,15 +55,52 @@ defmodule EctoLibSql.Pool do
     end
   end
 
-  defp sidecar(supervisor, options) do
+  @doc "Starts the sidecar of a Repo under a supervisor, or finds the one that the option `:sidecar` names."
+  @spec start_sidecar(Supervisor.supervisor(), keyword) ::
+          {:ok, LibsqlPort.sidecar()} | {:error, term}
+  def start_sidecar(supervisor, options) do
     case options[:sidecar] do
       nil ->
-        sidecar_options = Keyword.put_new(options[:sidecar_options] || [], :name, options[:sidecar_name])
-        spec = Supervisor.child_spec({LibsqlPort, sidecar_options}, id: :sidecar)
+        spec = Supervisor.child_spec({LibsqlPort, sidecar_options(options)}, id: :sidecar)
         start_named(supervisor, spec, @predecessors)
 
       sidecar ->
-        {:ok, sidecar}
+        if running?(sidecar), do: {:ok, sidecar}, else: {:error, not_running(sidecar)}
+    end
+  end
+
+  @doc "The options of the sidecar of a Repo, its name among them."
+  @spec sidecar_options(keyword) :: keyword
+  def sidecar_options(options),
+    do: Keyword.put_new(options[:sidecar_options] || [], :name, options[:sidecar_name])
+
+  # That of another node is asked when a connection is opened.
+  defp running?({name, node}) when is_atom(node) and name not in [:global, :via], do: true
+  defp running?(pid) when is_pid(pid) and node(pid) != node(), do: true
+  defp running?(sidecar), do: GenServer.whereis(sidecar) not in [nil, :undefined] and alive?(sidecar)
+
+  defp alive?(pid) when is_pid(pid), do: Process.alive?(pid)
+  defp alive?(_name), do: true
+
+  defp not_running(sidecar) do
+    %Error{
+      code: :invalid_option,
+      message:
+        "the option :sidecar names #{inspect(sidecar)}, and no such process runs. Start it before the Repo: " <>
+          "children = [{LibsqlPort, name: …}, MyApp.Repo]"
+    }
+  end
+
+  @doc """
+  Opens the database and closes it again. Returns an error that every further try would meet as well, such as a directory
+  that does not exist. `:configure` may give each connection other options, so then nothing is tried.
+  """
+  @spec openable(keyword) :: :ok | {:error, Exception.t()}
+  def openable(options) do
+    case options[:configure] || EctoLibSql.Protocol.connect(options) do
+      {:ok, state} -> EctoLibSql.Protocol.disconnect(nil, state)
+      {:error, %Error{code: code} = error} when code not in @passing -> {:error, error}
+      _passing_or_configured -> :ok
     end
   end
 
@@ -88,8 +135,10 @@ defmodule EctoLibSql.Pool do
     end
   end
 
-  defp named_memory(options) do
-    case EctoLibSql.Options.path(options) do
+  @doc "Gives a database in memory the name by which the connections of a Repo share it."
+  @spec named_memory(keyword) :: keyword
+  def named_memory(options) do
+    case Options.path(options) do
       {:ok, :memory} -> Keyword.put_new(options, :memory_name, "ecto-#{System.unique_integer([:positive])}")
       _file_or_error -> options
     end

@@ -15,6 +15,7 @@ defmodule EctoLibSql.Protocol do
     Diagnosis,
     Error,
     Failure,
+    Location,
     Options,
     Parameter,
     PrivateCopy,
@@ -50,8 +51,11 @@ defmodule EctoLibSql.Protocol do
 
   defp open(sidecar, options, private_copy) do
     case PrivateCopy.source(private_copy) do
-      nil -> LibsqlPort.connect(sidecar, options)
-      source -> PrivateCopy.connect(sidecar, source, options)
+      nil ->
+        with({:error, error} <- LibsqlPort.connect(sidecar, options), do: {:error, explained(error, options)})
+
+      source ->
+        PrivateCopy.connect(sidecar, source, options)
     end
   end
 
@@ -82,12 +86,25 @@ defmodule EctoLibSql.Protocol do
         {:ok, _} ->
           nil
 
-        {:error, _} = error ->
+        {:error, error} ->
           LibsqlPort.close(conn)
-          error
+          {:error, explained(error, database: path)}
       end
     end)
   end
+
+  # The engine says of a file only that it cannot be opened, or not which one is none.
+  defp explained(%LibsqlPort.Error{code: :cannot_open} = error, options) do
+    case Location.trouble(options[:database], options[:mode]) do
+      nil -> error
+      trouble -> %{error | message: "cannot open the database #{options[:database]}: #{trouble}"}
+    end
+  end
+
+  defp explained(%LibsqlPort.Error{code: :not_a_database} = error, options),
+    do: %{error | message: "#{options[:database]}: #{error.message}"}
+
+  defp explained(error, _options), do: error
 
   defp connect_error(error),
     do: if(Failure.lost?(error), do: Failure.lost(error), else: Error.new(error, nil))

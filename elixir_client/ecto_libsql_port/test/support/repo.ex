@@ -23,7 +23,7 @@ defmodule EctoLibSql.RepoCase do
   using do
     quote do
       import Ecto.Query
-      import EctoLibSql.RepoCase
+      import EctoLibSql.{RepoCase, SinceEcto}
       alias EctoLibSql.TestRepo
     end
   end

@@ -7,38 +7,10 @@ defmodule EctoLibSql.SqlCase do
 
   alias Ecto.Adapters.LibSql.Connection
 
-  defmodule Post do
-    @moduledoc false
-    use Ecto.Schema
-
-    schema "posts" do
-      field(:title, :string)
-      field(:visits, :integer)
-      field(:score, :float)
-      field(:cost, :decimal)
-      field(:blob, :binary)
-      field(:meta, :map)
-      field(:tags, {:array, :string})
-      field(:posted, :date)
-      field(:at, :naive_datetime)
-      has_many(:comments, EctoLibSql.SqlCase.Comment)
-    end
-  end
-
-  defmodule Comment do
-    @moduledoc false
-    use Ecto.Schema
-
-    schema "comments" do
-      field(:text, :string)
-      belongs_to(:post, Post)
-    end
-  end
-
   using do
     quote do
       import Ecto.Query
-      import EctoLibSql.SqlCase
+      import EctoLibSql.{SinceEcto, SqlCase}
       alias EctoLibSql.SqlCase.{Comment, Post}
     end
   end

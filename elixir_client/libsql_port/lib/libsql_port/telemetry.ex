@@ -26,8 +26,6 @@ defmodule LibsqlPort.Telemetry do
   `:commit`, `sql` the text where there is one; parameters are never part of an event.
   """
 
-  @compile {:no_warn_undefined, [{:telemetry, :execute, 3}, {:telemetry, :attach_many, 4}]}
-
   @start [:libsql_port, :query, :start]
   @stop [:libsql_port, :query, :stop]
   @exception [:libsql_port, :query, :exception]

@@ -63,7 +63,7 @@ defmodule Ecto.Adapters.LibSql do
     TypeCodec
   }
 
-  alias EctoLibSql.Options
+  alias EctoLibSql.{Options, Pool, Pools, StartOptions}
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -154,21 +154,37 @@ defmodule Ecto.Adapters.LibSql do
 
   defoverridable init: 1
 
-  # Each pool of `:pool_count` has a sidecar of its own. A database in memory lives in one, so it has one pool, as large as
-  # all of them.
+  # The pools of `:pool_count` are Ecto's; around them stands the one sidecar that they share.
   @impl Ecto.Adapter
   def init(config) do
-    {pool_count, config} = Keyword.pop(config, :pool_count, 1)
+    config = Keyword.put_new(config, :sidecar_name, sidecar_name(config))
 
-    cond do
-      pool_count == 1 ->
-        config |> Keyword.put_new(:sidecar_name, sidecar_name(config)) |> super()
+    case pools(config) do
+      {:alone, config} ->
+        super(config)
 
-      Options.path(config) == {:ok, :memory} ->
-        config |> Keyword.update(:pool_size, 10 * pool_count, &(&1 * pool_count)) |> init()
+      {:shared, config} ->
+        {:ok, child, meta} =
+          config |> Keyword.put_new(:sidecar, Pool.sidecar_options(config)[:name]) |> super()
 
-      true ->
-        super([pool_count: pool_count] ++ config)
+        {:ok, Pools.child_spec({child, config}), meta}
+
+      {:error, error} ->
+        {:ok, child, meta} = super(Keyword.delete(config, :pool_count))
+        {:ok, %{child | start: {Pool, :refuse, [error]}}, meta}
+    end
+  end
+
+  defp pools(config) do
+    count = Keyword.get(config, :pool_count, 1)
+
+    with :ok <- StartOptions.check(:pool_count, count),
+         :ok <- if(count > 1, do: StartOptions.check(config), else: :ok) do
+      if count == 1,
+        do: {:alone, config},
+        else:
+          {:shared,
+           config |> Keyword.reject(&(&1 == {:sidecar, nil})) |> Options.anchored() |> Pool.named_memory()}
     end
   end
 

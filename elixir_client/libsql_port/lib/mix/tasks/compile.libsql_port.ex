@@ -3,8 +3,9 @@ defmodule Mix.Tasks.Compile.LibsqlPort do
   @moduledoc """
   The last step of `mix compile` in this project: builds the sidecar's program and puts it into `priv`.
 
-  It does nothing if `LIBSQL_PORT_EXECUTABLE` is set, or if the program in `priv` is newer than its sources. Where the
-  Rust sources are not at hand (a package without them) it only says how to get the program.
+  It does nothing if `LIBSQL_PORT_EXECUTABLE` is set, or if the program in `priv` is newer than its sources. The sources are
+  those of this driver's own repository, in which it lies at `elixir_client/libsql_port`; no other directory is looked at.
+  Without them and without a program in `priv` it is an error that says how to get one.
   """
 
   use Mix.Task.Compiler
@@ -22,16 +23,41 @@ defmodule Mix.Tasks.Compile.LibsqlPort do
 
   @impl true
   def run(_arguments) do
-    root = Path.expand("../..", File.cwd!())
-    target = Path.join([File.cwd!(), "priv", Executable.file_name()])
-
-    cond do
-      Executable.from_environment() != nil -> {:noop, []}
-      not File.exists?(Path.join(root, "Cargo.toml")) -> without_sources(target)
-      fresh?(target, root) -> {:noop, []}
-      true -> build(System.find_executable("cargo"), root, target)
+    case plan(File.cwd!(), Executable.from_environment()) do
+      :nothing -> {:noop, []}
+      :missing -> error(missing())
+      {:build, root} -> build(System.find_executable("cargo"), root, target(File.cwd!()))
     end
   end
+
+  @doc false
+  # What is to be done for the driver in a directory, and the directory of the sources.
+  @spec plan(Path.t(), Path.t() | nil) :: :nothing | :missing | {:build, Path.t()}
+  def plan(directory, nil) do
+    target = target(directory)
+
+    case sources_root(directory) do
+      {:ok, root} -> if fresh?(target, root), do: :nothing, else: {:build, root}
+      :error -> if File.exists?(target), do: :nothing, else: :missing
+    end
+  end
+
+  def plan(_directory, _executable), do: :nothing
+
+  # Two directories up is this repository, or the project of whoever has the driver in `deps`.
+  defp sources_root(directory) do
+    root = Path.expand("../..", directory)
+
+    with "elixir_client/libsql_port" <- Path.relative_to(directory, root),
+         {:ok, manifest} <- File.read(Path.join(root, "Cargo.toml")),
+         true <- manifest =~ ~r/^name = "libsql_port"$/m and File.dir?(Path.join(root, "port_driver")) do
+      {:ok, root}
+    else
+      _ -> :error
+    end
+  end
+
+  defp target(directory), do: Path.join([directory, "priv", Executable.file_name()])
 
   @impl true
   def clean do
@@ -39,15 +65,12 @@ defmodule Mix.Tasks.Compile.LibsqlPort do
     :ok
   end
 
-  defp without_sources(target) do
-    unless File.exists?(target) do
-      Mix.shell().info(
-        "libsql_port: no program in priv and no sources to build it from; " <>
-          "set LIBSQL_PORT_EXECUTABLE to the path of a built one"
-      )
-    end
-
-    {:noop, []}
+  defp missing do
+    """
+    there is no program in priv, and no sources to build it from. Build it in a checkout of its repository
+    (cargo build --release), and set LIBSQL_PORT_EXECUTABLE to the path of target/release/libsql_port,
+    while compiling and when the application runs.
+    """
   end
 
   defp fresh?(target, root) do

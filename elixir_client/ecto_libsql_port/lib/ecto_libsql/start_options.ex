@@ -1,0 +1,159 @@
+defmodule EctoLibSql.StartOptions do
+  @moduledoc false
+  # What is checked once, when a pool starts, beside the options of a connection: names that nobody knows, and values of
+  # options that belong to `DBConnection` and Ecto, which would crash a process of theirs or be ignored. Called by
+  # `EctoLibSql.Pool` and `EctoLibSql.Pools`.
+  #
+  # Unknown names are refused here and not in `Options.check/1`: Mix tasks pass their own arguments to connections.
+
+  alias EctoLibSql.{Error, ExqliteOptions, Options}
+
+  # Options of DBConnection and Ecto with a value that can be checked.
+  @checked [
+    pool_size: {:integer, 1},
+    pool_count: {:integer, 1},
+    queue_target: {:integer, 1},
+    queue_interval: {:integer, 1},
+    idle_interval: {:integer, 1},
+    idle_limit: {:integer, 0},
+    checkout_retries: {:integer, 0},
+    backoff_min: {:integer, 0},
+    backoff_max: {:integer, 0},
+    backoff_type: {:one_of, [:stop, :exp, :rand, :rand_exp]},
+    max_restarts: {:integer, 0},
+    max_seconds: {:integer, 1},
+    max_lifetime: :range,
+    after_connect: :function,
+    after_connect_timeout: :timeout,
+    configure: :function,
+    connection_listeners: :listeners,
+    pool: :module,
+    ownership_timeout: :timeout,
+    show_sensitive_data_on_connection_error: :boolean,
+    name: :name,
+    sidecar: :sidecar,
+    ignored_options: :names
+  ]
+
+  # Names that are passed over: of Ecto, its migrator and generators, of DBConnection, of a `DATABASE_URL`, and of the
+  # adapters from which applications come.
+  @others [:otp_app, :adapter, :repo, :priv, :log, :stacktrace, :log_stacktrace_mfa] ++
+            [:telemetry_prefix, :telemetry_options, :telemetry_event, :query_cache, :prepare] ++
+            [:migration_source, :migration_lock, :migration_repo, :migration_primary_key] ++
+            [:migration_foreign_key, :migration_timestamps, :migration_default_prefix] ++
+            [:migration_cast_version_column, :migration_advisory_lock_retry_interval_ms] ++
+            [:migration_advisory_lock_max_tries, :start_apps_before_migration, :migrator] ++
+            [:dump_path, :dump_prefixes, :structure_path, :ecto_repos, :read_only, :default_dynamic_repo] ++
+            [:pool_index, :label, :queue, :deadline, :ownership_mode, :ownership_log, :types, :caller] ++
+            [:scheme, :hostname, :username, :password, :port, :ssl, :ssl_opts, :parameters, :query] ++
+            [:socket_options, :socket_dir, :socket, :charset, :collation, :encoding, :template] ++
+            [:maintenance_database, :database_url, :show_sensitive_data_on_errors] ++
+            [:auth_token, :sync, :read_your_writes, :sync_interval, :chunk_size, :progress_handler_steps]
+
+  # Of this adapter alone.
+  @internal [:sidecar_name, :memory_name, :private_copy]
+
+  @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
+  @spec check(keyword) :: :ok | {:error, Error.t()}
+  def check(options) do
+    with {:ok, _driver_options, _mode} <- Options.check(options),
+         :ok <- values(options),
+         :ok <- names(options),
+         :ok <- host(options),
+         do: sidecar_options(options[:sidecar_options])
+  end
+
+  @doc "The same for one option."
+  @spec check(atom, term) :: :ok | {:error, Error.t()}
+  def check(name, value), do: values([{name, value}])
+
+  defp values(options) do
+    Enum.find_value(options, :ok, fn {name, value} ->
+      type = @checked[name]
+
+      if type && not fits?(type, value),
+        do: error("the option #{inspect(name)} takes #{takes(type)}, not #{inspect(value)}")
+    end)
+  end
+
+  defp names(options) do
+    ignored = options[:ignored_options] || []
+
+    case Enum.find(options, fn {name, _value} -> not (known?(name) or name in ignored) end) do
+      nil ->
+        :ok
+
+      {name, _value} ->
+        known =
+          ((Options.names() -- ExqliteOptions.refused()) ++ Keyword.keys(@checked))
+          |> Enum.uniq()
+          |> Enum.sort()
+
+        error(
+          "unknown option #{inspect(name)}; known are #{Enum.map_join(known, ", ", &inspect/1)}. One that belongs to the " <>
+            "application is passed over if :ignored_options names it"
+        )
+    end
+  end
+
+  defp known?(name), do: name in Options.names() or name in (Keyword.keys(@checked) ++ @others ++ @internal)
+
+  # Ecto takes a Repo's `:url` apart. The file that its path names would be opened in place of the database on that host.
+  defp host(options) do
+    if options[:scheme] && options[:hostname] not in [nil, "", "localhost"] do
+      error(
+        "the option :url names the host #{inspect(options[:hostname])}, and remote databases are not supported yet. " <>
+          "For a file write database: \"path/to/app.db\""
+      )
+    else
+      :ok
+    end
+  end
+
+  # Those of `LibsqlPort.start_link/1`, before a process is started with them.
+  defp sidecar_options(nil), do: :ok
+
+  defp sidecar_options(options) do
+    case LibsqlPort.Options.sidecar(options) do
+      {:ok, _} -> :ok
+      {:error, error} -> error("the option :sidecar_options: " <> error.message)
+    end
+  end
+
+  defp fits?({:integer, min}, value), do: is_integer(value) and value >= min
+  defp fits?({:one_of, values}, value), do: value in values
+  defp fits?(:boolean, value), do: is_boolean(value)
+  defp fits?(:timeout, value), do: value == :infinity or fits?({:integer, 1}, value)
+  defp fits?(:range, value), do: match?(%Range{first: first} when first >= 0, value)
+  defp fits?(:module, value), do: is_atom(value) and Code.ensure_loaded?(value)
+  defp fits?(:names, value), do: is_list(value) and Enum.all?(value, &is_atom/1)
+  defp fits?(:function, nil), do: true
+
+  defp fits?(:function, {module, name, arguments}),
+    do: is_atom(module) and is_atom(name) and is_list(arguments)
+
+  defp fits?(:function, value), do: is_function(value, 1)
+  defp fits?(:listeners, {listeners, _tag}), do: fits?(:listeners, listeners)
+  defp fits?(:listeners, value), do: is_list(value) and Enum.all?(value, &(is_pid(&1) or is_atom(&1)))
+  defp fits?(:sidecar, nil), do: true
+  defp fits?(:sidecar, {name, node}) when is_atom(name) and is_atom(node), do: true
+  defp fits?(:sidecar, value), do: is_pid(value) or fits?(:name, value)
+  defp fits?(:name, {:global, _term}), do: true
+  defp fits?(:name, {:via, module, _term}), do: is_atom(module)
+  defp fits?(:name, value), do: is_atom(value)
+
+  defp takes({:integer, 0}), do: "an integer, 0 or more"
+  defp takes({:integer, 1}), do: "an integer, 1 or more"
+  defp takes({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)
+  defp takes(:boolean), do: "true or false"
+  defp takes(:timeout), do: ":infinity or milliseconds from 1"
+  defp takes(:range), do: "a range of milliseconds such as 60_000..120_000"
+  defp takes(:module), do: "a module that implements a pool of DBConnection"
+  defp takes(:names), do: "a list of names"
+  defp takes(:function), do: "a function of one argument or {module, function, arguments}"
+  defp takes(:listeners), do: "a list of processes, or {list, tag}"
+  defp takes(:sidecar), do: "the name or process of a running LibsqlPort"
+  defp takes(:name), do: "an atom, {:global, term} or {:via, module, term}"
+
+  defp error(message), do: {:error, %Error{code: :invalid_option, message: message}}
+end

@@ -20,6 +20,9 @@ defmodule LibsqlPort do
   exits (option `:owner`). A transaction, a cursor and a prepared statement are owned by the process that opened them, and
   are rolled back and closed when it exits. Connections may be opened and used from other nodes, at the price of a hop.
 
+  This holds for transactions that SQL text begins (`BEGIN`, `SAVEPOINT`) as well. Other processes on the connection are then
+  inside the same transaction; prefer `transaction/3`, which keeps them waiting.
+
   A connection does not outlive its sidecar: requests on a connection of a sidecar that has ended return a
   `:not_sent` error, and `connect/2` opens a new one.
 

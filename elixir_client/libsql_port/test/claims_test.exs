@@ -225,6 +225,71 @@ defmodule LibsqlPort.ClaimsTest do
     assert state.() == before
   end
 
+  # A reply above 1 MiB comes in parts.
+  @long 1_200_000
+
+  for {shape, times} <- [small: 1_000, empty: 300, long: 10, halted: 300, writing: 100, failing: 100] do
+    test "streams leave no claim: #{shape}", %{conn: conn} do
+      before = claims(conn)
+      for _ <- 1..unquote(times), do: stream_of(unquote(shape), conn)
+      assert claims(conn) == before
+      assert {:ok, %{cursors: 0}} = LibsqlPort.status(conn)
+    end
+  end
+
+  defp stream_of(:small, conn), do: assert(3 == conn |> LibsqlPort.stream("SELECT x FROM t") |> Enum.count())
+
+  defp stream_of(:empty, conn),
+    do: assert([] == conn |> LibsqlPort.stream("SELECT 1 WHERE 0") |> Enum.to_list())
+
+  # The last chunk is a row that takes two parts.
+  defp stream_of(:long, conn) do
+    stream = LibsqlPort.stream(conn, "SELECT 1 UNION ALL SELECT zeroblob(?1)", [@long], chunk_rows: 1)
+    assert [[1], [blob]] = Enum.to_list(stream)
+    assert byte_size(blob) == @long
+  end
+
+  defp stream_of(:halted, conn) do
+    assert [["a"]] = conn |> LibsqlPort.stream("SELECT x FROM t", [], chunk_rows: 1) |> Enum.take(1)
+  end
+
+  defp stream_of(:writing, conn) do
+    assert [["d"]] = conn |> LibsqlPort.stream("INSERT INTO t VALUES ('d') RETURNING x") |> Enum.to_list()
+  end
+
+  # The sidecar has closed the cursor by itself.
+  defp stream_of(:failing, conn) do
+    {:ok, cursor} = Cursor.declare(conn, "SELECT abs(-9223372036854775808)", [])
+    assert {:error, %Error{code: :sql_error}} = Cursor.fetch(conn, cursor)
+  end
+
+  test "statements whose description comes in parts are held, and given back", %{conn: conn} do
+    before = claims(conn)
+    long = "SELECT 1 AS \"#{String.duplicate("n", @long)}\""
+
+    for {sql, times} <- [{"SELECT 1", 1_000}, {long, 5}], _ <- 1..times do
+      {:ok, statement} = LibsqlPort.prepare(conn, sql)
+      :ok = LibsqlPort.close_statement(conn, statement)
+    end
+
+    assert claims(conn) == before
+
+    {pid, monitor} =
+      spawn_monitor(fn ->
+        {:ok, _} = LibsqlPort.prepare(conn, long)
+        {:ok, _} = Cursor.declare(conn, long, [])
+        Process.sleep(:infinity)
+      end)
+
+    eventually(fn -> match?({:ok, %{statements: 1, cursors: 1}}, LibsqlPort.status(conn)) end)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^pid, _}, 60_000
+    eventually(fn -> match?({:ok, %{statements: 0, cursors: 0}}, LibsqlPort.status(conn)) end)
+    eventually(fn -> claims(conn) == before end)
+  end
+
+  defp claims(conn), do: :sys.get_state(conn.handle.sidecar).claims
+
   test "a rollback of a transaction that is over leaves the next one its owner", %{conn: conn} do
     test = self()
     {:ok, _} = LibsqlPort.script(conn, "CREATE TABLE u (x UNIQUE)")

@@ -4,7 +4,7 @@ defmodule LibsqlPort.ClientTest do
 
   import LibsqlPort.SidecarCase, only: [eventually: 1]
 
-  alias LibsqlPort.{Error, OsProcess, Result, Stub}
+  alias LibsqlPort.{Error, InFlight, OsProcess, Result, Stub}
 
   describe "a program that does not say hello" do
     setup do
@@ -323,7 +323,7 @@ defmodule LibsqlPort.ClientTest do
   end
 
   defp assert_nothing_left(conn) do
-    assert :ets.info(conn.handle.table, :size) == 0
+    assert InFlight.callers(conn.handle.table) == []
     assert {:messages, []} = Process.info(self(), :messages)
   end
 

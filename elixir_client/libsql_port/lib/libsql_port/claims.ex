@@ -7,34 +7,63 @@ defmodule LibsqlPort.Claims do
   #
   # One monitor for each process, however much it holds. Pure but for the monitors.
 
-  alias LibsqlPort.Wire
+  alias LibsqlPort.{ErrorCode, Wire}
 
   @type key ::
           {connection :: integer, :connection | :opening | :transaction | {:cursor | :statement, integer}}
 
-  # What a reply means: `{:claim, kind, owner}` – it opens something for that process; `{:release, kind}` – it ends it;
-  # `{:exhaust, kind}` – it ends it if it is the last of its rows.
+  # What a reply means:
+  #
+  #   * `{:claim, kind, owner}` – it opens something for that process; with `nil` for nobody
+  #   * `{:status, caller, address}` – it tells whether a transaction is open. `address` is that of the numbered
+  #     transaction which the request was sent to, or `nil`
+  #   * `{:status_of_error, caller}` – it does so if it is an error
+  #   * `{:release, kind}` – it ends something
+  #   * `{:exhaust, kind}` – it ends it if it is the last of its rows
+  #   * `{:asked, connection, caller}` – it is the answer to `{:ask, connection, caller}`
+  #   * `{:part, claim, tag, head}` – it comes in parts, of which the first said so much
   @type claim ::
-          {:claim, {:transaction, integer} | :cursor | :statement, pid}
-          | {:release,
-             :connection | :all | {:transaction, address :: binary} | {:cursor | :statement, integer}}
+          {:claim, {:transaction, integer} | :cursor | :statement, pid | nil}
+          | {:status, pid, address :: binary | nil}
+          | {:status_of_error, pid}
+          | {:release, :connection | :all | {:cursor | :statement, integer}}
           | {:exhaust, {:cursor, integer}}
+          | {:asked, integer, pid | nil}
+          | {:part, claim, tag :: 0..255 | nil, head :: binary}
+
+  # What is left to do after a reply: give back what nobody wants, or ask for a connection's status.
+  @type left :: {key, term} | {:ask, connection :: integer, pid | nil}
 
   defstruct processes: %{}, keys: %{}
 
   @type t :: %__MODULE__{
           processes: %{optional(pid) => {reference, MapSet.t(key)}},
-          keys: %{optional(key) => {pid, detail :: term}}
+          keys: %{optional(key) => {pid | nil, detail :: term}}
         }
 
   @ok Wire.tag(:ok)
   @last_rows Wire.tag(:last_rows)
   @error Wire.tag(:error)
-  @no_transaction LibsqlPort.ErrorCode.number(:no_transaction)
+  @result Wire.tag(:result)
+  @batch Wire.tag(:batch_reply)
+  @no_transaction ErrorCode.number(:no_transaction)
 
-  @doc "Takes note that `pid` holds something. Whoever held it before does so no longer."
-  @spec add(t, key, pid, term) :: t
-  def add(claims, key, pid, detail \\ nil) do
+  # After these a cursor is still open: its fetch did not get as far as the cursor.
+  @before_fetch Enum.map([:timeout, :cancelled, :connection_closed, :no_transaction], &ErrorCode.number/1)
+
+  # The number of a transaction that was begun by SQL text, which has none.
+  @by_hand 0
+
+  @doc "Takes note that `pid` holds something; `nil` for nobody. Whoever held it before does so no longer."
+  @spec add(t, key, pid | nil, term) :: t
+  def add(claims, key, pid, detail \\ nil)
+
+  def add(claims, key, nil, detail) do
+    claims = drop(claims, key)
+    %{claims | keys: Map.put(claims.keys, key, {nil, detail})}
+  end
+
+  def add(claims, key, pid, detail) do
     claims = drop(claims, key)
     {monitor, held} = Map.get_lazy(claims.processes, pid, fn -> {Process.monitor(pid), MapSet.new()} end)
 
@@ -50,6 +79,7 @@ defmodule LibsqlPort.Claims do
   def drop(claims, key) do
     case Map.pop(claims.keys, key) do
       {nil, _} -> claims
+      {{nil, _detail}, keys} -> %{claims | keys: keys}
       {{pid, _detail}, keys} -> %{claims | keys: keys, processes: let_go(claims.processes, pid, key)}
     end
   end
@@ -122,10 +152,10 @@ defmodule LibsqlPort.Claims do
   end
 
   @doc """
-  Reads a reply that its request has marked. Returns what is held now, and what has to be given back at once because the
-  caller that asked for it has given up.
+  Reads a reply that its request has marked. Returns what is held now, and what is left to do: for example to give back
+  what a caller asked for that has given up. `frame` may be the head of a reply that came in parts.
   """
-  @spec reply(t, claim, {integer, pid | nil}, 0..255, binary) :: {t, [{key, term}]}
+  @spec reply(t, claim, {integer, pid | nil}, 0..255 | nil, binary) :: {t, [left]}
   def reply(claims, {:claim, kind, owner}, {connection, caller}, @ok, frame) do
     case claimed(kind, frame) do
       {:ok, key, detail} when caller == nil -> {claims, [{{connection, key}, detail}]}
@@ -140,37 +170,178 @@ defmodule LibsqlPort.Claims do
   def reply(claims, {:release, :all}, {connection, _caller}, @ok, _frame),
     do: {drop_connection(claims, connection, :inside), []}
 
-  def reply(claims, {:release, {:transaction, _address}}, {connection, _caller}, @ok, _frame),
-    do: {drop(claims, {connection, :transaction}), []}
+  def reply(claims, {:release, kind}, {connection, _caller}, @ok, _frame),
+    do: {drop(claims, {connection, kind}), []}
 
-  # The engine has rolled it back before. Meanwhile the connection may be in a transaction of somebody else.
-  def reply(claims, {:release, {:transaction, address}}, {connection, _caller}, @error, frame) do
-    with {:ok, error} when is_tuple(error) and elem(error, 0) == @no_transaction <- payload(frame),
-         true <- addressed?(claims, connection, address) do
-      {drop(claims, {connection, :transaction}), []}
-    else
+  # A statement without columns may have begun or ended a transaction, as BEGIN does.
+  def reply(claims, {:exhaust, kind}, {connection, _caller}, @last_rows, _frame) do
+    left =
+      case claims.keys do
+        %{{^connection, ^kind} => {pid, :no_columns}} -> [{:ask, connection, pid}]
+        %{} -> []
+      end
+
+    {drop(claims, {connection, kind}), left}
+  end
+
+  def reply(claims, {:exhaust, kind}, {connection, _caller}, @error, frame) do
+    case error(frame) do
+      {code, status} when status != nil and code not in @before_fetch ->
+        {drop(claims, {connection, kind}), ask_if_over(claims, connection, status)}
+
+      {_code, status} ->
+        {claims, ask_if_over(claims, connection, status)}
+
+      :error ->
+        {claims, []}
+    end
+  end
+
+  def reply(claims, {:status_of_error, _caller}, {connection, _pid}, @error, frame) do
+    case error(frame) do
+      {_code, status} -> {claims, ask_if_over(claims, connection, status)}
+      :error -> {claims, []}
+    end
+  end
+
+  def reply(claims, {:status, caller, nil}, {connection, pid}, tag, frame) do
+    case status(tag, frame) do
+      :unknown -> {claims, [{:ask, connection, caller}]}
+      0 -> no_transaction(claims, connection, caller)
+      status when status in 1..3 -> transaction_open(claims, connection, caller, pid)
+      _none -> {claims, []}
+    end
+  end
+
+  # Of a transaction that has a number nothing but its own end is of interest.
+  def reply(claims, {:status, _caller, address}, {connection, _pid}, tag, frame) do
+    if ends?(tag, frame) and addressed?(claims, connection, address),
+      do: {drop(claims, {connection, :transaction}), []},
+      else: {claims, []}
+  end
+
+  def reply(claims, {:asked, connection, caller}, _request, @ok, frame) do
+    case payload(frame) do
+      {:ok, %{"tx_status" => 0}} -> {drop_shared(claims, connection), []}
+      {:ok, %{"tx_status" => status}} when status in 1..3 -> {add_by_hand(claims, connection, caller), []}
       _other -> {claims, []}
     end
   end
 
-  def reply(claims, {:release, kind}, {connection, _caller}, @ok, _frame),
-    do: {drop(claims, {connection, kind}), []}
-
-  def reply(claims, {:exhaust, kind}, {connection, _caller}, @last_rows, _frame),
-    do: {drop(claims, {connection, kind}), []}
-
   def reply(claims, _claim, _request, _tag, _frame), do: {claims, []}
 
-  # A request without a number, or with 0, is addressed to whatever transaction the connection is in.
-  defp addressed?(claims, connection, address) do
-    bare = Wire.encode(connection)
+  @doc "What a reply means after a part of it that does not close the request; `head` are the part's first bytes."
+  @spec part(claim | nil, 0..1, binary) :: claim | nil
+  def part(nil, _last, _head), do: nil
+  def part({:part, claim, _tag, _head}, 1, _more), do: claim
+  def part({:part, _claim, _tag, _head} = claim, 0, _more), do: claim
+  def part(claim, 1, _head), do: claim
+  def part(claim, 0, head), do: {:part, claim, Wire.reply_tag(head), head}
 
+  # --- transactions ---------------------------------------------------------------------------------------------
+
+  # Replies of one connection may come in another order than their requests ran, if several processes have sent them. What
+  # one process is told is in order: each of its requests waited for the reply before.
+
+  # No transaction is open, says a request that was addressed to none or to whichever is open. While one is held for
+  # somebody, such requests wait, so that this one ran before.
+  defp no_transaction(claims, connection, caller) do
     case claims.keys do
-      %{{^connection, :transaction} => {_pid, number}} ->
-        address == bare or address in [Wire.address(bare, 0), Wire.address(bare, number)]
+      %{{^connection, :transaction} => {holder, number}} ->
+        cond do
+          exclusive?(number) -> {claims, []}
+          holder == caller -> {drop(claims, {connection, :transaction}), []}
+          true -> {claims, [{:ask, connection, caller}]}
+        end
+
+      %{} ->
+        {claims, []}
+    end
+  end
+
+  # One is open, and if nobody holds it, it is the caller who has begun it.
+  defp transaction_open(claims, connection, _caller, nil) do
+    if held?(claims, connection),
+      do: {claims, []},
+      else: {claims, [{{connection, :transaction}, @by_hand}]}
+  end
+
+  defp transaction_open(claims, connection, caller, _pid), do: {add_by_hand(claims, connection, caller), []}
+
+  defp add_by_hand(claims, connection, caller) do
+    if held?(claims, connection),
+      do: claims,
+      else: add(claims, {connection, :transaction}, caller, @by_hand)
+  end
+
+  # What is held for somebody has ended if another transaction is open.
+  defp held?(claims, connection) do
+    case claims.keys do
+      %{{^connection, :transaction} => {_holder, number}} -> not exclusive?(number)
+      %{} -> false
+    end
+  end
+
+  defp drop_shared(claims, connection),
+    do: if(held?(claims, connection), do: drop(claims, {connection, :transaction}), else: claims)
+
+  # The engine has rolled back what somebody else may hold.
+  defp ask_if_over(claims, connection, 0) do
+    if held?(claims, connection) do
+      {holder, _number} = Map.fetch!(claims.keys, {connection, :transaction})
+      [{:ask, connection, holder}]
+    else
+      []
+    end
+  end
+
+  defp ask_if_over(_claims, _connection, _status), do: []
+
+  defp exclusive?(number), do: number != @by_hand and not Wire.shared?(number)
+
+  defp addressed?(claims, connection, address) do
+    case claims.keys do
+      %{{^connection, :transaction} => {_holder, number}} ->
+        address == Wire.address(Wire.encode(connection), number)
 
       %{} ->
         false
+    end
+  end
+
+  # --- replies --------------------------------------------------------------------------------------------------
+
+  # The transaction's status after a request; `nil` if its reply is of no interest, `:unknown` if it cannot be read here.
+  defp status(@result, frame), do: Wire.empty_result_status(frame)
+  # The results may be long, and the status is behind them.
+  defp status(@batch, _frame), do: :unknown
+
+  defp status(@ok, frame) do
+    case payload(frame) do
+      {:ok, status} when is_integer(status) -> status
+      {:ok, {_statements, _changes, status}} when is_integer(status) -> status
+      _other -> :unknown
+    end
+  end
+
+  defp status(@error, frame) do
+    case error(frame) do
+      {_code, status} -> status
+      :error -> :unknown
+    end
+  end
+
+  defp status(_tag, _frame), do: nil
+
+  defp ends?(@ok, _frame), do: true
+  defp ends?(@error, frame), do: match?({@no_transaction, _status}, error(frame))
+  defp ends?(_tag, _frame), do: false
+
+  # Code and status; no status if the request did not run.
+  defp error(frame) do
+    case payload(frame) do
+      {:ok, {code, _, _, _, _, status, _}} when is_integer(status) or status == nil -> {code, status}
+      _other -> :error
     end
   end
 
@@ -178,9 +349,10 @@ defmodule LibsqlPort.Claims do
   defp claimed({:transaction, number}, _frame), do: {:ok, :transaction, number}
 
   defp claimed(kind, frame) do
-    case payload(frame) do
-      {:ok, {id, _description}} when is_integer(id) -> {:ok, {kind, id}, nil}
-      _other -> :error
+    case Wire.opened(frame) do
+      {id, <<106, _::binary>>} when kind == :cursor -> {:ok, {kind, id}, :no_columns}
+      {id, _description} -> {:ok, {kind, id}, nil}
+      nil -> :error
     end
   end
 

@@ -44,6 +44,18 @@ defmodule LibsqlPort.InFlight do
     ArgumentError -> :gone
   end
 
+  @doc "Enters a request whose reply nobody waits for, but which means something. `nil` if the run is over."
+  @spec enter_for_claim(:ets.table(), :atomics.atomics_ref(), Claims.claim()) :: pos_integer
+  def enter_for_claim(table, ids, claim) do
+    id = next_id(ids)
+    entry = {id, nil, nil, nil, claim, nil}
+    if :ets.insert_new(table, entry), do: id, else: enter_for_claim(table, ids, claim)
+  end
+
+  @doc "Changes what the reply to a request means."
+  @spec set_claim(:ets.table(), pos_integer, Claims.claim()) :: boolean
+  def set_claim(table, id, claim), do: :ets.update_element(table, id, {5, claim})
+
   @doc "Takes an entry out; whoever gets it is the only one."
   @spec take(:ets.table(), pos_integer) :: entry | nil
   def take(table, id) do
@@ -102,7 +114,11 @@ defmodule LibsqlPort.InFlight do
 
   @doc "The processes that wait."
   @spec callers(:ets.table()) :: [pid]
-  def callers(table), do: table |> :ets.select([{{:_, :"$1", :_, :_, :_, :_}, [], [:"$1"]}]) |> Enum.uniq()
+  def callers(table) do
+    table
+    |> :ets.select([{{:_, :"$1", :_, :_, :_, :_}, [{:"/=", :"$1", nil}], [:"$1"]}])
+    |> Enum.uniq()
+  end
 
   @doc "The statement that each connection was at: of its requests the oldest, where it has a text."
   @spec running(:ets.table()) :: [{integer, String.t()}]

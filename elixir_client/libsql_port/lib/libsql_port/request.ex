@@ -76,8 +76,10 @@ defmodule LibsqlPort.Request do
   @doc "A request that ends the transaction that it is addressed to."
   @spec ends_transaction(connection, :commit | :rollback, keyword) :: t
   def ends_transaction(conn, name, options) do
-    request = new(conn, name, options)
-    %{request | claim: {:release, {:transaction, request.address}}}
+    case new(conn, name, options) do
+      %{claim: nil, address: address} = request -> %{request | claim: {:status, self(), address}}
+      request -> request
+    end
   end
 
   @doc "A request with a statement behind the timeout, which is encoded as `source`."
@@ -90,7 +92,7 @@ defmodule LibsqlPort.Request do
   @spec statement(connection, atom, {iodata, String.t() | Statement.t()}, binary, keyword) :: t
   def statement(conn, name, {source, statement}, params, options) do
     with {:ok, timeout} <- timeout(conn, name, options) do
-      {address, in_transaction?} = address(conn, options)
+      {address, in_transaction?, claim} = address(conn, options)
 
       # Built at once, because this is what nearly every request is.
       %__MODULE__{
@@ -101,6 +103,7 @@ defmodule LibsqlPort.Request do
         timeout: timeout,
         sql: shown(conn, statement),
         effect: effect(statement),
+        claim: claim,
         in_transaction?: in_transaction?
       }
     end
@@ -128,9 +131,13 @@ defmodule LibsqlPort.Request do
       # Each statement of one that is not atomic may be a COMMIT.
       atomic? = Keyword.get(options, :atomic, true)
       effect = if atomic? and request.in_transaction?, do: :none, else: :write
-      %{request | effect: effect}
+      %{request | effect: effect, claim: batch_claim(request.claim, atomic?)}
     end
   end
+
+  # One that is atomic leaves the transaction as it was, unless it fails.
+  defp batch_claim({:status, caller, nil}, true), do: {:status_of_error, caller}
+  defp batch_claim(claim, _atomic?), do: claim
 
   @doc "A request that stops another one. Entered under no connection: `LibsqlPort.cancel/1` must not find itself."
   @spec cancel(connection, pos_integer, keyword) :: t
@@ -153,14 +160,16 @@ defmodule LibsqlPort.Request do
   """
   @spec opens(t, {:transaction, integer} | :cursor | :statement, keyword) :: t
   def opens(%__MODULE__{invalid: nil} = request, kind, options) do
-    case Keyword.get(options, :owner, :caller) do
-      nil -> request
-      :caller -> %{request | claim: {:claim, kind, self()}}
-      owner -> %{request | claim: {:claim, kind, owner}}
-    end
+    %{request | claim: claim(kind, Keyword.get(options, :owner, :caller))}
   end
 
   def opens(request, _kind, _options), do: request
+
+  # Of a transaction it is known also that it is nobody's, or it would be taken for one of whoever comes next.
+  defp claim({:transaction, _} = kind, nil), do: {:claim, kind, nil}
+  defp claim(_kind, nil), do: nil
+  defp claim(kind, :caller), do: {:claim, kind, self()}
+  defp claim(kind, owner), do: {:claim, kind, owner}
 
   # --- transactions ---------------------------------------------------------------------------------------------
 
@@ -193,25 +202,29 @@ defmodule LibsqlPort.Request do
     end
   end
 
-  # Where the request goes, and whether a transaction is known to be open there.
+  # Where the request goes, whether a transaction is known to be open there, and what the reply of a request tells that may
+  # begin or end one: nothing, if it can only run inside of the one that it is addressed to.
   defp address(%{transaction: nil} = conn, options) do
     case current(conn) do
       nil ->
         if options != [] and Keyword.get(options, :in_transaction, false),
-          do: {Wire.address(conn.address, 0), true},
-          else: {conn.address, false}
+          do: {Wire.address(conn.address, 0), true, {:status, self(), nil}},
+          else: {conn.address, false, {:status, self(), nil}}
 
       address ->
-        {address, true}
+        {address, true, nil}
     end
   end
 
-  defp address(conn, _options), do: {conn.address, true}
+  defp address(conn, _options), do: {conn.address, true, nil}
+
+  # What may begin or end a transaction, beside statements and BEGIN itself.
+  @tell_status [:script, :batch, :commit, :rollback, :savepoint, :release, :rollback_to]
 
   # `payload` makes it of the address and the timeout in ms.
   defp build(conn, name, options, payload) do
     with {:ok, timeout} <- timeout(conn, name, options) do
-      {address, in_transaction?} = address(conn, options)
+      {address, in_transaction?, claim} = address(conn, options)
 
       %__MODULE__{
         name: name,
@@ -219,6 +232,7 @@ defmodule LibsqlPort.Request do
         address: address,
         payload: payload.(address, Wire.timeout_ms(timeout)),
         timeout: timeout,
+        claim: if(name in @tell_status, do: claim),
         in_transaction?: in_transaction?
       }
     end

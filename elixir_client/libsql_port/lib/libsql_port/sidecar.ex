@@ -304,8 +304,10 @@ defmodule LibsqlPort.Sidecar do
   defp route(0, tag, frame, state), do: {:noreply, event(tag, frame, state)}
   defp route(@heartbeat_id, _tag, _frame, state), do: {:noreply, %{state | answered: true}}
 
+  defp route(id, @part, frame, state), do: {:noreply, part(Wire.part_head(frame), id, frame, state)}
+
   defp route(id, tag, frame, %{table: table} = state) do
-    entry = if closes?(tag, frame), do: InFlight.take(table, id), else: InFlight.peek(table, id)
+    entry = if tag == @rows, do: InFlight.peek(table, id), else: InFlight.take(table, id)
 
     case entry do
       {_id, pid, ref, _connection, nil, _sql} ->
@@ -315,13 +317,46 @@ defmodule LibsqlPort.Sidecar do
       nil ->
         {:noreply, state}
 
-      {_id, pid, ref, connection, claim, _sql} ->
+      {_id, pid, ref, _connection, _claim, _sql} ->
         if pid, do: send(pid, {ref, frame})
-        {claims, left} = Claims.reply(state.claims, claim, {connection, pid}, tag, frame)
-        if claim == {:release, :connection} and tag == @ok, do: Life.closed(state.about, connection, :closed)
-        Enum.each(left, &give_back(&1, state))
-        {:noreply, %{state | claims: claims}}
+        {:noreply, replied(entry, tag, frame, state)}
     end
+  end
+
+  # What a reply means is said by its first part, and holds from the last one on.
+  defp part({2, head}, id, frame, state) do
+    case InFlight.take(state.table, id) do
+      nil ->
+        state
+
+      {_id, pid, ref, _connection, claim, _sql} = entry ->
+        if pid, do: send(pid, {ref, frame})
+
+        case claim do
+          nil -> state
+          {:part, claim, tag, head} -> replied(put_elem(entry, 4, claim), tag, head, state)
+          _whole -> replied(entry, Wire.reply_tag(head), head, state)
+        end
+    end
+  end
+
+  defp part(part, id, frame, state) do
+    with {_id, pid, ref, _connection, claim, _sql} <- InFlight.peek(state.table, id) do
+      if pid, do: send(pid, {ref, frame})
+      with {last, head} <- part, do: keep_part(id, claim, Claims.part(claim, last, head), state)
+    end
+
+    state
+  end
+
+  defp keep_part(_id, claim, claim, _state), do: :ok
+  defp keep_part(id, _before, claim, state), do: InFlight.set_claim(state.table, id, claim)
+
+  defp replied({_id, pid, _ref, connection, claim, _sql}, tag, frame, state) do
+    {claims, left} = Claims.reply(state.claims, claim, {connection, pid}, tag, frame)
+    if claim == {:release, :connection} and tag == @ok, do: Life.closed(state.about, connection, :closed)
+    Enum.each(left, &give_back(&1, state))
+    %{state | claims: claims}
   end
 
   # What was seen of a full pipe; `false` if that is what was seen at the beat before, so that nothing has moved.
@@ -329,10 +364,6 @@ defmodule LibsqlPort.Sidecar do
     seen = {:full, :erlang.port_info(port, :input), :erlang.port_info(port, :queue_size)}
     seen != before and seen
   end
-
-  defp closes?(@rows, _frame), do: false
-  defp closes?(@part, <<_::binary-size(10), 104, 2, 97, last, _::binary>>), do: last == 2
-  defp closes?(_tag, _frame), do: true
 
   defp event(tag, frame, state) when tag in [@connection_lost, @log] do
     case {tag, read(frame)} do
@@ -365,12 +396,24 @@ defmodule LibsqlPort.Sidecar do
   # --- what processes leave behind ------------------------------------------------------------------------------
 
   # The port's owner must not wait for a full pipe.
-  defp give_back(claim, state) do
-    {name, payload} = Claims.give_back(claim)
+  defp give_back(left, state) do
+    if post_left(left, state) == :not_sent,
+      do: Process.send_after(self(), {:give_back, state.table, left}, @retry_ms)
+  end
 
-    if Exchange.post(state.handle, Wire.tag(name), payload) == :not_sent do
-      Process.send_after(self(), {:give_back, state.table, claim}, @retry_ms)
+  defp post_left({:ask, connection, caller}, %{handle: handle} = state) do
+    id = InFlight.enter_for_claim(state.table, handle.ids, {:asked, connection, caller})
+    payload = Wire.addressed(Wire.encode(connection), 0)
+
+    with :not_sent <- Exchange.post(handle, id, Wire.tag(:connection_status), payload) do
+      InFlight.take(state.table, id)
+      :not_sent
     end
+  end
+
+  defp post_left(claim, state) do
+    {name, payload} = Claims.give_back(claim)
+    Exchange.post(state.handle, Wire.tag(name), payload)
   end
 
   # One that is not sent runs into its own deadline.
@@ -382,7 +425,7 @@ defmodule LibsqlPort.Sidecar do
 
   # A process that holds nothing has no monitor; what it asked for last runs until somebody looks.
   defp sweep(state) do
-    for pid <- InFlight.callers(state.table), is_pid(pid), node(pid) == node(), not Process.alive?(pid) do
+    for pid <- InFlight.callers(state.table), node(pid) == node(), not Process.alive?(pid) do
       cancel_all(pid, state)
     end
   end

@@ -11,6 +11,8 @@ defmodule LibsqlPort.Wire do
   @protocol 1
   @header_bytes 10
   @timeout_ms_max 2_147_483_647
+  # Of a reply in parts so much is looked at: header, tuple, and an id.
+  @head_bytes 32
 
   @requests [
     ping: 1,
@@ -98,6 +100,10 @@ defmodule LibsqlPort.Wire do
   @doc "The number of a transaction that others on the connection may join, instead of waiting for its end."
   @spec shared(pos_integer) :: pos_integer
   def shared(transaction), do: transaction + @shared
+
+  @doc "Whether others may join the transaction of this number."
+  @spec shared?(non_neg_integer) :: boolean
+  def shared?(transaction), do: transaction >= @shared
 
   @doc "The payload `{Connection, TimeoutMs}`; `connection` is an encoded id or an address."
   @spec addressed(binary, non_neg_integer) :: binary
@@ -263,6 +269,44 @@ defmodule LibsqlPort.Wire do
     do: {last, bytes}
 
   def part(_other), do: nil
+
+  @doc "Which part of a reply a `part` frame is, and the first bytes of what it bears; `nil` if it is none."
+  @spec part_head(binary) :: {0..2, binary} | nil
+  def part_head(<<_::binary-size(10), 104, 2, 97, last, 109, _size::32, bytes::binary>>) when last <= 2,
+    do: {last, binary_part(bytes, 0, min(byte_size(bytes), @head_bytes))}
+
+  def part_head(_other), do: nil
+
+  @doc """
+  The transaction's status in a `result` frame that has neither rows nor columns, as the result of each statement that
+  begins or ends a transaction. `nil` for any other frame.
+  """
+  @spec empty_result_status(binary) :: non_neg_integer | nil
+  def empty_result_status(<<_::binary-size(10), 104, 9, 106, 106, rest::binary>>) do
+    with {_rows, rest} <- integer(rest), {_changes, rest} <- integer(rest), {_rowid, rest} <- integer(rest) do
+      case rest do
+        <<97, status, _::binary>> -> status
+        _other -> nil
+      end
+    end
+  end
+
+  def empty_result_status(_other), do: nil
+
+  @doc "The id in a frame of payload `{Id, Term}`, and the bytes of the term; `nil` for any other frame."
+  @spec opened(binary) :: {integer, binary} | nil
+  def opened(<<_::binary-size(10), 104, 2, rest::binary>>), do: integer(rest)
+  def opened(_other), do: nil
+
+  defp integer(<<97, value, rest::binary>>), do: {value, rest}
+  defp integer(<<98, value::signed-32, rest::binary>>), do: {value, rest}
+
+  defp integer(<<110, size, sign, digits::binary-size(size), rest::binary>>) do
+    value = :binary.decode_unsigned(digits, :little)
+    {if(sign == 0, do: value, else: -value), rest}
+  end
+
+  defp integer(_other), do: nil
 
   @doc """
   The number of rows in a frame of rows and the rows' bytes without list header and end, to be joined with those of

@@ -1,6 +1,6 @@
 # Every target is one script of scripts/, so that what CI runs and what a person runs are the same lines.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench fmt lint clean
+.PHONY: help setup build demo test torture bench fmt lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -16,6 +16,9 @@ demo: build ## the main job on real data, start to finish, in about a minute
 
 test: setup ## every test suite; ends with one line "N passed, N failed"
 	@scripts/test
+
+torture: setup ## load and faults at length; TORTURE_SECONDS=600 for ten minutes, half an hour by default
+	@scripts/torture $(if $(TORTURE_SECONDS),--seconds $(TORTURE_SECONDS))
 
 bench: build ## micro and macro benchmarks; BENCH_QUICK=1 for a short run
 	@scripts/bench

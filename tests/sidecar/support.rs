@@ -186,13 +186,17 @@ impl Process {
     }
 
     pub fn start_with_stderr(arguments: &[&str], stderr: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_libsql_port"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_libsql_port")).args(arguments), stderr)
+    }
+
+    /// With further environment variables.
+    pub fn start_with_variables(arguments: &[&str], variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_libsql_port"));
+        Self::spawn(command.args(arguments).envs(variables.iter().cloned()), Stdio::piped())
+    }
+
+    fn spawn(command: &mut Command, stderr: Stdio) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stderr = child.stderr.take().map(collect);
         Process { stdin: child.stdin.take(), stdout: child.stdout.take(), child, stderr }
     }

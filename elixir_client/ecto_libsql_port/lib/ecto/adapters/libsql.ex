@@ -238,7 +238,7 @@ defmodule Ecto.Adapters.LibSql do
 
     if is_tuple(definition),
       do: CompileCheck.run(meta, definition, options, fn -> command(meta, definition, options) end),
-      else: Alter.guard(meta, options, fn -> execute_sql(meta, definition, options) end)
+      else: execute_sql(meta, definition, [pragmas: :refused] ++ options)
   end
 
   defp command(meta, definition, options) do

@@ -6,6 +6,8 @@ defmodule Ecto.Adapters.LibSql.Alter do
     * `modify` changes the type and what its options speak of: `:null`, `:default`, `:check`, `:collate`, `:generated`,
       `:primary_key`, and the foreign key if the type is `references/2`, or if `:from` says that it was one. The rest of
       the column stays as it is written, comments included. Rows that break the new column are counted and named.
+      `:autoincrement` set to `false` takes AUTOINCREMENT from the primary key, which must be done before it can have
+      another type than INTEGER. Identifiers of deleted rows may then be given again.
     * `add` also works where SQLite's ADD COLUMN does not: a primary key, a default that is computed, a STORED column.
       A foreign key of several columns is added with its last column.
     * `remove` takes along what consists of the column: its indexes, foreign keys, checks and UNIQUE constraints. It is
@@ -41,6 +43,7 @@ defmodule Ecto.Adapters.LibSql.Alter do
   def needed?({:rename, _index_or_table, _new}), do: true
   def needed?({:rename, %Table{}, _column, _new}), do: true
   def needed?({:create, %Constraint{}}), do: true
+  def needed?({_drop, %Index{}, _mode}), do: true
   def needed?({_drop, %Constraint{}, _mode}), do: true
   def needed?(_command), do: false
 
@@ -53,37 +56,26 @@ defmodule Ecto.Adapters.LibSql.Alter do
     {:ok, []}
   end
 
-  @doc false
-  # `execute("PRAGMA foreign_keys = OFF")` outside of a transaction would switch them off for good, on one connection of
-  # the pool, and not on the one that runs the next command.
-  @spec guard(map, keyword, (() -> result)) :: result when result: var
-  def guard(meta, options, fun) do
-    SQL.checkout(meta, options, fn ->
-      query = StoredTable.query(meta, Keyword.put(options, :log, false))
-      %{rows: [[former]]} = query.("PRAGMA foreign_keys", [])
-
-      {result, rows} =
-        StoredTable.restoring(query, "PRAGMA foreign_keys = #{former}", fn ->
-          result = fun.()
-          {result, query.("PRAGMA foreign_keys", []).rows}
-        end)
-
-      if rows != [[former]] do
-        raise EctoLibSql.MigrationError,
-          code: :unsupported,
-          message:
-            "a migration cannot switch foreign keys: the pragma would stay on one connection of the pool. Migrations " <>
-              "change tables without it; remove the line"
-      end
-
-      result
-    end)
-  end
-
   defp command({:alter, table, changes}, query), do: Enum.each(changes, &change(&1, table, query))
   defp command({:rename, %Index{} = index, new}, query), do: rename_index(index, new, query)
-  defp command({:rename, %Table{}, _} = command, query), do: rename(command, query)
-  defp command({:rename, %Table{}, _, _} = command, query), do: rename(command, query)
+
+  defp command({:rename, %Table{} = table, _} = command, query) do
+    # A virtual table has another name when the engine says so.
+    unless there?("table", table.name, table.prefix, query), do: StoredTable.read!(table, query)
+    rename(command, query)
+  end
+
+  defp command({:rename, %Table{} = table, column, _} = command, query) do
+    table |> StoredTable.read!(query) |> RemoveColumn.column!(to_string(column))
+    rename(command, query)
+  end
+
+  defp command({drop, %Index{} = index, _mode} = command, query) do
+    if drop == :drop and not there?("index", index.name, index.prefix, query),
+      do: no_such_index!(index, "drop")
+
+    for sql <- Ddl.statements(command), do: query.(sql, [])
+  end
 
   defp command({:create, %Constraint{check: check} = constraint}, query) when is_binary(check),
     do: create_check(constraint, query)
@@ -104,6 +96,12 @@ defmodule Ecto.Adapters.LibSql.Alter do
       nil -> no_such_constraint!(table, constraint.name)
       found -> drop_constraint(table, found)
     end
+  end
+
+  defp there?(type, name, prefix, query) do
+    Enum.any?(StoredTable.objects(StoredTable.schema(prefix), query), fn {other, there, _, _} ->
+      other == type and TableSql.lower(there) == TableSql.lower(to_string(name))
+    end)
   end
 
   # Also where a view or a trigger did not compile before.
@@ -184,9 +182,22 @@ defmodule Ecto.Adapters.LibSql.Alter do
       )
     end
 
-    add_column(stored, definition)
-  rescue
-    EctoLibSql.Error -> TableCopy.run!(stored, TableEdit.add_column(stored.sql, definition))
+    try do
+      add_column(stored, definition)
+    rescue
+      error in EctoLibSql.Error ->
+        if error.code == :sql_error or EctoLibSql.Error.constraint_violation?(error),
+          do: add_by_copy(stored, definition, error, __STACKTRACE__),
+          else: reraise(error, __STACKTRACE__)
+    end
+  end
+
+  # A definition that is none is what the engine has said of it.
+  defp add_by_copy(stored, definition, error, stacktrace) do
+    case TableSql.parse(IO.iodata_to_binary(TableEdit.with_column(stored.sql, definition))) do
+      {:ok, sql} -> TableCopy.run!(stored, sql)
+      {:error, _} -> reraise(error, stacktrace)
+    end
   end
 
   defp add_key(stored, definition) do
@@ -300,11 +311,15 @@ defmodule Ecto.Adapters.LibSql.Alter do
         query.([binary_part(sql, 0, at), Quoting.table(schema, new), rest], [])
 
       nil ->
-        StoredTable.error!(
-          :no_such_index,
-          to_string(index.table),
-          "there is no index #{name} to rename, or it belongs to a constraint of its table"
-        )
+        no_such_index!(index, "rename")
     end
+  end
+
+  defp no_such_index!(index, what) do
+    StoredTable.error!(
+      :no_such_index,
+      to_string(index.table),
+      "there is no index #{index.name} to #{what}, or it belongs to a constraint of its table"
+    )
   end
 end

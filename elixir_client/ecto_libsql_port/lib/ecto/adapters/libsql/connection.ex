@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   @behaviour Ecto.Adapters.SQL.Connection
 
-  alias Ecto.Adapters.LibSql.{Constraints, Ddl, QuerySql, WriteSql}
+  alias Ecto.Adapters.LibSql.{Constraints, Ddl, MigrationPragmas, QuerySql, WriteSql}
   alias EctoLibSql.{Pool, Query}
 
   # --- statements -----------------------------------------------------------------------------------------------
@@ -28,8 +28,10 @@ defmodule Ecto.Adapters.LibSql.Connection do
   def query(conn, %Query{} = query, [], options), do: EctoLibSql.mark(conn, query, options)
 
   def query(conn, sql, params, options) do
-    with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),
-         do: {:ok, numbered(result, options[:returned_rowid])}
+    MigrationPragmas.guard(conn, sql, options, fn conn, options ->
+      with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),
+           do: {:ok, numbered(result, options[:returned_rowid])}
+    end)
   end
 
   # An inserted row of a virtual table, see `Ecto.Adapters.LibSql.insert/6`. Tables that have their number in RETURNING say
@@ -43,7 +45,9 @@ defmodule Ecto.Adapters.LibSql.Connection do
   defp numbered(result, _place), do: result
 
   @impl true
-  defdelegate query_many(conn, sql, params, options), to: EctoLibSql
+  def query_many(conn, sql, params, options) do
+    MigrationPragmas.guard(conn, sql, options, &EctoLibSql.query_many(&1, sql, params, &2))
+  end
 
   @impl true
   defdelegate stream(conn, sql, params, options), to: EctoLibSql

@@ -15,8 +15,8 @@ defmodule Ecto.Adapters.LibSql.DropTable do
     * In both modes the command is refused with `:in_use` if a trigger of another table would no longer compile, and by
       default if a view would not. What did not compile before is no reason.
 
-  Rows of the table that refer to rows of the same table never prevent it. `drop_if_exists` does nothing if there is no such
-  table, and else what `drop` does.
+  Rows of the table that refer to rows of the same table never prevent it. `drop` raises with the code
+  `:no_such_table` if there is no such table; `drop_if_exists` does nothing then.
   """
 
   alias Ecto.Adapters.LibSql.{CompileCheck, Ddl, Quoting, SchemaText, StoredTable, TableEdit}
@@ -38,8 +38,9 @@ defmodule Ecto.Adapters.LibSql.DropTable do
       SQL.transaction(meta, options, fn ->
         case stored(table, query) do
           {:ok, stored} -> drop!(stored, drop, mode == :cascade)
-          # The engine says what is not there, or no table; a virtual table has no rows that foreign keys could refer to.
-          :error -> for statement <- Ddl.statements(command), do: query.(statement, [])
+          :none when drop == :drop -> StoredTable.read!(table, query)
+          # A virtual table has no rows that foreign keys could refer to.
+          _none_or_virtual -> for statement <- Ddl.statements(command), do: query.(statement, [])
         end
       end)
 
@@ -55,11 +56,12 @@ defmodule Ecto.Adapters.LibSql.DropTable do
       " WHERE type = 'table' AND name = ?1 COLLATE NOCASE"
     ]
 
-    with %{rows: [[name, text]]} <- query.(sql, [to_string(table.name)]),
+    with [[name, text]] <- query.(sql, [to_string(table.name)]).rows,
          {:ok, _sql} <- TableSql.parse(text || "") do
       {:ok, StoredTable.read!(name, schema, query)}
     else
-      _ -> :error
+      [] -> :none
+      {:error, _} -> :virtual
     end
   end
 
@@ -95,7 +97,10 @@ defmodule Ecto.Adapters.LibSql.DropTable do
     counts = for child <- children, count = referring(child, table), count > 0, do: {child.name, count}
 
     if counts != [] do
-      rows = Enum.map_join(counts, ", ", fn {name, count} -> "#{count} rows of #{name}" end)
+      rows =
+        Enum.map_join(counts, ", ", fn {name, count} ->
+          "#{count} #{if count == 1, do: "row", else: "rows"} of #{name}"
+        end)
 
       StoredTable.error!(
         :referenced,

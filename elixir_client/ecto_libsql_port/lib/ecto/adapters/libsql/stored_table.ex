@@ -32,6 +32,8 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   @doc "The function that runs statements for a migration command."
   @spec query(map, keyword) :: query
   def query(meta, options) do
+    options = [pragmas: :own] ++ options
+
     fn
       # An error means that the connection has been closed, with its pragmas.
       {:restore, sql}, [] -> SQL.query(meta, %Query{operation: :restore, statement: sql}, [], options)
@@ -276,12 +278,28 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
 
         name = table.label || table.name
 
-        error!(:rows, name, "#{count} rows of #{name} #{what}: #{said(sample, count)}",
+        error!(:rows, name, "#{rows(count, name, what)}: #{said(sample, count)}",
           count: count,
           sample: sample
         )
     end
   end
+
+  @singular %{"have" => "has", "do" => "does", "refer" => "refers", "would" => "would"}
+
+  @doc """
+  A number of rows, and what is said of them in the plural.
+
+      iex> Ecto.Adapters.LibSql.StoredTable.rows(1, "users", "have no age")
+      "1 row of users has no age"
+  """
+  @spec rows(pos_integer, String.t(), String.t()) :: String.t()
+  def rows(1, table, what) do
+    [verb, rest] = String.split(what, " ", parts: 2)
+    "1 row of #{table} #{Map.fetch!(@singular, verb)} #{rest}"
+  end
+
+  def rows(count, table, what), do: "#{count} rows of #{table} #{what}"
 
   @doc "Raises if several rows have the same values in columns that are to be UNIQUE."
   @spec refuse_duplicates!(t, [String.t()], String.t()) :: :ok

@@ -4,7 +4,7 @@ defmodule Ecto.Adapters.LibSql.Structure do
   # Called by the adapter.
 
   alias Ecto.Adapters.LibSql.Quoting
-  alias EctoLibSql.{Direct, Statements}
+  alias EctoLibSql.{Direct, SqlLexer, Statements, TableSql}
 
   # What the engine creates by itself, and creates again as the schema is loaded, is left out: names that begin with
   # "sqlite_" are reserved for it, a virtual table's own tables are of the type `shadow`. An index of vectors keeps its
@@ -75,13 +75,16 @@ defmodule Ecto.Adapters.LibSql.Structure do
   defp value(number) when is_number(number), do: to_string(number)
   defp value(text), do: Quoting.text(text)
 
-  @doc "Runs the file, also one that the sqlite3 program has written."
+  @doc """
+  Runs the file, also one that the sqlite3 program has written. It runs in one transaction: after an error the database is
+  as it was.
+  """
   @spec load(String.t(), keyword) :: {:ok, String.t()} | {:error, term}
   def load(default, config) do
     path = config[:dump_path] || Path.join(default, "structure.sql")
 
     with {:ok, sql} <- File.read(path),
-         {:ok, _} <- Direct.with_connection(config, &LibsqlPort.script(&1, without_own_tables(sql))) do
+         {:ok, _} <- Direct.with_connection(config, &run(&1, Statements.split(sql))) do
       {:ok, path}
     else
       {:error, %_{} = error} -> {:error, Exception.message(error)}
@@ -89,11 +92,31 @@ defmodule Ecto.Adapters.LibSql.Structure do
     end
   end
 
-  defp without_own_tables(sql) do
-    for statement <- Statements.split(sql),
-        not (statement =~ @own),
+  # A dump of data begins with a pragma, which has no effect in a transaction, and with the transaction of its own.
+  defp run(conn, statements) do
+    {pragmas, statements} =
+      statements |> Enum.reject(&(&1 =~ @own)) |> Enum.split_while(&(first_word(&1) == "pragma"))
+
+    with {:ok, _} <- LibsqlPort.script(conn, text(pragmas)) do
+      LibsqlPort.transaction(conn, fn conn ->
+        case LibsqlPort.script(conn, text(statements)) do
+          {:ok, done} -> done
+          {:error, error} -> LibsqlPort.rollback(conn, error)
+        end
+      end)
+    end
+  end
+
+  defp text(statements) do
+    for statement <- statements,
+        first_word(statement) not in ~w(begin commit end),
         into: "",
         do: Statements.terminated(statement) <> "\n"
+  end
+
+  defp first_word(statement) do
+    [token | _] = SqlLexer.tokens(statement)
+    TableSql.lower(SqlLexer.text(statement, token))
   end
 
   @doc "The schema as text, for those who call the dump themselves: no arguments, or `[\".schema\"]`."

@@ -75,7 +75,7 @@ defmodule Ecto.Adapters.LibSql.TableCheck do
     StoredTable.error!(
       :rows,
       table.name,
-      "#{count} rows of #{name} refer to rows of #{parent} that are not there: #{rows}",
+      StoredTable.rows(count, name, "refer to rows of #{parent} that are not there: #{rows}"),
       count: count
     )
   end

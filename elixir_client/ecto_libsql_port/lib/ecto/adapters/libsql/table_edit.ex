@@ -126,10 +126,14 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
 
   @doc "With a column behind the other columns, at the place where ADD COLUMN puts it."
   @spec add_column(TableSql.t(), iodata) :: TableSql.t()
-  def add_column(%TableSql{} = table, text) do
+  def add_column(%TableSql{} = table, text), do: table |> with_column(text) |> parse!()
+
+  @doc "The text with such a column, which is not read."
+  @spec with_column(TableSql.t(), iodata) :: iodata
+  def with_column(%TableSql{} = table, text) do
     behind = List.first(table.constraints)
     place = if behind, do: comma(table, finish(List.last(table.columns)), start(behind)), else: table.close
-    table |> TableSql.edit([{{place, 0}, [", ", text]}]) |> parse!()
+    TableSql.edit(table, [{{place, 0}, [", ", text]}])
   end
 
   @doc "With a constraint of the table, behind all others."

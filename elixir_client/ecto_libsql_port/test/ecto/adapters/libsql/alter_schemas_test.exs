@@ -434,28 +434,28 @@ defmodule Ecto.Adapters.LibSql.AlterSchemasTest do
          modify(:code, :text, primary_key: true)
        end
      end},
-    {"a column with values is not computed", :rows, "1 rows of t have a g that would be lost",
+    {"a column with values is not computed", :rows, "1 row of t has a g that would be lost",
      "CREATE TABLE t (id INTEGER PRIMARY KEY, g INTEGER); INSERT INTO t VALUES (1, 7)",
      quote do
        alter table(:t) do
          modify(:g, :integer, generated: "id * 3")
        end
      end},
-    {"a blob in a STRICT text", :rows, "1 rows of t have a a that TEXT does not take unchanged: id = 1",
+    {"a blob in a STRICT text", :rows, "1 row of t has a a that TEXT does not take unchanged: id = 1",
      "CREATE TABLE t (id INTEGER PRIMARY KEY, a ANY) STRICT; INSERT INTO t VALUES (1, x'00'), (2, 'q')",
      quote do
        alter table(:t) do
          modify(:a, :text)
        end
      end},
-    {"a default that refers to no row", :rows, "1 rows of t refer to rows of p",
+    {"a default that refers to no row", :rows, "1 row of t refers to rows of p",
      "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)",
      quote do
        alter table(:t) do
          add(:p_id, references(:p), default: 2, null: false)
        end
      end},
-    {"rows without a parent in two columns", :rows, "1 rows of t refer to rows of p",
+    {"rows without a parent in two columns", :rows, "1 row of t refers to rows of p",
      """
      CREATE TABLE p (a INT, b INT, PRIMARY KEY (a, b)); INSERT INTO p VALUES (1, 2);
      CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT); INSERT INTO t VALUES (1, 1, 3)

@@ -412,7 +412,7 @@ defmodule Ecto.Adapters.LibSql.AlterTest do
 
     for {fun, count, sample, what} <- [
           {modify.(:b, :integer, null: false), 1, [[{"k", "x"}]], "no b, which is to be NOT NULL"},
-          {modify.(:b, :integer, check: "b < 2"), 1, [[{"k", "z"}]], "do not meet the check of b"},
+          {modify.(:b, :integer, check: "b < 2"), 1, [[{"k", "z"}]], "does not meet the check of b"},
           {modify.(:c, fn -> references(:p) end, []), 3, [[{"k", "x"}], [{"k", "y"}], [{"k", "z"}]],
            "refer by c to rows of p"},
           {modify.(:c, fn -> references(:nowhere) end, []), 3, [[{"k", "x"}], [{"k", "y"}], [{"k", "z"}]],

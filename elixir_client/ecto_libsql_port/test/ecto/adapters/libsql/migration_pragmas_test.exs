@@ -46,6 +46,87 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
     end
   end
 
+  defmodule Outside do
+    use Ecto.Migration
+    @disable_ddl_transaction true
+    def change, do: EctoLibSql.Step.change()
+  end
+
+  # A value that each of them does not have.
+  @kept [
+    "recursive_triggers = 1",
+    "legacy_alter_table = 1",
+    "ignore_check_constraints = 1",
+    "case_sensitive_like = 1",
+    "writable_schema = 1",
+    "synchronous = 0",
+    "main.cache_size = 77",
+    "arch.cache_size = 78",
+    "query_only = 1",
+    "busy_timeout = 1",
+    "journal_mode = delete",
+    "temp_store = 1",
+    "foreign_keys = 0",
+    "max_page_count = 1000000",
+    "read_uncommitted(1)"
+  ]
+
+  # Refused in a transaction by the engine, or without effect there.
+  @outside [
+    "synchronous = 0",
+    "journal_mode = delete",
+    "temp_store = 1",
+    "foreign_keys = 0"
+  ]
+
+  for pragma <- @kept,
+      {how, run} <- [
+        {"execute", quote(do: &Ecto.Migration.execute/1)},
+        {"query!", quote(do: &TestRepo.query!/1)},
+        {"query_many!", quote(do: &TestRepo.query_many!/1)}
+      ],
+      outside? <- [true, false],
+      outside? or pragma not in @outside do
+    @tag repo: [pool_size: 1, attach: [arch: ":memory:"]]
+    test "PRAGMA #{pragma} by #{how} #{if outside?, do: "outside of", else: "in"} a transaction is refused and put back" do
+      before = every()
+      sql = "/* so */ PRAGMA #{unquote(pragma)}"
+      EctoLibSql.Step.set(fn -> unquote(run).(sql) end)
+      module = if unquote(outside?), do: Outside, else: EctoLibSql.Step
+      error = assert_raise EctoLibSql.MigrationError, fn -> migrate(module) end
+      assert error.code == :unsupported
+      [name | _] = Regex.run(~r/\w+(?=[ (])/, unquote(pragma))
+      assert error.message =~ name
+      assert every() == before
+    end
+  end
+
+  @names ~w(recursive_triggers legacy_alter_table ignore_check_constraints writable_schema synchronous cache_size
+    arch.cache_size query_only busy_timeout journal_mode temp_store foreign_keys defer_foreign_keys max_page_count
+    read_uncommitted)
+
+  defp every, do: [value("SELECT 'a' LIKE 'A'") | for(name <- @names, do: {name, value("PRAGMA #{name}")})]
+
+  test "what a database keeps, what ends with the transaction and what is put back may be set; the Repo's own pragmas too" do
+    script("CREATE TABLE t (a)")
+
+    migrate(fn ->
+      Ecto.Migration.execute("PRAGMA user_version = 7")
+      Ecto.Migration.execute("PRAGMA defer_foreign_keys = 1")
+      Ecto.Migration.execute("PRAGMA table_info(t)")
+
+      TestRepo.query_many!(
+        "PRAGMA recursive_triggers = 1; INSERT INTO t VALUES (1); PRAGMA recursive_triggers = 0"
+      )
+    end)
+
+    assert value("PRAGMA user_version") == 7
+    assert value("PRAGMA defer_foreign_keys") == 0
+    # Not in a migration.
+    TestRepo.query!("PRAGMA recursive_triggers = 1")
+    assert value("PRAGMA recursive_triggers") == 1
+  end
+
   test "a statement that fails after it has switched foreign keys" do
     assert_raise EctoLibSql.Error, fn -> run("PRAGMA foreign_keys = OFF; SELECT 1") end
     assert value("PRAGMA foreign_keys") == 1

@@ -67,7 +67,7 @@ defmodule Ecto.Adapters.LibSql.MigrationTest do
   test "modify: refused if a row has NULL" do
     TestRepo.query!("INSERT INTO users (age) VALUES (NULL)")
 
-    assert_raise EctoLibSql.MigrationError, ~r/1 rows of users have no age.*id = 3/, fn ->
+    assert_raise EctoLibSql.MigrationError, ~r/1 row of users has no age.*id = 3/, fn ->
       change(fn ->
         alter table(:users) do
           modify(:age, :integer, null: false)

@@ -166,7 +166,7 @@ defmodule Ecto.Adapters.LibSql.ModifyValuesTest do
       TestRepo.query!("INSERT INTO v VALUES (NULL, 'a'), (5, 'b')")
 
       error = assert_raise MigrationError, fn -> modify(meta, :integer, options) end
-      assert error.code == :rows and error.message =~ "have no x, which is to be the primary key"
+      assert error.code == :rows and error.message =~ "has no x, which is to be the primary key"
       assert rows("SELECT x, a FROM v") == [[nil, "a"], [5, "b"]]
     end
   end

@@ -54,6 +54,56 @@ defmodule Ecto.Adapters.LibSql.StorageTest do
     assert message =~ "already exists"
   end
 
+  test "a structure is loaded as a whole or not at all", %{tmp_dir: dir} do
+    path = Path.join(dir, "structure.sql")
+    options = [database: Path.join(dir, "a.db"), dump_path: path]
+    run!(options, "CREATE TABLE c (x); INSERT INTO c VALUES (1)")
+
+    for wrong <- [
+          "CREATE TABLE c (y)",
+          "CREATE WHAT",
+          "INSERT INTO a VALUES (1, 2, 3)",
+          "COMMIT; SELECT raise"
+        ] do
+      File.write!(path, "CREATE TABLE a (x); CREATE TABLE b (x); #{wrong}; CREATE TABLE d (x);")
+      assert {:error, message} = LibSql.structure_load(dir, options)
+      assert is_binary(message)
+      assert names(options) == ["c"]
+    end
+
+    # As it is after a load that was not whole, and has been mended by hand.
+    File.write!(path, "CREATE TABLE a (x); CREATE TABLE d (x);")
+    assert LibSql.structure_load(dir, options) == {:ok, path}
+    assert names(options) == ["a", "c", "d"]
+  end
+
+  test "a dump with rows is loaded, which begins a transaction by itself", %{tmp_dir: dir} do
+    path = Path.join(dir, "structure.sql")
+    options = [database: Path.join(dir, "a.db"), dump_path: path]
+
+    File.write!(path, """
+    PRAGMA foreign_keys=OFF;
+    BEGIN TRANSACTION;
+    CREATE TABLE child (p REFERENCES parent);
+    INSERT INTO child VALUES(1);
+    CREATE TABLE parent (id INTEGER PRIMARY KEY AUTOINCREMENT);
+    INSERT INTO parent VALUES(1);
+    DELETE FROM sqlite_sequence;
+    INSERT INTO sqlite_sequence VALUES('parent',41);
+    CREATE TRIGGER r AFTER INSERT ON child BEGIN SELECT 1; END;
+    COMMIT;
+    """)
+
+    assert LibSql.structure_load(dir, options) == {:ok, path}
+
+    run!(
+      options,
+      "INSERT INTO parent DEFAULT VALUES; CREATE TABLE found AS SELECT 1 FROM parent WHERE id = 42"
+    )
+
+    assert names(options) == ~w(child found parent r sqlite_sequence)
+  end
+
   test "tables of an index of vectors are left out, and those of a user that are called alike are not", %{
     tmp_dir: dir
   } do

@@ -189,13 +189,8 @@ impl Process {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_libsql_port")).args(arguments), stderr)
     }
 
-    /// With further environment variables.
-    pub fn start_with_variables(arguments: &[&str], variables: &[(&str, String)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_libsql_port"));
-        Self::spawn(command.args(arguments).envs(variables.iter().cloned()), Stdio::piped())
-    }
-
-    fn spawn(command: &mut Command, stderr: Stdio) -> Self {
+    /// Starts the program as `command` says.
+    pub fn spawn(command: &mut Command, stderr: Stdio) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stderr = child.stderr.take().map(collect);
         Process { stdin: child.stdin.take(), stdout: child.stdout.take(), child, stderr }

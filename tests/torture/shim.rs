@@ -2,7 +2,7 @@
 
 use crate::support::{Process, Sidecar};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Where it is; compiles it at the first call.
@@ -24,7 +24,7 @@ fn library() -> &'static Path {
 
 /// The program with the library, which reads these variables.
 pub fn start(variables: &[(&str, String)]) -> Sidecar {
-    let library = library().to_str().unwrap().to_owned();
-    let variables: Vec<_> = variables.iter().cloned().chain([("LD_PRELOAD", library)]).collect();
-    Sidecar::of(Process::start_with_variables(&[], &variables))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_libsql_port"));
+    command.env("LD_PRELOAD", library()).envs(variables.iter().map(|(name, value)| (name, value)));
+    Sidecar::of(Process::spawn(&mut command, Stdio::piped()))
 }

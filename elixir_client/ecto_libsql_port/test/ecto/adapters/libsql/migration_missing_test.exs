@@ -59,8 +59,19 @@ defmodule Ecto.Adapters.LibSql.MigrationMissingTest do
       long = "'" <> String.duplicate("x", 20_000) <> "'"
       add = {:alter, %Table{name: "t"}, [{:add, :b, :text, [default: {:fragment, long}]}]}
       meta = Ecto.Adapter.lookup_meta(TestRepo)
+      test = self()
+
+      :telemetry.attach(
+        "copies",
+        [:ecto_lib_sql, :test_repo, :query],
+        fn _, _, %{query: sql}, _ -> if sql =~ "ecto_copy_of", do: send(test, :copied) end,
+        nil
+      )
+
       error = assert_raise EctoLibSql.Error, fn -> Ecto.Adapters.LibSql.execute_ddl(meta, add, []) end
+      :telemetry.detach("copies")
       assert error.code == :disk_full
+      refute_received :copied
     end
   end
 

@@ -17,9 +17,8 @@ defmodule Ecto.Adapters.LibSql.MigratorsTest do
   end
 
   defp start!(path) do
-    {:ok, repo} = TestRepo.start_link(name: nil, database: path, pool_size: 2, log: false)
-    on_exit(fn -> if Process.alive?(repo), do: Supervisor.stop(repo) end)
-    repo
+    options = [name: nil, database: path, pool_size: 2, log: false]
+    start_supervised!(Supervisor.child_spec({TestRepo, options}, id: path))
   end
 
   defp query!(repo, sql), do: Ecto.Adapters.SQL.query!(repo, sql, []).rows

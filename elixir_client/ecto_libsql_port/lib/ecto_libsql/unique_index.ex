@@ -4,37 +4,48 @@ defmodule EctoLibSql.UniqueIndex do
   # UNIQUE of the table, tables of the same name in attached databases. SQLite names the columns alone. Called by
   # `Diagnosis`, and only if there is more than one.
   #
-  # The failed statement runs once more, in a savepoint or transaction that is rolled back, under temporary triggers: before
-  # a row is written they look for the conflicting row by each index, in the engine's order, and raise the index's number.
-  # What the engine did in the first run it does again up to the same row; beyond the limit of time the name stays unknown.
+  # The program of the statement (EXPLAIN) says which indexes it fails on: those of the tables that it writes to, by triggers
+  # too, and none that its ON CONFLICT takes care of. Mostly one is left, and nothing has been run.
+  #
+  # If there are more (partial indexes of one table), the row decides. The statement runs once more, in a savepoint or
+  # transaction that is rolled back, under temporary triggers: before a row is written they look for the conflicting row by
+  # each index, in the engine's order, and raise the index's number. What the engine did in the first run it does again up
+  # to the same row; beyond the limit of time the name stays unknown.
 
   alias LibsqlPort.{Connection, Error}
 
   @limits [timeout: 200]
   @savepoint "ecto_unique_index"
   @raised "ecto_unique_index:"
+  # SQLITE_CONSTRAINT_UNIQUE
+  @constraint_unique 2067
+  # OR FAIL: the rows before the failing one stay, and would conflict with themselves.
+  @fail 3
+  @unchecked %{fails: false, handled: false, kept: false}
 
   @doc "The name of the index, or `nil`."
   @spec name(Connection.t(), Error.t(), {String.t(), list | map}) :: String.t() | nil
-  def name(conn, %Error{constraint: constraint, tx_status: tx_status}, statement) do
-    case candidates(conn, constraint) do
-      [] ->
-        nil
+  def name(conn, %Error{constraint: constraint, tx_status: tx_status}, {sql, params} = statement) do
+    candidates = candidates(conn, constraint)
 
-      [%{name: name}] ->
-        name
-
-      several ->
-        if Enum.any?(several, &(&1.name != hd(several).name)),
-          do: ask(conn, several, statement, tx_status),
-          else: hd(several).name
+    with [_, _ | _] <- names(candidates),
+         candidates = told(conn, candidates, sql, params),
+         [_, _ | _] <- candidates |> Enum.filter(& &1.fails) |> names(),
+         false <- Enum.any?(candidates, & &1.kept) do
+      ask(conn, candidates, statement, tx_status)
+    else
+      [name] -> name
+      _none_or_kept -> nil
     end
   end
+
+  defp names(candidates), do: candidates |> Enum.map(& &1.name) |> Enum.uniq()
 
   # --- candidates -----------------------------------------------------------------------------------------------
 
   @indexes """
-  SELECT d.name, l.name, l.partial, s.sql, l.origin
+  SELECT d.seq, d.name, l.name, l.partial, s.sql, s.rootpage,
+    (SELECT group_concat(coll, char(0)) FROM (SELECT coll FROM pragma_index_xinfo(l.name, d.name) WHERE key ORDER BY seqno))
   FROM pragma_database_list AS d, pragma_index_list(?1, d.name) AS l
   LEFT JOIN (SCHEMAS) AS s ON s.schema = d.name AND s.name = l.name
   WHERE l."unique" AND l.origin <> 'pk'
@@ -47,9 +58,10 @@ defmodule EctoLibSql.UniqueIndex do
            Connection.execute(conn, "SELECT name FROM pragma_database_list", [], @limits),
          sql = sql(List.flatten(schemas), length(columns)),
          {:ok, %{rows: rows}} <- Connection.execute(conn, sql, [table | columns], @limits) do
-      for [schema, name, partial, sql, origin] <- rows do
-        %{schema: schema, name: name, table: table, columns: columns, origin: origin}
-        |> Map.put(:where, if(partial == 1, do: condition(sql)))
+      for [number, schema, name, partial, sql, page, collations] <- rows do
+        terms = Enum.zip(columns, String.split(collations, <<0>>))
+        where = if partial == 1, do: condition(sql)
+        %{schema: schema, name: name, table: table, terms: terms, where: where, place: {number, page}}
       end
     else
       _ -> []
@@ -59,7 +71,7 @@ defmodule EctoLibSql.UniqueIndex do
   defp sql(schemas, columns) do
     union =
       Enum.map_join(schemas, " UNION ALL ", fn schema ->
-        "SELECT #{text(schema)} AS schema, name, sql FROM #{quoted(schema)}.sqlite_schema WHERE type = 'index'"
+        "SELECT #{text(schema)} AS schema, name, sql, rootpage FROM #{quoted(schema)}.sqlite_schema WHERE type = 'index'"
       end)
 
     places = Enum.map_join(2..(columns + 1), ", ", &"?#{&1}")
@@ -75,6 +87,54 @@ defmodule EctoLibSql.UniqueIndex do
         do: binary_part(sql, at + size, byte_size(sql) - at - size)
     end)
   end
+
+  # --- the statement's program ----------------------------------------------------------------------------------
+
+  # Whether the statement `fails` on an index, and whether its ON CONFLICT has it `handled`. An upsert may do both: its
+  # update fails on what its insert handles. If the program does not tell, it may fail on any.
+  defp told(conn, candidates, sql, params) do
+    with {:ok, %{rows: program}} <- Connection.execute(conn, "EXPLAIN " <> sql, params, @limits),
+         checks = checks(program),
+         told = for(index <- candidates, do: Map.merge(index, Map.get(checks, index.place, @unchecked))),
+         true <- Enum.any?(told, & &1.fails) do
+      told
+    else
+      _ -> Enum.map(candidates, &Map.put(Map.merge(&1, @unchecked), :fails, true))
+    end
+  end
+
+  # A uniqueness check is a NoConflict on the index's cursor. If it finds a row, what follows is a Halt with the code of the
+  # constraint, unless the statement does something else. Each program, those of triggers too, begins with Init and numbers
+  # its own cursors.
+  defp checks(program) do
+    {_open, at, checks} =
+      Enum.reduce(program, {%{}, nil, %{}}, fn
+        [_, "Init" | _], {_, at, checks} ->
+          {%{}, nil, check(checks, at, :handled)}
+
+        [_, "OpenWrite", cursor, page, schema | _], {open, at, checks} ->
+          {Map.put(open, cursor, {schema, page}), at, checks}
+
+        [_, "NoConflict", cursor | _], {open, at, checks} ->
+          {open, open[cursor], check(checks, at, :handled)}
+
+        [_, "Halt", @constraint_unique, @fail | _], {open, at, checks} ->
+          {open, nil, checks |> check(at, :fails) |> check(at, :kept)}
+
+        [_, "Halt", @constraint_unique | _], {open, at, checks} ->
+          {open, nil, check(checks, at, :fails)}
+
+        _, state ->
+          state
+      end)
+
+    check(checks, at, :handled)
+  end
+
+  defp check(checks, nil, _result), do: checks
+
+  defp check(checks, place, result),
+    do: Map.update(checks, place, %{@unchecked | result => true}, &%{&1 | result => true})
 
   # --- the question ---------------------------------------------------------------------------------------------
 
@@ -112,7 +172,8 @@ defmodule EctoLibSql.UniqueIndex do
     for schema <- numbered |> Enum.map(fn {index, _} -> index.schema end) |> Enum.uniq(),
         event <- ["INSERT", "UPDATE"] do
       {:ok, columns} = columns(conn, schema, elem(hd(numbered), 0).table)
-      checks = for {%{schema: ^schema} = index, number} <- numbered, do: check(index, number, event, columns)
+      indexes = for {%{schema: ^schema}, _} = numbered <- numbered, do: numbered
+      checks = raising(indexes, event, columns)
       name = quoted("ecto_unique_#{schema}_#{event}")
       table = quoted(elem(hd(numbered), 0).table)
       "CREATE TEMP TRIGGER #{name} BEFORE #{event} ON #{quoted(schema)}.#{table} BEGIN #{checks} END"
@@ -130,16 +191,28 @@ defmodule EctoLibSql.UniqueIndex do
     with {:ok, %{rows: rows}} <- Connection.execute(conn, sql, [table, schema], @limits), do: {:ok, rows}
   end
 
+  # What an upsert handles is no failure of its insert, and comes first there.
+  defp raising(indexes, event, columns) do
+    {handled, failing} = Enum.split_with(indexes, fn {index, _} -> event == "INSERT" and index.handled end)
+    unless_handled = for {index, _} <- handled, do: "NOT (#{conflict(index, event, columns)}) AND "
+
+    for {%{fails: true} = index, number} <- failing do
+      "SELECT RAISE(ABORT, '#{@raised}#{number}') WHERE #{unless_handled}#{conflict(index, event, columns)};"
+    end
+  end
+
   # The new row under the names of its columns, for the condition of a partial index.
-  defp check(index, number, event, columns) do
+  defp conflict(index, event, columns) do
     new = Enum.map_join(columns, ", ", fn [name, _pk] -> "new.#{quoted(name)} AS #{quoted(name)}" end)
     table = "#{quoted(index.schema)}.#{quoted(index.table)}"
-    same = Enum.map_join(index.columns, " AND ", &"t.#{quoted(&1)} = new.#{quoted(&1)}")
+    same = Enum.map_join(index.terms, " AND ", &same/1)
     other = if event == "UPDATE", do: " AND NOT (#{itself(columns)})", else: ""
     {in_new, in_row} = conditions(index, new)
-
-    "SELECT RAISE(ABORT, '#{@raised}#{number}') WHERE #{in_new}EXISTS (SELECT 1 FROM #{table} AS t WHERE #{same}#{other}#{in_row});"
+    "#{in_new}EXISTS (SELECT 1 FROM #{table} AS t WHERE #{same}#{other}#{in_row})"
   end
+
+  defp same({column, collation}),
+    do: "t.#{quoted(column)} = new.#{quoted(column)} COLLATE #{quoted(collation)}"
 
   defp conditions(%{where: nil}, _new), do: {"", ""}
 

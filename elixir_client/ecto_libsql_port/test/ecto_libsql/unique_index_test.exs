@@ -91,9 +91,119 @@ defmodule EctoLibSql.UniqueIndexTest do
     assert constraint(~S|INSERT INTO "v.w" VALUES (2, 'x', 'z')|) == [unique: "v_ab"]
     assert constraint(~S|INSERT INTO "v.w" VALUES (2, 'z', 'y')|) == [unique: "v_c"]
     assert constraint(~S|INSERT INTO "v.w" VALUES (1, 'z', 'z')|) == [unique: "v.w_id_index"]
-    assert constraint(~S|INSERT INTO "v.w" VALUES (2, NULL, 'z')|) == [check: "v.w_a.b_index"]
+    {:error, error} = TestRepo.query(~S|INSERT INTO "v.w" VALUES (2, NULL, 'z')|)
+    assert %{kind: :not_null, table: "v.w", columns: ["a.b"]} = error.constraint
     assert constraint("INSERT INTO k VALUES ('a', 'b', 'x')") == [unique: "k_a_b_index"]
     assert constraint("INSERT INTO k VALUES ('x', 'b', 'z')") == [unique: "k_c"]
     assert constraint("UPDATE k SET c = 'a' WHERE a = 'a'") == [unique: "k_d"]
+  end
+
+  describe "the statement's program tells" do
+    # The requests that are sent after the one that fails.
+    defp asked(sql, params \\ []) do
+      test = self()
+      id = {__MODULE__, make_ref()}
+
+      :ok =
+        :telemetry.attach(
+          id,
+          [:libsql_port, :query, :stop],
+          fn _, _, about, _ -> send(test, {id, about}) end,
+          nil
+        )
+
+      constraints = constraint(sql, params)
+      :telemetry.detach(id)
+      {constraints, received(id)}
+    end
+
+    defp received(id) do
+      receive do
+        {^id, %{request: :execute, sql: sql}} -> [sql | received(id)]
+        {^id, %{request: request}} -> [request | received(id)]
+      after
+        0 -> []
+      end
+    end
+
+    @tag repo: [attach: [ten: ":memory:"], pool_size: 1]
+    test "twins in an attached database apart, and nothing is run again" do
+      script("""
+      CREATE TABLE owners (name TEXT, gone INTEGER); CREATE UNIQUE INDEX here ON owners (name) WHERE gone = 0;
+      CREATE TABLE ten.owners (name TEXT, gone INTEGER); CREATE UNIQUE INDEX ten.there ON owners (name) WHERE gone = 0;
+      INSERT INTO ten.owners VALUES ('a', 0); INSERT INTO main.owners VALUES ('a', 0);
+      CREATE TABLE ten.log (name TEXT);
+      CREATE TRIGGER ten.logged AFTER INSERT ON log BEGIN INSERT INTO owners VALUES (new.name, 0); END;
+      """)
+
+      for {sql, index} <- [
+            {"INSERT INTO ten.owners VALUES ('a', 0)", "there"},
+            {"INSERT INTO owners VALUES ('a', 0)", "here"},
+            {"INSERT INTO owners SELECT name, 0 FROM ten.owners", "here"},
+            {"INSERT INTO log VALUES ('a')", "there"}
+          ] do
+        assert {[unique: ^index], [^sql, _, _, "EXPLAIN " <> ^sql]} = asked(sql)
+      end
+    end
+
+    test "which index the ON CONFLICT of an upsert leaves" do
+      script("""
+      CREATE TABLE u (id INTEGER PRIMARY KEY, a INTEGER, gone INTEGER, n INTEGER DEFAULT 0);
+      CREATE UNIQUE INDEX u_live ON u (a) WHERE gone = 0; CREATE UNIQUE INDEX u_gone ON u (a) WHERE gone = 1;
+      CREATE UNIQUE INDEX u_last ON u (a) WHERE gone = 2;
+      INSERT INTO u VALUES (1, 1, 0, 0), (2, 2, 1, 0), (3, 3, 2, 0);
+      """)
+
+      for conflict <- ["DO NOTHING", "DO UPDATE SET n = n + 1"] do
+        # The first row is a conflict that is handled.
+        upsert = "INSERT INTO u (a, gone) VALUES (1, 0), (?, ?) ON CONFLICT (a) WHERE gone = 0 #{conflict}"
+        assert {[unique: "u_gone"], _} = asked(upsert, [2, 1])
+        assert {[unique: "u_last"], _} = asked(upsert, [3, 2])
+
+        both =
+          "INSERT INTO u (a, gone) VALUES (1, 0), (2, 1), (?, ?) ON CONFLICT (a) WHERE gone = 0 #{conflict} " <>
+            "ON CONFLICT (a) WHERE gone = 1 #{conflict}"
+
+        assert {[unique: "u_last"], [^both, _, _, "EXPLAIN " <> _]} = asked(both, [3, 2])
+      end
+
+      # One row breaks both: the handled one counts, and a later row is the one that fails.
+      script(
+        "CREATE UNIQUE INDEX u_all ON u (a) WHERE gone >= 0 AND n = 7; INSERT INTO u VALUES (4, 9, 0, 7)"
+      )
+
+      upsert =
+        "INSERT INTO u (a, gone, n) VALUES (9, 0, 7), (2, 1, 0) ON CONFLICT (a) WHERE gone = 0 DO NOTHING"
+
+      assert {[unique: "u_gone"], _} = asked(upsert)
+      script("DROP INDEX u_all; DELETE FROM u WHERE id = 4")
+
+      # The rows that OR FAIL leaves are no conflict of their own.
+      keeping = "INSERT OR FAIL INTO u (a, gone) VALUES (20, 2), (2, 1)"
+      assert {[unique: "u_a_index"], [_, _, _, "EXPLAIN " <> ^keeping]} = asked(keeping)
+      script("DELETE FROM u WHERE a = 20")
+
+      # The update of an upsert may break another one.
+      moved =
+        "INSERT INTO u (a, gone) VALUES (1, 0) ON CONFLICT (a) WHERE gone = 0 DO UPDATE SET a = 2, gone = 1"
+
+      assert {[unique: "u_gone"], _} = asked(moved)
+      assert TestRepo.query!("SELECT id, n FROM u").rows == [[1, 0], [2, 0], [3, 0]]
+    end
+  end
+
+  test "an index of another collation than its column's" do
+    script("""
+    CREATE TABLE u (id INTEGER PRIMARY KEY, name TEXT COLLATE NOCASE, kind TEXT, gone INTEGER);
+    CREATE UNIQUE INDEX u_exact ON u (name COLLATE BINARY) WHERE gone < 2; CREATE UNIQUE INDEX u_any ON u (name) WHERE gone > 0;
+    CREATE UNIQUE INDEX k_exact ON u (kind) WHERE gone < 2; CREATE UNIQUE INDEX k_any ON u (kind COLLATE NOCASE) WHERE gone > 0;
+    INSERT INTO u VALUES (1, 'ann', 'x', 1), (2, 'bob', 'y', 0);
+    """)
+
+    assert constraint("INSERT INTO u (name, gone) VALUES ('ANN', 1)") == [unique: "u_any"]
+    assert constraint("INSERT INTO u (name, gone) VALUES ('bob', 0)") == [unique: "u_exact"]
+    assert constraint("INSERT INTO u (name, gone) VALUES ('BOB', 1), ('Bob', 3)") == [unique: "u_any"]
+    assert constraint("INSERT INTO u (kind, gone) VALUES ('X', 1)") == [unique: "k_any"]
+    assert constraint("UPDATE u SET kind = 'y', gone = 0 WHERE id = 1") == [unique: "k_exact"]
   end
 end

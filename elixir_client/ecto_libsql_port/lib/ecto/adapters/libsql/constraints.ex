@@ -23,7 +23,10 @@ defmodule Ecto.Adapters.LibSql.Constraints do
 
   defp constraint(:foreign_key, constraint), do: [foreign_key: constraint.name]
   defp constraint(:check, constraint), do: [check: constraint.name]
-  defp constraint(:not_null, constraint), do: [check: by_columns(constraint)]
+
+  # Changesets have no function for NOT NULL: as with PostgreSQL, MySQL and ecto_sqlite3 the error itself is raised, which says
+  # table and column.
+  defp constraint(:not_null, _constraint), do: []
   defp constraint(_kind, _constraint), do: []
 
   defp unique_name(%{columns: columns} = constraint) do

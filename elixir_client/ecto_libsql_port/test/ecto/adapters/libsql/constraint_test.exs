@@ -38,9 +38,39 @@ defmodule Ecto.Adapters.LibSql.ConstraintTest do
     assert constraint("INSERT INTO users (id, email) VALUES (1, 'b@x')") == [unique: "users_id_index"]
   end
 
-  test "check and not null" do
+  test "check" do
     assert constraint("INSERT INTO users (email, age) VALUES ('e@x', 3)") == [check: "grown"]
-    assert constraint("INSERT INTO users (age) VALUES (20)") == [check: "users_email_index"]
+  end
+
+  defmodule User do
+    use Ecto.Schema
+
+    schema "users" do
+      field :email, :string
+      field :age, :integer
+    end
+  end
+
+  test "not null is raised in words, whatever writes it" do
+    user = TestRepo.insert!(%User{email: "b@x"})
+
+    check =
+      &Ecto.Changeset.check_constraint(Ecto.Changeset.change(&1, email: nil), :email, name: :users_email_index)
+
+    for write <- [
+          fn -> TestRepo.insert(%User{age: 20}) end,
+          fn -> TestRepo.insert(check.(%User{age: 20})) end,
+          fn -> TestRepo.update(check.(user)) end,
+          fn -> TestRepo.insert_all(User, [%{email: nil}]) end,
+          fn -> TestRepo.update_all(User, set: [email: nil]) end
+        ] do
+      error =
+        assert_raise EctoLibSql.Error,
+                     ~r/NOT NULL constraint failed: users\.email \(constraint_not_null\)/,
+                     write
+
+      assert %{kind: :not_null, table: "users", columns: ["email"]} = error.constraint
+    end
   end
 
   test "foreign keys by name, of the row that is written" do

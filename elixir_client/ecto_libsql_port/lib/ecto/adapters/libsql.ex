@@ -79,13 +79,22 @@ defmodule Ecto.Adapters.LibSql do
   # --- queries --------------------------------------------------------------------------------------------------
 
   @impl Ecto.Adapter.Queryable
-  def prepare(operation, query), do: operation |> super(query) |> Prepared.mark(query)
+  def prepare(operation, query), do: operation |> super(query) |> Prepared.mark(operation, query)
 
   @impl Ecto.Adapter.Queryable
   def execute(meta, query_meta, prepared, params, options) do
-    {prepared, options, types} = Prepared.unmark(prepared, options)
-    {count, rows} = super(meta, query_meta, prepared, params, options)
-    {count, SelectedTypes.load(rows, types)}
+    {prepared, options, marks} = Prepared.unmark(prepared, options)
+
+    case TableKind.written(meta, marks.written) do
+      :table ->
+        {count, rows} = super(meta, query_meta, prepared, params, options)
+        {count, SelectedTypes.load(rows, marks.types)}
+
+      # The rows that its triggers were run for are counted by what they return.
+      {:view, sql, select?} ->
+        {count, rows} = super(meta, query_meta, {:nocache, {0, sql}}, params, options)
+        {count, if(select?, do: SelectedTypes.load(rows, marks.types))}
+    end
   end
 
   # Ecto's own is not overridable.
@@ -93,7 +102,7 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Queryable
   def stream(meta, query_meta, prepared, params, options) do
-    {prepared, options, types} = Prepared.unmark(prepared, options)
+    {prepared, options, %{types: types}} = Prepared.unmark(prepared, options)
     stream = super(meta, query_meta, prepared, params, options)
 
     if types == [],
@@ -108,7 +117,24 @@ defmodule Ecto.Adapters.LibSql do
     rows =
       if is_list(rows), do: Enum.map(rows, &TypeCodec.generated_id(&1, schema.autogenerate_id)), else: rows
 
-    InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
+    case TableKind.of(meta, schema.prefix, schema.source) do
+      :table ->
+        InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
+
+      kind ->
+        TableKind.insert_all(
+          kind,
+          meta,
+          schema,
+          @conn,
+          header,
+          rows,
+          on_conflict,
+          returning,
+          placeholders,
+          options
+        )
+    end
   end
 
   @impl Ecto.Adapter.Schema

@@ -6,7 +6,7 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   # They are looked up once for each Repo and kept in the table of its prepared queries, which ends with it; a command of a
   # migration forgets them.
 
-  alias Ecto.Adapters.LibSql.Quoting
+  alias Ecto.Adapters.LibSql.{InsertAll, Quoting}
   alias Ecto.Adapters.SQL
 
   @key {__MODULE__, :kinds}
@@ -18,6 +18,26 @@ defmodule Ecto.Adapters.LibSql.TableKind do
       kinds when kinds == %{} -> :table
       kinds -> Map.get(kinds, {to_string(prefix || "main"), source}, :table)
     end
+  end
+
+  @doc "How an `update_all` or `delete_all` is run; `nil` stands for another query. Raises where it cannot be."
+  @spec written(map, map | nil) :: :table | {:view, String.t(), boolean}
+  def written(_meta, nil), do: :table
+
+  def written(meta, %{prefix: prefix, source: source} = written) do
+    case of(meta, prefix, source) do
+      :view -> {:view, written.view, written.select?}
+      :virtual when written.select? -> refuse_returning!(source, written.operation)
+      _table -> :table
+    end
+  end
+
+  defp refuse_returning!(source, operation) do
+    raise EctoLibSql.Error,
+      code: :unsupported,
+      message:
+        "#{source} is a virtual table, of which SQLite returns no rows that #{operation} writes: select them with " <>
+          "Repo.all/2 first, in one transaction with the #{operation} without a select"
   end
 
   @doc """
@@ -96,6 +116,55 @@ defmodule Ecto.Adapters.LibSql.TableKind do
       {:ok, %{last_insert_rowid: rowid}} -> read(meta, schema, conn, [rowid: rowid], returning, options)
       {:error, error} -> invalid(conn, error, schema)
     end
+  end
+
+  @doc "As `Ecto.Adapter.Schema.insert_all/8`."
+  def insert_all(:view, meta, schema, conn, header, rows, conflict, returning, placeholders, options) do
+    returned = counted(returning)
+    {count, rows} = InsertAll.run(meta, schema, conn, header, rows, conflict, returned, placeholders, options)
+    {count, if(returning != [], do: rows)}
+  end
+
+  def insert_all(:virtual, meta, schema, conn, header, rows, conflict, [], placeholders, options),
+    do: InsertAll.run(meta, schema, conn, header, rows, conflict, [], placeholders, options)
+
+  # The number of a row is known when it has been written: one after the other.
+  def insert_all(:virtual, meta, schema, conn, _header, rows, conflict, returning, placeholders, options) do
+    rows = Enum.map(given_rows!(rows, schema), &placed(&1, placeholders))
+
+    {:ok, returned} =
+      SQL.transaction(meta, options, fn ->
+        for row <- rows do
+          {fields, values} = Enum.unzip(row)
+          sql = conn.insert(schema.prefix, schema.source, fields, [fields], conflict, [], [])
+          options = [source: schema.source] ++ options
+          %{last_insert_rowid: rowid} = SQL.query!(meta, sql, values ++ elem(conflict, 1), options)
+          {:ok, read} = read(meta, schema, conn, [rowid: rowid], returning, options)
+          Enum.map(read, &elem(&1, 1))
+        end
+      end)
+
+    {length(returned), returned}
+  end
+
+  defp given_rows!(rows, schema) do
+    if is_list(rows) and
+         not Enum.any?(rows, fn row -> Enum.any?(row, &match?({_, {%Ecto.Query{}, _}}, &1)) end) do
+      rows
+    else
+      raise EctoLibSql.Error,
+        code: :unsupported,
+        message:
+          "#{schema.source} is a virtual table, of which SQLite returns no rows that are inserted from a query: leave " <>
+            ":returning out, or select the rows with Repo.all/2 and insert those"
+    end
+  end
+
+  defp placed(row, placeholders) do
+    Enum.map(row, fn
+      {field, {:placeholder, index}} -> {field, Enum.at(placeholders, index - 1)}
+      given -> given
+    end)
   end
 
   @doc "As `Ecto.Adapter.Schema.update/6`."

@@ -24,39 +24,52 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
   # --- queries --------------------------------------------------------------------------------------------------
 
-  @doc "`update_all`."
-  @spec update_all(Ecto.Query.t()) :: iodata
-  def update_all(query) do
+  @doc """
+  `update_all`. In the WHERE of a view SQLite knows no alias, only the view's own name, and it counts no rows: where none are
+  selected, each returns a 1.
+  """
+  @spec update_all(Ecto.Query.t(), :table | :view) :: iodata
+  def update_all(query, kind \\ :table) do
     %{from: %{source: source}} = query = JsonSelect.outer(query)
-    sources = QuerySql.create_names(query, [])
+    sources = query |> QuerySql.create_names([]) |> written(query, kind)
     {table, name} = QuerySql.source(query, sources, 0, source)
-    {from, conditions} = update_from({table, name}, query, sources)
+    {from, conditions} = update_from(table, query, sources)
 
     [
       QuerySql.cte(query, sources),
-      "UPDATE ",
-      table,
-      " AS ",
-      name,
-      " SET ",
+      ["UPDATE ", table, written_as(name, kind), " SET "],
       assignments(query, sources),
       from,
       joined_where(conditions, query, sources),
-      ReturningSql.query(query, sources)
+      written_rows(query, sources, kind)
     ]
   end
+
+  defp written(sources, _query, :table), do: sources
+
+  defp written(sources, query, :view) do
+    {name, _schema, _prefix} = elem(query.sources, 0)
+    put_elem(sources, 0, put_elem(elem(sources, 0), 1, Quoting.name(name)))
+  end
+
+  defp written_as(name, :table), do: [" AS ", name]
+  defp written_as(_name, :view), do: []
+
+  defp written_rows(%{select: nil}, _sources, :view), do: " RETURNING 1"
+  defp written_rows(query, sources, _kind), do: ReturningSql.query(query, sources)
 
   # The leading inner joins become a list of tables, their conditions part of the WHERE.
   defp update_from(_from, %{joins: []}, _sources), do: {[], []}
 
-  defp update_from({table, name}, query, sources) do
+  defp update_from(table, query, sources) do
     case split_joins(query, "update_all") do
       {inner, []} ->
         {[" FROM ", listed(inner, query, sources)], conditions(inner)}
 
       {inner, outer} ->
         # The ON of an outer join cannot refer to the table that is written. So this one stands there once more.
-        again = [name, ?w]
+        {_sql, as, _schema} = QuerySql.create_name(elem(query.sources, 0), 0, [])
+        again = [as, ?w]
         joined = put_elem(sources, 0, put_elem(elem(sources, 0), 1, again))
         from = [" FROM ", table, " AS ", again, Enum.map(tables(inner, query, sources), &[", ", &1])]
         {[from, QuerySql.joins(outer, joined, query)], same_row(again, query) ++ conditions(inner)}
@@ -119,20 +132,17 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
   the engine may begin with any of the tables. Without a schema no key is known, and a rowid is nothing that every table
   has (WITHOUT ROWID, a column of that name): there each row is asked whether it has joined ones.
   """
-  @spec delete_all(Ecto.Query.t()) :: iodata
-  def delete_all(query) do
+  @spec delete_all(Ecto.Query.t(), :table | :view) :: iodata
+  def delete_all(query, kind \\ :table) do
     %{from: %{source: source}} = query = JsonSelect.outer(query)
-    sources = QuerySql.create_names(query, [])
+    sources = query |> QuerySql.create_names([]) |> written(query, kind)
     {table, name} = QuerySql.source(query, sources, 0, source)
 
     [
       QuerySql.cte(query, sources),
-      "DELETE FROM ",
-      table,
-      " AS ",
-      name,
+      ["DELETE FROM ", table, written_as(name, kind)],
       delete_where({table, name}, query, sources),
-      ReturningSql.query(query, sources)
+      written_rows(query, sources, kind)
     ]
   end
 

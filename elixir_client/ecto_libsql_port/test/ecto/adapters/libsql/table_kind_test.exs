@@ -64,6 +64,93 @@ defmodule Ecto.Adapters.LibSql.TableKindTest do
       assert_raise Ecto.StaleEntryError, fn -> TestRepo.delete(person) end
     end
 
+    test "update_all and delete_all: conditions, arithmetic, selected rows, joins, subqueries" do
+      [a, b, c] = for name <- ~w(a b c), do: TestRepo.insert!(%Person{name: name})
+
+      script(
+        "CREATE TABLE tags (person_id TEXT, tag TEXT); INSERT INTO tags VALUES ('#{a.id}', 'x'), ('#{b.id}', 'y')"
+      )
+
+      people = fn -> TestRepo.all(from p in Person, order_by: p.name, select: {p.name, p.version}) end
+
+      assert {1, nil} = TestRepo.update_all(from(p in Person, where: p.id == ^a.id), inc: [version: 1])
+      assert {0, nil} = TestRepo.update_all(from(p in Person, where: p.name == "none"), set: [version: 9])
+
+      assert {0, []} =
+               TestRepo.update_all(from(p in Person, where: p.name == "none", select: p), set: [version: 9])
+
+      set =
+        from p in Person,
+          where: p.name == "a" or p.version > 5,
+          update: [set: [version: p.version * 10]],
+          select: p
+
+      assert {1, [%Person{name: "a", version: 20}]} = TestRepo.update_all(set, [])
+      assert {3, nil} = TestRepo.update_all(Person, inc: [version: 1])
+      assert people.() == [{"a", 21}, {"b", 2}, {"c", 2}]
+
+      joined =
+        from p in Person, join: t in "tags", on: t.person_id == p.id, where: t.tag == "x" or p.name == "none"
+
+      assert {1, nil} = TestRepo.update_all(joined, set: [version: 3])
+
+      left =
+        from p in Person,
+          left_join: t in "tags",
+          on: t.person_id == p.id,
+          where: is_nil(t.tag),
+          select: p.name
+
+      assert {1, ["c"]} = TestRepo.update_all(left, set: [version: 4])
+      twice = from p in Person, join: o in Person, on: o.id == p.id and o.name == "b"
+      assert {1, nil} = TestRepo.update_all(twice, set: [version: 5])
+      assert people.() == [{"a", 3}, {"b", 5}, {"c", 4}]
+
+      tagged = from t in "tags", where: t.person_id == parent_as(:person).id and t.tag == "y", select: 1
+
+      assert {1, nil} =
+               TestRepo.update_all(from(p in Person, as: :person, where: exists(tagged)), inc: [version: 1])
+
+      assert {1, [6]} =
+               TestRepo.delete_all(from p in Person, as: :person, where: exists(tagged), select: p.version)
+
+      assert {1, nil} = TestRepo.delete_all(exclude(joined, :update))
+
+      assert {1, nil} =
+               TestRepo.delete_all(from p in Person, where: p.id in subquery(from q in Person, select: q.id))
+
+      assert {0, nil} = TestRepo.delete_all(from p in Person, where: p.id == ^c.id)
+    end
+
+    test "insert_all counts its rows" do
+      ids = for _ <- 1..2, do: Ecto.UUID.generate()
+      rows = for {id, name} <- Enum.zip(ids, ~w(a b)), do: %{id: id, name: name}
+      assert {2, nil} = TestRepo.insert_all(Person, rows)
+      assert {1, [%Person{name: "c"}]} = TestRepo.insert_all(Person, [%{name: "c"}], returning: [:name])
+      copies = from p in Person, where: p.name == "a", select: %{id: p.name, name: "d", version: 1}
+      assert {1, nil} = TestRepo.insert_all(Person, copies)
+      assert TestRepo.aggregate(Person, :count) == 4
+    end
+
+    @tag repo: [attach: [ten: ":memory:"], pool_size: 1]
+    test "of an attached database" do
+      script("""
+      CREATE TABLE ten.all_cats (id INTEGER PRIMARY KEY, name TEXT); CREATE VIEW ten.cats AS SELECT * FROM all_cats;
+      CREATE TRIGGER ten.u INSTEAD OF UPDATE ON cats BEGIN UPDATE all_cats SET name = new.name WHERE id = old.id; END;
+      INSERT INTO ten.all_cats VALUES (1, 'a'), (2, 'b'); CREATE TABLE cats (id INTEGER, name TEXT); INSERT INTO cats VALUES (1, 'm');
+      """)
+
+      cats = from c in "cats", where: c.id == 1
+      assert {1, nil} = TestRepo.update_all(cats, [set: [name: "x"]], prefix: "ten")
+      assert {1, nil} = TestRepo.update_all(cats, set: [name: "y"])
+
+      assert TestRepo.query!("SELECT name FROM ten.cats UNION ALL SELECT name FROM main.cats").rows == [
+               ["x"],
+               ["b"],
+               ["y"]
+             ]
+    end
+
     test "constraints of the table behind it" do
       TestRepo.insert!(%Person{name: "a"})
 
@@ -114,7 +201,31 @@ defmodule Ecto.Adapters.LibSql.TableKindTest do
       assert_raise Ecto.StaleEntryError, fn -> TestRepo.delete(note) end
     end
 
+    test "many rows: their numbers are returned, and what SQLite cannot return is refused in words" do
+      rows = [%{body: "one"}, %{body: {:placeholder, :two}}, %{rowid: 50, body: "three"}]
+      {3, notes} = TestRepo.insert_all(Note, rows, returning: true, placeholders: %{two: "two"})
+      assert for(n <- notes, do: {n.rowid, n.body}) == [{1, "one"}, {2, "two"}, {50, "three"}]
+      assert {2, nil} = TestRepo.insert_all(Note, [%{body: "x"}, %{body: "y"}])
+      assert {1, nil} = TestRepo.update_all(from(n in Note, where: n.rowid == 2), set: [body: "2"])
+      assert {2, nil} = TestRepo.delete_all(from n in Note, where: n.rowid > 50)
+
+      for write <- [
+            fn -> TestRepo.update_all(from(n in Note, select: n.body), set: [body: "no"]) end,
+            fn -> TestRepo.delete_all(from n in Note, select: n) end,
+            fn -> TestRepo.insert_all(Note, from(n in Note, select: %{body: n.body}), returning: true) end
+          ] do
+        assert %{code: :unsupported} =
+                 assert_raise(EctoLibSql.Error, ~r/notes is a virtual table.*Repo.all/, write)
+      end
+
+      assert TestRepo.all(from n in Note, select: n.body) == ["one", "2", "three"]
+    end
+
     test "ranges" do
+      assert {2, [%{id: 1}, %{id: 2}]} =
+               TestRepo.insert_all(Box, [%{left: 1.0, right: 2.0}, %{left: 1.0, right: 3.0}], returning: [:id])
+
+      TestRepo.delete_all(Box)
       box = TestRepo.insert!(%Box{left: 1.0, right: 2.0})
       assert [[box.id]] == TestRepo.query!("SELECT id FROM boxes").rows
       assert {:ok, %{left: 0.0}} = box |> Ecto.Changeset.change(left: 0.0) |> TestRepo.update(returning: true)

@@ -199,9 +199,24 @@ defmodule EctoLibSql.Parameter do
     defp parse_decimal(text), do: Decimal.parse(text)
   end
 
-  @doc "JSON text."
+  @doc "JSON text. Raises `ArgumentError` for what JSON cannot say, such as a binary that is not valid UTF-8."
   @spec json(term) :: String.t()
-  def json(value), do: json_library().encode!(value)
+  def json(value) do
+    json_library().encode!(value)
+  rescue
+    # Says itself what to implement.
+    error in Protocol.UndefinedError ->
+      reraise error, __STACKTRACE__
+
+    error ->
+      reraise ArgumentError,
+              [
+                message:
+                  "a map, embed or list is stored as JSON, which cannot hold it: #{Exception.message(error)}. Bytes are encoded " <>
+                    "before (Base.encode64/1), or kept in a :binary column"
+              ],
+              __STACKTRACE__
+  end
 
   @doc "The option `:json_library`."
   @spec json_library() :: module
@@ -210,10 +225,10 @@ defmodule EctoLibSql.Parameter do
   @doc """
   The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits. SQLite
   reads the text of a float inexactly: a float is an object with its 64 bits as an integer. Raises `EctoLibSql.Error` for
-  a binary that is neither a blob nor UTF-8.
+  a binary that is neither a blob nor UTF-8, and for an integer of more than 64 bits.
   """
   @spec in_list([term]) :: String.t()
-  def in_list(values), do: values |> Enum.map(&in_json/1) |> json()
+  def in_list(values), do: values |> Enum.map(&in_json/1) |> json_library().encode!()
 
   defp in_json({:blob, bytes}), do: %{blob: Base.encode16(bytes)}
 
@@ -228,6 +243,14 @@ defmodule EctoLibSql.Parameter do
   defp in_json(float) when is_float(float) do
     <<bits::signed-64>> = <<float::float>>
     %{float: bits}
+  end
+
+  # SQLite would make a float of it, which equals nothing.
+  defp in_json(integer) when is_integer(integer) and integer not in -0x8000000000000000..0x7FFFFFFFFFFFFFFF do
+    raise EctoLibSql.Error,
+      code: :integer_out_of_range,
+      message:
+        "the integer #{integer} in the list behind `in` is out of range; integers go from -2^63 to 2^63-1"
   end
 
   defp in_json(value), do: value

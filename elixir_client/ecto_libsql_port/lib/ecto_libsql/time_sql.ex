@@ -15,7 +15,13 @@ defmodule EctoLibSql.TimeSql do
   @datetimes [:naive_datetime, :naive_datetime_usec, :utc_datetime, :utc_datetime_usec]
   @times [:time, :time_usec]
   @utc [:utc_datetime, :utc_datetime_usec]
-  @zone "[+-][0-9][0-9]:[0-9][0-9]"
+  # The forms of a zone, its length, and how SQLite reads it from a text `d`. A date alone has a sign as well.
+  @zones [
+    {"*:*[+-][0-9][0-9]:[0-9][0-9]", 6, &__MODULE__.zone/1},
+    {"*:*[+-][0-9][0-9][0-9][0-9]", 5, &__MODULE__.packed_zone/1},
+    {"*:*[+-][0-9][0-9]", 3, &__MODULE__.hours/1}
+  ]
+  @date "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
 
   @doc "Types whose values are stored as times."
   defguard is_time(type) when type in @datetimes or type in @times or type == :date
@@ -82,13 +88,38 @@ defmodule EctoLibSql.TimeSql do
   @spec format() :: iodata
   def format, do: ["'%Y-%m-%d", Parameter.separator(), "%H:%M:%S'"]
 
-  @doc "The whole seconds of a time and its zone: SQLite would round the fraction to milliseconds."
+  @doc """
+  The whole seconds of a time and its zone: SQLite would round the fraction to milliseconds. NULL where the text does not
+  begin with a date: SQLite takes `now` and numbers for times.
+  """
   @spec instant(iodata) :: iodata
-  def instant(d),
-    do: ["substr(", d, ", 1, 19) || CASE WHEN ", d, " GLOB '*#{@zone}' THEN substr(", d, ", -6) ELSE '' END"]
+  def instant(d) do
+    zones =
+      for {form, length, zone} <- @zones do
+        body = ["substr(", d, ", 1, min(19, length(", d, ") - #{length}))"]
+        [" WHEN ", d, " GLOB '", form, "' THEN upper(", body, ") || ", zone.(d)]
+      end
+
+    ["CASE WHEN ", d, " NOT GLOB '#{@date}' THEN NULL", zones, " ELSE upper(substr(", d, ", 1, 19)) END"]
+  end
+
+  @doc false
+  def zone(d), do: ["substr(", d, ", -6)"]
+  @doc false
+  def packed_zone(d), do: ["substr(", d, ", -5, 3) || ':' || substr(", d, ", -2)"]
+  @doc false
+  def hours(d), do: ["substr(", d, ", -3) || ':00'"]
 
   defp clock(d),
-    do: ["CASE WHEN ", d, " GLOB '[0-9][0-9]:*' THEN substr(", d, ", 1, 8) ELSE ", instant(d), " END"]
+    do: [
+      "CASE WHEN ",
+      d,
+      " GLOB '[0-9][0-9]:[0-9][0-9]*' THEN substr(",
+      d,
+      ", 1, 8) ELSE ",
+      instant(d),
+      " END"
+    ]
 
   defp fraction(d) do
     micros = ["CAST(", micros(d), " AS INTEGER)"]

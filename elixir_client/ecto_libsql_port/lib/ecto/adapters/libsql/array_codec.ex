@@ -42,7 +42,13 @@ defmodule Ecto.Adapters.LibSql.ArrayCodec do
 
   # JSON has no bytes.
   defp in_json(:binary, bytes) when is_binary(bytes) do
-    if String.valid?(bytes), do: {:ok, bytes}, else: :error
+    if String.valid?(bytes) do
+      {:ok, bytes}
+    else
+      raise ArgumentError,
+            "an array is stored as JSON, which has no bytes, and #{inspect(bytes)} is not valid UTF-8: use {:array, :string} " <>
+              "and encode the bytes (Base.encode64/1), or keep them in a table of their own"
+    end
   end
 
   defp in_json(_primitive, value), do: {:ok, value}

@@ -75,6 +75,8 @@ defmodule Ecto.Adapters.LibSql.ArraySql do
   defp read(:float, array),
     do: ["CASE type WHEN 'real' THEN float_of_text(", array, " -> fullkey) ELSE value END"]
 
+  # As the parameter has them.
+  defp read(:binary, _array), do: "CAST(value AS BLOB)"
   defp read(id, _array) when id in @ids, do: if(bytes?(id), do: "unhex(value, '-')", else: "value")
   defp read(_element, _array), do: "value"
 

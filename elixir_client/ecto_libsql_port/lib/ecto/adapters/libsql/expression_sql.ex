@@ -103,14 +103,10 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
     end
   end
 
-  def expr({:in, _, [left, {{:., _, [{:&, _, [index]}, field]}, _, []} = array]}, sources, query) do
-    element = ArraySql.element(sources, index, field)
-    [operand(left, sources, query), " IN ", ArraySql.values(expr(array, sources, query), element)]
-  end
-
   # What is left is a value of an array type, which is JSON.
-  def expr({:in, _, [left, right]}, sources, query) do
-    [operand(left, sources, query), " IN ", ArraySql.values(expr(right, sources, query), nil)]
+  def expr({:in, _, [left, array]}, sources, query) do
+    element = with {:array, element} <- ExpressionType.of(array, query), do: element, else: (_ -> nil)
+    [operand(left, sources, query), " IN ", ArraySql.values(expr(array, sources, query), element)]
   end
 
   def expr({:is_nil, _, [value]}, sources, query), do: [operand(value, sources, query), " IS NULL"]

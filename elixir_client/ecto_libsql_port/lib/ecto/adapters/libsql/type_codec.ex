@@ -6,6 +6,9 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   alias Ecto.Adapters.LibSql.{ArrayCodec, DataType}
   alias EctoLibSql.Parameter
 
+  # What SQLite takes for a time beyond ISO 8601: no seconds, small letters, a space before the zone.
+  @loose ~r/\A(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(|:\d\d(?:\.\d+)?) ?([Zz]?|[+-]\d\d(?::?\d\d)?)\z/
+
   @doc "What makes an Ecto value of a stored one."
   def loaders(:boolean, type), do: [&load_boolean/1, type]
   def loaders(:float, type), do: [&load_float/1, type]
@@ -99,26 +102,41 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
 
   # --- loading --------------------------------------------------------------------------------------------------
 
-  defp load_boolean(value) when value in [1, "1", "TRUE", "true"], do: {:ok, true}
-  defp load_boolean(value) when value in [0, "0", "FALSE", "false"], do: {:ok, false}
+  defp load_boolean(value) when value in [1, 1.0, "1"], do: {:ok, true}
+  defp load_boolean(value) when value in [0, 0.0, "0"], do: {:ok, false}
+
+  # The words that `type/2` reads in SQL.
+  defp load_boolean(value) when is_binary(value) and byte_size(value) <= 5 do
+    case String.downcase(value, :ascii) do
+      word when word in ["true", "t"] -> {:ok, true}
+      word when word in ["false", "f"] -> {:ok, false}
+      _ -> {:ok, value}
+    end
+  end
+
   defp load_boolean(value), do: {:ok, value}
 
   defp load_float(value) when is_integer(value), do: {:ok, value / 1}
+  # What a query computed of decimals, for a field of another type.
+  defp load_float(%Decimal{coef: coef} = value) when is_integer(coef), do: {:ok, Decimal.to_float(value)}
   defp load_float(value), do: {:ok, value}
 
   defp load_decimal(nil), do: {:ok, nil}
   defp load_decimal(value), do: Parameter.to_decimal(value)
 
   # Times in every form that SQLite and other adapters write: T or a space, any precision, a zone or none, a date alone.
-  defp load_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?\s] do
+  defp load_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?t, ?\s] do
     with {:ok, naive} <- load_naive(value), do: {:ok, NaiveDateTime.to_date(naive)}
   end
 
   defp load_date(value), do: parsed(value, &Date.from_iso8601/1)
 
-  defp load_time(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?\s] do
+  defp load_time(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?t, ?\s] do
     with {:ok, naive} <- load_naive(value), do: {:ok, NaiveDateTime.to_time(naive)}
   end
+
+  defp load_time(<<hours_and_minutes::binary-size(5)>>),
+    do: parsed(hours_and_minutes <> ":00", &Time.from_iso8601/1)
 
   defp load_time(value), do: parsed(value, &Time.from_iso8601/1)
 
@@ -132,6 +150,18 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   defp load_utc(value), do: parsed(value, &any_utc/1)
 
   defp any_utc(text) do
+    with {:error, _} = error <- iso_utc(text) do
+      case Regex.run(@loose, text, capture: :all_but_first) do
+        [date, minutes, seconds, zone] ->
+          iso_utc("#{date}T#{minutes}#{if(seconds == "", do: ":00", else: seconds)}#{String.upcase(zone)}")
+
+        nil ->
+          error
+      end
+    end
+  end
+
+  defp iso_utc(text) do
     case DateTime.from_iso8601(text) do
       {:ok, datetime, _offset} -> {:ok, datetime}
       {:error, :missing_offset} -> naive_utc(text)

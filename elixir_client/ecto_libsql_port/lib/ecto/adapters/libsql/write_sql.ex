@@ -204,7 +204,17 @@ defmodule Ecto.Adapters.LibSql.WriteSql do
 
   defp assigned(:push, field, value, sources, query) do
     array = ExpressionSql.qualified(field, sources, 0)
-    ArraySql.push(array, expr(value, sources, query), ArraySql.element(sources, 0, field))
+    element = ArraySql.element(sources, 0, field)
+
+    # Whether the bytes are text, which alone JSON can hold, is not known here.
+    if element == :binary,
+      do:
+        error!(
+          query,
+          "an array is JSON, which has no bytes: push takes no {:array, :binary} (#{field}); use {:array, :string}"
+        )
+
+    ArraySql.push(array, expr(value, sources, query), element)
   end
 
   defp assigned(:pull, field, value, sources, query) do

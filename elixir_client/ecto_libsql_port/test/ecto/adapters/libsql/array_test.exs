@@ -123,7 +123,7 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
       assert_raise ArgumentError, ~r/cannot load/, fn -> TestRepo.all(Box) end
     end
 
-    assert_raise Ecto.ChangeError, ~r/Box.bytes/, fn -> TestRepo.insert!(%Box{bytes: [<<255>>]}) end
+    assert_raise ArgumentError, ~r/not valid UTF-8/, fn -> TestRepo.insert!(%Box{bytes: [<<255>>]}) end
   end
 
   test "in finds an element of each kind" do
@@ -246,5 +246,60 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
     refute TestRepo.exists?(from(b in Box, where: ^Ecto.UUID.generate() in b.uuids))
     assert {1, nil} = TestRepo.update_all(Box, pull: [uuids: @uuid, ids: @uuid])
     assert %Box{uuids: [^other], ids: [^other]} = TestRepo.one!(Box)
+  end
+
+  test "bytes: text is found as such, and what JSON cannot hold is refused in words" do
+    TestRepo.insert!(%Box{bytes: ["a", "ü", nil]})
+    assert TestRepo.exists?(from b in Box, where: ^"ü" in b.bytes)
+    refute TestRepo.exists?(from b in Box, where: ^<<255>> in b.bytes)
+
+    assert TestRepo.exists?(
+             from b in subquery(from b in Box, select: %{bytes: b.bytes}), where: ^"a" in b.bytes
+           )
+
+    TestRepo.update_all(Box, pull: [bytes: "a"])
+    assert TestRepo.one(from b in Box, select: b.bytes) == ["ü", nil]
+
+    assert_raise ArgumentError, ~r/not valid UTF-8.*encode64/, fn ->
+      TestRepo.insert(%Box{bytes: [<<255>>]})
+    end
+
+    assert_raise ArgumentError, ~r/not valid UTF-8/, fn ->
+      TestRepo.update_all(Box, set: [bytes: [<<255>>]])
+    end
+
+    assert_raise Ecto.QueryError, ~r/push takes no {:array, :binary}/, fn ->
+      TestRepo.update_all(Box, push: [bytes: "x"])
+    end
+
+    assert_raise ArgumentError, ~r/JSON, which cannot hold it.*encode64/, fn ->
+      TestRepo.insert(%Box{objects: [%{a: <<255>>}]})
+    end
+
+    assert_raise Protocol.UndefinedError, fn -> TestRepo.query("SELECT ?", [%{a: self()}]) end
+  end
+
+  test "elements of a subquery's and of a common table's array are what they are in the schema's" do
+    TestRepo.insert!(%Box{bytes: ["a"], prices: [Decimal.new("1.50")], uuids: [@uuid]})
+    inner = from b in Box, select: %{bytes: b.bytes, prices: b.prices, uuids: b.uuids}
+    price = Decimal.new("1.5")
+
+    for source <- [from(b in subquery(inner)), "inner" |> with_cte("inner", as: ^inner) |> from()] do
+      assert TestRepo.one(from b in source, where: type(^"a", :binary) in b.bytes, select: count()) == 1
+      assert TestRepo.one(from b in source, where: type(^price, :decimal) in b.prices, select: count()) == 1
+      assert TestRepo.one(from b in source, where: type(^@uuid, Ecto.UUID) in b.uuids, select: count()) == 1
+    end
+  end
+
+  test "an integer beyond 64 bits in a list" do
+    for big <- [9_223_372_036_854_775_808, -9_223_372_036_854_775_809] do
+      query = from b in Box, where: b.count in ^[1, big]
+      assert %{code: :integer_out_of_range} = assert_raise(EctoLibSql.Error, fn -> TestRepo.all(query) end)
+    end
+
+    assert [] =
+             TestRepo.all(
+               from b in Box, where: b.count in ^[9_223_372_036_854_775_807, -9_223_372_036_854_775_808]
+             )
   end
 end

@@ -244,4 +244,65 @@ defmodule Ecto.Adapters.LibSql.TimeTest do
       end
     end
   end
+
+  @forms [
+    {"2026-01-02 03:04", ~U[2026-01-02 03:04:00.000000Z]},
+    {"2026-01-02T03:04Z", ~U[2026-01-02 03:04:00.000000Z]},
+    {"2026-01-02T03:04+01:00", ~U[2026-01-02 02:04:00.000000Z]},
+    {"2026-01-02t03:04:05z", ~U[2026-01-02 03:04:05.000000Z]},
+    {"2026-01-02t03:04:05.5", ~U[2026-01-02 03:04:05.500000Z]},
+    {"2026-01-02 03:04:05 +01:00", ~U[2026-01-02 02:04:05.000000Z]},
+    {"2026-01-02 03:04:05.123456789 -01:30", ~U[2026-01-02 04:34:05.123456Z]},
+    {"2026-01-02T03:04:05+0100", ~U[2026-01-02 02:04:05.000000Z]},
+    {"2026-01-02T03:04:05.25+0130", ~U[2026-01-02 01:34:05.250000Z]},
+    {"2026-01-02T03:04:05-01", ~U[2026-01-02 04:04:05.000000Z]},
+    {"2026-01-02 03:04:05.1Z", ~U[2026-01-02 03:04:05.100000Z]},
+    {"2026-01-02", ~U[2026-01-02 00:00:00.000000Z]}
+  ]
+
+  test "every form is the same instant for Elixir and for SQL" do
+    for {text, instant} <- @forms, column <- ~w(at at_usec naive naive_usec)a do
+      TestRepo.query!("DELETE FROM events")
+      TestRepo.query!("INSERT INTO events (#{column}) VALUES (?)", [text])
+      type = Event.__schema__(:type, column)
+
+      utc =
+        if type in [:utc_datetime, :naive_datetime], do: DateTime.truncate(instant, :second), else: instant
+
+      value = if type in [:naive_datetime, :naive_datetime_usec], do: DateTime.to_naive(utc), else: utc
+
+      assert TestRepo.one(from e in Event, select: field(e, ^column)) == value, "#{text} as #{type}"
+
+      assert TestRepo.one(from e in Event, select: type(fragment("?", field(e, ^column)), ^type)) == value,
+             "#{text} in SQL"
+
+      day = from e in Event, select: type(fragment("?", field(e, ^column)), :date)
+      assert TestRepo.one(day) == DateTime.to_date(utc)
+      EctoLibSql.Migration.normalize_times(:events, [column], repo: TestRepo)
+      assert TestRepo.one(from e in Event, select: field(e, ^column)) == value
+
+      # A fraction in a column of seconds is kept.
+      if DateTime.compare(utc, instant) == :eq,
+        do: assert(TestRepo.exists?(from e in Event, where: field(e, ^column) == ^value))
+    end
+  end
+
+  test "what is no time stays, though SQLite takes it for one" do
+    texts = ["now", "NOW", "2451545", "2026", "03:04:05", "12:00", "20260102T030405Z", "", "x"]
+    for text <- texts, do: TestRepo.query!("INSERT INTO events (at) VALUES (?)", [text])
+    assert [{"events", "at", 0}] = EctoLibSql.Migration.normalize_times(:events, [:at], repo: TestRepo)
+    assert stored("at") == texts
+
+    assert TestRepo.all(from e in Event, select: type(fragment("?", e.at), :utc_datetime)) ==
+             Enum.map(texts, fn _ -> nil end)
+  end
+
+  test "times of day without seconds" do
+    TestRepo.query!(
+      "INSERT INTO events (time, time_usec, day) VALUES ('03:04', '2026-01-02t03:04', '2026-01-02 03:04')"
+    )
+
+    assert [%{time: ~T[03:04:00], time_usec: ~T[03:04:00.000000], day: ~D[2026-01-02]}] = TestRepo.all(Event)
+    assert [~T[03:04:00]] = TestRepo.all(from e in Event, select: type(fragment("?", e.time_usec), :time))
+  end
 end

@@ -48,6 +48,6 @@ defmodule EctoLibsqlPort.MixProject do
   end
 
   defp package do
-    [licenses: ["Apache-2.0"], files: ["lib", "mix.exs", ".formatter.exs"]]
+    [licenses: ["Apache-2.0"], files: ["lib", "mix.exs", "README.md", ".formatter.exs"]]
   end
 end

@@ -26,6 +26,6 @@ defmodule LibsqlPort.MixProject do
   defp elixirc_paths(_env), do: ["lib"]
 
   defp package do
-    [licenses: ["Apache-2.0"], files: ["lib", "priv/.gitkeep", "mix.exs", ".formatter.exs"]]
+    [licenses: ["Apache-2.0"], files: ["lib", "priv/.gitkeep", "mix.exs", "README.md", ".formatter.exs"]]
   end
 end

@@ -1,10 +1,15 @@
 defmodule EctoLibSql.GuidesTest do
-  # The guides say what runs: every block of Elixir in docs/guides does, each guide in a VM and an application of its own.
-  # What cannot run here (Phoenix, Oban) stands in blocks of another name, `elixir-sketch`.
+  # The guides say what runs: every block of Elixir in docs/guides and the READMEs does, each file in a VM and an
+  # application of its own. What cannot run here (Phoenix, Oban) stands in blocks of another name, `elixir-sketch`.
   use ExUnit.Case, async: true
 
   @directory Path.expand("../../../docs/guides", __DIR__)
-  @guides Path.wildcard(Path.join(@directory, "*.md"))
+  @root Path.expand("../../..", __DIR__)
+  @readmes Enum.map(
+             ["README.md", "elixir_client/libsql_port/README.md", "elixir_client/ecto_libsql_port/README.md"],
+             &Path.join(@root, &1)
+           )
+  @guides Path.wildcard(Path.join(@directory, "*.md")) ++ @readmes
   @fixtures Path.expand("../../../tests/fixtures", __DIR__)
   @runner Path.expand("support/guide.exs", __DIR__)
 
@@ -14,7 +19,7 @@ defmodule EctoLibSql.GuidesTest do
     @external_resource guide
     @tag :tmp_dir
     @tag timeout: 180_000
-    test Path.basename(guide), %{tmp_dir: directory} do
+    test Path.relative_to(guide, @root), %{tmp_dir: directory} do
       guide = unquote(guide)
       expected = guide |> File.read!() |> fences() |> Enum.count(&(&1 == "elixir"))
       {output, status} = run(guide, directory)
@@ -41,6 +46,14 @@ defmodule EctoLibSql.GuidesTest do
 
     for guide <- @guides, fence <- fences(File.read!(guide)) do
       assert fence in ["elixir", "elixir-sketch", "sh", "text"], "#{guide} has a block of #{inspect(fence)}"
+    end
+  end
+
+  test "links to files of the repository lead somewhere" do
+    for guide <- @guides,
+        [link] <- Regex.scan(~r/\]\(([^)#\s]+)(?:#[^)]*)?\)/, File.read!(guide), capture: :all_but_first),
+        not (link =~ ~r/^[a-z]+:/) do
+      assert File.exists?(Path.expand(link, Path.dirname(guide))), "#{guide} links to #{link}"
     end
   end
 

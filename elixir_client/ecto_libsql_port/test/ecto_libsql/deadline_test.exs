@@ -86,4 +86,48 @@ defmodule EctoLibSql.DeadlineTest do
   test "no time at all is none" do
     assert {:ok, %{rows: [[1]]}} = TestRepo.query("SELECT 1", [], timeout: :infinity)
   end
+
+  describe "a call that finds no free connection" do
+    setup do
+      {:ok, db} =
+        EctoLibSql.start_link(database: ":memory:", pool_size: 1, queue_target: 1, queue_interval: 1)
+
+      test = self()
+      spawn_link(fn -> hold(db, test) end)
+      assert_receive :held, 10_000
+      {:ok, db: db}
+    end
+
+    # The pool may drop this one too, while it opens its connection.
+    defp hold(db, test) do
+      held = fn _conn ->
+        send(test, :held)
+        Process.sleep(:infinity)
+      end
+
+      try do
+        EctoLibSql.checkout(db, held, timeout: :infinity)
+      rescue
+        DBConnection.ConnectionError -> hold(db, test)
+      end
+    end
+
+    test "is dropped from the queue, with DBConnection's reason and its advice", %{db: db} do
+      for call <- [
+            fn -> EctoLibSql.query(db, "SELECT 1") end,
+            fn -> {:error, catch_error(EctoLibSql.transaction(db, fn _conn -> :ran end))} end,
+            fn -> {:error, catch_error(EctoLibSql.checkout(db, fn _conn -> :ran end))} end
+          ] do
+        assert {:error, %DBConnection.ConnectionError{reason: :queue_timeout, message: message}} = call.()
+        assert message =~ "connection not available" and message =~ "pool_size"
+      end
+    end
+
+    test "is refused at once with queue: false", %{db: db} do
+      assert {:error, %DBConnection.ConnectionError{reason: :error, message: message}} =
+               EctoLibSql.query(db, "SELECT 1", [], queue: false)
+
+      assert message =~ "queuing is disabled"
+    end
+  end
 end

@@ -73,7 +73,8 @@ defmodule EctoLibSql.RepoOptionsTest do
       OtherRepo.query!("INSERT INTO t (y) VALUES (?)", [Atom.to_string(name)])
     end
 
-    assert {:ok, %{connections: 4}} = LibsqlPort.status(shared)
+    # Connections of a pool are opened after it has started.
+    eventually(fn -> match?({:ok, %{connections: 4}}, LibsqlPort.status(shared)) end)
     assert sidecar() != shared
     assert TestRepo.query!("SELECT y FROM t ORDER BY x").rows == [["one"], ["two"]]
     for name <- [:one, :two], do: stop_supervised!(name)

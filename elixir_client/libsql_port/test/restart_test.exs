@@ -109,7 +109,7 @@ defmodule LibsqlPort.RestartTest do
       program = OsProcess.identity(os_pid)
       options = %{name: nil, shutdown_grace: 1}
       {:ok, first} = GenServer.start(Guardian, {registry, options})
-      :ok = Guardian.watch(first, program)
+      :ok = Guardian.watch(first, program, self())
       :sys.get_state(first)
       Process.exit(first, :kill)
       {:ok, second} = GenServer.start(Guardian, {registry, options})

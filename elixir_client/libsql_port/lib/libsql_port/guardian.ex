@@ -26,9 +26,9 @@ defmodule LibsqlPort.Guardian do
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
-  @doc "Names the program that a new run of the sidecar started."
-  @spec watch(pid, OsProcess.identity()) :: :ok
-  def watch(guardian, identity), do: GenServer.cast(guardian, {:watch, identity})
+  @doc "Names the program that a new run of the sidecar started, for the process that is to own its port."
+  @spec watch(pid, OsProcess.identity(), pid) :: :ok
+  def watch(guardian, identity, owner), do: GenServer.cast(guardian, {:watch, identity, owner})
 
   @doc "The program is to go: killed, if it is still there after the grace."
   @spec overdue(pid, OsProcess.identity()) :: :ok
@@ -46,31 +46,40 @@ defmodule LibsqlPort.Guardian do
 
     # The programs are in the registry too, which outlives a guardian: those of one that was killed are to go. It does not
     # outlive the supervisor; if that is killed, this process knows them.
-    programs = for [program] <- :ets.match(registry, {{:program, :"$1"}}), into: MapSet.new(), do: program
+    programs = for [program] <- :ets.match(registry, {{:program, :"$1"}}), into: %{}, do: {program, nil}
     state = %{registry: registry, grace: options.shutdown_grace, programs: programs, tables: %{}}
-    Enum.each(programs, &end_later(&1, state))
+    end_all(programs, state)
     {:ok, state}
   end
 
-  defp note(program, state) do
+  # The owner is monitored for each of its programs: it may be killed before any of them has said hello.
+  defp note(program, owner, state) do
+    Process.monitor(owner)
+    state = put_in(state.programs[program], owner)
     :ets.insert(state.registry, {{:program, program}})
-    %{state | programs: MapSet.put(state.programs, program)}
+    state
   rescue
-    ArgumentError -> %{state | programs: MapSet.put(state.programs, program)}
+    # The supervisor has ended, and its table with it.
+    ArgumentError -> state
   end
 
   defp forget(program, state) do
+    state = %{state | programs: Map.delete(state.programs, program)}
     :ets.delete(state.registry, {:program, program})
-    %{state | programs: MapSet.delete(state.programs, program)}
+    state
   rescue
-    ArgumentError -> %{state | programs: MapSet.delete(state.programs, program)}
+    ArgumentError -> state
   end
+
+  defp end_all(programs, state), do: for({program, _owner} <- programs, do: end_later(program, state))
+
+  defp of_owner(programs, owner), do: Map.filter(programs, fn {_program, of} -> of == owner end)
 
   defp end_later(program, state), do: Process.send_after(self(), {:end, program}, state.grace)
 
   @impl true
-  def handle_cast({:watch, identity}, state) do
-    {:noreply, note(identity, state)}
+  def handle_cast({:watch, identity, owner}, state) do
+    {:noreply, note(identity, owner, state)}
   end
 
   def handle_cast({:gone, identity}, state) do
@@ -85,9 +94,9 @@ defmodule LibsqlPort.Guardian do
   @impl true
   # The table comes before the port is closed: a caller may still enter itself and be told that its request was sent. So
   # the table stays until the port is gone, and what came meanwhile is answered then.
-  def handle_info({:"ETS-TRANSFER", table, _from, {:in_flight, port}}, state) do
+  def handle_info({:"ETS-TRANSFER", table, owner, {:in_flight, port}}, state) do
     InFlight.answer_all(table)
-    Enum.each(state.programs, &end_later(&1, state))
+    state.programs |> of_owner(owner) |> end_all(state)
     {:noreply, put_in(state.tables[Port.monitor(port)], table)}
   end
 
@@ -104,8 +113,14 @@ defmodule LibsqlPort.Guardian do
     {:noreply, %{state | tables: tables}}
   end
 
+  # The owner of a program has ended.
+  def handle_info({:DOWN, _monitor, :process, owner, _reason}, state) do
+    state.programs |> of_owner(owner) |> end_all(state)
+    {:noreply, state}
+  end
+
   def handle_info({:end, program}, state) do
-    if program in state.programs, do: end_program(program)
+    if is_map_key(state.programs, program), do: end_program(program)
     {:noreply, forget(program, state)}
   end
 
@@ -115,7 +130,8 @@ defmodule LibsqlPort.Guardian do
   @impl true
   def terminate(_reason, state) do
     deadline = System.monotonic_time(:millisecond) + state.grace
-    Enum.each(state.programs, &await_end(&1, deadline))
+    for {program, _owner} <- state.programs, do: await_end(program, deadline)
+    :ok
   end
 
   defp await_end(program, deadline) do

@@ -14,10 +14,55 @@ defmodule LibsqlPort.Handshake do
   @queue_bytes {512 * 1024, 1024 * 1024}
   @hello Wire.tag(:hello)
 
-  @doc "Starts the program. The identity is `nil` if it has already ended."
-  @spec open(map) :: {:ok, port, OsProcess.identity() | nil} | {:error, Error.t()}
-  def open(options) do
-    with {:ok, path} <- Executable.find(options.executable), do: spawn_program(path, options)
+  @doc """
+  Starts the program and makes the calling process the owner of its port. `watch` is told the program's identity before
+  that. `early` are the messages that the port has sent so far, to be read before what is in the mailbox.
+
+  The program is started by a process of its own, which nobody knows and so nobody kills: whoever kills the caller while it
+  starts a program leaves none behind that `watch` has not heard of. The identity is `nil` if the program has ended.
+  """
+  @spec open(map, (OsProcess.identity() -> term)) ::
+          {:ok, port, OsProcess.identity() | nil, early :: [term]} | {:error, Error.t()}
+  def open(options, watch) do
+    with {:ok, path} <- Executable.find(options.executable) do
+      owner = self()
+      {pid, monitor} = spawn_monitor(fn -> exit({:opened, open_for(owner, path, options, watch)}) end)
+
+      receive do
+        {:DOWN, ^monitor, :process, ^pid, {:opened, opened}} -> opened
+        {:DOWN, ^monitor, :process, ^pid, reason} -> cannot_start(path, inspect(reason))
+      end
+    end
+  end
+
+  # The port is handed over before this process ends.
+  defp open_for(owner, path, options, watch) do
+    Process.flag(:trap_exit, true)
+
+    with {:ok, port} <- spawn_program(path, options) do
+      # Asked at once: a program that has exited no longer has a number.
+      identity = identity(port)
+      if identity, do: watch.(identity)
+      hand_over(port, owner)
+      {:ok, port, identity, early(port)}
+    end
+  end
+
+  defp hand_over(port, owner) do
+    Port.connect(port, owner)
+    Process.unlink(port)
+  rescue
+    # The program has ended, which its messages say, or the owner has, and the port goes with this process.
+    ArgumentError -> :ok
+  end
+
+  defp early(port) do
+    receive do
+      {^port, message} -> [message | early(port)]
+      {:EXIT, ^port, reason} -> [{:exit, reason} | early(port)]
+    after
+      0 -> []
+    end
   end
 
   defp spawn_program(path, options) do
@@ -31,13 +76,13 @@ defmodule LibsqlPort.Handshake do
       {:env, Executable.environment(options)}
     ]
 
-    port = Port.open({:spawn_executable, path}, settings)
-    # Asked at once: a program that has exited no longer has a number.
-    {:ok, port, identity(port)}
+    {:ok, Port.open({:spawn_executable, path}, settings)}
   rescue
-    error in [ErlangError, ArgumentError] ->
-      {:error, Error.new(:executable_not_found, "#{path} cannot be started: #{Exception.message(error)}")}
+    error in [ErlangError, ArgumentError] -> cannot_start(path, Exception.message(error))
   end
+
+  defp cannot_start(path, why),
+    do: {:error, Error.new(:executable_not_found, "#{path} cannot be started: #{why}")}
 
   defp identity(port) do
     case Port.info(port, :os_pid) do
@@ -47,8 +92,13 @@ defmodule LibsqlPort.Handshake do
   end
 
   @doc "Waits for the hello. Closes the port if something else comes, or nothing."
-  @spec await_hello(port, pos_integer) :: {:ok, map} | {:error, Error.t()}
-  def await_hello(port, timeout) do
+  @spec await_hello(port, [term], pos_integer) :: {:ok, map} | {:error, Error.t()}
+  def await_hello(port, [first | rest], _timeout) do
+    again(port, rest)
+    hello(port, first)
+  end
+
+  def await_hello(port, [], timeout) do
     receive do
       {^port, message} -> hello(port, message)
       {:EXIT, ^port, reason} -> hello(port, {:exit, reason})
@@ -56,6 +106,13 @@ defmodule LibsqlPort.Handshake do
       timeout -> hello(port, {:silent, timeout})
     end
   end
+
+  @doc "Sends the calling process what came of a port before it was its owner."
+  @spec again(port, [term]) :: :ok
+  def again(port, messages), do: Enum.each(messages, &send(self(), as_sent(port, &1)))
+
+  defp as_sent(port, {:exit, reason}), do: {:EXIT, port, reason}
+  defp as_sent(port, message), do: {port, message}
 
   @doc "Reads the first message of a port. Closes it if that is no hello of this protocol."
   @spec hello(port, {:data, binary} | {:exit_status, integer} | {:exit, term} | {:silent, pos_integer}) ::

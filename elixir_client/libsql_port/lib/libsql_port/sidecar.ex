@@ -90,17 +90,18 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp first_start(state) do
-    with {:ok, port, identity} <- Handshake.open(state.options),
-         :ok <- watch(state.guardian, identity),
-         {:ok, hello} <- Handshake.await_hello(port, state.options.start_timeout) do
+    with {:ok, port, identity, early} <- open(state),
+         {:ok, hello} <- Handshake.await_hello(port, early, state.options.start_timeout) do
       {:ok, running(port, identity, hello, state)}
     else
       {:error, %Error{} = error} -> {:stop, error}
     end
   end
 
-  defp watch(_guardian, nil), do: :ok
-  defp watch(guardian, identity), do: Guardian.watch(guardian, identity)
+  defp open(%{guardian: guardian, options: options}) do
+    owner = self()
+    Handshake.open(options, &Guardian.watch(guardian, &1, owner))
+  end
 
   # No program. `port` and `table` stand beside the handle, because the routing clause matches on them for each frame.
   defp idle(state) do
@@ -149,15 +150,22 @@ defmodule LibsqlPort.Sidecar do
 
   # Starts the program again: without waiting for its hello, so that this process answers meanwhile.
   defp start(state) do
-    case Handshake.open(state.options) do
-      {:ok, port, identity} ->
-        watch(state.guardian, identity)
+    case open(state) do
+      {:ok, port, identity, early} ->
         timer = Process.send_after(self(), {:no_hello, port}, state.options.start_timeout)
-        %{state | starting: {port, identity, timer}, started_at: System.monotonic_time(:millisecond)}
+        started_at = System.monotonic_time(:millisecond)
+        early(early, port, %{state | starting: {port, identity, timer}, started_at: started_at})
 
       {:error, error} ->
         failed_start(error, state)
     end
+  end
+
+  defp early([], _port, state), do: state
+
+  defp early([first | rest], port, state) do
+    Handshake.again(port, rest)
+    first_message(first, state)
   end
 
   defp first_message(message, %{starting: {port, identity, timer}} = state) do

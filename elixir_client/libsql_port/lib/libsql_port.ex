@@ -367,9 +367,7 @@ defmodule LibsqlPort do
   """
   @spec stream(Connection.t(), sql | Statement.t(), params, keyword) :: Enumerable.t()
   def stream(%Connection{} = conn, statement, params \\ [], options \\ []) do
-    {chunks?, options} = Keyword.pop(options, :chunks, false)
-    chunks = Cursor.chunks(conn, statement, params, options)
-    if chunks?, do: chunks, else: Stream.flat_map(chunks, & &1)
+    Cursor.stream(conn, statement, params, options)
   end
 
   @doc """
@@ -553,15 +551,10 @@ defmodule LibsqlPort do
   @spec checkpoint(Connection.t(), keyword) ::
           answer(%{busy: boolean, log_frames: integer, checkpointed_frames: integer})
   def checkpoint(%Connection{} = conn, options \\ []) do
-    case Keyword.pop(options, :mode, :passive) do
-      {mode, options} when mode in [:passive, :full, :restart, :truncate] ->
-        with {:ok, {busy, log, checkpointed}} <- Connection.checkpoint(conn, mode, options) do
-          {:ok, %{busy: busy not in [false, 0], log_frames: log, checkpointed_frames: checkpointed}}
-        end
-
-      {mode, _} ->
-        message = "the option :mode takes :passive, :full, :restart or :truncate, not #{inspect(mode)}"
-        {:error, Error.new(:invalid_option, message)}
+    with :ok <- Options.request(:checkpoint, options),
+         {mode, options} = Keyword.pop(options, :mode, :passive),
+         {:ok, {busy, log, checkpointed}} <- Connection.checkpoint(conn, mode, options) do
+      {:ok, %{busy: busy not in [false, 0], log_frames: log, checkpointed_frames: checkpointed}}
     end
   end
 

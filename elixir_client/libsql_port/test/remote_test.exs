@@ -52,6 +52,8 @@ defmodule LibsqlPort.RemoteTest do
     assert {:ok, [_, _]} = there(node, :batch, [conn, ["SELECT 1", "SELECT 2"]])
     assert {:ok, %{requests: _}} = there(node, :status, [conn])
     assert :ok = there(node, :ping, [conn])
+    assert :erpc.call(node, Connection, :sidecar_running?, [conn])
+    assert Connection.sidecar_running?(conn)
     # More rows than one frame takes, so that credits are paid.
     many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100000) SELECT x FROM c"
     assert {:ok, %Result{num_rows: 100_000}} = there(node, :query, [conn, many])

@@ -2,31 +2,31 @@ defmodule LibsqlPort.RequestOptionsTest do
   # Options of requests go through one door: what it refuses is never sent.
   use LibsqlPort.SidecarCase
 
-  alias LibsqlPort.{Connection, Cursor, Error, Options, Wire}
+  alias LibsqlPort.{Connection, Cursor, Error, Options, Result, Wire}
 
   doctest LibsqlPort.Options
 
   # Every function of the public API that takes options, with a name that it does not know and with wrong values.
   @calls [
     query: {LibsqlPort, :query, ["SELECT 1", []], [:rows_max, :bytes_max]},
-    query_one: {LibsqlPort, :query_one, ["SELECT 1", []], [:rows_max]},
-    prepare: {LibsqlPort, :prepare, ["SELECT 1"], []},
+    query_one: {LibsqlPort, :query_one, ["SELECT 1", []], [:rows_max, :bytes_max]},
+    prepare: {LibsqlPort, :prepare, ["SELECT 1"], [:owner]},
     describe: {LibsqlPort, :describe, ["SELECT 1"], []},
     batch: {LibsqlPort, :batch, [["SELECT 1"]], [:atomic]},
     script: {LibsqlPort, :script, ["SELECT 1"], []},
-    transaction: {LibsqlPort, :transaction, [&__MODULE__.nothing/1], []},
+    transaction: {LibsqlPort, :transaction, [&__MODULE__.nothing/1], [:mode]},
     reset: {LibsqlPort, :reset, [], []},
-    checkpoint: {LibsqlPort, :checkpoint, [], []},
+    checkpoint: {LibsqlPort, :checkpoint, [], [:mode]},
     status: {LibsqlPort, :status, [], []},
     ping: {LibsqlPort, :ping, [], []},
     cancel: {LibsqlPort, :cancel, [1], []},
-    begin: {Connection, :begin, [:immediate], []},
+    begin: {Connection, :begin, [:immediate], [:owner]},
     commit: {Connection, :commit, [], []},
     rollback: {Connection, :rollback, [], []},
     savepoint: {Connection, :savepoint, ["a"], []},
     release: {Connection, :release, ["a"], []},
     rollback_to: {Connection, :rollback_to, ["a"], []},
-    declare: {Cursor, :declare, ["SELECT 1", []], []},
+    declare: {Cursor, :declare, ["SELECT 1", []], [:owner, :live]},
     close: {LibsqlPort, :close, [], []}
   ]
 
@@ -34,13 +34,28 @@ defmodule LibsqlPort.RequestOptionsTest do
 
   for {name, {module, function, arguments, more}} <- @calls do
     test "#{name} refuses unknown names and wrong values", %{conn: conn} do
-      wrong = [[tiemout: 5], [timeout: 0], [timeout: "5"], [timeout: 1.5], [timeout: 2_147_483_648]]
-      wrong = wrong ++ for(option <- unquote(more), do: [{option, "x"}])
+      wrong = [
+        [tiemout: 5],
+        [timeout: 0],
+        [timeout: -1],
+        [timeout: "5"],
+        [timeout: 1.5],
+        [timeout: 2_147_483_648]
+      ]
+
+      wrong = wrong ++ for(option <- unquote(more), value <- ["x", 1.5, :bogus], do: [{option, value}])
 
       for options <- wrong do
         answer = apply(unquote(module), unquote(function), [conn] ++ unquote(arguments) ++ [options])
         assert {:error, %Error{code: :invalid_option, message: message}} = answer
         assert message =~ inspect(options |> hd() |> elem(0))
+        assert message =~ "takes" or message =~ "known are"
+      end
+
+      for options <- [[5], [:timeout], :timeout, %{timeout: 5}] do
+        answer = apply(unquote(module), unquote(function), [conn] ++ unquote(arguments) ++ [options])
+        assert {:error, %Error{code: :invalid_option, message: message}} = answer
+        assert message =~ "keyword list"
       end
 
       assert {:ok, %{cursors: 0, tx_status: :none}} = LibsqlPort.status(conn)
@@ -48,13 +63,72 @@ defmodule LibsqlPort.RequestOptionsTest do
   end
 
   test "a stream raises them", %{conn: conn} do
-    for options <- [[chunk_row: 1], [chunk_rows: -1], [chunk_bytes: :x], [timeout: 0]] do
+    for options <- [
+          [chunk_row: 1],
+          [chunk_rows: -1],
+          [chunk_bytes: :x],
+          [timeout: 0],
+          [chunks: 5],
+          [chunks: nil],
+          [live: 1],
+          [owner: :me],
+          [5],
+          %{chunks: true}
+        ] do
       assert_raise Error, ~r/invalid_option/, fn ->
         conn |> LibsqlPort.stream("SELECT 1", [], options) |> Enum.to_list()
       end
 
       assert {:ok, %{cursors: 0}} = LibsqlPort.status(conn)
     end
+  end
+
+  test "what takes a statement or a cursor refuses them as well", %{conn: conn} do
+    {:ok, statement} = LibsqlPort.prepare(conn, "SELECT 1")
+    {:ok, cursor} = Cursor.declare(conn, "SELECT 1", [])
+
+    for options <- [[tiemout: 5], [timeout: 0], [5], %{timeout: 5}] do
+      for {fun, arguments} <- [
+            {&LibsqlPort.execute/4, [conn, statement, []]},
+            {&LibsqlPort.describe/3, [conn, statement]},
+            {&LibsqlPort.close_statement/3, [conn, statement]},
+            {&Cursor.fetch/3, [conn, cursor]},
+            {&Cursor.close/3, [conn, cursor]}
+          ] do
+        assert {:error, %Error{code: :invalid_option}} = apply(fun, arguments ++ [options])
+      end
+    end
+
+    :ok = Cursor.close(conn, cursor)
+    :ok = LibsqlPort.close_statement(conn, statement)
+  end
+
+  test "a transaction inside of another one refuses what the outer one refuses", %{conn: conn} do
+    assert {:ok, :done} =
+             LibsqlPort.transaction(conn, fn conn ->
+               for options <- [[mode: :bogus], [mod: :deferred], [owner: nil], [5]] do
+                 assert {:error, %Error{code: :invalid_option}} =
+                          LibsqlPort.transaction(conn, &nothing/1, options)
+               end
+
+               :done
+             end)
+  end
+
+  @tag sidecar_options: [queue_bytes_max: 1_000]
+  test "the bytes of the requests that wait have a limit", %{conn: conn} do
+    running = Task.async(fn -> LibsqlPort.query(conn, endless(), [], timeout: :infinity) end)
+    request = await_request(conn)
+    long = "SELECT '#{String.duplicate("x", 2_000)}'"
+    test = self()
+
+    # One has room if nothing else waits.
+    for _ <- 1..2, do: spawn_link(fn -> send(test, LibsqlPort.query(conn, long, [], timeout: :infinity)) end)
+    assert_receive {:error, %Error{code: :limit_exceeded, message: message}}, 60_000
+    assert message =~ "queue_bytes_max, 1000"
+    {:ok, true} = LibsqlPort.cancel(conn, request)
+    assert {:error, %Error{code: :cancelled}} = Task.await(running, 60_000)
+    assert {:ok, %Result{num_rows: 1}} = LibsqlPort.query(conn, long)
   end
 
   test "what is no keyword list is told", %{conn: conn} do

@@ -123,11 +123,11 @@ defmodule EctoLibSql.Protocol do
   # the sidecar answers is watched by the driver's heartbeat, once for all connections.
   @impl true
   def ping(%State{conn: conn} = state) do
-    if :erlang.port_info(conn.handle.port, :id) == :undefined do
+    if Connection.sidecar_running?(conn) do
+      {:ok, state}
+    else
       error = LibsqlPort.Error.new(:not_sent, "the connection's sidecar has ended")
       {:disconnect, Failure.lost(error), state}
-    else
-      {:ok, state}
     end
   end
 
@@ -159,10 +159,14 @@ defmodule EctoLibSql.Protocol do
     end
   end
 
+  # What a checkout leaves open is undone by the pool, which closes the connection if the process dies: nothing of it is
+  # anybody's for the driver.
+  #
   # An error of a begin drops the connection: the contract of `DBConnection` knows no other.
   defp begin(mode, options, state) when mode in @modes do
     begun = %{state | begun: true, trx_id: state.conn_id, savepoints: 0, deadline: options[:deadline]}
-    options |> request(state, &Connection.begin(state.conn, mode, &1)) |> control(:begin, options, begun)
+    begin = &Connection.begin(state.conn, mode, [{:owner, nil} | &1])
+    options |> request(state, begin) |> control(:begin, options, begun)
   end
 
   defp begin(mode, _options, state),
@@ -403,7 +407,7 @@ defmodule EctoLibSql.Protocol do
 
   defp declare(%Query{statement: sql} = query, params, options, state) do
     live = live(options[:stream])
-    declare = fn params, left -> Cursor.declare(state.conn, sql, params, live ++ left) end
+    declare = fn params, left -> Cursor.declare(state.conn, sql, params, [{:owner, nil} | live ++ left]) end
 
     case with_params(params, fn params -> request(options, state, &declare.(params, &1)) end) do
       {:ok, cursor} -> {:ok, query, cursor, state}

@@ -294,6 +294,13 @@ defmodule LibsqlPort.Connection do
   def checkpoint(conn, mode, options),
     do: run(conn, Request.new(conn, :checkpoint, Wire.encode(mode), options))
 
+  @doc """
+  Whether the sidecar of the connection runs, as far as this VM knows. Asks neither the sidecar nor the connection, so it
+  is cheap; for a connection of another node, one call to that node. `false` if the node cannot be reached.
+  """
+  @spec sidecar_running?(t) :: boolean
+  def sidecar_running?(conn), do: Remote.open?(conn.handle)
+
   @doc "The requests under way on this connection, with the processes that wait for them."
   @spec requests(t) :: [{pos_integer, pid}]
   def requests(conn), do: Remote.requests(conn.handle, conn.id)

@@ -8,7 +8,7 @@ defmodule LibsqlPort.Cursor do
   meanwhile the WAL cannot be shortened.
   """
 
-  alias LibsqlPort.{Connection, Error, Exchange, Outcome, Reply, Request, Statement, Wire}
+  alias LibsqlPort.{Connection, Error, Exchange, Options, Outcome, Reply, Request, Statement, Wire}
 
   @enforce_keys [:id, :connection, :columns]
   defstruct @enforce_keys
@@ -66,9 +66,21 @@ defmodule LibsqlPort.Cursor do
   # --- stream ---------------------------------------------------------------------------------------------------
 
   @doc false
-  # `LibsqlPort.stream/4`: chunks of rows. Errors are raised, for a stream has no other way to tell them.
-  @spec chunks(Connection.t(), String.t() | Statement.t(), Connection.params(), keyword) :: Enumerable.t()
-  def chunks(conn, statement, params, options) do
+  # `LibsqlPort.stream/4`: rows, or chunks of them. Errors are raised, for a stream has no other way to tell them.
+  @spec stream(Connection.t(), String.t() | Statement.t(), Connection.params(), keyword) :: Enumerable.t()
+  def stream(conn, statement, params, options) do
+    case Options.request(:stream, options) do
+      :ok ->
+        {chunks?, options} = Keyword.pop(options, :chunks, false)
+        chunks = chunks(conn, statement, params, options)
+        if chunks?, do: chunks, else: Stream.flat_map(chunks, & &1)
+
+      {:error, error} ->
+        Stream.resource(fn -> raise error end, &{:halt, &1}, & &1)
+    end
+  end
+
+  defp chunks(conn, statement, params, options) do
     Stream.resource(
       fn -> start(conn, statement, params, options) end,
       &next/1,

@@ -72,6 +72,7 @@ defmodule LibsqlPort.Executable do
     frame_bytes_max: "--frame-bytes-max",
     connections_max: "--connections-max",
     queue_requests_max: "--queue-requests-max",
+    queue_bytes_max: "--queue-bytes-max",
     statements_max: "--statements-max",
     cursors_max: "--cursors-max",
     result_rows_max: "--result-rows-max",

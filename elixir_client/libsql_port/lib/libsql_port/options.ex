@@ -17,8 +17,8 @@ defmodule LibsqlPort.Options do
       Meanwhile `LibsqlPort.connect/2` waits, up to its `:connect_timeout`
     * `:max_restarts`, `:max_seconds` – restart intensity of the processes in this VM; default 10 in 10. The end of a
       program does not count
-    * `:frame_bytes_max`, `:connections_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max` (the last three for
-      each connection), `:result_rows_max`, `:result_bytes_max`, `:spin_us_max` (microseconds to look for the next
+    * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max` (of all requests that wait), `:queue_requests_max`,
+      `:statements_max`, `:cursors_max` (the last three for each connection), `:result_rows_max`, `:result_bytes_max`, `:spin_us_max` (microseconds to look for the next
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
       `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
       otherwise
@@ -66,6 +66,7 @@ defmodule LibsqlPort.Options do
     {:frame_bytes_max, nil, {:integer, 65_536, 1_073_741_824}},
     {:connections_max, nil, {:integer, 1, @int_max}},
     {:queue_requests_max, nil, {:integer, 1, @int_max}},
+    {:queue_bytes_max, nil, {:integer, 1, 1_099_511_627_776}},
     {:statements_max, nil, {:integer, 1, @int_max}},
     {:cursors_max, nil, {:integer, 1, @int_max}},
     {:result_rows_max, nil, {:integer, 0, @int_max}},
@@ -112,7 +113,7 @@ defmodule LibsqlPort.Options do
     :recursive_triggers
   ]
 
-  # What requests take, by their names on the wire. A transaction's mode and a checkpoint's are arguments there.
+  # What requests take, by their names on the wire. The mode of a BEGIN is an argument there.
   @of_request [timeout: :timeout, in_transaction: :boolean]
   @of_result @of_request ++ [rows_max: {:integer, 0, @int_max}, bytes_max: {:integer, 0, 1_099_511_627_776}]
   @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]
@@ -120,17 +121,41 @@ defmodule LibsqlPort.Options do
   @requests (for {name, _tag} <- Wire.requests(), into: %{} do
                options =
                  cond do
-                   name in [:execute, :query_one, :execute_prepared] -> @of_result
-                   name == :fetch -> @of_fetch
-                   name == :declare -> @of_request ++ [live: :boolean, owner: :owner]
-                   name == :batch -> @of_request ++ [atomic: :boolean]
-                   name in [:prepare, :begin] -> @of_request ++ [owner: :owner]
-                   name in [:ping, :status] -> [timeout: :timeout]
-                   true -> @of_request
+                   name in [:execute, :query_one, :execute_prepared] ->
+                     @of_result
+
+                   name == :fetch ->
+                     @of_fetch
+
+                   name == :declare ->
+                     @of_request ++ [live: :boolean, owner: :owner]
+
+                   name == :checkpoint ->
+                     @of_request ++ [mode: {:one_of, [:passive, :full, :restart, :truncate]}]
+
+                   name == :batch ->
+                     @of_request ++ [atomic: :boolean]
+
+                   name in [:prepare, :begin] ->
+                     @of_request ++ [owner: :owner]
+
+                   name in [:ping, :status] ->
+                     [timeout: :timeout]
+
+                   true ->
+                     @of_request
                  end
 
                {name, Map.new(options)}
              end)
+
+  # What is made of several requests.
+  @compound %{
+    transaction: Map.new(@of_request ++ [mode: {:one_of, [:deferred, :immediate, :exclusive, :read_only]}]),
+    stream: Map.new(@of_fetch ++ [live: :boolean, owner: :owner, chunks: :boolean])
+  }
+
+  @known Map.merge(@requests, @compound)
 
   @type connection :: %{
           path: String.t(),
@@ -198,7 +223,8 @@ defmodule LibsqlPort.Options do
   end
 
   @doc """
-  Checks the options of a request, by the request's name on the wire such as `:execute`.
+  Checks the options of a request, by the request's name on the wire such as `:execute`, or those of a `:transaction` or a
+  `:stream`.
 
       iex> LibsqlPort.Options.request(:execute, timeout: 5_000, rows_max: 10)
       :ok
@@ -210,7 +236,7 @@ defmodule LibsqlPort.Options do
   def request(_name, []), do: :ok
 
   def request(name, options) do
-    known = Map.fetch!(@requests, name)
+    known = Map.fetch!(@known, name)
 
     case unfit(options, known) do
       nil -> :ok

@@ -29,6 +29,16 @@ defmodule LibsqlPort.Remote do
     :error, {:erpc, _reason} -> []
   end
 
+  @doc "Whether the handle's port is open. Asks the node of the port, not the sidecar."
+  @spec open?(Handle.t()) :: boolean
+  def open?(%{port: port}) when node(port) == node(), do: :erlang.port_info(port, :id) != :undefined
+
+  def open?(%{port: port}) do
+    :erpc.call(node(port), :erlang, :port_info, [port, :id], @hops_ms) != :undefined
+  catch
+    :error, {:erpc, _reason} -> false
+  end
+
   @doc "A number that no other request or transaction of the sidecar bears."
   @spec next_id(Handle.t()) :: pos_integer
   def next_id(%{ids: ids, port: port}) when node(port) == node(), do: InFlight.next_id(ids)

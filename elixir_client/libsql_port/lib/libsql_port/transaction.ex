@@ -6,7 +6,7 @@ defmodule LibsqlPort.Transaction do
   # given: whoever uses that one is inside, and so is the process that runs the function by whichever struct of the
   # connection. Others wait until it has ended. Once the engine has rolled it back, nothing runs under its number.
 
-  alias LibsqlPort.{Connection, Error, Request}
+  alias LibsqlPort.{Connection, Error, Options, Request}
 
   # After these a ROLLBACK has nothing left to do.
   @over [:no_transaction, :sidecar_down, :not_sent, :connection_closed, :unknown_connection]
@@ -15,9 +15,9 @@ defmodule LibsqlPort.Transaction do
           {:ok, result} | {:error, Error.t() | term}
         when result: var
   def run(conn, fun, options) do
-    {mode, options} = Keyword.pop(options, :mode, :immediate)
-
-    with {:ok, conn} <- enter(conn, mode, options) do
+    with :ok <- Options.request(:transaction, options),
+         {mode, options} = Keyword.pop(options, :mode, :immediate),
+         {:ok, conn} <- enter(conn, mode, options) do
       inner = %{conn | depth: conn.depth + 1, transaction: make_ref()}
       Request.inside(inner, fn -> run_inside(conn, inner, fun, options) end)
     end

@@ -8,6 +8,7 @@ use crate::{client, list, Counts, Round};
 use fastrand::Rng;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 const BATCHES: usize = 60;
@@ -46,8 +47,11 @@ struct Wire {
 }
 
 impl Wire {
-    fn start() -> Wire {
-        let mut process = Process::start(&["--log-level=off"]);
+    /// In `folder`: a mutant may open a database under any relative path.
+    fn start(folder: &Path) -> Wire {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_libsql_port"));
+        command.arg("--log-level=off").current_dir(folder);
+        let mut process = Process::spawn(&mut command, Stdio::piped());
         let mut stdout = process.stdout.take().unwrap();
         let (told, replies) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -91,7 +95,7 @@ impl Wire {
 
 pub fn round(round: &mut Round) -> Counts {
     let corpus = corpus();
-    let mut wire = Wire::start();
+    let mut wire = Wire::start(&round.folder);
     let canary_path = round.folder.join("canary.db");
     let canary = wire.open(&canary_path);
     let write = |sql: &str| crate::tuple![canary, 10_000, sql, list![]];

@@ -79,6 +79,8 @@ defmodule Ecto.Adapters.LibSql.TableKind do
 
     case SQL.query(meta, sql, [], log: false, telemetry_event: nil) do
       {:ok, %{rows: rows}} -> Map.new(rows, fn [schema, name, type] -> {{schema, name}, kind(type)} end)
+      # What the write itself would have raised; the connection is lost by it.
+      {:error, %DBConnection.ConnectionError{} = error} -> raise error
       {:error, _} -> nil
     end
   end

@@ -28,6 +28,22 @@ defmodule Ecto.Adapters.LibSql.TableKindTest do
     end
   end
 
+  test "kinds that are unknown in a transaction that rolls back: the error is that of the write" do
+    TestRepo.query!("CREATE TABLE notes (body)")
+
+    result =
+      TestRepo.transaction(fn ->
+        Ecto.Adapters.LibSql.TableKind.forget(Ecto.Adapter.lookup_meta(TestRepo))
+        assert {:error, :oops} = TestRepo.transaction(fn -> TestRepo.rollback(:oops) end)
+
+        assert_raise DBConnection.ConnectionError, "transaction rolling back", fn ->
+          TestRepo.insert!(%Note{body: "a"})
+        end
+      end)
+
+    assert result == {:error, :rollback}
+  end
+
   describe "a view" do
     setup do
       for sql <- [

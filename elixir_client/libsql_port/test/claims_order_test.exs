@@ -38,8 +38,8 @@ defmodule LibsqlPort.ClaimsOrderTest do
     {by_hand, []} = reply(%Claims{}, {:status, me, nil}, me, written(1))
 
     for claims <- [begun(%Claims{}, @shared, me), by_hand] do
-      assert {%Claims{keys: keys}, []} = reply(claims, {:status, me, nil}, me, written(0))
-      assert keys == %{}
+      assert {%Claims{held: held}, []} = reply(claims, {:status, me, nil}, me, written(0))
+      assert held == %{}
 
       assert {^claims, [{:ask, @connection, ^other}]} =
                reply(claims, {:status, other, nil}, other, written(0))
@@ -58,7 +58,7 @@ defmodule LibsqlPort.ClaimsOrderTest do
 
   test "a transaction that is open although one was held has another holder", %{me: me, other: other} do
     {claims, []} = reply(begun(%Claims{}, 300, me), {:status, other, nil}, other, written(1))
-    assert %{{@connection, :transaction} => {^other, 0}} = claims.keys
+    assert %{@connection => %{transaction: {^other, 0}}} = claims.held
   end
 
   test "the status is found behind integers of all sizes" do
@@ -72,6 +72,68 @@ defmodule LibsqlPort.ClaimsOrderTest do
 
     for size <- 0..(byte_size(whole) - 8),
         do: assert(Wire.empty_result_status(binary_part(whole, 0, size)) == nil)
+  end
+
+  # The port's owner does this, and passes no reply on meanwhile.
+  test "what is done for one connection does not cost more because there are others", %{other: other} do
+    [few, many] =
+      for connections <- [10, 10_000] do
+        claims =
+          for connection <- 1..connections,
+              kind <- [:connection, {:statement, 1}, {:cursor, 2}],
+              reduce: %Claims{} do
+            claims -> Claims.add(claims, {connection, kind}, other)
+          end
+
+        assert Claims.connections(claims) == connections
+        closed = Claims.reply(claims, {:release, :connection}, {3, other}, Wire.tag(:ok), frame(:ok, nil))
+        assert {%Claims{held: held}, []} = closed
+        assert map_size(held) == connections - 1
+
+        cost(fn ->
+          Claims.reply(claims, {:release, :connection}, {3, other}, Wire.tag(:ok), frame(:ok, nil))
+        end)
+      end
+
+    assert many < few * 20
+  end
+
+  test "what is done for the end of a process grows with what it held", %{other: other} do
+    [few, many] =
+      for connections <- [100, 10_000] do
+        claims =
+          for connection <- 1..connections, kind <- [:connection, {:statement, 1}], reduce: %Claims{} do
+            claims -> Claims.add(claims, {connection, kind}, other)
+          end
+
+        claims = Claims.add(claims, {0, {:cursor, 5}}, other, :no_columns)
+        {given_back, left} = Claims.down(claims, other)
+        assert left == %Claims{}
+        closed = for connection <- 1..connections, do: {{connection, :connection}, nil}
+        assert Enum.sort(given_back) == Enum.sort([{{0, {:cursor, 5}}, :no_columns} | closed])
+
+        cost(fn -> Claims.down(claims, other) end)
+      end
+
+    # A hundred times as much, plus what a deeper map takes and the collection of garbage.
+    assert many < few * 100 * 10
+  end
+
+  # The fewest reductions of some runs, each in a process of its own: others have had to collect garbage.
+  defp cost(fun) do
+    Enum.min(
+      for _ <- 1..5 do
+        Task.await(
+          Task.async(fn ->
+            {:reductions, before} = Process.info(self(), :reductions)
+            fun.()
+            {:reductions, now} = Process.info(self(), :reductions)
+            now - before
+          end),
+          :infinity
+        )
+      end
+    )
   end
 
   defp begun(claims, number, pid) do

@@ -207,7 +207,7 @@ defmodule LibsqlPort.ClaimsTest do
     {:ok, statement} = LibsqlPort.prepare(conn, "SELECT x FROM t")
     {:ok, cursor} = Cursor.declare(conn, statement, [])
     {:ok, _} = Connection.begin(conn)
-    assert map_size(state.().keys) == map_size(before.keys) + 3
+    assert map_size(state.().held[conn.id]) == map_size(before.held[conn.id]) + 3
     {:ok, _} = Connection.commit(conn)
     :ok = Cursor.close(conn, cursor)
     :ok = LibsqlPort.close_statement(conn, statement)

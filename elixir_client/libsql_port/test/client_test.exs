@@ -297,7 +297,7 @@ defmodule LibsqlPort.ClientTest do
       {:ok, other} = LibsqlPort.connect(sidecar, database: "stub")
       assert :ok = LibsqlPort.close(other)
       assert %{claims: claims, opening: opening} = :sys.get_state(conn.handle.sidecar)
-      assert Map.keys(claims.keys) == [{conn.id, :connection}]
+      assert %{conn.id => [:connection]} == Map.new(claims.held, fn {id, kinds} -> {id, Map.keys(kinds)} end)
       assert map_size(claims.processes) == 1
       assert opening == %{}
     end

@@ -117,6 +117,33 @@ defmodule LibsqlPort.RemoteTest do
     end)
   end
 
+  test "monitor the run of a sidecar", %{node: node, conn: conn} do
+    here = Connection.monitor_sidecar(conn)
+    test = self()
+    Node.spawn(node, __MODULE__, :monitor_and_tell, [conn, test])
+    assert_receive {:monitors, monitor}, 60_000
+    other = Node.spawn(node, __MODULE__, :monitor_and_tell, [conn, test])
+    assert_receive {:monitors, _}, 60_000
+
+    # The process that monitors the port for another ends with it.
+    watchers = fn -> conn.handle.port |> Port.info(:monitored_by) |> elem(1) end
+    eventually(fn -> length(watchers.()) == 3 end)
+    Process.exit(other, :kill)
+    eventually(fn -> length(watchers.()) == 2 end)
+
+    :ok = LibsqlPort.OsProcess.kill(LibsqlPort.OsProcess.identity(conn.handle.os_pid))
+    assert_receive {:DOWN, ^here, _, _, _}, 60_000
+    assert_receive {:told, {:DOWN, ^monitor, _, _, _}}, 60_000
+    Node.spawn(node, __MODULE__, :monitor_and_tell, [conn, test])
+    assert_receive {:told, {:DOWN, _, _, _, _}}, 60_000
+  end
+
+  def monitor_and_tell(conn, test) do
+    monitor = Connection.monitor_sidecar(conn)
+    send(test, {:monitors, monitor})
+    receive do: (down -> send(test, {:told, down}))
+  end
+
   test "are told what became of a sidecar that ended", %{node: node, conn: conn} do
     test = self()
     Node.spawn(node, fn -> send(test, LibsqlPort.query(conn, endless(), [], timeout: :infinity)) end)

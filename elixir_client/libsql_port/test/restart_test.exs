@@ -32,6 +32,21 @@ defmodule LibsqlPort.RestartTest do
     assert {:ok, _} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
   end
 
+  test "the guardian monitors the port's owner once, however many programs it has had" do
+    sidecar = start_supervised!({LibsqlPort, Stub.options("polite", backoff_min: 1, backoff_max: 2)})
+
+    for _ <- 1..3 do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
+      {:error, %Error{}} = LibsqlPort.query(conn, "die 0")
+    end
+
+    {:ok, %{handle: handle}} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
+    # What it was told of the last program is read.
+    :sys.get_state(handle.guardian)
+    {:monitors, monitors} = Process.info(handle.guardian, :monitors)
+    assert Enum.count(monitors, &(&1 == {:process, handle.sidecar})) == 1
+  end
+
   test "until it is started again, connections answer at once and connect waits" do
     sidecar =
       start_supervised!({LibsqlPort, Stub.options("polite", backoff_min: 600_000, backoff_max: 600_000)})

@@ -18,7 +18,7 @@ defmodule EctoLibSql.MemoryKeeper do
   end
 
   @impl true
-  def handle_info({:DOWN, monitor, :port, _, reason}, {options, monitor}) do
+  def handle_info({:DOWN, monitor, _type, _object, reason}, {options, monitor}) do
     Logger.error(
       "libsql_port: the sidecar of #{inspect(options[:repo] || options[:memory_name])} has ended, and its database " <>
         "in memory with it; an empty one takes its place (#{inspect(reason)})"
@@ -32,10 +32,9 @@ defmodule EctoLibSql.MemoryKeeper do
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  # The connection belongs to this process and is closed when it ends. The port ends with the program; its owner stays, and
-  # starts the next one.
+  # The connection belongs to this process and is closed when it ends.
   defp hold(options) do
     with {:ok, %{conn: conn}} <- EctoLibSql.Protocol.connect(options),
-         do: {:ok, Port.monitor(conn.handle.port)}
+         do: {:ok, LibsqlPort.Connection.monitor_sidecar(conn)}
   end
 end

@@ -3,14 +3,15 @@ defmodule LibsqlPort.Claims do
   # What in the sidecar belongs to which process, so that it is given back when the process ends without doing so: a
   # connection, a transaction, cursors, prepared statements. Held by the process that owns the port, which learns of
   # each from the reply that opens or closes it on its way through: nobody sends a message for it, and a request that
-  # opens nothing costs nothing.
+  # opens nothing sends none.
   #
-  # One monitor for each process, however much it holds. Pure but for the monitors.
+  # One monitor for each process, however much it holds. What is held stands under its connection, so that nothing here
+  # takes longer because other connections are many. Pure but for the monitors.
 
   alias LibsqlPort.{ErrorCode, Wire}
 
-  @type key ::
-          {connection :: integer, :connection | :opening | :transaction | {:cursor | :statement, integer}}
+  @type kind :: :connection | :opening | :transaction | {:cursor | :statement, integer}
+  @type key :: {connection :: integer, kind}
 
   # What a reply means:
   #
@@ -34,11 +35,11 @@ defmodule LibsqlPort.Claims do
   # What is left to do after a reply: give back what nobody wants, or ask for a connection's status.
   @type left :: {key, term} | {:ask, connection :: integer, pid | nil}
 
-  defstruct processes: %{}, keys: %{}
+  defstruct processes: %{}, held: %{}
 
   @type t :: %__MODULE__{
           processes: %{optional(pid) => {reference, MapSet.t(key)}},
-          keys: %{optional(key) => {pid | nil, detail :: term}}
+          held: %{optional(connection :: integer) => %{optional(kind) => {pid | nil, detail :: term}}}
         }
 
   @ok Wire.tag(:ok)
@@ -58,31 +59,44 @@ defmodule LibsqlPort.Claims do
   @spec add(t, key, pid | nil, term) :: t
   def add(claims, key, pid, detail \\ nil)
 
-  def add(claims, key, nil, detail) do
-    claims = drop(claims, key)
-    %{claims | keys: Map.put(claims.keys, key, {nil, detail})}
-  end
+  def add(claims, key, nil, detail), do: claims |> drop(key) |> put(key, {nil, detail})
 
   def add(claims, key, pid, detail) do
-    claims = drop(claims, key)
-    {monitor, held} = Map.get_lazy(claims.processes, pid, fn -> {Process.monitor(pid), MapSet.new()} end)
+    claims = claims |> drop(key) |> put(key, {pid, detail})
+    {monitor, keys} = Map.get_lazy(claims.processes, pid, fn -> {Process.monitor(pid), MapSet.new()} end)
+    %{claims | processes: Map.put(claims.processes, pid, {monitor, MapSet.put(keys, key)})}
+  end
 
-    %{
-      claims
-      | processes: Map.put(claims.processes, pid, {monitor, MapSet.put(held, key)}),
-        keys: Map.put(claims.keys, key, {pid, detail})
-    }
+  defp put(claims, {connection, kind}, holder) do
+    %{claims | held: Map.update(claims.held, connection, %{kind => holder}, &Map.put(&1, kind, holder))}
+  end
+
+  # Who holds it, and its detail; `nil` if it is not held.
+  defp holder(claims, {connection, kind}) do
+    case claims.held do
+      %{^connection => %{^kind => holder}} -> holder
+      %{} -> nil
+    end
   end
 
   @doc "It is not held any more."
   @spec drop(t, key) :: t
   def drop(claims, key) do
-    case Map.pop(claims.keys, key) do
-      {nil, _} -> claims
-      {{nil, _detail}, keys} -> %{claims | keys: keys}
-      {{pid, _detail}, keys} -> %{claims | keys: keys, processes: let_go(claims.processes, pid, key)}
+    case holder(claims, key) do
+      nil ->
+        claims
+
+      {pid, _detail} ->
+        %{claims | held: without(claims.held, key), processes: let_go(claims.processes, pid, key)}
     end
   end
+
+  defp without(held, {connection, kind}) do
+    kinds = held |> Map.fetch!(connection) |> Map.delete(kind)
+    if kinds == %{}, do: Map.delete(held, connection), else: %{held | connection => kinds}
+  end
+
+  defp let_go(processes, nil, _key), do: processes
 
   defp let_go(processes, pid, key) do
     {monitor, held} = Map.fetch!(processes, pid)
@@ -99,21 +113,22 @@ defmodule LibsqlPort.Claims do
   @doc "Nothing of the connection is held any more; with `:inside` the connection itself stays."
   @spec drop_connection(t, integer, :all | :inside) :: t
   def drop_connection(claims, connection, what \\ :all) do
-    for {{^connection, kind} = key, _} <- claims.keys,
+    for {kind, _holder} <- Map.get(claims.held, connection, %{}),
         what == :all or kind not in [:connection, :opening],
         reduce: claims,
-        do: (claims -> drop(claims, key))
+        do: (claims -> drop(claims, {connection, kind}))
   end
 
   @doc "How many connections belong to a process."
   @spec connections(t) :: non_neg_integer
-  def connections(claims), do: Enum.count(claims.keys, fn {{_, kind}, _} -> kind == :connection end)
+  def connections(claims), do: Enum.count(claims.held, fn {_, kinds} -> is_map_key(kinds, :connection) end)
 
   @doc "The connection of which something of this kind is held with this detail."
-  @spec find(t, atom, term) :: integer | nil
+  @spec find(t, kind, term) :: integer | nil
   def find(claims, kind, detail) do
-    Enum.find_value(claims.keys, fn {{connection, held}, {_pid, of}} ->
-      if held == kind and of == detail, do: connection
+    Enum.find_value(claims.held, fn
+      {connection, %{^kind => {_pid, ^detail}}} -> connection
+      _other -> nil
     end)
   end
 
@@ -124,30 +139,24 @@ defmodule LibsqlPort.Claims do
   @spec down(t, pid) :: {[{key, term}], t}
   def down(claims, pid) do
     case Map.fetch(claims.processes, pid) do
-      {:ok, {_monitor, held}} -> Enum.reduce(held, {[], claims}, &down_one/2)
+      {:ok, {_monitor, keys}} -> given_back(claims, keys)
       :error -> {[], claims}
     end
   end
 
-  defp down_one({connection, kind} = key, {given_back, claims}) do
-    case claims.keys do
-      %{^key => _} when kind in [:connection, :opening] ->
-        given_back = Enum.reject(given_back, fn {{inside, _}, _} -> inside == connection end)
-        {[{{connection, :connection}, nil} | given_back], drop_connection(claims, connection)}
-
-      %{^key => {_pid, detail}} ->
-        {[{key, detail} | given_back], drop(claims, key)}
-
-      # It went with its connection.
-      %{} ->
-        {given_back, claims}
-    end
+  defp given_back(claims, keys) do
+    closed = for {connection, kind} <- keys, kind in [:connection, :opening], uniq: true, do: connection
+    claims = Enum.reduce(closed, claims, &drop_connection(&2, &1))
+    # The others went with their connections.
+    left = for key <- keys, {_pid, detail} <- [holder(claims, key)], do: {key, detail}
+    claims = Enum.reduce(left, claims, fn {key, _detail}, claims -> drop(claims, key) end)
+    {for(connection <- closed, do: {{connection, :connection}, nil}) ++ left, claims}
   end
 
   @doc "Nothing is held: the run of the sidecar is over."
   @spec clear(t) :: t
   def clear(claims) do
-    for {_pid, {monitor, _held}} <- claims.processes, do: Process.demonitor(monitor, [:flush])
+    for {_pid, {monitor, _keys}} <- claims.processes, do: Process.demonitor(monitor, [:flush])
     %__MODULE__{}
   end
 
@@ -176,9 +185,9 @@ defmodule LibsqlPort.Claims do
   # A statement without columns may have begun or ended a transaction, as BEGIN does.
   def reply(claims, {:exhaust, kind}, {connection, _caller}, @last_rows, _frame) do
     left =
-      case claims.keys do
-        %{{^connection, ^kind} => {pid, :no_columns}} -> [{:ask, connection, pid}]
-        %{} -> []
+      case holder(claims, {connection, kind}) do
+        {pid, :no_columns} -> [{:ask, connection, pid}]
+        _other -> []
       end
 
     {drop(claims, {connection, kind}), left}
@@ -246,16 +255,16 @@ defmodule LibsqlPort.Claims do
   # No transaction is open, says a request that was addressed to none or to whichever is open. While one is held for
   # somebody, such requests wait, so that this one ran before.
   defp no_transaction(claims, connection, caller) do
-    case claims.keys do
-      %{{^connection, :transaction} => {holder, number}} ->
+    case transaction(claims, connection) do
+      nil ->
+        {claims, []}
+
+      {holder, number} ->
         cond do
           exclusive?(number) -> {claims, []}
           holder == caller -> {drop(claims, {connection, :transaction}), []}
           true -> {claims, [{:ask, connection, caller}]}
         end
-
-      %{} ->
-        {claims, []}
     end
   end
 
@@ -276,11 +285,13 @@ defmodule LibsqlPort.Claims do
 
   # What is held for somebody has ended if another transaction is open.
   defp held?(claims, connection) do
-    case claims.keys do
-      %{{^connection, :transaction} => {_holder, number}} -> not exclusive?(number)
-      %{} -> false
+    case transaction(claims, connection) do
+      {_holder, number} -> not exclusive?(number)
+      nil -> false
     end
   end
+
+  defp transaction(claims, connection), do: holder(claims, {connection, :transaction})
 
   defp drop_shared(claims, connection),
     do: if(held?(claims, connection), do: drop(claims, {connection, :transaction}), else: claims)
@@ -288,7 +299,7 @@ defmodule LibsqlPort.Claims do
   # The engine has rolled back what somebody else may hold.
   defp ask_if_over(claims, connection, 0) do
     if held?(claims, connection) do
-      {holder, _number} = Map.fetch!(claims.keys, {connection, :transaction})
+      {holder, _number} = transaction(claims, connection)
       [{:ask, connection, holder}]
     else
       []
@@ -300,12 +311,9 @@ defmodule LibsqlPort.Claims do
   defp exclusive?(number), do: number != @by_hand and not Wire.shared?(number)
 
   defp addressed?(claims, connection, address) do
-    case claims.keys do
-      %{{^connection, :transaction} => {_holder, number}} ->
-        address == Wire.address(Wire.encode(connection), number)
-
-      %{} ->
-        false
+    case transaction(claims, connection) do
+      {_holder, number} -> address == Wire.address(Wire.encode(connection), number)
+      nil -> false
     end
   end
 

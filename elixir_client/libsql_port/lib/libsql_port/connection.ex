@@ -301,6 +301,16 @@ defmodule LibsqlPort.Connection do
   @spec sidecar_running?(t) :: boolean
   def sidecar_running?(conn), do: Remote.open?(conn.handle)
 
+  @doc """
+  Monitors the run of the sidecar that the connection belongs to, also from another node. When it ends, the calling process
+  receives `{:DOWN, monitor, type, object, reason}` once, at once if it has ended already. Returns the monitor, which
+  `Process.demonitor/2` takes.
+
+      monitor = LibsqlPort.Connection.monitor_sidecar(conn)
+  """
+  @spec monitor_sidecar(t) :: reference
+  def monitor_sidecar(conn), do: Remote.monitor(conn.handle)
+
   @doc "The requests under way on this connection, with the processes that wait for them."
   @spec requests(t) :: [{pos_integer, pid}]
   def requests(conn), do: Remote.requests(conn.handle, conn.id)

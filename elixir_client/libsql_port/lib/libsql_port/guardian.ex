@@ -47,15 +47,15 @@ defmodule LibsqlPort.Guardian do
     # The programs are in the registry too, which outlives a guardian: those of one that was killed are to go. It does not
     # outlive the supervisor; if that is killed, this process knows them.
     programs = for [program] <- :ets.match(registry, {{:program, :"$1"}}), into: %{}, do: {program, nil}
-    state = %{registry: registry, grace: options.shutdown_grace, programs: programs, tables: %{}}
+    state = %{registry: registry, grace: options.shutdown_grace, programs: programs, tables: %{}, owners: %{}}
     end_all(programs, state)
     {:ok, state}
   end
 
-  # The owner is monitored for each of its programs: it may be killed before any of them has said hello.
+  # The owner is monitored from its first program on: it may be killed before any of them has said hello.
   defp note(program, owner, state) do
-    Process.monitor(owner)
     state = put_in(state.programs[program], owner)
+    state = update_in(state.owners, &Map.put_new_lazy(&1, owner, fn -> Process.monitor(owner) end))
     :ets.insert(state.registry, {{:program, program}})
     state
   rescue
@@ -116,7 +116,7 @@ defmodule LibsqlPort.Guardian do
   # The owner of a program has ended.
   def handle_info({:DOWN, _monitor, :process, owner, _reason}, state) do
     state.programs |> of_owner(owner) |> end_all(state)
-    {:noreply, state}
+    {:noreply, %{state | owners: Map.delete(state.owners, owner)}}
   end
 
   def handle_info({:end, program}, state) do

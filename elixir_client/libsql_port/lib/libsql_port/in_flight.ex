@@ -2,7 +2,8 @@ defmodule LibsqlPort.InFlight do
   @moduledoc false
   # The requests that await a reply: a public table of `{id, pid, ref, connection, claim, sql}`. `connection` is the
   # number of the connection, or `nil` for a request that `cancel` is not to find; `claim` says what the reply means for
-  # `LibsqlPort.Claims`, `nil` for nearly every request; `sql` is for the log if the program dies.
+  # `LibsqlPort.Claims`: whether it tells that a transaction is open, for a statement that is sent to none, and `nil` for
+  # one that is sent to a transaction; `sql` is for the log if the program dies.
   #
   # One rule makes stale messages impossible: **who takes the entry, sends or keeps the answer.** The port's owner
   # takes it for the reply that closes a request, the guardian when the sidecar died, the caller when it gives up.

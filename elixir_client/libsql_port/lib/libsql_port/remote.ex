@@ -39,6 +39,29 @@ defmodule LibsqlPort.Remote do
     :error, {:erpc, _reason} -> false
   end
 
+  @doc """
+  Monitors the handle's port. A port can be monitored on its own node alone, so for another node's a process there does so,
+  and ends with the port or with the calling process.
+  """
+  @spec monitor(Handle.t()) :: reference
+  def monitor(%{port: port}) when node(port) == node(), do: Port.monitor(port)
+
+  def monitor(%{port: port}) do
+    {_pid, monitor} = Node.spawn_monitor(node(port), __MODULE__, :await_end, [port, self()])
+    monitor
+  end
+
+  @doc false
+  @spec await_end(port, pid) :: term
+  def await_end(port, pid) do
+    Port.monitor(port)
+    Process.monitor(pid)
+
+    receive do
+      {:DOWN, _monitor, _type, _port_or_pid, reason} -> exit(reason)
+    end
+  end
+
   @doc "A number that no other request or transaction of the sidecar bears."
   @spec next_id(Handle.t()) :: pos_integer
   def next_id(%{ids: ids, port: port}) when node(port) == node(), do: InFlight.next_id(ids)

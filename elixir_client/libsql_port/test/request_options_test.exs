@@ -128,6 +128,8 @@ defmodule LibsqlPort.RequestOptionsTest do
     assert message =~ "queue_bytes_max, 1000"
     {:ok, true} = LibsqlPort.cancel(conn, request)
     assert {:error, %Error{code: :cancelled}} = Task.await(running, 60_000)
+    # The one that had room waits no longer.
+    assert_receive {:ok, %Result{num_rows: 1}}, 60_000
     assert {:ok, %Result{num_rows: 1}} = LibsqlPort.query(conn, long)
   end
 

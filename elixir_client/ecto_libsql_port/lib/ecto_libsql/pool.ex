@@ -1,10 +1,11 @@
 defmodule EctoLibSql.Pool do
   @moduledoc false
-  # A Repo's processes: its sidecar, and the pool of connections to it. Started through the adapter's child specification.
+  # The processes of a Repo, or of a pool without one: its sidecar, and the pool of connections to it, under a supervisor.
+  # One does not run without the other. Started through the adapter's child specification.
   #
-  # Ecto takes the process that its child specification starts for the pool and speaks to it directly, so `start_link/1`
-  # answers the pool and not the supervisor around it. It links the pool to the caller, Ecto's supervisor, which thereby
-  # sees it end as that of any child: together with the sidecar, for none is of use without the other.
+  # Ecto takes the process that its child specification starts for the pool and calls it directly, so the start functions
+  # return the pool and not the supervisor around it, and link the pool to the caller. A supervisor that stops its child
+  # thus waits for the pool, not for the sidecar. `start_link_for_repo/1` makes Ecto's supervisor wait for both.
 
   use Supervisor
 
@@ -26,20 +27,65 @@ defmodule EctoLibSql.Pool do
   # What cannot be is told at once, not by connections that try for ever.
   @spec start_link(keyword) :: {:ok, pid} | {:error, term}
   def start_link(options) do
+    with {:ok, pool, _supervisor} <- start(options), do: {:ok, pool}
+  end
+
+  @doc """
+  The same, for a Repo. To be called by Ecto's supervisor: its stop then returns when the sidecar has ended too, so that the
+  database file can be moved or removed.
+  """
+  @spec start_link_for_repo(keyword) :: {:ok, pid} | {:error, term}
+  def start_link_for_repo(options) do
+    with {:ok, pool, supervisor} <- start(options) do
+      become_child(supervisor)
+      {:ok, pool}
+    end
+  end
+
+  defp start(options) do
     with :ok <- StartOptions.check(options),
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
          {:ok, pool} <- start_children(supervisor, options |> Options.anchored() |> named_memory()) do
       Process.link(pool)
-      {:ok, pool}
+      {:ok, pool, supervisor}
     end
   end
+
+  # Makes the supervisor a second child of the calling one, which is its parent already. Children are stopped youngest
+  # first: this one, with the pool and then the sidecar, before the pool, which is gone by then.
+  #
+  # The caller is starting a child and cannot call itself, so another process sends it the request of
+  # `Supervisor.start_child/2`. It is in the caller's mailbox before this returns, and thus before any request to stop.
+  # Temporary: the pool's end, which follows, is what Ecto's supervisor reacts to.
+  defp become_child(supervisor) do
+    parent = self()
+
+    spec = %{
+      id: {__MODULE__, supervisor},
+      start: {__MODULE__, :started, [supervisor]},
+      type: :supervisor,
+      restart: :temporary
+    }
+
+    {pid, monitor} = spawn_monitor(fn -> :gen_server.send_request(parent, {:start_child, spec}) end)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
+    end
+  end
+
+  @doc "The start function of a process that runs already."
+  @spec started(pid) :: {:ok, pid} | :ignore
+  def started(pid), do: if(Process.alive?(pid), do: {:ok, pid}, else: :ignore)
 
   @doc "A start that fails with an error, for options that were refused before there was anything to start."
   @spec refuse(Exception.t()) :: {:error, Exception.t()}
   def refuse(error), do: {:error, error}
 
+  # A pool that is stopped by its parent takes the others along, as one that crashes does.
   @impl true
-  def init(_), do: Supervisor.init([], strategy: :one_for_all, max_restarts: 0)
+  def init(_),
+    do: {:ok, {%{strategy: :one_for_all, intensity: 0, period: 1, auto_shutdown: :any_significant}, []}}
 
   defp start_children(supervisor, options) do
     with {:ok, sidecar} <- start_sidecar(supervisor, options),
@@ -47,7 +93,8 @@ defmodule EctoLibSql.Pool do
          :ok <- openable(options),
          {:ok, _} <- keeper(supervisor, options) do
       spec = DBConnection.child_spec(EctoLibSql.Protocol, options)
-      Supervisor.start_child(supervisor, Supervisor.child_spec(spec, id: :pool, restart: :transient))
+      spec = Map.merge(spec, %{id: :pool, restart: :transient, significant: true})
+      Supervisor.start_child(supervisor, spec)
     else
       {:error, reason} ->
         Supervisor.stop(supervisor)
@@ -104,7 +151,7 @@ defmodule EctoLibSql.Pool do
     end
   end
 
-  # A Repo has stopped when its pool has; its sidecar follows, and has the name until then.
+  # The sidecar of a Repo whose supervisor was killed ends a moment later, and has the name until then.
   defp start_named(supervisor, spec, tries) do
     case Supervisor.start_child(supervisor, spec) do
       {:error, {{:already_started, predecessor}, _spec}} when tries > 0 ->

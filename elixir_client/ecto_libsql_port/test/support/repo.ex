@@ -39,25 +39,9 @@ defmodule EctoLibSql.RepoCase do
     queue = [queue_target: 60_000, queue_interval: 60_000]
     config = Keyword.merge([database: path, pool_size: 3, log: false] ++ queue, Map.get(context, :repo, []))
     start_supervised!({TestRepo, config})
-    {sidecar, _} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
-
-    on_exit(fn ->
-      await_end(sidecar)
-      Ecto.Adapters.LibSql.storage_down(database: path)
-    end)
+    on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: path) end)
 
     {:ok, path: path, config: config}
-  end
-
-  # A Repo has stopped when its pool has; its sidecar follows, and may be opening a connection until then.
-  defp await_end(sidecar) do
-    monitor = Process.monitor(sidecar)
-
-    receive do
-      {:DOWN, ^monitor, _, _, _} -> :ok
-    after
-      10_000 -> raise "the Repo's sidecar is still there"
-    end
   end
 
   @doc "Runs a migration in a transaction, as the migrator does: a module's `change` or `up`, or a function."

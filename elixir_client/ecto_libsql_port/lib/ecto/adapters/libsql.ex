@@ -187,7 +187,8 @@ defmodule Ecto.Adapters.LibSql do
 
     case pools(config) do
       {:alone, config} ->
-        super(config)
+        {:ok, %{start: {Pool, :start_link, arguments}} = child, meta} = super(config)
+        {:ok, %{child | start: {Pool, :start_link_for_repo, arguments}}, meta}
 
       {:shared, config} ->
         {:ok, child, meta} =

@@ -8,6 +8,8 @@ defmodule EctoLibSql.StartOptions do
 
   alias EctoLibSql.{Error, ExqliteOptions, Options}
 
+  @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
+
   # Options of DBConnection and Ecto with a value that can be checked.
   @checked [
     pool_size: {:integer, 1},
@@ -27,8 +29,14 @@ defmodule EctoLibSql.StartOptions do
     after_connect_timeout: :timeout,
     configure: :function,
     connection_listeners: :listeners,
-    pool: :module,
+    pool: :pool,
     ownership_timeout: :timeout,
+    ownership_mode: :ownership_mode,
+    ownership_log: {:one_of, [nil | @levels]},
+    log: {:one_of, [false | @levels]},
+    log_stacktrace_mfa: :mfa,
+    stacktrace: {:one_of, [true, false, nil]},
+    telemetry_prefix: :names,
     show_sensitive_data_on_connection_error: :boolean,
     name: :name,
     sidecar: :sidecar,
@@ -37,14 +45,14 @@ defmodule EctoLibSql.StartOptions do
 
   # Names that are passed over: of Ecto, its migrator and generators, of DBConnection, of a `DATABASE_URL`, and of the
   # adapters from which applications come.
-  @others [:otp_app, :adapter, :repo, :priv, :log, :stacktrace, :log_stacktrace_mfa] ++
-            [:telemetry_prefix, :telemetry_options, :telemetry_event, :query_cache, :prepare] ++
+  @others [:otp_app, :adapter, :repo, :priv] ++
+            [:telemetry_options, :telemetry_event, :query_cache, :prepare] ++
             [:migration_source, :migration_lock, :migration_repo, :migration_primary_key] ++
             [:migration_foreign_key, :migration_timestamps, :migration_default_prefix] ++
             [:migration_cast_version_column, :migration_advisory_lock_retry_interval_ms] ++
             [:migration_advisory_lock_max_tries, :start_apps_before_migration, :migrator] ++
             [:dump_path, :dump_prefixes, :structure_path, :ecto_repos, :read_only, :default_dynamic_repo] ++
-            [:pool_index, :label, :queue, :deadline, :ownership_mode, :ownership_log, :types, :caller] ++
+            [:pool_index, :label, :queue, :deadline, :types, :caller] ++
             [:scheme, :hostname, :username, :password, :port, :ssl, :ssl_opts, :parameters, :query] ++
             [:socket_options, :socket_dir, :socket, :charset, :collation, :encoding, :template] ++
             [:maintenance_database, :database_url, :show_sensitive_data_on_errors] ++
@@ -62,10 +70,6 @@ defmodule EctoLibSql.StartOptions do
          :ok <- host(options),
          do: sidecar_options(options[:sidecar_options])
   end
-
-  @doc "The same for one option."
-  @spec check(atom, term) :: :ok | {:error, Error.t()}
-  def check(name, value), do: values([{name, value}])
 
   defp values(options) do
     Enum.find_value(options, :ok, fn {name, value} ->
@@ -125,14 +129,23 @@ defmodule EctoLibSql.StartOptions do
   defp fits?(:boolean, value), do: is_boolean(value)
   defp fits?(:timeout, value), do: value == :infinity or fits?({:integer, 1}, value)
   defp fits?(:range, value), do: match?(%Range{first: first} when first >= 0, value)
-  defp fits?(:module, value), do: is_atom(value) and Code.ensure_loaded?(value)
+  # Ecto puts its own pool in the place of a sandbox, which is none.
+  defp fits?(:pool, value) do
+    is_atom(value) and Code.ensure_loaded?(value) and
+      (function_exported?(value, :checkout, 3) or function_exported?(value, :unboxed_run, 2))
+  end
+
+  defp fits?(:ownership_mode, {:shared, owner}), do: is_pid(owner)
+  defp fits?(:ownership_mode, value), do: value in [:auto, :manual]
+
+  defp fits?(:mfa, {module, name, arguments}),
+    do: is_atom(module) and is_atom(name) and is_list(arguments)
+
+  defp fits?(:mfa, _value), do: false
   defp fits?(:names, value), do: is_list(value) and Enum.all?(value, &is_atom/1)
   defp fits?(:function, nil), do: true
 
-  defp fits?(:function, {module, name, arguments}),
-    do: is_atom(module) and is_atom(name) and is_list(arguments)
-
-  defp fits?(:function, value), do: is_function(value, 1)
+  defp fits?(:function, value), do: is_function(value, 1) or fits?(:mfa, value)
   defp fits?(:listeners, {listeners, _tag}), do: fits?(:listeners, listeners)
   defp fits?(:listeners, value), do: is_list(value) and Enum.all?(value, &(is_pid(&1) or is_atom(&1)))
   defp fits?(:sidecar, nil), do: true
@@ -148,7 +161,9 @@ defmodule EctoLibSql.StartOptions do
   defp takes(:boolean), do: "true or false"
   defp takes(:timeout), do: ":infinity or milliseconds from 1"
   defp takes(:range), do: "a range of milliseconds such as 60_000..120_000"
-  defp takes(:module), do: "a module that implements a pool of DBConnection"
+  defp takes(:pool), do: "a module that implements a pool of DBConnection"
+  defp takes(:ownership_mode), do: ":auto, :manual or {:shared, process}"
+  defp takes(:mfa), do: "{module, function, arguments}"
   defp takes(:names), do: "a list of names"
   defp takes(:function), do: "a function of one argument or {module, function, arguments}"
   defp takes(:listeners), do: "a list of processes, or {list, tag}"

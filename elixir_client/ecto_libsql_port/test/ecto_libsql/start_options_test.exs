@@ -43,7 +43,13 @@ defmodule EctoLibSql.StartOptionsTest do
         after_connect_timeout: [0, "1"],
         configure: [3, &List.first/2],
         connection_listeners: [3, ["x"]],
-        pool: [No.Such.Module],
+        pool: [No.Such.Module, String, 3, nil],
+        ownership_mode: [:manuel, {:shared, 3}],
+        ownership_log: [:nope, "debug"],
+        log: [:nope, "debug", true, nil],
+        log_stacktrace_mfa: [3, {IO, :puts}],
+        stacktrace: [:yes],
+        telemetry_prefix: ["x", :my_app, ["x"]],
         ownership_timeout: [:x, 0],
         show_sensitive_data_on_connection_error: [1],
         sidecar: ["x", 3],
@@ -172,6 +178,20 @@ defmodule EctoLibSql.StartOptionsTest do
       assert error.message =~ "the option :sidecar names #{inspect(sidecar)}"
       assert error.message =~ "Start it before the Repo"
     end
+  end
+
+  test "a :sidecar that is another process is refused, and the process goes on", %{database: database} do
+    agent = start_supervised!({Agent, fn -> 1 end})
+    supervisor = start_supervised!({Task.Supervisor, []})
+
+    for other <- [agent, supervisor, self()], options <- [[], [pool_count: 2]] do
+      error = refused(database, [sidecar: other] ++ options)
+      assert error.code == :invalid_option
+      assert error.message =~ "#{inspect(other)} is no sidecar"
+    end
+
+    assert Agent.get(agent, & &1) == 1
+    refute_received {:"$gen_call", _from, _request}
   end
 
   test "a busy database does not end the start: the connections wait for it", %{database: database} do

@@ -185,33 +185,24 @@ defmodule Ecto.Adapters.LibSql do
   def init(config) do
     config = Keyword.put_new(config, :sidecar_name, sidecar_name(config))
 
-    case pools(config) do
-      {:alone, config} ->
+    case {StartOptions.check(config), Keyword.get(config, :pool_count, 1)} do
+      {:ok, 1} ->
         {:ok, %{start: {Pool, :start_link, arguments}} = child, meta} = super(config)
         {:ok, %{child | start: {Pool, :start_link_for_repo, arguments}}, meta}
 
-      {:shared, config} ->
+      {:ok, _count} ->
+        config =
+          config |> Keyword.reject(&(&1 == {:sidecar, nil})) |> Options.anchored() |> Pool.named_memory()
+
         {:ok, child, meta} =
           config |> Keyword.put_new(:sidecar, Pool.sidecar_options(config)[:name]) |> super()
 
         {:ok, Pools.child_spec({child, config}), meta}
 
-      {:error, error} ->
-        {:ok, child, meta} = super(Keyword.delete(config, :pool_count))
+      # Ecto would raise errors of its own functions for some of them, so it gets none of them; the start refuses.
+      {{:error, error}, _count} ->
+        {:ok, child, meta} = super(Keyword.take(config, [:repo]) ++ [telemetry_prefix: []])
         {:ok, %{child | start: {Pool, :refuse, [error]}}, meta}
-    end
-  end
-
-  defp pools(config) do
-    count = Keyword.get(config, :pool_count, 1)
-
-    with :ok <- StartOptions.check(:pool_count, count),
-         :ok <- if(count > 1, do: StartOptions.check(config), else: :ok) do
-      if count == 1,
-        do: {:alone, config},
-        else:
-          {:shared,
-           config |> Keyword.reject(&(&1 == {:sidecar, nil})) |> Options.anchored() |> Pool.named_memory()}
     end
   end
 

@@ -39,6 +39,31 @@ defmodule LibsqlPort.Supervisor do
   """
   @spec sidecar(Supervisor.supervisor(), integer) :: {:ok, pid} | {:error, Error.t()}
   def sidecar(supervisor, deadline) do
+    if stranger?(supervisor),
+      do: {:error, Error.new(:invalid_option, not_ours(supervisor))},
+      else: find(supervisor, deadline)
+  end
+
+  # Any other process must not be asked for its children: a GenServer that does not know the call crashes, a process that
+  # answers nothing costs the whole time. What OTP notes of a process at its start tells them apart. Of one on another node
+  # it is not known here.
+  defp stranger?(supervisor) do
+    with pid when is_pid(pid) and node(pid) == node() <- GenServer.whereis(supervisor),
+         {:dictionary, dictionary} <- Process.info(pid, :dictionary) do
+      dictionary[:"$initial_call"] != {:supervisor, __MODULE__, 1}
+    else
+      _ended_or_elsewhere -> false
+    end
+  rescue
+    _no_name_of_a_process in [FunctionClauseError, ArgumentError] -> true
+  end
+
+  defp not_ours(supervisor) do
+    "#{inspect(supervisor)} is no sidecar. Give the name or the process of one that LibsqlPort.start_link/1 has started: " <>
+      "children = [{LibsqlPort, name: MyApp.Sidecar}]"
+  end
+
+  defp find(supervisor, deadline) do
     case children(supervisor, deadline - now()) do
       {:ok, children} ->
         case List.keyfind(children, Sidecar, 0) do

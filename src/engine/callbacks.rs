@@ -102,6 +102,19 @@ unsafe extern "C" fn on_use(
         ffi::SQLITE_PRAGMA if second.is_null() => (Use::PragmaRead, first),
         ffi::SQLITE_PRAGMA => (Use::PragmaCall, first),
         ffi::SQLITE_FUNCTION => (Use::Function, second),
+        ffi::SQLITE_INSERT | ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => (Use::Rows, first),
+        ffi::SQLITE_CREATE_INDEX
+        | ffi::SQLITE_CREATE_TABLE
+        | ffi::SQLITE_CREATE_TRIGGER
+        | ffi::SQLITE_CREATE_VIEW
+        | ffi::SQLITE_CREATE_VTABLE
+        | ffi::SQLITE_DROP_INDEX
+        | ffi::SQLITE_DROP_TABLE
+        | ffi::SQLITE_DROP_TRIGGER
+        | ffi::SQLITE_DROP_VIEW
+        | ffi::SQLITE_DROP_VTABLE
+        | ffi::SQLITE_REINDEX => (Use::Schema, first),
+        ffi::SQLITE_ALTER_TABLE => (Use::Schema, second),
         _ => return ffi::SQLITE_OK,
     };
     if name.is_null() {

@@ -10,7 +10,7 @@ pub trait Watch: Send + Sync {
     fn committed(&self, schema: &str, pages: u32);
     /// True lets the commit that is about to happen happen; false turns it into a rollback.
     fn may_commit(&self) -> bool;
-    /// A statement that is compiled uses the pragma or function `name` in this way. False refuses to compile it.
+    /// A statement that is compiled uses what is called `name` in this way. False refuses to compile it.
     fn may_use(&self, what: Use, name: &str) -> bool;
 }
 
@@ -23,4 +23,8 @@ pub enum Use {
     PragmaCall,
     /// An SQL function.
     Function,
+    /// An object of a database's schema (not of the temporary one) that is created, altered, dropped or indexed anew.
+    Schema,
+    /// A table whose rows are inserted, updated or deleted.
+    Rows,
 }

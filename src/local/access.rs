@@ -204,7 +204,7 @@ impl Access {
 
     /// Before the first step of a statement: takes the writer turns if it may write.
     #[inline]
-    fn enter(&mut self, kind: Kind, before_waiting: impl FnMut()) -> Result<()> {
+    pub(super) fn enter(&mut self, kind: Kind, before_waiting: impl FnMut()) -> Result<()> {
         if self.inside && self.handle.autocommit() {
             return Err(transaction_ended());
         }
@@ -372,11 +372,12 @@ impl Access {
 
     /// Runs a statement of this program's own that writes temporary objects alone, without a turn.
     pub fn run_temporary(&mut self, sql: &str) -> Result<()> {
-        let (statement, _) = self.prepare_first(sql)?;
-        let Some(mut statement) = statement else { return Ok(()) };
         let held = self.turns.is_held();
         self.watch.set_turn_held(true);
-        let outcome = query::rows(&mut statement, |_| true).map_err(|code| self.step_error(code));
+        let outcome = self.prepare_first(sql).and_then(|(statement, _)| {
+            let Some(mut statement) = statement else { return Ok(()) };
+            query::rows(&mut statement, |_| true).map_err(|code| self.step_error(code))
+        });
         self.watch.set_turn_held(held);
         outcome
     }

@@ -1,18 +1,19 @@
 //! Compiling: what some statements do while they are compiled, and what is learned of them then.
 
-use super::access::Access;
+use super::access::{Access, Kind};
 use super::statement::Statement;
 use crate::engine::{code, query, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 use std::ffi::CStr;
+use std::sync::Arc;
 
 impl Access {
     /// Compiles `sql`. Some pragmas replace the callbacks while they are compiled; they are put back at once.
     pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
         let keyword = keyword::first(sql);
-        let statement = self.with_schema(|access| {
+        let statement = self.with_schema(keyword, |access| {
             access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))
         })?;
         Ok(statement.writing_if(self.watch.uses_writer()))
@@ -21,7 +22,7 @@ impl Access {
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
     pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
         let keyword = keyword::first(sql);
-        self.with_schema(|access| {
+        self.with_schema(keyword, |access| {
             access
                 .with_callbacks(keyword, |handle| RawStatement::prepare(handle, sql, false))
                 .map(|prepared| (prepared.statement, prepared.consumed))
@@ -36,7 +37,7 @@ impl Access {
         at: usize,
         keyword: Keyword,
     ) -> Result<(Option<RawStatement>, usize)> {
-        self.with_schema(|access| {
+        self.with_schema(keyword, |access| {
             access
                 .with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
                 .map(|prepared| (prepared.statement, prepared.consumed))
@@ -47,8 +48,12 @@ impl Access {
     /// Compiles, and believes "no such table" only of a schema that has been compared with the database's. The engine
     /// compares it too after such an error, but takes a lock that it does not get for equality. Only where readers need
     /// such a lock does that happen: in memory, and with a rollback journal.
-    fn with_schema<T>(&mut self, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+    fn with_schema<T>(&mut self, keyword: Keyword, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
         match compile(self) {
+            Err(_) if self.watch.wants_turn() => {
+                self.enter_to_compile(keyword)?;
+                compile(self).map_err(|error| self.compile_error(error))
+            }
             Err(Error::Engine(error, _)) if error.code & 0xff == code::SQLITE_ERROR => {
                 query::run(&self.handle, "PRAGMA schema_version")
                     .map_err(|error| self.stopped_or(Error::Engine(error, None)))?;
@@ -56,6 +61,15 @@ impl Access {
             }
             outcome => outcome.map_err(|error| self.compile_error(error)),
         }
+    }
+
+    /// Takes the writer turn for what changes a schema. It stays until the statement has run, or the request has ended: what
+    /// libSQL has created by then must be there when it runs.
+    fn enter_to_compile(&mut self, keyword: Keyword) -> Result<()> {
+        let watch = Arc::clone(&self.watch);
+        let kind = Kind { read_only: false, keyword, guarded: false, cursor: false };
+        self.enter(kind, || watch.about_to_wait())?;
+        self.check_stop()
     }
 
     /// Lets the engine see whether another connection has changed the schema, which it does not do to compile, only to

@@ -37,6 +37,7 @@ pub struct ConnectionWatch {
     commits_refused: AtomicBool,
     compiling: AtomicBool,
     uses_writer: AtomicBool,
+    wants_turn: AtomicBool,
     refused: Mutex<Option<String>>,
 }
 
@@ -55,6 +56,7 @@ impl ConnectionWatch {
             commits_refused: AtomicBool::new(false),
             compiling: AtomicBool::new(false),
             uses_writer: AtomicBool::new(false),
+            wants_turn: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
     }
@@ -96,6 +98,7 @@ impl ConnectionWatch {
     /// A statement is about to be compiled.
     pub fn begin_compiling(&self) {
         self.uses_writer.store(false, Ordering::Relaxed);
+        self.wants_turn.store(false, Ordering::Relaxed);
         self.compiling.store(true, Ordering::Relaxed);
         // One that was refused while a statement ran is no matter of the next that is compiled.
         *self.refused.lock() = None;
@@ -104,6 +107,16 @@ impl ConnectionWatch {
     /// The statement that was compiled last uses what writes from within.
     pub fn uses_writer(&self) -> bool {
         self.uses_writer.load(Ordering::Relaxed)
+    }
+
+    /// It was refused because it has to be compiled in the writer turn, which is not held.
+    pub fn wants_turn(&self) -> bool {
+        self.wants_turn.load(Ordering::Relaxed)
+    }
+
+    /// What runs may take a while from here.
+    pub fn about_to_wait(&self) {
+        self.relieve_if(|_| true);
     }
 
     /// It was compiled, or refused.
@@ -148,10 +161,13 @@ impl Watch for ConnectionWatch {
     /// Not without the turn, and not once the work has to stop: a statement that computed past its deadline in a place
     /// where nobody asks must not be answered with an error and kept.
     ///
-    /// Compiling is excepted: libSQL creates and drops the tables of a vector index while CREATE INDEX, DROP INDEX and DROP
-    /// TABLE are compiled, in a transaction of its own, and its DROP does not survive a commit that fails.
+    /// While a statement is compiled, only the turn counts, which [`Self::may_use`] asks for first: libSQL's DROP INDEX does
+    /// not survive a commit that fails.
     fn may_commit(&self) -> bool {
         if self.compiling.load(Ordering::Relaxed) {
+            if !self.turn_held.load(Ordering::Relaxed) {
+                tracing::error!("libSQL commits while a statement is compiled, without the writer turn");
+            }
             return true;
         }
         self.turn_held.load(Ordering::Relaxed)
@@ -160,6 +176,18 @@ impl Watch for ConnectionWatch {
     }
 
     fn may_use(&self, what: Use, name: &str) -> bool {
+        // libSQL creates and drops the tables of a vector index, in a transaction of its own, while CREATE INDEX, DROP INDEX
+        // and DROP TABLE are compiled. So what changes a schema is compiled in the turn: without it, nothing more of this
+        // statement is allowed, and it is compiled again.
+        if what == Use::Schema
+            && self.compiling.load(Ordering::Relaxed)
+            && !self.turn_held.load(Ordering::Relaxed)
+        {
+            self.wants_turn.store(true, Ordering::Relaxed);
+        }
+        if self.wants_turn() {
+            return false;
+        }
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // `PRAGMA optimize` runs ANALYZE from within, and FTS3's function of that name rewrites its index.
         if is("optimize") {

@@ -31,6 +31,8 @@ pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
         count(session, &error);
         run.error(&error, Some(session.access.tx_status()));
     }
+    // A turn that was taken to compile something which did not run then.
+    session.access.leave();
     session.access.end();
     session.access.inside = false;
     let held = &session.access.control.held;

@@ -8,7 +8,7 @@ use libsql_port::bench::*;
 use port_driver::etf::encoder::{
     put_binary, put_empty_list, put_float, put_integer, put_list, put_nil, put_tuple,
 };
-use port_driver::request::{self, tag, Open, OpenMode, OpenOptions};
+use port_driver::request::{self, tag, Open, OpenOptions};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -61,16 +61,7 @@ impl Bench {
         let request = Open {
             timeout_ms: 0,
             path: path.to_str().expect("a UTF-8 path"),
-            options: OpenOptions {
-                mode: OpenMode::ReadWriteCreate,
-                memory: false,
-                open_flags: 0,
-                busy_timeout_ms: 5000,
-                statement_cache: 100,
-                checkpoint_pages: 1000,
-                checkpoint_idle_ms: 0,
-                pragmas: Vec::new(),
-            },
+            options: OpenOptions { checkpoint_idle_ms: 0, ..OpenOptions::default() },
         };
         let counters = Arc::new(Counters::default());
         let files = Arc::new(OpenFiles::default());

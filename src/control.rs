@@ -22,6 +22,21 @@ pub enum Stop {
     Closed,
 }
 
+/// Why a lock was not waited for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLock {
+    /// The work has to stop.
+    Stopped(Stop),
+    /// The lock timeout elapsed.
+    TimedOut,
+}
+
+impl From<Stop> for NoLock {
+    fn from(stop: Stop) -> Self {
+        NoLock::Stopped(stop)
+    }
+}
+
 /// No request has this id; "nothing runs".
 const NOTHING: u32 = u32::MAX;
 
@@ -43,6 +58,8 @@ pub struct Control {
     deadline_ns: AtomicU64,
     busy_timeout_ns: AtomicU64,
     busy_since_ns: AtomicU64,
+    lock_timeout_ns: AtomicU64,
+    lock_timeout_default_ns: AtomicU64,
     waited_ns: AtomicU64,
     patient: AtomicBool,
     unstopped: AtomicBool,
@@ -62,6 +79,8 @@ impl Control {
             deadline_ns: AtomicU64::new(NEVER),
             busy_timeout_ns: AtomicU64::new(0),
             busy_since_ns: AtomicU64::new(0),
+            lock_timeout_ns: AtomicU64::new(NEVER),
+            lock_timeout_default_ns: AtomicU64::new(NEVER),
             waited_ns: AtomicU64::new(0),
             patient: AtomicBool::new(true),
             unstopped: AtomicBool::new(false),
@@ -75,6 +94,8 @@ impl Control {
     pub fn begin(&self, request_id: u32, deadline_ns: u64) {
         self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
         self.waited_ns.store(0, Ordering::Relaxed);
+        let lock_timeout_ns = self.lock_timeout_default_ns.load(Ordering::Relaxed);
+        self.lock_timeout_ns.store(lock_timeout_ns, Ordering::Relaxed);
         self.credits.store(0, Ordering::Relaxed);
         // An id may come again once it is answered: a cancellation of its first use is not meant for the second.
         self.cancelled.store(NOTHING, Ordering::Relaxed);
@@ -144,7 +165,21 @@ impl Control {
     }
 
     /// Waits until `ready` holds. `ready` must become true together with a call of [`Self::wake`].
-    pub fn wait_until(&self, mut ready: impl FnMut() -> bool) -> Result<(), Stop> {
+    pub fn wait_until(&self, ready: impl FnMut() -> bool) -> Result<(), Stop> {
+        match self.wait(NEVER, ready) {
+            Ok(()) => Ok(()),
+            Err(NoLock::Stopped(stop)) => Err(stop),
+            // The end of time does not come.
+            Err(NoLock::TimedOut) => Err(Stop::Timeout),
+        }
+    }
+
+    /// The same for a lock: the lock timeout ends it too.
+    pub fn wait_for_turn(&self, ready: impl FnMut() -> bool) -> Result<(), NoLock> {
+        self.wait(self.lock_wait_ends_ns(), ready)
+    }
+
+    fn wait(&self, until_ns: u64, mut ready: impl FnMut() -> bool) -> Result<(), NoLock> {
         let started = now_ns();
         let mut gate = self.gate.lock();
         let outcome = loop {
@@ -152,9 +187,12 @@ impl Control {
                 break Ok(());
             }
             if let Some(stop) = self.stop() {
-                break Err(stop);
+                break Err(stop.into());
             }
-            match self.deadline_ns() {
+            if now_ns() >= until_ns {
+                break Err(NoLock::TimedOut);
+            }
+            match self.deadline_ns().min(until_ns) {
                 NEVER => self.changed.wait(&mut gate),
                 at => {
                     self.changed.wait_for(&mut gate, crate::clock::until(at));
@@ -164,6 +202,25 @@ impl Control {
         drop(gate);
         self.add_wait(started);
         outcome
+    }
+
+    /// Sleeps between two looks at a lock, as [`Self::pause`] does, but not beyond the lock timeout.
+    pub fn pause_for_lock(&self, time: Duration) -> Result<(), NoLock> {
+        let until_ns = self.lock_wait_ends_ns();
+        if now_ns() >= until_ns {
+            return Err(self.stop().map_or(NoLock::TimedOut, NoLock::Stopped));
+        }
+        Ok(self.pause(time.min(crate::clock::until(until_ns)))?)
+    }
+
+    /// When the request that runs has waited for locks as long as it may.
+    fn lock_wait_ends_ns(&self) -> u64 {
+        match self.lock_timeout_ns.load(Ordering::Relaxed) {
+            NEVER => NEVER,
+            // What sets something right is not to fail for want of time.
+            _ if self.unstopped.load(Ordering::Relaxed) => NEVER,
+            time_ns => now_ns().saturating_add(time_ns.saturating_sub(self.waited_ns())),
+        }
     }
 
     /// Sleeps at most `time`; a stop or a [`Self::wake`] ends it.
@@ -225,6 +282,21 @@ impl Control {
         self.waited_ns.load(Ordering::Relaxed)
     }
 
+    /// How long each request waits for turns and locks, all together; `None`: until its deadline. Counts for the present
+    /// one too.
+    pub fn set_default_lock_timeout_ms(&self, ms: Option<u32>) {
+        let time_ns = ms.map_or(NEVER, |ms| u64::from(ms) * 1_000_000);
+        self.lock_timeout_default_ns.store(time_ns, Ordering::Relaxed);
+        self.lock_timeout_ns.store(time_ns, Ordering::Relaxed);
+    }
+
+    /// The same for the request that has just begun; `None` leaves the default.
+    pub fn set_lock_timeout_ms(&self, ms: Option<u32>) {
+        if let Some(ms) = ms {
+            self.lock_timeout_ns.store(u64::from(ms) * 1_000_000, Ordering::Relaxed);
+        }
+    }
+
     /// How long `wait_for_lock` waits for one lock at most.
     pub fn set_busy_timeout_ms(&self, ms: u32) {
         self.busy_timeout_ns.store(u64::from(ms) * 1_000_000, Ordering::Relaxed);
@@ -245,15 +317,17 @@ impl Control {
         self.patient.load(Ordering::Relaxed)
     }
 
-    /// The engine's busy callback: sleeps a little longer each time, until the busy timeout (but for a moment in any case,
-    /// see [`READERS_MOMENT_NS`]) or a stop.
+    /// The engine's busy callback: sleeps a little longer each time, until the busy timeout or the lock timeout (but for a
+    /// moment in any case, see [`READERS_MOMENT_NS`]) or a stop.
     pub fn wait_for_lock(&self, tries: u32) -> bool {
         let now = now_ns();
         if tries == 0 {
             self.busy_since_ns.store(now, Ordering::Relaxed);
         }
         let waited = now.saturating_sub(self.busy_since_ns.load(Ordering::Relaxed));
-        if waited >= self.busy_timeout_ns.load(Ordering::Relaxed).max(READERS_MOMENT_NS) {
+        let enough =
+            waited >= self.busy_timeout_ns.load(Ordering::Relaxed) || self.lock_wait_ends_ns() <= now_ns();
+        if waited >= READERS_MOMENT_NS && enough {
             return false;
         }
         let sleep = Duration::from_micros(100 << tries.min(7)).min(BUSY_SLEEP_MAX);
@@ -354,6 +428,32 @@ mod tests {
         assert!(!control.has_credit());
         control.begin(301, 1);
         assert_eq!(control.take_credit(), Err(Stop::Timeout));
+    }
+
+    #[test]
+    fn the_lock_timeout_ends_waits_for_locks_alone() {
+        let control = Control::new();
+        control.set_default_lock_timeout_ms(Some(0));
+        control.begin(300, NEVER);
+        assert_eq!(control.wait_for_turn(|| true), Ok(()));
+        assert_eq!(control.wait_for_turn(|| false), Err(NoLock::TimedOut));
+        assert_eq!(control.pause_for_lock(Duration::from_secs(9)), Err(NoLock::TimedOut));
+        control.add_credits(300, 1);
+        assert_eq!(control.take_credit(), Ok(()));
+        assert_eq!(control.stop(), None);
+        // What a request has waited already counts.
+        control.begin(301, NEVER);
+        control.set_lock_timeout_ms(Some(60_000));
+        assert_eq!(control.pause_for_lock(Duration::from_millis(1)), Ok(()));
+        control.set_lock_timeout_ms(Some(1));
+        assert_eq!(control.wait_for_turn(|| false), Err(NoLock::TimedOut));
+        // A deadline comes first, and the next request has the default again.
+        control.begin(302, 1);
+        assert_eq!(control.wait_for_turn(|| false), Err(NoLock::Stopped(Stop::Timeout)));
+        control.set_default_lock_timeout_ms(None);
+        control.begin(303, NEVER);
+        assert!(control.cancel(303));
+        assert_eq!(control.wait_for_turn(|| false), Err(NoLock::Stopped(Stop::Cancelled)));
     }
 
     #[test]

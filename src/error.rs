@@ -66,6 +66,7 @@ impl Error {
             Error::Engine(error, _) => engine_code(error.code),
             Error::Stopped(stop) => stop_code(*stop),
             Error::Turn(TurnError::Stopped { stop, .. }) => stop_code(*stop),
+            Error::Turn(TurnError::Busy(_)) => ErrorCode::Busy,
             Error::Turn(TurnError::LockFile { source, .. }) => match source.kind() {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                     ErrorCode::ReadOnly

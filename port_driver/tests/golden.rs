@@ -5,8 +5,6 @@
 
 mod support;
 
-use std::fmt::Write;
-
 use bytes::BytesMut;
 use port_driver::etf::{encoder, Decoder, Token};
 use port_driver::event::{connection_lost, log};
@@ -40,13 +38,14 @@ fn summary(request: &Request<'_>) -> Result<String, ErrorCode> {
             let o = &open.options;
             format!(
                 "Open {{ timeout_ms: {}, path: {:?}, mode: {:?}, memory: {}, open_flags: {}, busy_timeout_ms: {}, \
-                 statement_cache: {}, checkpoint_pages: {}, checkpoint_idle_ms: {}, pragmas: {:?} }}",
+                 {}statement_cache: {}, checkpoint_pages: {}, checkpoint_idle_ms: {}, pragmas: {:?} }}",
                 open.timeout_ms,
                 open.path,
                 o.mode,
                 o.memory,
                 o.open_flags,
                 o.busy_timeout_ms,
+                o.lock_timeout_ms.map(|ms| format!("lock_timeout_ms: {ms}, ")).unwrap_or_default(),
                 o.statement_cache,
                 o.checkpoint_pages,
                 o.checkpoint_idle_ms,
@@ -126,12 +125,11 @@ fn requests_mean_what_their_files_say() {
             (Err(code), None, Some(expected)) => assert_eq!(code.name(), expected, "{}", fixture.name),
             (found, ..) => panic!("{}: {found:?}", fixture.name),
         }
-        let found = route(header.tag, &payload).ok().map(|Route { connection, transaction, timeout_ms }| {
-            let mut text = String::new();
+        let found = route(header.tag, &payload).ok().map(|route| {
+            let Route { connection, transaction, timeout_ms, lock_timeout_ms } = route;
+            let locks = lock_timeout_ms.map(|ms| format!(" locks {ms}")).unwrap_or_default();
             let transaction = transaction.map(|id| format!(" in {id}")).unwrap_or_default();
-            write!(text, "{connection} {timeout_ms}{transaction}")
-                .map(|()| text)
-                .expect("a String takes all text")
+            format!("{connection} {timeout_ms}{locks}{transaction}")
         });
         assert_eq!(found.as_deref(), fixture.get("route"), "{}", fixture.name);
         count += 1;

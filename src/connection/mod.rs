@@ -76,6 +76,8 @@ pub struct Job {
     pub received_ns: u64,
     /// When it has to be answered.
     pub deadline_ns: u64,
+    /// How long it may wait for turns and locks, if it says so.
+    pub lock_timeout_ms: Option<u32>,
     /// Row chunks that were granted to it while it waited.
     pub credits: u32,
     /// Its share of what may wait.
@@ -92,6 +94,7 @@ impl Job {
             transaction: None,
             received_ns,
             deadline_ns,
+            lock_timeout_ms: None,
             credits: 0,
             reserved: None,
         }
@@ -121,7 +124,18 @@ struct Inbox {
     owner: Owner,
     idle_checkpoint: bool,
     closing: bool,
-    close_request: Option<u32>,
+    /// The request to close, until it is answered, and when it has to be.
+    close_request: Option<(u32, u64)>,
+}
+
+/// What waited too long.
+pub struct Expired {
+    /// Requests that wait no more.
+    pub queued: Vec<Job>,
+    /// The request to close, which goes on all the same.
+    pub close: Option<u32>,
+    /// The next deadline.
+    pub next_ns: Option<u64>,
 }
 
 /// What the connection's thread is to do next.
@@ -130,8 +144,8 @@ pub enum Next {
     Run(Job),
     /// Nobody uses the file: checkpoint it.
     IdleCheckpoint,
-    /// Close; the request that asked for it wants an answer.
-    Close(Option<u32>),
+    /// Close.
+    Close,
 }
 
 /// An open connection, shared by the router and the connection's thread.
@@ -185,8 +199,13 @@ impl Connection {
             return false;
         }
         inbox.owner = Owner::Reader;
-        self.control.begin(job.request_id, job.deadline_ns);
+        self.begin(job);
         true
+    }
+
+    fn begin(&self, job: &Job) {
+        self.control.begin(job.request_id, job.deadline_ns);
+        self.control.set_lock_timeout_ms(job.lock_timeout_ms);
     }
 
     /// Gives the right of [`Self::try_lead`] back.
@@ -248,13 +267,13 @@ impl Connection {
             if inbox.owner != Owner::Reader {
                 if inbox.closing {
                     inbox.owner = Owner::Thread;
-                    return Next::Close(inbox.close_request);
+                    return Next::Close;
                 }
                 let next = inbox.queue.iter().position(|job| admits(&self.control.held, job));
                 if let Some(job) = next.and_then(|at| inbox.queue.remove(at)) {
                     inbox.owner = Owner::Thread;
                     // Within the lock, so that a cancellation finds the job either queued or running.
-                    self.control.begin(job.request_id, job.deadline_ns);
+                    self.begin(&job);
                     self.control.add_credits(job.request_id, job.credits);
                     return Next::Run(job);
                 }
@@ -292,14 +311,14 @@ impl Connection {
     }
 
     /// Starts to close: what runs is stopped, what was queued comes back to be answered. `None` if that has happened
-    /// before.
-    pub fn close(&self, request_id: Option<u32>) -> Option<Vec<Job>> {
+    /// before. `request` is the id and the deadline of the request that asks for it.
+    pub fn close(&self, request: Option<(u32, u64)>) -> Option<Vec<Job>> {
         let mut inbox = self.inbox.lock();
         if inbox.closing {
             return None;
         }
         inbox.closing = true;
-        inbox.close_request = request_id;
+        inbox.close_request = request;
         let dropped = inbox.queue.drain(..).collect();
         if inbox.owner == Owner::Idle {
             self.wake_thread(inbox);
@@ -310,9 +329,16 @@ impl Connection {
         Some(dropped)
     }
 
-    /// Queued requests whose deadline has passed, to be answered, and the next deadline among the others.
-    pub fn expired(&self, now_ns: u64) -> (Vec<Job>, Option<u64>) {
+    /// The request to close, for whoever answers it.
+    pub fn take_close_request(&self) -> Option<u32> {
+        self.inbox.lock().close_request.take().map(|(request_id, _)| request_id)
+    }
+
+    /// Requests whose deadline has passed before they ran or before the connection was closed, to be answered, and the
+    /// next deadline among the others.
+    pub fn expired(&self, now_ns: u64) -> Expired {
         let mut inbox = self.inbox.lock();
+        let close = inbox.close_request.take_if(|(_, deadline_ns)| *deadline_ns <= now_ns);
         let mut expired = Vec::new();
         let mut at = 0;
         while at < inbox.queue.len() {
@@ -324,7 +350,12 @@ impl Connection {
         }
         self.counters.errors.fetch_add(expired.len() as u64, Ordering::Relaxed);
         self.counters.timeouts.fetch_add(expired.len() as u64, Ordering::Relaxed);
-        (expired, inbox.queue.iter().map(|job| job.deadline_ns).min())
+        let closes_at = inbox.close_request.map(|(_, deadline_ns)| deadline_ns);
+        Expired {
+            queued: expired,
+            close: close.map(|(request_id, _)| request_id),
+            next_ns: inbox.queue.iter().map(|job| job.deadline_ns).chain(closes_at).min(),
+        }
     }
 
     /// Asks the thread for a checkpoint if it has nothing else to do.
@@ -456,11 +487,15 @@ mod tests {
         let connection = idle(10);
         assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, NEVER)).unwrap();
-        assert_eq!(connection.close(Some(302)).unwrap().len(), 1);
+        assert_eq!(connection.close(Some((302, 50))).unwrap().len(), 1);
         assert!(connection.close(None).is_none());
         assert!(matches!(connection.submit(job(303, NEVER)), Err(Refused::Closing)));
         connection.end_lead();
-        assert!(matches!(connection.next(), Next::Close(Some(302))));
+        assert!(matches!(connection.next(), Next::Close));
+        let early = connection.expired(10);
+        assert_eq!((early.close, early.next_ns), (None, Some(50)));
+        assert_eq!(connection.expired(50).close, Some(302));
+        assert_eq!(connection.take_close_request(), None, "it is answered once");
     }
 
     #[test]
@@ -469,9 +504,9 @@ mod tests {
         assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(job(301, 5)).unwrap();
         connection.submit(job(302, 50)).unwrap();
-        let (expired, next) = connection.expired(10);
-        assert_eq!(expired.iter().map(|job| job.request_id).collect::<Vec<_>>(), [301]);
-        assert_eq!(next, Some(50));
+        let expired = connection.expired(10);
+        assert_eq!(expired.queued.iter().map(|job| job.request_id).collect::<Vec<_>>(), [301]);
+        assert_eq!(expired.next_ns, Some(50));
         assert_eq!(connection.counters.timeouts.load(Ordering::Relaxed), 1);
     }
 }

@@ -114,8 +114,8 @@ impl Thread {
                 self.guarded(out, Backend::idle_work);
                 true
             }
-            Next::Close(request_id) => {
-                self.close(request_id, out);
+            Next::Close => {
+                self.close(out);
                 false
             }
         }
@@ -164,7 +164,7 @@ impl Thread {
         }
     }
 
-    fn close(&mut self, request_id: Option<u32>, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut Vec<u8>) {
         let connection = Arc::clone(&self.connection);
         let backend = connection.backend().take();
         let closed = catch_unwind(AssertUnwindSafe(move || {
@@ -176,7 +176,7 @@ impl Thread {
             tracing::error!(connection = connection.id, "a panic while closing");
         }
         self.registry.closed(&connection);
-        if let Some(request_id) = request_id {
+        if let Some(request_id) = connection.take_close_request() {
             port_driver::reply::ok(out, request_id, self.surroundings.limits.reply_bytes_max(), put_nil);
             self.outlet.send(out);
         }

@@ -6,7 +6,8 @@
 //! https://sqlite.org/wal.html, "The WAL-Reset Bug".
 
 use super::file_lock::FileLock;
-use crate::control::{Control, Stop};
+use crate::clock::now_ns;
+use crate::control::{Control, NoLock, Stop};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
@@ -25,7 +26,8 @@ pub struct WriterTurn {
 }
 
 struct Line {
-    holder: Option<u32>,
+    /// Who has the turn in this program, and since when.
+    holder: Option<(u32, u64)>,
     waiting: VecDeque<(u32, Arc<Control>)>,
 }
 
@@ -45,6 +47,9 @@ pub enum TurnError {
         /// Who had it then.
         holder: Holder,
     },
+    /// The lock timeout elapsed.
+    #[error("the writer turn is held by {}; lock_timeout elapsed", holder_words(.0))]
+    Busy(Holder),
     /// The lock file cannot be used.
     #[error("the lock file {path} cannot be used: {source}", path = .path.display())]
     LockFile {
@@ -58,15 +63,17 @@ pub enum TurnError {
 /// Who has a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// A connection of this program.
-    Connection(u32),
+    /// A connection of this program, and for how long it has had it.
+    Connection(u32, Duration),
     /// Another program, with its pid if the lock file tells.
     Program(Option<u32>),
 }
 
 fn holder_words(holder: &Holder) -> String {
     match holder {
-        Holder::Connection(id) => format!("connection {id} of this program"),
+        Holder::Connection(id, time) => {
+            format!("connection {id} of this program (for {} ms)", time.as_millis())
+        }
         Holder::Program(Some(pid)) => format!("another program (pid {pid})"),
         Holder::Program(None) => "another program".to_owned(),
     }
@@ -91,9 +98,9 @@ impl WriterTurn {
     ) -> Result<(), TurnError> {
         if !self.stand_in_line(connection, control) {
             before_waiting();
-            let mine = || self.line.lock().holder == Some(connection);
-            if let Err(stop) = control.wait_until(mine) {
-                return Err(self.leave_line(connection, stop));
+            let mine = || self.holder() == Some(connection);
+            if let Err(end) = control.wait_for_turn(mine) {
+                return Err(self.leave_line(connection, end));
             }
         }
         self.acquire_from_programs(control, &mut before_waiting).inspect_err(|_| self.pass_on())
@@ -105,7 +112,7 @@ impl WriterTurn {
         if line.holder.is_some() || !line.waiting.is_empty() {
             return Ok(false);
         }
-        line.holder = Some(connection);
+        line.holder = Some((connection, now_ns()));
         drop(line);
         let taken = self.try_acquire_from_programs();
         if !matches!(taken, Ok(true)) {
@@ -129,7 +136,12 @@ impl WriterTurn {
 
     /// The connection of this program that has the turn.
     pub fn holder(&self) -> Option<u32> {
-        self.line.lock().holder
+        self.line.lock().holder.map(|(id, _)| id)
+    }
+
+    /// Who of this program has the turn, for a message.
+    pub fn held_by(&self) -> Option<String> {
+        self.line.lock().holder.map(|holder| holder_words(&connection_since(holder)))
     }
 
     /// Nobody of this program has the turn or waits for it.
@@ -146,30 +158,29 @@ impl WriterTurn {
     fn stand_in_line(&self, connection: u32, control: &Arc<Control>) -> bool {
         let mut line = self.line.lock();
         if line.holder.is_none() && line.waiting.is_empty() {
-            line.holder = Some(connection);
+            line.holder = Some((connection, now_ns()));
             return true;
         }
         line.waiting.push_back((connection, Arc::clone(control)));
         false
     }
 
-    fn leave_line(&self, connection: u32, stop: Stop) -> TurnError {
+    fn leave_line(&self, connection: u32, end: NoLock) -> TurnError {
         let mut line = self.line.lock();
         let holder = line.holder;
         line.waiting.retain(|(id, _)| *id != connection);
         drop(line);
-        if holder == Some(connection) {
+        if holder.is_some_and(|(id, _)| id == connection) {
             // It came between the stop and this look.
             self.pass_on();
         }
-        let holder = holder.map_or(Holder::Program(None), Holder::Connection);
-        TurnError::Stopped { stop, holder }
+        not_taken(end, holder.map_or(Holder::Program(None), connection_since))
     }
 
     fn pass_on(&self) {
         let mut line = self.line.lock();
         let next = line.waiting.pop_front();
-        line.holder = next.as_ref().map(|(id, _)| *id);
+        line.holder = next.as_ref().map(|(id, _)| (*id, now_ns()));
         drop(line);
         if let Some((_, control)) = next {
             control.wake();
@@ -213,15 +224,26 @@ impl WriterTurn {
         let file = opened(path, open)?;
         let mut pause = FOREIGN_PAUSE_MIN;
         loop {
-            if let Err(stop) = control.pause(pause) {
+            if let Err(end) = control.pause_for_lock(pause) {
                 file.give_up().map_err(failed)?;
-                return Err(TurnError::Stopped { stop, holder: Holder::Program(file.last_holder()) });
+                return Err(not_taken(end, Holder::Program(file.last_holder())));
             }
             if file.try_acquire().map_err(failed)? {
                 return Ok(());
             }
             pause = (pause * 2).min(FOREIGN_PAUSE_MAX);
         }
+    }
+}
+
+fn connection_since((id, since_ns): (u32, u64)) -> Holder {
+    Holder::Connection(id, Duration::from_nanos(now_ns().saturating_sub(since_ns)))
+}
+
+fn not_taken(end: NoLock, holder: Holder) -> TurnError {
+    match end {
+        NoLock::Stopped(stop) => TurnError::Stopped { stop, holder },
+        NoLock::TimedOut => TurnError::Busy(holder),
     }
 }
 
@@ -285,9 +307,15 @@ mod tests {
         turn.acquire(7, &control(NEVER), || ()).unwrap();
         let error = turn.acquire(8, &control(1), || ()).unwrap_err();
         assert!(
-            matches!(error, TurnError::Stopped { stop: Stop::Timeout, holder: Holder::Connection(7) }),
+            matches!(error, TurnError::Stopped { stop: Stop::Timeout, holder: Holder::Connection(7, _) }),
             "{error}"
         );
+        assert_eq!(turn.waiting(), 0);
+        // The lock timeout does so before the deadline.
+        let impatient = control(NEVER);
+        impatient.set_lock_timeout_ms(Some(0));
+        let error = turn.acquire(8, &impatient, || ()).unwrap_err();
+        assert!(matches!(error, TurnError::Busy(Holder::Connection(7, _))), "{error}");
         assert_eq!(turn.waiting(), 0);
         turn.release();
         turn.acquire(8, &control(NEVER), || ()).unwrap();
@@ -302,6 +330,10 @@ mod tests {
         let error = there.acquire(1, &control(1), || ()).unwrap_err();
         let pid = std::process::id();
         assert!(matches!(error, TurnError::Stopped { holder: Holder::Program(Some(p)), .. } if p == pid));
+        let impatient = control(NEVER);
+        impatient.set_lock_timeout_ms(Some(0));
+        let error = there.acquire(1, &impatient, || ()).unwrap_err();
+        assert!(matches!(error, TurnError::Busy(Holder::Program(Some(p))) if p == pid), "{error}");
         here.release();
         there.acquire(1, &control(NEVER), || ()).unwrap();
     }

@@ -55,6 +55,7 @@ pub fn open(
     let watch = Arc::new(ConnectionWatch::new(Arc::clone(control), Arc::clone(&surroundings.relief)));
     watch.set_main(Arc::clone(&file));
     control.set_busy_timeout_ms(options.busy_timeout_ms);
+    control.set_default_lock_timeout_ms(options.lock_timeout_ms);
     handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::watch::Watch>);
     configure(&handle).map_err(|error| Error::Engine(error, None))?;
 

@@ -91,9 +91,10 @@ impl Turns {
                     return Err(Error::new(
                         ErrorCode::Busy,
                         format!(
-                            "{} was attached while this connection was writing, and another one writes to it; end the \
+                            "{} was attached while this connection was writing, and {} writes to it; end the \
                              transaction, or attach before it begins",
-                            file.name
+                            file.name,
+                            file.turn.held_by().unwrap_or_else(|| "another program".to_owned())
                         ),
                     ))
                 }

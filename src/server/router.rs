@@ -82,7 +82,7 @@ impl Router {
             tag::PING => self.ping(header, &payload, replies),
             tag::STATUS => self.status(header, &payload, replies),
             tag::OPEN => self.open(header, payload, received_ns),
-            tag::CLOSE => self.close(header, &payload, replies),
+            tag::CLOSE => self.close(header, &payload, received_ns, replies),
             tag::CANCEL => self.cancel(header, &payload, replies),
             tag::CREDIT => self.credit(header, &payload),
             _ => self.queue(header, payload, received_ns),
@@ -171,13 +171,22 @@ impl Router {
         })
     }
 
-    /// Overtakes the queue; the connection's thread answers when it has closed.
-    fn close(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
-        let connection = self.connection(tag::CLOSE, payload)?;
+    /// Overtakes the queue; the connection's thread answers when it has closed, or the timekeeper when its time is up.
+    fn close(
+        &self,
+        header: Header,
+        payload: &[u8],
+        received_ns: u64,
+        replies: &mut Vec<u8>,
+    ) -> Result<Routed, Unrouted> {
+        let route = request::route(tag::CLOSE, payload)?;
+        let connection = self.table.get(route.connection).ok_or_else(|| unknown(route.connection))?;
         request::decode(tag::CLOSE, payload)?;
-        let Some(dropped) = connection.close(Some(header.request_id)) else {
+        let deadline_ns = deadline_ns(received_ns, route.timeout_ms);
+        let Some(dropped) = connection.close(Some((header.request_id, deadline_ns))) else {
             return Err(unknown(connection.id).into());
         };
+        self.time.queued_until(deadline_ns);
         for job in dropped {
             self.refuse(job.request_id, &Stop::Closed.into(), replies);
         }
@@ -216,6 +225,7 @@ impl Router {
         let deadline_ns = deadline_ns(received_ns, route.timeout_ms);
         let mut job = Job::new(header.request_id, header.tag, payload, received_ns, deadline_ns);
         job.transaction = route.transaction;
+        job.lock_timeout_ms = route.lock_timeout_ms;
         if connection.try_lead(&job) {
             return Ok(Routed::Lead(connection, job));
         }

@@ -11,6 +11,7 @@ use crate::clock::{now_ns, NEVER};
 use crate::control::Stop;
 use crate::database::Files;
 use crate::error::Error;
+use port_driver::error_code::ErrorCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,14 +135,20 @@ async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_by
         shared.next_deadline_ns.store(NEVER, Ordering::SeqCst);
         let mut out = Vec::new();
         for connection in table.all() {
-            let (expired, next) = connection.expired(now_ns());
-            for job in expired {
-                let error = Error::from(Stop::Timeout);
+            let expired = connection.expired(now_ns());
+            let mut answer = |request_id: u32, error: &Error| {
                 error.with_reply(None, |error| {
-                    port_driver::reply::error(&mut out, job.request_id, reply_bytes_max, error);
+                    port_driver::reply::error(&mut out, request_id, reply_bytes_max, error);
                 });
+            };
+            for job in &expired.queued {
+                answer(job.request_id, &Stop::Timeout.into());
             }
-            if let Some(next) = next {
+            if let Some(request_id) = expired.close {
+                let message = "the deadline passed before the connection was closed; it goes on closing";
+                answer(request_id, &Error::new(ErrorCode::Timeout, message));
+            }
+            if let Some(next) = expired.next_ns {
                 shared.next_deadline_ns.fetch_min(next, Ordering::SeqCst);
             }
         }

@@ -164,3 +164,24 @@ fn a_closed_connection_answers_what_it_had() {
     assert_eq!(other.value("SELECT count(*) FROM t"), 1.into());
     assert_eq!(sidecar.status().get("connections").int(), 1);
 }
+
+#[test]
+fn a_close_that_takes_longer_than_its_time_is_answered_and_goes_on() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    // Ends with one SQL function that never looks at the clock; the chunk before it tells that it runs.
+    let rows = "SELECT randomblob(70000) UNION ALL SELECT randomblob(70000)";
+    let needle = [vec![0; 4000], vec![1]].concat();
+    let sql = format!("{rows} UNION ALL SELECT instr(zeroblob(8000000), ?)");
+    let slow = conn.send(tag::EXECUTE, [sql.as_str().into(), list![blob(&needle)]]);
+    assert_eq!(sidecar.receive(slow).tag, tag::ROWS);
+    match conn.within(20).call(tag::CLOSE, []) {
+        Err(failure) => {
+            assert_eq!(failure.code, "timeout", "{failure:?}");
+            assert!(failure.message.contains("goes on closing"), "{failure:?}");
+        }
+        Ok(_) => panic!("the statement ended within the time of the close"),
+    }
+    assert_eq!(conn.query("SELECT 1", list![]).unwrap_err().code, "unknown_connection");
+    eventually("it is closed", || sidecar.status().get("connections").int() == 0);
+}

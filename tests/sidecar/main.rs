@@ -16,6 +16,7 @@ mod frames;
 mod handshake;
 mod held;
 mod limits;
+mod locks;
 mod logs;
 mod opening;
 mod parameters;

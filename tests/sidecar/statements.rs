@@ -8,7 +8,7 @@ use crate::{list, tuple};
 fn unknown_ids_are_errors_of_their_own() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");
-    let nobody = Conn { sidecar: &sidecar, id: 1, info: nil(), timeout_ms: 0 };
+    let nobody = Conn { sidecar: &sidecar, id: 1, info: nil(), timeout_ms: 0, lock_timeout_ms: None };
     let code = |result: Result<Term, Failure>| result.unwrap_err().code;
     assert_eq!(nobody.query("SELECT 1", list![]).unwrap_err().code, "unknown_connection");
     for tag in [tag::CONNECTION_STATUS, tag::CLOSE, tag::COMMIT, tag::ROLLBACK, tag::RESET] {

@@ -386,7 +386,7 @@ impl Sidecar {
         let path = path.as_ref().to_str().unwrap().to_owned();
         let opened = self.call(tag::OPEN, &crate::tuple![30_000, path, options])?;
         let (id, info) = (opened.items()[0].int(), opened.items()[1].clone());
-        Ok(Conn { sidecar: self, id, info, timeout_ms: 30_000 })
+        Ok(Conn { sidecar: self, id, info, timeout_ms: 30_000, lock_timeout_ms: None })
     }
 
     pub fn status(&self) -> Term {
@@ -485,6 +485,7 @@ pub struct Conn<'s> {
     pub id: i64,
     pub info: Term,
     pub timeout_ms: u32,
+    pub lock_timeout_ms: Option<u32>,
 }
 
 /// A whole result.
@@ -518,7 +519,11 @@ pub type Item = Result<(Vec<Vec<Term>>, i64, i64), Failure>;
 impl<'s> Conn<'s> {
     /// The payload of a request to this connection.
     pub fn payload(&self, rest: impl IntoIterator<Item = Term>) -> Term {
-        let head = [Term::from(self.id), Term::from(self.timeout_ms)];
+        let timeout = match self.lock_timeout_ms {
+            Some(lock_timeout_ms) => crate::tuple![self.timeout_ms, lock_timeout_ms],
+            None => Term::from(self.timeout_ms),
+        };
+        let head = [Term::from(self.id), timeout];
         Term::Tuple(head.into_iter().chain(rest).collect())
     }
 
@@ -529,7 +534,12 @@ impl<'s> Conn<'s> {
 
     /// The same connection with another time limit.
     pub fn within(&self, timeout_ms: u32) -> Conn<'s> {
-        Conn { sidecar: self.sidecar, id: self.id, info: self.info.clone(), timeout_ms }
+        Conn { info: self.info.clone(), timeout_ms, ..*self }
+    }
+
+    /// The same connection, whose requests wait so long for turn and locks.
+    pub fn lock_timeout(&self, lock_timeout_ms: u32) -> Conn<'s> {
+        Conn { info: self.info.clone(), lock_timeout_ms: Some(lock_timeout_ms), ..*self }
     }
 
     #[track_caller]

@@ -210,6 +210,8 @@ defmodule LibsqlPort do
   ## Options
 
     * `:timeout` - milliseconds or `:infinity`; defaults to that of the connection
+    * `:lock_timeout` - milliseconds of it that may be spent waiting for the writer turn and for locks, all together, before
+      the request returns a `:busy` error that names who has them; 0 tries at once. Defaults to that of the connection
     * `:rows_max`, `:bytes_max` - limits of the result. A larger one returns a `:result_too_large` error
     * `:in_transaction` - see `LibsqlPort.Connection`
 
@@ -452,6 +454,7 @@ defmodule LibsqlPort do
     * `:mode` - `:immediate` (default; waits for its turn to write at the beginning, so that no later statement fails because
       the database is locked), `:deferred`, `:exclusive` or `:read_only`
     * `:timeout` - of begin and commit each
+    * `:lock_timeout` - of begin and commit each: how long to wait for the writer turn, see `query/4`
 
   ## Examples
 

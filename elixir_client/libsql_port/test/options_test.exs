@@ -17,12 +17,14 @@ defmodule LibsqlPort.OptionsTest do
     end
 
     test "what is given travels" do
-      assert wire(mode: :read_only, busy_timeout: 7, statement_cache: 0, checkpoint_pages: 0) == %{
-               "mode" => :read_only,
-               "busy_timeout" => 7,
-               "statement_cache" => 0,
-               "checkpoint_pages" => 0
-             }
+      assert wire(mode: :read_only, busy_timeout: 7, lock_timeout: 0, statement_cache: 0, checkpoint_pages: 0) ==
+               %{
+                 "lock_timeout" => 0,
+                 "mode" => :read_only,
+                 "busy_timeout" => 7,
+                 "statement_cache" => 0,
+                 "checkpoint_pages" => 0
+               }
 
       assert wire(open_flags: [:uri, :nofollow]) == %{"open_flags" => 0x1000040}
       assert wire(memory: true) == %{"memory" => true}
@@ -51,6 +53,7 @@ defmodule LibsqlPort.OptionsTest do
             {[database: "a", databse: 1], [":databse", ":busy_timeout", ":journal_mode"]},
             {[database: "a", mode: :rw], [":mode", ":read_write", ":rw"]},
             {[database: "a", busy_timeout: -1], [":busy_timeout", "from 0"]},
+            {[database: "a", lock_timeout: :infinity], [":lock_timeout", "from 0"]},
             {[database: "a", timeout: 0], [":timeout", "1 to"]},
             {[database: "a", memory: "x"], [":memory", "true or false"]},
             {[database: "a", open_flags: [:nope]], [":open_flags", ":uri"]},

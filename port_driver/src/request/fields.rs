@@ -39,7 +39,7 @@ impl<'a> Fields<'a> {
     pub fn addressed(&mut self, least: u32, most: u32) -> Result<u32, Refusal> {
         let arity = self.tuple(least + 2, most + 2)?;
         self.address()?;
-        self.u32(TIMEOUT)?;
+        self.timeout()?;
         Ok(arity - 2)
     }
 
@@ -49,6 +49,28 @@ impl<'a> Fields<'a> {
         match self.decoder.small_unsigned() {
             Some(connection) => Ok((connection, None)),
             None => self.any_address(),
+        }
+    }
+
+    /// A time limit, or a time limit and a part of it that may be spent waiting for locks.
+    #[inline]
+    pub fn timeout(&mut self) -> Result<(u32, Option<u32>), Refusal> {
+        match self.decoder.small_unsigned() {
+            Some(timeout_ms) => Ok((timeout_ms, None)),
+            None => self.any_timeout(),
+        }
+    }
+
+    fn any_timeout(&mut self) -> Result<(u32, Option<u32>), Refusal> {
+        match self.decoder.next()? {
+            Token::Integer(value) if u32::try_from(value).is_ok() => Ok((value as u32, None)),
+            Token::Tuple(2) => Ok((self.u32(TIMEOUT)?, Some(self.u32("the lock timeout")?))),
+            token => {
+                let expected =
+                    format_args!("an integer from 0 to {}, or {{TimeoutMs, LockTimeoutMs}}", u32::MAX)
+                        .to_string();
+                Err(self.wrong(TIMEOUT, &expected, token))
+            }
         }
     }
 

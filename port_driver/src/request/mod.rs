@@ -30,6 +30,8 @@ pub struct Route {
     /// From reading the frame to writing its answer; 0 for no limit. Always 0 for `cancel` and `credit`,
     /// which bear none.
     pub timeout_ms: u32,
+    /// How much of it may be spent waiting for the writer turn and for locks: of a time limit `{TimeoutMs, LockTimeoutMs}`.
+    pub lock_timeout_ms: Option<u32>,
 }
 
 /// A request, borrowed from its payload. Connection and time limit are in its [`Route`].
@@ -244,12 +246,13 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
         tag::CONNECTION_STATUS | tag::CLOSE..=tag::RESET | tag::CHECKPOINT => {
             fields.tuple(2, u32::MAX)?;
             let (connection, transaction) = fields.address()?;
-            Ok(Route { connection, transaction, timeout_ms: fields.u32(TIMEOUT)? })
+            let (timeout_ms, lock_timeout_ms) = fields.timeout()?;
+            Ok(Route { connection, transaction, timeout_ms, lock_timeout_ms })
         }
         tag::CANCEL | tag::CREDIT => {
             fields.tuple(2, 2)?;
             let (connection, transaction) = fields.address()?;
-            Ok(Route { connection, transaction, timeout_ms: 0 })
+            Ok(Route { connection, transaction, timeout_ms: 0, lock_timeout_ms: None })
         }
         tag::PING | tag::STATUS | tag::OPEN => Err(RequestError::new(
             ErrorCode::InvalidRequest,

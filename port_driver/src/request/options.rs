@@ -44,6 +44,8 @@ pub struct OpenOptions<'a> {
     pub open_flags: u32,
     /// For locks of foreign programs.
     pub busy_timeout_ms: u32,
+    /// For the writer turn and all locks together, of each request that does not say otherwise; `None`: until its deadline.
+    pub lock_timeout_ms: Option<u32>,
     /// Statements kept prepared.
     pub statement_cache: u32,
     /// WAL pages from which a commit is followed by a checkpoint; 0: never.
@@ -87,6 +89,7 @@ const OPEN_KEYS: &[&str] = &[
     "memory",
     "open_flags",
     "busy_timeout",
+    "lock_timeout",
     "statement_cache",
     "checkpoint_pages",
     "checkpoint_idle",
@@ -127,6 +130,7 @@ impl Default for OpenOptions<'_> {
             memory: false,
             open_flags: 0,
             busy_timeout_ms: 5000,
+            lock_timeout_ms: None,
             statement_cache: 100,
             checkpoint_pages: 1000,
             checkpoint_idle_ms: 1000,
@@ -144,6 +148,7 @@ impl<'a> OpenOptions<'a> {
                 "memory" => options.memory = choice(decoder, key, &[("true", true), ("false", false)])?,
                 "open_flags" => options.open_flags = flags(decoder, key)?,
                 "busy_timeout" => options.busy_timeout_ms = integer(decoder, key, INT_MAX)? as u32,
+                "lock_timeout" => options.lock_timeout_ms = Some(integer(decoder, key, INT_MAX)? as u32),
                 "statement_cache" => options.statement_cache = integer(decoder, key, 10_000)? as u32,
                 "checkpoint_pages" => options.checkpoint_pages = integer(decoder, key, INT_MAX)? as u32,
                 "checkpoint_idle" => options.checkpoint_idle_ms = integer(decoder, key, INT_MAX)? as u32,

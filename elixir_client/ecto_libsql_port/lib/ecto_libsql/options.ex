@@ -31,6 +31,8 @@ defmodule EctoLibSql.Options do
       `Repo.transaction/2` overrides it
     * `:busy_timeout` – ms to wait for locks of foreign programs; default 5000. The turns of connections are not locks:
       they wait as long as the request's own timeout says
+    * `:lock_timeout` – ms that a request may wait for the writer turn and for locks before it is `:busy`; 0 tries at once;
+      default none: until its `:timeout`. Each query may say otherwise: `Repo.insert(user, lock_timeout: 0)`
     * `:timeout` – of each request, and of a checkout as `DBConnection` has it; default 15000
 
   ## Sidecar

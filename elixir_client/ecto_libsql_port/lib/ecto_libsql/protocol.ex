@@ -463,9 +463,16 @@ defmodule EctoLibSql.Protocol do
   # decides what the loss of the sidecar means.
   defp request(options, state, send) do
     case Deadline.left(options, state) do
-      {:ok, left} when state.begun -> send.([{:in_transaction, true} | left])
-      {:ok, left} -> send.(left)
+      {:ok, left} when state.begun -> send.([{:in_transaction, true} | locks(options, left)])
+      {:ok, left} -> send.(locks(options, left))
       :overdue -> {:error, LibsqlPort.Error.new(:timeout, "the time was up before the request was sent")}
+    end
+  end
+
+  defp locks(options, left) do
+    case Keyword.get(options, :lock_timeout) do
+      nil -> left
+      lock_timeout -> [{:lock_timeout, lock_timeout} | left]
     end
   end
 end

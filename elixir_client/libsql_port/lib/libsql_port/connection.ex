@@ -9,7 +9,8 @@ defmodule LibsqlPort.Connection do
   Fields for readers: `id`, `path` (absolute, or `memory:` and the name), `info` (what the sidecar said when it opened the database),
   `timeout` (the default), `depth` (of `LibsqlPort.transaction/3`, 0 outside).
 
-  Options of all requests: `timeout:` in ms or `:infinity`, and `in_transaction: true` for a caller who began a
+  Options of all requests: `timeout:` in ms or `:infinity`, `lock_timeout:` in ms (see `LibsqlPort.query/4`), and
+  `in_transaction: true` for a caller who began a
   transaction himself: if the sidecar is lost, a write in it is known to be rolled back (`:sidecar_down`), while an
   autocommit write is not (`:outcome_unknown`). Inside `LibsqlPort.transaction/3` it is known.
   """

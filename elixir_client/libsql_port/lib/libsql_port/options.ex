@@ -37,6 +37,8 @@ defmodule LibsqlPort.Options do
     * `:connect_timeout` – ms for opening, a restart of the sidecar included; default 15000
     * `:owner` – the process with whose end the connection is closed; default the caller, `nil` for none
     * `:busy_timeout` – ms to wait for locks of foreign programs; default 5000
+    * `:lock_timeout` – ms that a request may wait for the writer turn and for locks, all together, before it is `:busy`;
+      0 tries at once; default none: until the request's `:timeout`. Each request may say otherwise
     * `:statement_cache` – statements kept prepared; default 100
     * `:checkpoint_pages`, `:checkpoint_idle` – WAL pages, and ms of rest, after which a checkpoint is made; 0 for never
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
@@ -91,6 +93,7 @@ defmodule LibsqlPort.Options do
     {:connect_timeout, 15_000, {:integer, 1, @int_max}, nil},
     {:owner, :caller, :owner, nil},
     {:busy_timeout, nil, {:integer, 0, @int_max}, "busy_timeout"},
+    {:lock_timeout, nil, {:integer, 0, @int_max}, "lock_timeout"},
     {:statement_cache, nil, {:integer, 0, 10_000}, "statement_cache"},
     {:checkpoint_pages, nil, {:integer, 0, @int_max}, "checkpoint_pages"},
     {:checkpoint_idle, nil, {:integer, 0, @int_max}, "checkpoint_idle"},
@@ -114,7 +117,7 @@ defmodule LibsqlPort.Options do
   ]
 
   # What requests take, by their names on the wire. The mode of a BEGIN is an argument there.
-  @of_request [timeout: :timeout, in_transaction: :boolean]
+  @of_request [timeout: :timeout, in_transaction: :boolean, lock_timeout: {:integer, 0, @int_max}]
   @of_result @of_request ++ [rows_max: {:integer, 0, @int_max}, bytes_max: {:integer, 0, 1_099_511_627_776}]
   @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]
 

@@ -99,7 +99,7 @@ defmodule LibsqlPort.Request do
         name: name,
         connection: conn.id,
         address: address,
-        payload: Wire.statement(address, Wire.timeout_ms(timeout), source, params, limits(options)),
+        payload: Wire.statement(address, limit(timeout, options), source, params, limits(options)),
         timeout: timeout,
         sql: shown(conn, statement),
         effect: effect(statement),
@@ -230,7 +230,7 @@ defmodule LibsqlPort.Request do
         name: name,
         connection: conn.id,
         address: address,
-        payload: payload.(address, Wire.timeout_ms(timeout)),
+        payload: payload.(address, limit(timeout, options)),
         timeout: timeout,
         claim: if(name in @tell_status, do: claim),
         in_transaction?: in_transaction?
@@ -249,6 +249,16 @@ defmodule LibsqlPort.Request do
 
       {:error, error} ->
         %__MODULE__{name: name, payload: [], timeout: conn.timeout, invalid: error}
+    end
+  end
+
+  # The time limit as it travels.
+  defp limit(timeout, []), do: Wire.timeout_ms(timeout)
+
+  defp limit(timeout, options) do
+    case Keyword.get(options, :lock_timeout) do
+      nil -> Wire.timeout_ms(timeout)
+      lock_timeout -> {Wire.timeout_ms(timeout), lock_timeout}
     end
   end
 

@@ -87,6 +87,12 @@ defmodule LibsqlPort.Wire do
           "the option :timeout takes :infinity or milliseconds from 1 to #{@timeout_ms_max}, not #{inspect(other)}"
   end
 
+  @typedoc "A time limit as it travels, alone or with the part of it that may be spent waiting for turn and locks."
+  @type limit :: non_neg_integer | {non_neg_integer, non_neg_integer}
+
+  defp limit(timeout_ms) when is_integer(timeout_ms), do: <<98, timeout_ms::32>>
+  defp limit({timeout_ms, lock_ms}), do: <<104, 2, 98, timeout_ms::32, 98, lock_ms::32>>
+
   # A number of this bit names a transaction that everybody may join.
   @shared 0x80000000
 
@@ -106,15 +112,15 @@ defmodule LibsqlPort.Wire do
   def shared?(transaction), do: transaction >= @shared
 
   @doc "The payload `{Connection, TimeoutMs}`; `connection` is an encoded id or an address."
-  @spec addressed(binary, non_neg_integer) :: binary
+  @spec addressed(binary, limit) :: binary
   def addressed(connection, timeout_ms) do
-    <<104, 2, connection::binary, 98, timeout_ms::32>>
+    <<104, 2, connection::binary, limit(timeout_ms)::binary>>
   end
 
   @doc "The payload `{Connection, TimeoutMs, Term}`, the last already encoded."
-  @spec addressed(binary, non_neg_integer, iodata) :: iodata
+  @spec addressed(binary, limit, iodata) :: iodata
   def addressed(connection, timeout_ms, encoded) do
-    [<<104, 3, connection::binary, 98, timeout_ms::32>>, encoded]
+    [<<104, 3, connection::binary, limit(timeout_ms)::binary>>, encoded]
   end
 
   @doc "A binary as an External Term, without copying it."
@@ -125,26 +131,26 @@ defmodule LibsqlPort.Wire do
   The payload `{Connection, TimeoutMs, Sql, Params}`, or with a map of options behind them. `source` and `params` are
   encoded: the text or the number of a statement, and what `params/1` made.
   """
-  @spec statement(binary, non_neg_integer, iodata, binary, map | nil) :: iodata
+  @spec statement(binary, limit, iodata, binary, map | nil) :: iodata
   def statement(connection, timeout_ms, source, params, nil) do
-    [<<104, 4, connection::binary, 98, timeout_ms::32>>, source, params]
+    [<<104, 4, connection::binary, limit(timeout_ms)::binary>>, source, params]
   end
 
   def statement(connection, timeout_ms, source, params, options) do
-    [<<104, 5, connection::binary, 98, timeout_ms::32>>, source, params, encode(options)]
+    [<<104, 5, connection::binary, limit(timeout_ms)::binary>>, source, params, encode(options)]
   end
 
   @doc "The payload `{Connection, TimeoutMs, Cursor, RowsMax, BytesMax}`."
-  @spec fetch(binary, non_neg_integer, integer, non_neg_integer, non_neg_integer) :: iodata
+  @spec fetch(binary, limit, integer, non_neg_integer, non_neg_integer) :: iodata
   def fetch(connection, timeout_ms, cursor, rows_max, bytes_max) do
-    <<104, 5, connection::binary, 98, timeout_ms::32, encode(cursor)::binary, encode(rows_max)::binary,
+    <<104, 5, connection::binary, limit(timeout_ms)::binary, encode(cursor)::binary, encode(rows_max)::binary,
       encode(bytes_max)::binary>>
   end
 
   @doc "The payload `{Connection, TimeoutMs, Atomic, [{Sql, Params}, …]}`; each statement is encoded."
-  @spec batch(binary, non_neg_integer, boolean, [iodata]) :: iodata
+  @spec batch(binary, limit, boolean, [iodata]) :: iodata
   def batch(connection, timeout_ms, atomic?, statements) do
-    [<<104, 4, connection::binary, 98, timeout_ms::32>>, encode(atomic?), list(statements)]
+    [<<104, 4, connection::binary, limit(timeout_ms)::binary>>, encode(atomic?), list(statements)]
   end
 
   defp list([]), do: <<106>>

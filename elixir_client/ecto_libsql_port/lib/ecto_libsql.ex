@@ -27,7 +27,9 @@ defmodule EctoLibSql do
 
   ## Errors
 
-  Functions return `{:error, exception}`, or raise the exception if their name ends with `!`.
+  Functions return `{:error, exception}`, or raise the exception if their name ends with `!`. A wrong value of an option is
+  an `EctoLibSql.Error` of code `:invalid_option`, which `transaction/3`, `checkout/3` and `stream/4` raise; options that no
+  function knows are passed over.
 
   A call whose time is up was stopped when its error arrives: an `EctoLibSql.Error` of code `:timeout`. A lost connection
   is a `DBConnection.ConnectionError`: with the reason `:sidecar_down` or `:connection_closed` nothing of the request took
@@ -44,7 +46,7 @@ defmodule EctoLibSql do
 
   use DBConnection
 
-  alias EctoLibSql.{ByHand, Deadline, Options, Pool, Protocol, Query, Result, State}
+  alias EctoLibSql.{ByHand, CallOptions, Deadline, Options, Pool, Protocol, Query, Result, State}
 
   @type conn :: DBConnection.conn()
   @type params :: [term] | keyword | %{optional(atom | String.t()) => term}
@@ -131,11 +133,16 @@ defmodule EctoLibSql do
   @spec prepare_execute(conn, String.t() | nil, iodata, params, keyword) ::
           {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
   def prepare_execute(conn, name, statement, params, options \\ []) do
-    run(:prepare_execute, conn, Query.new(statement, name, options), params, options)
+    with :ok <- CallOptions.check(options),
+         do: enter(:prepare_execute, conn, Query.new(statement, name, options), params, options)
   end
 
-  # The one way into the pool: with the deadline of the whole call.
   defp run(call, conn, query, params, options) do
+    with :ok <- CallOptions.check(options), do: enter(call, conn, query, params, options)
+  end
+
+  # The one way into the pool: with options that are checked, and the deadline of the whole call.
+  defp enter(call, conn, query, params, options) do
     options = Deadline.entering(conn, options)
 
     with {:error, error} <- apply(DBConnection, call, [conn, query, params, options]) do
@@ -166,11 +173,15 @@ defmodule EctoLibSql do
   @spec stream(DBConnection.t(), iodata | Query.t(), params, keyword) :: DBConnection.Stream.t()
   def stream(conn, statement, params \\ [], options \\ [])
 
-  def stream(%DBConnection{} = conn, %Query{} = query, params, options),
-    do: DBConnection.stream(conn, query, params, options)
+  def stream(%DBConnection{} = conn, %Query{} = query, params, options) do
+    CallOptions.check!(options)
+    DBConnection.stream(conn, query, params, options)
+  end
 
-  def stream(%DBConnection{} = conn, statement, params, options),
-    do: stream(conn, Query.new(statement, nil, options), params, options)
+  def stream(%DBConnection{} = conn, statement, params, options) do
+    CallOptions.check!(options)
+    stream(conn, Query.new(statement, nil, options), params, options)
+  end
 
   def stream(pool, _statement, _params, _options) do
     raise ArgumentError,
@@ -203,6 +214,7 @@ defmodule EctoLibSql do
   # The options of a transaction. What cannot be is raised before a connection is taken.
   @spec transaction_options(conn, keyword) :: keyword
   def transaction_options(conn, options) do
+    CallOptions.check!(options)
     mode = options[:mode]
 
     if mode in [nil, :savepoint, :transaction] or mode in Options.transaction_modes(),
@@ -228,9 +240,14 @@ defmodule EctoLibSql do
   """
   @spec checkout(conn, (DBConnection.t() -> result), keyword) :: result when result: var
   def checkout(conn, fun, options \\ [])
-  def checkout(%DBConnection{} = conn, fun, options), do: DBConnection.run(conn, fun, options)
+
+  def checkout(%DBConnection{} = conn, fun, options) do
+    CallOptions.check!(options)
+    DBConnection.run(conn, fun, options)
+  end
 
   def checkout(pool, fun, options) do
+    CallOptions.check!(options)
     options = Deadline.enter(options)
     run = &DBConnection.run(pool, &1, options)
     checked_out(run, &mark(&1, &2, options), fun)

@@ -231,6 +231,8 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter
   def checkout(meta, options, fun) do
+    EctoLibSql.CallOptions.check!(options)
+
     if checked_out?(meta) do
       super(meta, options, fun)
     else

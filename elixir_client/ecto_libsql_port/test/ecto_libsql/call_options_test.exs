@@ -1,0 +1,141 @@
+defmodule EctoLibSql.CallOptionsTest do
+  # Wrong values of options are told before a connection is taken, by every function that takes options, and the pool goes on.
+  use EctoLibSql.RepoCase
+
+  alias EctoLibSql.{CallOptions, Error}
+
+  @wrong [
+    [timeout: "1"],
+    [timeout: nil],
+    [timeout: 1.5],
+    [timeout: :never],
+    [deadline: "soon"],
+    [deadline: 1.5],
+    [queue: 3],
+    [queue: nil],
+    [checkout_retries: -1],
+    [max_rows: 0],
+    [max_rows: "x"],
+    [chunk_bytes: :many],
+    [stream: :liv],
+    [:timeout],
+    [5],
+    [{"timeout", 5}],
+    [{:queue, true} | :improper],
+    %{timeout: 5},
+    nil
+  ]
+
+  @right [timeout: 60_000] ++
+           [timeout: :infinity, queue: true, checkout_retries: 0, max_rows: 1, chunk_bytes: 0, stream: :live] ++
+           [stream: nil, deadline: nil, anything: :else]
+
+  setup do
+    %{db: start_supervised!({EctoLibSql, database: ":memory:", pool_size: 1})}
+  end
+
+  # Of the pool, and in a transaction. The first ones return the error, the others raise it.
+  defp returning(conn, options) do
+    query = EctoLibSql.prepare("SELECT 1")
+
+    [
+      query: fn -> EctoLibSql.query(conn, "SELECT 1", [], options) end,
+      query_many: fn -> EctoLibSql.query_many(conn, "SELECT 1", [], options) end,
+      execute: fn -> EctoLibSql.execute(conn, query, [], options) end,
+      prepare_execute: fn -> EctoLibSql.prepare_execute(conn, nil, "SELECT 1", [], options) end
+    ]
+  end
+
+  defp raising(conn, options) do
+    [
+      query!: fn -> EctoLibSql.query!(conn, "SELECT 1", [], options) end,
+      query_many!: fn -> EctoLibSql.query_many!(conn, "SELECT 1", [], options) end,
+      transaction: fn -> EctoLibSql.transaction(conn, fn _ -> :ran end, options) end,
+      checkout: fn -> EctoLibSql.checkout(conn, fn _ -> :ran end, options) end
+    ]
+  end
+
+  defp streaming(conn, options) do
+    query = EctoLibSql.prepare("SELECT 1")
+
+    for statement <- ["SELECT 1", query],
+        do: {:stream, fn -> conn |> EctoLibSql.stream(statement, [], options) |> Enum.to_list() end}
+  end
+
+  defp refused!(conn, options, streams) do
+    for {name, call} <- returning(conn, options) do
+      assert {^name, {:error, %Error{code: :invalid_option}}} = {name, call.()}
+    end
+
+    for {_name, call} <- raising(conn, options) ++ streams do
+      assert %{code: :invalid_option} = assert_raise(Error, call)
+    end
+  end
+
+  for options <- @wrong do
+    test "#{inspect(options)}", %{db: db} do
+      options = unquote(Macro.escape(options))
+      refused!(db, options, [])
+      # The only connection is there.
+      assert EctoLibSql.query!(db, "SELECT 1").rows == [[1]]
+
+      assert {:ok, :done} =
+               EctoLibSql.transaction(db, fn conn ->
+                 refused!(conn, options, streaming(conn, options))
+                 assert EctoLibSql.query!(conn, "SELECT 1").rows == [[1]]
+                 :done
+               end)
+
+      assert EctoLibSql.query!(db, "SELECT 1").rows == [[1]]
+    end
+  end
+
+  # Ecto itself takes no other lists.
+  for options <- Enum.filter(@wrong, &(is_list(&1) and &1 != [] and Keyword.keyword?(&1))) do
+    test "of a Repo: #{inspect(options)}" do
+      options = unquote(options)
+      pool = Process.whereis(TestRepo)
+
+      for call <- [
+            fn -> TestRepo.query!("SELECT 1", [], options) end,
+            fn -> TestRepo.query_many!("SELECT 1", [], options) end,
+            fn -> TestRepo.all(from(s in "sqlite_schema", select: s.name), options) end,
+            fn -> TestRepo.transaction(fn -> :ran end, options) end,
+            fn -> TestRepo.checkout(fn -> :ran end, options) end,
+            fn ->
+              TestRepo.transaction(fn ->
+                "sqlite_schema" |> select([s], s.name) |> TestRepo.stream(options) |> Enum.to_list()
+              end)
+            end
+          ] do
+        assert %{code: :invalid_option} = assert_raise(Error, call)
+        assert TestRepo.query!("SELECT 1").rows == [[1]]
+      end
+
+      assert Process.whereis(TestRepo) == pool
+    end
+  end
+
+  test "the message names the option and what it takes" do
+    assert {:error, error} = CallOptions.check(timeout: 1.5)
+    assert error.message == "the option :timeout takes milliseconds or :infinity, not 1.5"
+    assert {:error, error} = CallOptions.check([5])
+    assert error.message == "options are a keyword list, not [5]"
+  end
+
+  test "what is right, and names that others know", %{db: db} do
+    for option <- @right do
+      for {_name, call} <- returning(db, [option]), do: assert(elem(call.(), 0) == :ok)
+      for {_name, call} <- raising(db, [option]), do: assert(call.())
+
+      EctoLibSql.transaction(db, fn conn ->
+        for {_, call} <- streaming(conn, [option]), do: assert([_ | _] = call.())
+      end)
+    end
+  end
+
+  test "a time that is up already is a timeout", %{db: db} do
+    for timeout <- [0, -1],
+        do: assert({:error, %Error{code: :timeout}} = EctoLibSql.query(db, "SELECT 1", [], timeout: timeout))
+  end
+end

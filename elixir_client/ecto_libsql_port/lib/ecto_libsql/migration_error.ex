@@ -15,6 +15,7 @@ defmodule EctoLibSql.MigrationError do
   | `:no_such_table`, `:no_such_column`, `:no_such_constraint`, `:no_such_index` | what the command names is not there |
   | `:in_use` | a view or a trigger would no longer compile, or a generated column or a foreign key uses what would go |
   | `:unsupported` | SQLite cannot do it |
+  | `:definition` | the definition that the command gives does not compile |
   | `:schema_read_only` | the schema's text would have to be replaced, which the connection forbids (`SQLITE_DBCONFIG_DEFENSIVE`) |
   | `:verification` | a copied or edited table did not compare equal to what it was |
 
@@ -35,6 +36,7 @@ defmodule EctoLibSql.MigrationError do
             | :no_such_index
             | :in_use
             | :unsupported
+            | :definition
             | :schema_read_only
             | :verification,
           message: String.t(),

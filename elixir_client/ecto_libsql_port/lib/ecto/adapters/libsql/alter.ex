@@ -129,7 +129,11 @@ defmodule Ecto.Adapters.LibSql.Alter do
 
   defp change({:modify, name, type, options}, table, query) do
     options = ColumnSql.options(type, options)
-    table |> StoredTable.read!(query) |> ModifyColumn.run!(to_string(name), type, options, table)
+    stored = StoredTable.read!(table, query)
+
+    StoredTable.compiling!(stored, "the new definition of #{stored.name}.#{name}", fn ->
+      ModifyColumn.run!(stored, to_string(name), type, options, table)
+    end)
   end
 
   defp remove(name, table, query), do: table |> StoredTable.read!(query) |> RemoveColumn.run!(to_string(name))
@@ -228,14 +232,16 @@ defmodule Ecto.Adapters.LibSql.Alter do
 
     check = ColumnSql.parenthesised(constraint.check)
 
-    if constraint.validate do
-      StoredTable.refuse_rows!(table, ["NOT ", check], "do not meet the constraint #{name}")
-    end
+    StoredTable.compiling!(table, "the constraint #{name}", fn ->
+      if constraint.validate do
+        StoredTable.refuse_rows!(table, ["NOT ", check], "do not meet the constraint #{name}")
+      end
 
-    SchemaText.replace!(
-      table,
-      TableEdit.add_constraint(table.sql, ["CONSTRAINT ", Quoting.name(name), " CHECK ", check])
-    )
+      SchemaText.replace!(
+        table,
+        TableEdit.add_constraint(table.sql, ["CONSTRAINT ", Quoting.name(name), " CHECK ", check])
+      )
+    end)
   end
 
   # The constraint, and the column whose clause it is.

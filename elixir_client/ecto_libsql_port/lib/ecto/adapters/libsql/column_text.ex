@@ -137,7 +137,7 @@ defmodule Ecto.Adapters.LibSql.ColumnText do
   defp position(kind), do: Enum.find_index(@order, &(&1 == kind)) || 0
 
   defp kind_of(text) do
-    {:ok, %{columns: [%{clauses: [clause | _]}]}} = TableSql.parse("CREATE TABLE t (c " <> text <> "\n)")
+    %{columns: [%{clauses: [clause | _]} | _]} = TableEdit.parse!("CREATE TABLE t (c " <> text <> "\n)")
     clause.kind
   end
 

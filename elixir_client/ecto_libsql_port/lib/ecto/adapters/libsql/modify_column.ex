@@ -98,6 +98,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     refuse_generated!(stored, change)
     refuse_nulls!(stored, change)
     refuse_unchecked!(stored, change)
+    refuse_targets!(stored, change)
     refuse_orphans!(stored, change)
     refuse_values!(stored, sql, change)
 
@@ -143,7 +144,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
   defp refuse_orphans!(stored, %{type: %Reference{with: [], validate: true} = reference, old: old}) do
     value = [Quoting.name(stored.name), ?., Quoting.name(old.name)]
     parent = to_string(reference.table)
-    parents = [StoredTable.quoted(stored, parent), " AS p WHERE p.", Quoting.name(reference.column || :id)]
+    parents = [StoredTable.quoted(stored, parent), " AS p WHERE p.", Quoting.name(target(reference))]
 
     condition =
       if table?(stored, parent),
@@ -158,6 +159,26 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
   end
 
   defp refuse_orphans!(_stored, _change), do: :ok
+
+  # A table that is not there yet may have the columns when it is created.
+  defp refuse_targets!(stored, %{type: %Reference{} = reference}) do
+    parent = to_string(reference.table)
+    columns = for %{name: name} <- StoredTable.columns(%{stored | name: parent}), do: TableSql.lower(name)
+
+    for target <- [target(reference) | Keyword.values(reference.with)],
+        columns != [] and TableSql.lower(to_string(target)) not in columns do
+      StoredTable.error!(
+        :no_such_column,
+        parent,
+        RemoveColumn.no_such_column(parent, target) <>
+          ", which a foreign key is to refer to; name another one with references(#{inspect(parent)}, column: …)"
+      )
+    end
+  end
+
+  defp refuse_targets!(_stored, _change), do: :ok
+
+  defp target(reference), do: reference.column || :id
 
   defp table?(stored, name) do
     Enum.any?(StoredTable.objects(stored.schema, stored.query), fn {type, other, _, _} ->

@@ -134,6 +134,20 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
     raise MigrationError, [code: code, table: table, message: message] ++ fields
   end
 
+  @doc """
+  Runs a function that asks the engine about a definition of the migration. What does not compile in it is no fault of the
+  statement that asks: raises `EctoLibSql.MigrationError` with what the engine says, and `what` it says it of.
+  """
+  @spec compiling!(t, String.t(), (() -> result)) :: result when result: var
+  def compiling!(%__MODULE__{} = table, what, fun) do
+    fun.()
+  rescue
+    error in EctoLibSql.Error ->
+      if error.code == :sql_error,
+        do: error!(:definition, table.name, "SQLite does not take #{what}: #{error.message}"),
+        else: reraise(error, __STACKTRACE__)
+  end
+
   # --- names --------------------------------------------------------------------------------------------------------
 
   @doc "The quoted name, with its schema where it could be another table's."

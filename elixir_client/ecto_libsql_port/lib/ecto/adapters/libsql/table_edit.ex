@@ -16,7 +16,7 @@ defmodule Ecto.Adapters.LibSql.TableEdit do
   def parse!(text) do
     case TableSql.parse(text) do
       {:ok, table} -> table
-      {:error, _} -> raise ArgumentError, "the edited text is no table's: #{text}"
+      {:error, _} -> raise EctoLibSql.Error, code: :sql_error, message: "the text of a table would be #{text}"
     end
   end
 

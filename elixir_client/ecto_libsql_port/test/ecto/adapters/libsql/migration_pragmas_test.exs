@@ -101,6 +101,57 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
     end
   end
 
+  @children """
+  CREATE TABLE parents (id INTEGER PRIMARY KEY);
+  CREATE TABLE children (parent_id INTEGER REFERENCES parents ON DELETE CASCADE);
+  INSERT INTO parents VALUES (1);
+  INSERT INTO children VALUES (1);
+  """
+
+  # SQLite passes it over in a transaction.
+  for off <- ["= OFF", "= 0", "(false)", "= 'no'", "= -1", "/* so */ = off -- there"],
+      name <- ["foreign_keys", "main.foreign_keys", ~s("FOREIGN_KEYS"), "main . Foreign_Keys"],
+      {how, run} <- [
+        {"execute", quote(do: &Ecto.Migration.execute/1)},
+        {"query!", quote(do: &TestRepo.query!/1)},
+        {"query_many!", quote(do: &TestRepo.query_many!(&1 <> "\n; DROP TABLE parents"))}
+      ] do
+    test "PRAGMA #{name} #{off} by #{how} in a transaction, and rows that would go with their parents" do
+      script(@children)
+
+      error =
+        assert_raise EctoLibSql.MigrationError, fn ->
+          migrate(fn ->
+            unquote(run).("PRAGMA #{unquote(name)} #{unquote(off)}")
+            Ecto.Migration.execute("DROP TABLE parents")
+          end)
+        end
+
+      assert error.code == :unsupported
+      assert error.message =~ "foreign_keys has no effect in a transaction"
+      assert value("SELECT count(*) FROM children") == 1
+    end
+  end
+
+  test "foreign keys may be switched on where they are, and off in a text outside of a transaction" do
+    script(@children)
+
+    migrate(fn ->
+      Ecto.Migration.execute("PRAGMA foreign_keys = ON")
+      Ecto.Migration.execute("PRAGMA foreign_keys = 1")
+      Ecto.Migration.execute("PRAGMA foreign_keys")
+      Ecto.Migration.execute("INSERT INTO parents VALUES (2) /* PRAGMA foreign_keys = OFF */")
+    end)
+
+    EctoLibSql.Step.set(fn ->
+      TestRepo.query_many!("PRAGMA foreign_keys = OFF; DROP TABLE parents; PRAGMA foreign_keys = ON")
+    end)
+
+    migrate(Outside)
+    assert value("SELECT count(*) FROM children") == 1
+    assert value("PRAGMA foreign_keys") == 1
+  end
+
   @names ~w(recursive_triggers legacy_alter_table ignore_check_constraints writable_schema synchronous cache_size
     arch.cache_size query_only busy_timeout journal_mode temp_store foreign_keys defer_foreign_keys max_page_count
     read_uncommitted)
@@ -125,6 +176,18 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
     # Not in a migration.
     TestRepo.query!("PRAGMA recursive_triggers = 1")
     assert value("PRAGMA recursive_triggers") == 1
+  end
+
+  test "a text that is no SQL is told by the engine" do
+    for sql <- [
+          "PRAGMA foreign_keys = '",
+          "PRAGMA foreign_keys =",
+          "PRAGMA",
+          "PRAGMA foreign_keys = \"",
+          "PRAGMA ."
+        ] do
+      assert_raise EctoLibSql.Error, fn -> migrate(fn -> Ecto.Migration.execute(sql) end) end
+    end
   end
 
   test "a statement that fails after it has switched foreign keys" do

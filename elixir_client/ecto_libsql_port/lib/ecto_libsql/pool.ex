@@ -158,6 +158,9 @@ defmodule EctoLibSql.Pool do
         await_end(predecessor)
         start_named(supervisor, spec, tries - 1)
 
+      {:error, {%LibsqlPort.Error{} = error, _spec}} ->
+        {:error, Error.new(error, nil)}
+
       other ->
         other
     end

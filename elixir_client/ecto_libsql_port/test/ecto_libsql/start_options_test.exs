@@ -194,6 +194,14 @@ defmodule EctoLibSql.StartOptionsTest do
     refute_received {:"$gen_call", _from, _request}
   end
 
+  test "a sidecar that cannot be started ends the start, with the driver's error", %{database: database} do
+    for options <- [[], [pool_count: 2]] do
+      error = refused(database, [sidecar_options: [executable: "/nowhere/libsql_port"]] ++ options)
+      assert error.code == :executable_not_found
+      assert error.message =~ "/nowhere/libsql_port"
+    end
+  end
+
   test "a busy database does not end the start: the connections wait for it", %{database: database} do
     sidecar = start_supervised!(LibsqlPort)
     {:ok, conn} = LibsqlPort.connect(sidecar, database: database, locking_mode: :exclusive)

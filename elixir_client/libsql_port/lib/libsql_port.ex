@@ -116,7 +116,7 @@ defmodule LibsqlPort do
   @doc """
   Opens a connection to a database.
 
-  If the sidecar is being restarted, waits for it for up to `:connect_timeout`.
+  If the sidecar is being restarted, waits for it for up to `:connect_timeout`, and returns a `:timeout` error after that.
 
   ## Options
 
@@ -156,8 +156,7 @@ defmodule LibsqlPort do
             Process.sleep(@pause_ms)
             open(sidecar, options, payload, {deadline, chances})
           else
-            {:error,
-             Error.new(:sidecar_down, "the sidecar was not there within #{options.connect_timeout} ms")}
+            LibsqlPort.Supervisor.late(sidecar)
           end
       end
     end
@@ -614,7 +613,7 @@ defmodule LibsqlPort do
   defp answer(:unreadable, request), do: {:error, Outcome.error(:unreadable, request)}
 
   defp handle(%Connection{handle: %Handle{} = handle}, _timeout), do: {:ok, handle}
-  defp handle(sidecar, :infinity), do: LibsqlPort.Supervisor.handle(sidecar, now() + 86_400_000)
+  defp handle(sidecar, :infinity), do: LibsqlPort.Supervisor.handle(sidecar, :infinity)
   defp handle(sidecar, timeout), do: LibsqlPort.Supervisor.handle(sidecar, now() + timeout)
 
   defp now, do: System.monotonic_time(:millisecond)

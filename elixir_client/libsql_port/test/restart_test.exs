@@ -58,14 +58,46 @@ defmodule LibsqlPort.RestartTest do
     end
 
     # The second run was a short one: the third is ten minutes away.
-    assert {:error, %Error{code: :sidecar_down}} =
+    assert {:error, %Error{code: :timeout}} =
              LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 50)
 
     for ask <- [&LibsqlPort.ping/2, &LibsqlPort.status/2] do
-      # On a machine so busy that the owner does not say in time that there is no program, it is a timeout.
-      assert {:error, %Error{code: code}} = ask.(sidecar, timeout: 50)
-      assert code in [:sidecar_down, :timeout]
+      assert {:error, %Error{code: :timeout}} = ask.(sidecar, timeout: 50)
     end
+
+    # One that has been stopped is not waited for.
+    stop_supervised!(LibsqlPort)
+
+    for ask <- [
+          &LibsqlPort.ping/2,
+          &LibsqlPort.status/2,
+          &LibsqlPort.connect(&1, [database: "stub"] ++ Keyword.drop(&2, [:timeout]))
+        ] do
+      assert {:error, %Error{code: :sidecar_down}} = ask.(sidecar, timeout: 600_000)
+    end
+  end
+
+  test "who asks without a limit waits for the next start" do
+    sidecar =
+      start_supervised!({LibsqlPort, Stub.options("polite", backoff_min: 600_000, backoff_max: 600_000)})
+
+    for _ <- 1..2 do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
+      {:error, %Error{}} = LibsqlPort.query(conn, "die 0")
+    end
+
+    owner = LibsqlPort.Supervisor.sidecar(sidecar, :infinity) |> elem(1)
+    :sys.suspend(owner)
+
+    waiting =
+      for ask <- [&LibsqlPort.ping/2, &LibsqlPort.status/2],
+          do: Task.async(fn -> ask.(sidecar, timeout: :infinity) end)
+
+    # Both have asked for the handle, and are told that there is none.
+    eventually(fn -> Process.info(owner, :message_queue_len) |> elem(1) >= 2 end)
+    :sys.resume(owner)
+    send(owner, :start)
+    assert [:ok, {:ok, %{}}] = Task.await_many(waiting, 60_000)
   end
 
   test "the log names the statements that the connections were at, unless it is to hide them" do

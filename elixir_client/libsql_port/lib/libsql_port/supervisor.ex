@@ -10,6 +10,9 @@ defmodule LibsqlPort.Supervisor do
 
   @pause_ms 10
 
+  @typedoc "Monotonic milliseconds; as an atom `:infinity` is later than any time."
+  @type deadline :: integer | :infinity
+
   @spec start_link(map) :: Supervisor.on_start()
   def start_link(options) do
     names = if options.name, do: [name: options.name], else: []
@@ -37,7 +40,7 @@ defmodule LibsqlPort.Supervisor do
   @doc """
   The process that owns the port, waiting for it up to `deadline` (monotonic milliseconds) while a restart is under way.
   """
-  @spec sidecar(Supervisor.supervisor(), integer) :: {:ok, pid} | {:error, Error.t()}
+  @spec sidecar(Supervisor.supervisor(), deadline) :: {:ok, pid} | {:error, Error.t()}
   def sidecar(supervisor, deadline) do
     if stranger?(supervisor),
       do: {:error, Error.new(:invalid_option, not_ours(supervisor))},
@@ -64,24 +67,27 @@ defmodule LibsqlPort.Supervisor do
   end
 
   defp find(supervisor, deadline) do
-    case children(supervisor, deadline - now()) do
+    case children(supervisor, left(deadline)) do
       {:ok, children} ->
         case List.keyfind(children, Sidecar, 0) do
           {_, pid, _, _} when is_pid(pid) -> {:ok, pid}
           _restarting_or_none -> again(supervisor, deadline)
         end
 
-      {:error, reason} ->
-        {:error, Error.new(:sidecar_down, "#{inspect(supervisor)} #{reason}")}
+      :ended ->
+        {:error, Error.new(:sidecar_down, "the sidecar #{inspect(supervisor)} is not running")}
+
+      :silent ->
+        late(supervisor)
     end
   end
 
   @doc "The handle of the present run."
-  @spec handle(Supervisor.supervisor(), integer) :: {:ok, Handle.t()} | {:error, Error.t()}
+  @spec handle(Supervisor.supervisor(), deadline) :: {:ok, Handle.t()} | {:error, Error.t()}
   def handle(supervisor, deadline) do
     with {:ok, sidecar} <- sidecar(supervisor, deadline) do
       try do
-        Sidecar.handle(sidecar, max(deadline - now(), 1))
+        Sidecar.handle(sidecar, left(deadline))
       catch
         :exit, {:timeout, _} ->
           {:error, Error.new(:timeout, "the process that owns the port does not answer")}
@@ -96,16 +102,26 @@ defmodule LibsqlPort.Supervisor do
   end
 
   @doc "Waits a moment and tries again, unless the deadline has passed."
-  @spec again(Supervisor.supervisor(), integer, (Supervisor.supervisor(), integer -> result)) ::
+  @spec again(Supervisor.supervisor(), deadline, (Supervisor.supervisor(), deadline -> result)) ::
           result | {:error, Error.t()}
         when result: var
   def again(supervisor, deadline, fun \\ &sidecar/2) do
     if now() >= deadline do
-      {:error, Error.new(:sidecar_down, "the sidecar of #{inspect(supervisor)} is not running")}
+      late(supervisor)
     else
       Process.sleep(@pause_ms)
       fun.(supervisor, deadline)
     end
+  end
+
+  @doc "The error of a caller whose time was up while the sidecar was being started again."
+  @spec late(Supervisor.supervisor()) :: {:error, Error.t()}
+  def late(supervisor) do
+    {:error,
+     Error.new(
+       :timeout,
+       "the sidecar of #{inspect(supervisor)} is being started again, and was not ready in time"
+     )}
   end
 
   # A supervisor that is starting a child answers nobody, and the question has no timeout of its own: so it is asked
@@ -115,14 +131,17 @@ defmodule LibsqlPort.Supervisor do
 
     receive do
       {:DOWN, ^monitor, :process, ^pid, {:children, children}} -> {:ok, children}
-      {:DOWN, ^monitor, :process, ^pid, _} -> {:error, "is not running"}
+      {:DOWN, ^monitor, :process, ^pid, _} -> :ended
     after
-      max(timeout, 1) ->
+      timeout ->
         Process.demonitor(monitor, [:flush])
         Process.exit(pid, :kill)
-        {:error, "is still starting its sidecar"}
+        :silent
     end
   end
+
+  defp left(:infinity), do: :infinity
+  defp left(deadline), do: max(deadline - now(), 1)
 
   defp now, do: System.monotonic_time(:millisecond)
 end

@@ -291,6 +291,10 @@ defmodule EctoLibSql.Protocol do
     end
   end
 
+  # Statements that are compiled and not run, in one request. Returns for each `nil` or why it does not compile.
+  def handle_execute(%Query{operation: :compile} = query, statements, options, state),
+    do: unless_rolled_back(query, state, fn -> compile(query, statements, options, state) end)
+
   # What a connection is asked beside statements: see `EctoLibSql.Direct` and `EctoLibSql.checkout/3`.
   def handle_execute(%Query{operation: :state} = query, _params, _options, state),
     do: {:ok, query, state, state}
@@ -366,6 +370,22 @@ defmodule EctoLibSql.Protocol do
     error = LibsqlPort.Error.new(:parameter_count, "a text of several statements takes no parameters")
     Failure.answer(error, sql, options, state)
   end
+
+  defp compile(query, statements, options, state) do
+    explained = Enum.map(statements, &("EXPLAIN QUERY PLAN " <> &1))
+    batch = &Connection.batch(state.conn, explained, [{:atomic, false} | &1])
+
+    with {:ok, items} <- request(options, state, batch),
+         errors = for({:error, error} <- items, error.code != :sql_error, do: error),
+         :ok <- if(errors == [], do: :ok, else: {:error, hd(errors)}) do
+      {:ok, query, Enum.map(items, &complaint/1), state}
+    else
+      {:error, error} -> Failure.answer(error, nil, options, state)
+    end
+  end
+
+  defp complaint({:error, error}), do: error.message
+  defp complaint(_compiles), do: nil
 
   # A connection goes back to the pool without a transaction: one that was begun by hand would be the next caller's, and
   # keep all others from writing. What the engine says counts, not the statement's text.

@@ -11,6 +11,9 @@ defmodule Ecto.Adapters.LibSql.CompileCheck do
   alias Ecto.Adapters.SQL
   alias EctoLibSql.{SqlLexer, TableSql}
 
+  # How many statements or tables go into one request.
+  @at_once 500
+
   @typedoc "A view or a trigger, and why it does not compile."
   @type broken :: %{{schema :: String.t(), type :: String.t(), name :: String.t()} => String.t()}
 
@@ -87,12 +90,14 @@ defmodule Ecto.Adapters.LibSql.CompileCheck do
     triggers = for %{id: {_, "trigger", _}} = trigger <- objects, do: trigger
     views = for %{id: {schema, "view", name}} <- objects, do: {schema, name}
 
+    messages = errors(query, for({schema, name} <- views, do: select(schema, name)))
+
     broken =
-      for {schema, name} <- views, message = error(query, select(schema, name)), into: %{} do
+      for {{schema, name}, message} <- Enum.zip(views, messages), message != nil, into: %{} do
         {{schema, "view", name}, message}
       end
 
-    if fired(query, triggers) |> Enum.uniq() |> Enum.all?(&(error(query, &1) == nil)),
+    if query |> errors(Enum.uniq(fired(query, triggers))) |> Enum.all?(&is_nil/1),
       do: broken,
       else: Map.merge(broken, broken_triggers(query, triggers))
   end
@@ -135,18 +140,38 @@ defmodule Ecto.Adapters.LibSql.CompileCheck do
 
   # The statements that fire triggers. Which schema a temporary trigger's table is in only the engine knows.
   defp fired(query, triggers) do
-    for %{id: {schema, _, _}, of: table, sql: sql} <- triggers,
-        schema <- if(schema == "temp", do: schemas(query), else: [schema]),
-        columns = columns(query, schema, table),
-        columns != [],
-        do: IO.iodata_to_binary(firing(event(sql), Quoting.table(schema, table), columns))
+    every = if Enum.any?(triggers, &temporary?/1), do: schemas(query), else: []
+    places = for trigger <- triggers, place <- places(trigger, every), do: {place, trigger}
+    columns = columns(query, for({place, _trigger} <- places, uniq: true, do: place))
+
+    for {{schema, table} = place, trigger} <- places, names = columns[place] do
+      IO.iodata_to_binary(firing(event(trigger.sql), Quoting.table(schema, table), names))
+    end
   end
+
+  defp temporary?(%{id: {schema, _, _}}), do: schema == "temp"
+
+  defp places(%{id: {schema, _, _}, of: table} = trigger, every),
+    do: for(schema <- if(temporary?(trigger), do: every, else: [schema]), do: {schema, table})
 
   defp schemas(query), do: for([name] <- query.("SELECT name FROM pragma_database_list", []).rows, do: name)
 
-  defp columns(query, schema, table) do
-    sql = "SELECT name FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0"
-    for [name] <- query.(sql, [table, schema]).rows, do: Quoting.name(name)
+  # The columns of tables that are there, by one question for each schema.
+  defp columns(query, places) do
+    for {schema, tables} <- Enum.group_by(places, &elem(&1, 0), &elem(&1, 1)),
+        tables <- Enum.chunk_every(tables, @at_once),
+        {table, names} <- columns(query, schema, tables),
+        into: %{},
+        do: {{schema, table}, names}
+  end
+
+  defp columns(query, schema, tables) do
+    sql = [
+      ["WITH t(name) AS (VALUES ", Enum.map_intersperse(tables, ", ", fn _ -> "(?)" end), ")"],
+      " SELECT t.name, x.name FROM t, pragma_table_xinfo(t.name, ?) AS x WHERE x.hidden = 0"
+    ]
+
+    Enum.group_by(query.(sql, tables ++ [schema]).rows, &hd/1, fn [_table, name] -> Quoting.name(name) end)
   end
 
   # BEFORE, AFTER or INSTEAD OF stand before it; a name that is one of these words stands in quotes.
@@ -162,6 +187,14 @@ defmodule Ecto.Adapters.LibSql.CompileCheck do
 
   defp firing("update", table, columns),
     do: ["UPDATE ", table, " SET ", Enum.map_intersperse(columns, ", ", &[&1, " = ", &1])]
+
+  # What each statement does not compile for; many in one request.
+  defp errors(query, statements) do
+    statements
+    |> Enum.map(&IO.iodata_to_binary/1)
+    |> Enum.chunk_every(@at_once)
+    |> Enum.flat_map(&query.(:compile, &1))
+  end
 
   defp error(query, sql, explain \\ "EXPLAIN QUERY PLAN ") do
     query.([explain, sql], [])

@@ -23,8 +23,12 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   def execute(conn, sql, params, options), do: query(conn, sql, params, options)
 
-  # The adapter marks the begin and the end of a checkout, and puts pragmas back.
+  # Answers for each statement whether it compiles.
   @impl true
+  def query(conn, %Query{operation: :compile} = query, statements, options),
+    do: execute(conn, query, statements, Keyword.delete(options, :log))
+
+  # The adapter marks the begin and the end of a checkout, and puts pragmas back.
   def query(conn, %Query{} = query, [], options), do: EctoLibSql.mark(conn, query, options)
 
   def query(conn, sql, params, options) do

@@ -12,8 +12,13 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   @enforce_keys [:name, :schema, :sql, :query]
   defstruct @enforce_keys ++ [:label, :unshadowed]
 
-  @typedoc "Runs a statement, or puts a pragma back: see `restoring/3`."
-  @type query :: (iodata | {:restore, String.t()}, [term] -> EctoLibSql.Result.t() | term)
+  @typedoc """
+  Runs a statement, or puts a pragma back (see `restoring/3`), or compiles statements: returns for each `nil` or why it does
+  not compile.
+  """
+  @type query ::
+          (iodata | {:restore, String.t()} | :compile, [term] ->
+             EctoLibSql.Result.t() | [String.t() | nil] | term)
   @typedoc """
   `label` is the name in messages, where it is another. `unshadowed` is the name that was looked up among the temporary
   tables and is not one of theirs; a struct that is given another name has not been looked up.
@@ -37,6 +42,7 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
     fn
       # An error means that the connection has been closed, with its pragmas.
       {:restore, sql}, [] -> SQL.query(meta, %Query{operation: :restore, statement: sql}, [], options)
+      :compile, statements -> SQL.query!(meta, %Query{operation: :compile}, statements, options)
       sql, params -> SQL.query!(meta, IO.iodata_to_binary(sql), params, options)
     end
   end

@@ -169,4 +169,35 @@ defmodule Ecto.Adapters.LibSql.CompileCheckTest do
     for schema <- ["sqlite_schema", "sqlite_temp_schema"],
         do: Enum.sort(rows("SELECT type, name, sql FROM #{schema} WHERE tbl_name <> 'schema_migrations'"))
   end
+
+  @tag repo: [pool_size: 1]
+  test "a command asks as often however many views and triggers there are" do
+    {_sidecar, conn} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
+    requests = fn -> elem(LibsqlPort.status(conn), 1).requests end
+
+    asked = fn ->
+      before = requests.()
+      migrate(fn -> alter(table(:log), do: modify(:what, :string, null: false)) end)
+      migrate(fn -> alter(table(:log), do: modify(:what, :string, null: true)) end)
+      requests.() - before
+    end
+
+    script("CREATE TABLE log (id INTEGER PRIMARY KEY, what TEXT)")
+
+    objects = fn number ->
+      """
+      CREATE TABLE t#{number} (a TEXT);
+      CREATE VIEW v#{number} AS SELECT what, a FROM log, t#{number};
+      CREATE TRIGGER r#{number} AFTER INSERT ON t#{number} BEGIN INSERT INTO log (what) VALUES (new.a); END;
+      CREATE TEMP TRIGGER s#{number} AFTER DELETE ON t#{number} BEGIN DELETE FROM log; END;
+      """
+    end
+
+    script(objects.(0))
+    # The first migration creates the table of versions.
+    asked.()
+    few = asked.()
+    for number <- 1..40, do: script(objects.(number))
+    assert asked.() == few
+  end
 end

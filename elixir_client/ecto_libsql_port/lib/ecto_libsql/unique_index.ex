@@ -169,21 +169,26 @@ defmodule EctoLibSql.UniqueIndex do
   end
 
   defp triggers(conn, numbered) do
-    for schema <- numbered |> Enum.map(fn {index, _} -> index.schema end) |> Enum.uniq(),
-        event <- ["INSERT", "UPDATE"] do
-      {:ok, columns} = columns(conn, schema, elem(hd(numbered), 0).table)
-      indexes = for {%{schema: ^schema}, _} = numbered <- numbered, do: numbered
-      checks = raising(indexes, event, columns)
-      name = quoted("ecto_unique_#{schema}_#{event}")
-      table = quoted(elem(hd(numbered), 0).table)
-      "CREATE TEMP TRIGGER #{name} BEFORE #{event} ON #{quoted(schema)}.#{table} BEGIN #{checks} END"
-    end
-    |> Enum.find_value(:ok, fn sql ->
-      case Connection.execute(conn, sql, [], @limits) do
-        {:ok, _} -> nil
-        error -> error
-      end
+    numbered
+    |> Enum.group_by(fn {index, _} -> index.schema end)
+    |> Enum.find_value(:ok, fn {schema, indexes} ->
+      with :ok <- triggers(conn, schema, indexes), do: nil
     end)
+  end
+
+  # The limit of time may be met by each of these statements.
+  defp triggers(conn, schema, [{%{table: table}, _} | _] = indexes) do
+    with {:ok, columns} <- columns(conn, schema, table) do
+      Enum.find_value(["INSERT", "UPDATE"], :ok, fn event ->
+        name = quoted("ecto_unique_#{schema}_#{event}")
+        checks = raising(indexes, event, columns)
+
+        sql =
+          "CREATE TEMP TRIGGER #{name} BEFORE #{event} ON #{quoted(schema)}.#{quoted(table)} BEGIN #{checks} END"
+
+        with {:ok, _} <- Connection.execute(conn, sql, [], @limits), do: nil
+      end)
+    end
   end
 
   defp columns(conn, schema, table) do

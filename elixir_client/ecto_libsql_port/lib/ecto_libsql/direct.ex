@@ -18,7 +18,7 @@ defmodule EctoLibSql.Direct do
     {sidecar, conn}
   end
 
-  @doc "The state of one of the connections of a Repo, to be read and not to be used."
+  @doc "The state of one of the connections of a Repo, to be read and not to be used. Raises if none is free in time."
   @spec state(map) :: State.t()
   def state(%{pid: pool} = meta) do
     pool =
@@ -27,8 +27,10 @@ defmodule EctoLibSql.Direct do
         _ -> pool
       end
 
-    {:ok, _query, state} = DBConnection.execute(pool, %Query{operation: :state}, [], meta.opts)
-    state
+    case DBConnection.execute(pool, %Query{operation: :state}, [], meta.opts) do
+      {:ok, _query, state} -> state
+      {:error, error} -> raise error
+    end
   end
 
   defp file(%{path: path}), do: if(is_binary(path) and File.exists?(path), do: path)

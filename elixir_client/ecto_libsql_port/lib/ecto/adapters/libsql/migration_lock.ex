@@ -24,7 +24,7 @@ defmodule Ecto.Adapters.LibSql.MigrationLock do
   defp locked({sidecar, nil}, fun), do: :global.trans({{__MODULE__, sidecar}, self()}, fun, [node()])
 
   defp locked({sidecar, database}, fun) do
-    {:ok, conn} = connect(sidecar, path(database))
+    conn = connect!(sidecar, database)
 
     try do
       acquire(conn, database)
@@ -34,13 +34,13 @@ defmodule Ecto.Adapters.LibSql.MigrationLock do
     end
   end
 
-  defp connect(sidecar, path) do
-    LibsqlPort.connect(sidecar,
-      database: path,
-      journal_mode: :delete,
-      synchronous: :off,
-      busy_timeout: @busy_ms
-    )
+  defp connect!(sidecar, database) do
+    options = [journal_mode: :delete, synchronous: :off, busy_timeout: @busy_ms]
+
+    case LibsqlPort.connect(sidecar, [database: path(database)] ++ options) do
+      {:ok, conn} -> conn
+      {:error, error} -> not_locked!(database, error)
+    end
   end
 
   # As long as the other one migrates; how long that may be nobody knows.
@@ -53,8 +53,12 @@ defmodule Ecto.Adapters.LibSql.MigrationLock do
         acquire(conn, database)
 
       {:error, error} ->
-        raise Ecto.MigrationError,
-              "the migration lock of #{database} could not be had: #{Exception.message(error)}"
+        not_locked!(database, error)
     end
+  end
+
+  defp not_locked!(database, error) do
+    raise Ecto.MigrationError,
+          "the migration lock of #{database}, the file #{path(database)}, could not be had: #{Exception.message(error)}"
   end
 end

@@ -58,6 +58,10 @@ defmodule EctoLibSql.StartOptions do
             [:maintenance_database, :database_url, :show_sensitive_data_on_errors] ++
             [:auth_token, :sync, :read_your_writes, :sync_interval, :chunk_size, :progress_handler_steps]
 
+  # Those of `EctoLibSql.Options` that are set for the whole application.
+  @of_application [:binary_id_type, :uuid_type, :map_type, :array_type, :datetime_type, :utc_designator] ++
+                    [:json_library, :untyped_binaries, :unique_constraint_names]
+
   # Of this adapter alone.
   @internal [:sidecar_name, :memory_name, :private_copy]
 
@@ -86,6 +90,12 @@ defmodule EctoLibSql.StartOptions do
     case Enum.find(options, fn {name, _value} -> not (known?(name) or name in ignored) end) do
       nil ->
         :ok
+
+      {name, value} when name in @of_application ->
+        error(
+          "the option #{inspect(name)} is one of the application, not of a Repo: write " <>
+            "`config :ecto_libsql_port, #{name}: #{inspect(value)}`"
+        )
 
       {name, _value} ->
         known =

@@ -99,6 +99,24 @@ defmodule EctoLibSql.StartOptionsTest do
     assert Process.alive?(started(database, ignored_options: [:colour], colour: :red))
   end
 
+  test "an option of the whole application is refused with where it belongs", %{database: database} do
+    for {name, value} = option <- [
+          binary_id_type: :binary,
+          uuid_type: :binary,
+          map_type: :binary,
+          array_type: :binary,
+          datetime_type: :text_datetime,
+          utc_designator: true,
+          json_library: Jason,
+          untyped_binaries: :text_or_blob,
+          unique_constraint_names: :columns
+        ] do
+      error = refused(database, [option])
+      assert error.code == :invalid_option
+      assert error.message =~ "config :ecto_libsql_port, #{name}: #{inspect(value)}"
+    end
+  end
+
   test "the :url of a host opens no file in its place" do
     error = refused(nil, url: "libsql://example.turso.io/no-such-file.db")
     assert error.message =~ ~s(the host "example.turso.io")

@@ -199,10 +199,8 @@ defmodule Ecto.Adapters.LibSql.SchemaText do
   defp write_schema!(%StoredTable{query: query} = table, changes) do
     schema = [Quoting.name(table.schema), ?.]
     %{rows: [[version]]} = query.(["PRAGMA ", schema, "schema_version"], [])
-    query.("PRAGMA writable_schema = 1", [])
 
-    # Also reads the schema anew.
-    StoredTable.restoring(query, "PRAGMA writable_schema = RESET", fn ->
+    StoredTable.with_writable_schema(query, fn ->
       writable!(table)
 
       update = [

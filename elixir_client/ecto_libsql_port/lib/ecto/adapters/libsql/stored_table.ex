@@ -64,9 +64,23 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   engine refuses what does not compile, also if it did not before.
   """
   @spec tolerating_broken(query, (() -> result)) :: result when result: var
-  def tolerating_broken(query, fun) do
+  def tolerating_broken(query, fun), do: with_writable_schema(query, fun)
+
+  @doc """
+  Runs a function with `writable_schema` on, and reads the schema anew afterwards, however the function ends.
+
+  Reading it anew makes the engine forget that the transaction has changed it: a rollback, also of a savepoint, would leave
+  what was read in the connection's memory, under a number that a later change by another connection gives to something
+  else. Setting a version, here that of the temporary schema, reminds it.
+  """
+  @spec with_writable_schema(query, (() -> result)) :: result when result: var
+  def with_writable_schema(query, fun) do
+    %{rows: [[version]]} = query.("PRAGMA temp.schema_version", [])
     query.("PRAGMA writable_schema = 1", [])
-    restoring(query, "PRAGMA writable_schema = RESET", fun)
+
+    restoring(query, "PRAGMA temp.schema_version = #{version + 1}", fn ->
+      restoring(query, "PRAGMA writable_schema = RESET", fun)
+    end)
   end
 
   @doc "Reads a table. Raises `EctoLibSql.MigrationError` if there is none, or if it is a view or a virtual table."

@@ -48,7 +48,8 @@ defmodule Ecto.Adapters.LibSql.MigrationPropertyTest do
     if System.get_env("PROPERTY_CASES"), do: IO.inspect(tally, limit: :infinity, label: "commands")
     done = for {{_command, :ok}, count} <- tally, reduce: 0, do: (sum -> sum + count)
     refused = for {{_command, _error}, count} <- tally, reduce: 0, do: (sum -> sum + count)
-    assert done * 2 > refused
+    # Of one seed most may be refused.
+    unless System.get_env("PROPERTY_SEED"), do: assert(done * 2 > refused)
   end
 
   # A seed of commands stands for what it makes of the database, so only the database becomes smaller.

@@ -52,7 +52,7 @@ defmodule LibsqlPort.RequestOptionsTest do
         assert message =~ "takes" or message =~ "known are"
       end
 
-      for options <- [[5], [:timeout], :timeout, %{timeout: 5}] do
+      for options <- [[5], [:timeout], :timeout, %{timeout: 5}, nil, false, [{:timeout, 5} | nil]] do
         answer = apply(unquote(module), unquote(function), [conn] ++ unquote(arguments) ++ [options])
         assert {:error, %Error{code: :invalid_option, message: message}} = answer
         assert message =~ "keyword list"
@@ -73,7 +73,8 @@ defmodule LibsqlPort.RequestOptionsTest do
           [live: 1],
           [owner: :me],
           [5],
-          %{chunks: true}
+          %{chunks: true},
+          nil
         ] do
       assert_raise Error, ~r/invalid_option/, fn ->
         conn |> LibsqlPort.stream("SELECT 1", [], options) |> Enum.to_list()

@@ -242,13 +242,13 @@ defmodule LibsqlPort.Options do
     known = Map.fetch!(@known, name)
 
     case unfit(options, known) do
-      nil -> :ok
+      :ok -> :ok
       {option, value} -> wrong(option, value, known)
-      other -> error("options are a keyword list, not #{inspect(other)}")
+      :no_list -> error("options are a keyword list, not #{inspect(options)}")
     end
   end
 
-  defp unfit([], _known), do: nil
+  defp unfit([], _known), do: :ok
 
   defp unfit([{option, value} | rest], known) do
     case known do
@@ -257,7 +257,7 @@ defmodule LibsqlPort.Options do
     end
   end
 
-  defp unfit(other, _known), do: other
+  defp unfit(_other, _known), do: :no_list
 
   # The usual ones first: every request with options comes by here.
   defp fits?(value, :timeout) when is_integer(value), do: value > 0 and value <= @int_max

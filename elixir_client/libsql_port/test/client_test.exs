@@ -4,7 +4,7 @@ defmodule LibsqlPort.ClientTest do
 
   import LibsqlPort.SidecarCase, only: [eventually: 1]
 
-  alias LibsqlPort.{Error, InFlight, OsProcess, Result, Stub}
+  alias LibsqlPort.{Error, Handshake, InFlight, OsProcess, Result, Stub, Wire}
 
   describe "a program that does not say hello" do
     setup do
@@ -48,6 +48,27 @@ defmodule LibsqlPort.ClientTest do
       assert %Error{code: :protocol_mismatch, message: message} = failed_start("protocol_99")
       assert message =~ "protocol 99"
       assert message =~ "protocol 1"
+    end
+
+    test "that can be put into a message" do
+      port = Port.open({:spawn_executable, System.find_executable("cat")}, [])
+
+      hello = fn protocol, info ->
+        frame = IO.iodata_to_binary(Wire.frame(0, Wire.tag(:hello), Wire.encode({protocol, info})))
+        Handshake.hello(port, {:data, frame})
+      end
+
+      for version <- [String.duplicate("9", 101), <<255>>, 9, nil] do
+        assert {:error, %Error{code: :protocol_mismatch, message: message}} =
+                 hello.(99, %{"version" => version})
+
+        assert message =~ "program version unknown"
+      end
+
+      for protocol <- [-1, 2_147_483_648, 2 ** 10_000, 1.0, "1"] do
+        assert {:error, %Error{code: :sidecar_down, message: message}} = hello.(protocol, %{})
+        assert message =~ "of another form"
+      end
     end
 
     test "because it is not there, or is no program" do

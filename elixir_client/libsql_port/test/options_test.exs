@@ -59,6 +59,8 @@ defmodule LibsqlPort.OptionsTest do
             {[database: "a", open_flags: [:nope]], [":open_flags", ":uri"]},
             {[database: "a", owner: :me], [":owner", "process id"]},
             {[database: ~c"a"], [":database", "string"]},
+            {[database: String.duplicate("a", 4_097)], [":database", "4096 bytes", "4097"]},
+            {[database: String.duplicate("a", 4_097), memory: true], [":database", "4096 bytes", "4097"]},
             {[database: "a", journal_mode: :fast], [":journal_mode", ":wal", ":fast"]},
             {[database: "a", pragmas: [nonsense: 1]], [":nonsense", ":synchronous"]},
             {[database: "a", pragmas: [busy_timeout: 1]], [":busy_timeout", "cannot be set"]},

@@ -3,7 +3,7 @@ defmodule LibsqlPort.WireTest do
 
   alias LibsqlPort.{Error, Wire}
 
-  defp decoded({:ok, bare}), do: :erlang.binary_to_term(<<131, bare::binary>>)
+  defp decoded({:ok, bare}), do: :erlang.binary_to_term(IO.iodata_to_binary([131, bare]))
 
   test "the header stands at fixed places for every id" do
     for id <- [0, 1, 255, 256, 65_536, 2_147_483_647], tag <- [1, 64] do
@@ -41,6 +41,23 @@ defmodule LibsqlPort.WireTest do
 
     test "a map goes by name" do
       assert decoded(Wire.params(%{:a => 1, "b" => 2})) == %{:a => 1, "b" => 2}
+    end
+
+    test "large ones are the same term, and are not copied" do
+      large = String.duplicate("x", 5_000)
+
+      for params <- [[large], [1, {:blob, large}, nil], %{"a" => 1, "b" => large}, %{a: {:blob, large}}] do
+        {:ok, encoded} = Wire.params(params)
+        assert decoded({:ok, encoded}) == params
+        assert [part] = [encoded] |> List.flatten() |> Enum.filter(&(&1 == large))
+        assert :binary.referenced_byte_size(part) == byte_size(large)
+      end
+
+      {:ok, encoded} = Wire.params(a: large, b: 1)
+      assert decoded({:ok, encoded}) == %{a: large, b: 1}
+
+      assert decoded(Wire.params(List.duplicate("twelve bytes", 1_000))) ==
+               List.duplicate("twelve bytes", 1_000)
     end
 
     test "a name given twice is an error" do

@@ -13,6 +13,8 @@ defmodule LibsqlPort.Handshake do
   # down at the first. The default of 8 kB makes a caller with one large request wait for no reason.
   @queue_bytes {512 * 1024, 1024 * 1024}
   @hello Wire.tag(:hello)
+  @protocol_max 2_147_483_647
+  @version_bytes_max 100
 
   @doc """
   Starts the program and makes the calling process the owner of its port. `watch` is told the program's identity before
@@ -133,20 +135,27 @@ defmodule LibsqlPort.Handshake do
   # The program is a stranger until its hello is read: what cannot be decoded is its fault, not a crash of ours.
   defp read_hello(frame) do
     case Wire.payload(frame) do
-      {protocol, info} when is_integer(protocol) and is_map(info) -> check(protocol, fields(info))
+      {protocol, info} when protocol in 0..@protocol_max and is_map(info) -> check(protocol, fields(info))
       _other -> down("sent a hello of another form")
     end
   rescue
     _unreadable in [ArgumentError, MatchError] -> down("sent a hello that cannot be read")
   end
 
-  # A field of another type is none: what is counted with must be a number.
+  # A field of another type is none: what is counted with must be a number, what stands in a message a short text.
   defp fields(info) do
     Map.filter(info, fn
-      {"frame_bytes_max", bytes} -> is_integer(bytes) and bytes > 0
-      {"os_pid", os_pid} -> is_integer(os_pid) and os_pid > 0
-      {"version", version} -> is_binary(version)
-      _other -> true
+      {"frame_bytes_max", bytes} ->
+        is_integer(bytes) and bytes > 0
+
+      {"os_pid", os_pid} ->
+        is_integer(os_pid) and os_pid > 0
+
+      {"version", version} ->
+        is_binary(version) and byte_size(version) <= @version_bytes_max and String.valid?(version)
+
+      _other ->
+        true
     end)
   end
 

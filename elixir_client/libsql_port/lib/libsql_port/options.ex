@@ -29,7 +29,7 @@ defmodule LibsqlPort.Options do
 
   ## Of a connection (`connect/2`)
 
-    * `:database` – path of the file, or `":memory:"`
+    * `:database` – path of the file, or `":memory:"`; up to 4096 bytes
     * `:memory` – `true`: a database in memory, named by `:database`, shared by all connections of this sidecar that
       give the same name; without a name a private one
     * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
@@ -52,6 +52,8 @@ defmodule LibsqlPort.Options do
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
+  # No system takes a longer path.
+  @path_bytes_max 4_096
 
   # Name, default, what is allowed.
   @sidecar [
@@ -201,6 +203,11 @@ defmodule LibsqlPort.Options do
 
   defp path(%{database: nil, memory: true}), do: {:ok, ":memory:"}
   defp path(%{database: nil}), do: error("the option :database is missing: a path, or \":memory:\"")
+
+  defp path(%{database: path}) when byte_size(path) > @path_bytes_max do
+    error("the option :database takes up to #{@path_bytes_max} bytes, not #{byte_size(path)}")
+  end
+
   defp path(%{database: path}), do: {:ok, path}
 
   defp wire(values, pragmas) do

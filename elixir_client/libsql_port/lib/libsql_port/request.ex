@@ -89,7 +89,7 @@ defmodule LibsqlPort.Request do
   end
 
   @doc "A request that runs a statement: `{Connection, TimeoutMs, Source, Params}`, with limits of the result if there are any."
-  @spec statement(connection, atom, {iodata, String.t() | Statement.t()}, binary, keyword) :: t
+  @spec statement(connection, atom, {iodata, String.t() | Statement.t()}, iodata, keyword) :: t
   def statement(conn, name, {source, statement}, params, options) do
     with {:ok, timeout} <- timeout(conn, name, options) do
       {address, in_transaction?, claim} = address(conn, options)

@@ -14,6 +14,9 @@ defmodule LibsqlPort.Wire do
   # Of a reply in parts so much is looked at: header, tuple, and an id.
   @head_bytes 32
 
+  # Binaries of a request that are larger together travel by reference.
+  @copied_bytes_max 4_096
+
   @requests [
     ping: 1,
     status: 2,
@@ -131,7 +134,7 @@ defmodule LibsqlPort.Wire do
   The payload `{Connection, TimeoutMs, Sql, Params}`, or with a map of options behind them. `source` and `params` are
   encoded: the text or the number of a statement, and what `params/1` made.
   """
-  @spec statement(binary, limit, iodata, binary, map | nil) :: iodata
+  @spec statement(binary, limit, iodata, iodata, map | nil) :: iodata
   def statement(connection, timeout_ms, source, params, nil) do
     [<<104, 4, connection::binary, limit(timeout_ms)::binary>>, source, params]
   end
@@ -171,13 +174,13 @@ defmodule LibsqlPort.Wire do
   `{:blob, binary}`, which is a value. Only terms that are values are let through, because a process id or a
   function inside a frame would end the program: the wire knows no such terms.
   """
-  @spec params(list | map) :: {:ok, binary} | {:error, Error.t()}
+  @spec params(list | map) :: {:ok, iodata} | {:error, Error.t()}
   def params([]), do: {:ok, <<106>>}
   def params([{key, _} | _] = list) when is_atom(key) or is_binary(key), do: pairs(list)
   def params(list) when is_list(list), do: positional(list)
 
   def params(%{} = map) when not is_struct(map) do
-    with :ok <- check_named(Map.to_list(map)), do: {:ok, encode(map)}
+    with {:ok, size} <- check_named(Map.to_list(map), 0), do: {:ok, values(map, size)}
   end
 
   def params(other) do
@@ -189,7 +192,7 @@ defmodule LibsqlPort.Wire do
       map = Map.new(list)
 
       if map_size(map) == length(list) do
-        with :ok <- check_named(list), do: {:ok, encode(map)}
+        with {:ok, size} <- check_named(list, 0), do: {:ok, values(map, size)}
       else
         keys = Enum.map(list, &elem(&1, 0))
         [twice | _] = keys -- Enum.uniq(keys)
@@ -207,37 +210,55 @@ defmodule LibsqlPort.Wire do
   defp pairs?(_other), do: false
 
   defp positional(list) do
-    case check_values(list, 1) do
-      :ok -> {:ok, encode(list)}
-      {:error, _} = error -> error
-    end
+    with {:ok, size} <- check_values(list, 1, 0), do: {:ok, values(list, size)}
   end
 
-  defguardp is_value(value) when is_integer(value) or is_binary(value) or is_float(value) or is_atom(value)
+  # Large binaries are not copied: they go from here to the port by reference, and a request that is too large is refused
+  # before anything of it was copied. For small ones a copy is the faster way.
+  defp values(params, size) when size < @copied_bytes_max, do: encode(params)
 
-  defp check_values([value | rest], place) when is_value(value), do: check_values(rest, place + 1)
-  defp check_values([{:blob, blob} | rest], place) when is_binary(blob), do: check_values(rest, place + 1)
-  defp check_values([], _place), do: :ok
+  defp values(params, _size) do
+    [<<131, bare::binary>> | rest] = :erlang.term_to_iovec(params)
+    [bare | rest]
+  end
 
-  defp check_values([value | _], place) do
+  defguardp is_value(value) when is_integer(value) or is_float(value) or is_atom(value)
+
+  # The size is that of the binaries alone.
+  defp check_values([value | rest], place, size) when is_binary(value),
+    do: check_values(rest, place + 1, size + byte_size(value))
+
+  defp check_values([value | rest], place, size) when is_value(value),
+    do: check_values(rest, place + 1, size)
+
+  defp check_values([{:blob, blob} | rest], place, size) when is_binary(blob),
+    do: check_values(rest, place + 1, size + byte_size(blob))
+
+  defp check_values([], _place, size), do: {:ok, size}
+
+  defp check_values([value | _], place, _size) do
     invalid_parameter("parameter #{place} is #{describe(value)}, which is no SQL value")
   end
 
-  defp check_values(_tail, _place), do: invalid_parameter("the list of parameters is improper")
+  defp check_values(_tail, _place, _size), do: invalid_parameter("the list of parameters is improper")
 
-  defp check_named([{key, value} | rest]) when is_value(value) and (is_atom(key) or is_binary(key)),
-    do: check_named(rest)
+  defp check_named([{key, value} | rest], size) when is_binary(value) and (is_atom(key) or is_binary(key)),
+    do: check_named(rest, size + byte_size(value))
 
-  defp check_named([{key, {:blob, blob}} | rest]) when is_binary(blob) and (is_atom(key) or is_binary(key)),
-    do: check_named(rest)
+  defp check_named([{key, value} | rest], size) when is_value(value) and (is_atom(key) or is_binary(key)),
+    do: check_named(rest, size)
 
-  defp check_named([]), do: :ok
+  defp check_named([{key, {:blob, blob}} | rest], size)
+       when is_binary(blob) and (is_atom(key) or is_binary(key)),
+       do: check_named(rest, size + byte_size(blob))
 
-  defp check_named([{key, _value} | _]) when not is_atom(key) and not is_binary(key),
+  defp check_named([], size), do: {:ok, size}
+
+  defp check_named([{key, _value} | _], _size) when not is_atom(key) and not is_binary(key),
     do:
       {:error, Error.new(:parameter_name, "a parameter's name is an atom or a binary, not #{describe(key)}")}
 
-  defp check_named([{key, value} | _]) do
+  defp check_named([{key, value} | _], _size) do
     invalid_parameter("the parameter #{inspect(key)} is #{describe(value)}, which is no SQL value")
   end
 

@@ -7,10 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-/// Starts the thread. It ends with the process, or when the client is gone.
+/// Starts the thread. It ends with the process, or when the client is gone. The hello has been sent: lines are for the
+/// client from now on, whenever the thread gets to run.
 pub fn start(forward: Arc<Forward>, output: Arc<Output>) -> io::Result<()> {
-    thread::Builder::new().name("libsql-log".to_owned()).spawn(move || {
-        forward.open();
+    forward.open();
+    let unsent = Arc::clone(&forward);
+    let thread = thread::Builder::new().name("libsql-log".to_owned()).spawn(move || {
         let mut out = Vec::new();
         while !output.is_broken() {
             for (severity, line) in forward.take() {
@@ -19,6 +21,9 @@ pub fn start(forward: Arc<Forward>, output: Arc<Output>) -> io::Result<()> {
             output.send(&mut out);
         }
         forward.close();
-    })?;
-    Ok(())
+    });
+    if thread.is_err() {
+        unsent.close();
+    }
+    thread.map(drop)
 }

@@ -14,7 +14,9 @@ defmodule EctoLibSql.UniqueIndex do
 
   alias LibsqlPort.{Connection, Error}
 
-  @limits [timeout: 200]
+  # The look-ups and the second run cost what the first run did, or less; these limits only bound how long the error of a
+  # statement that is slow to fail, or a busy machine, may keep the connection beyond that.
+  @limits [timeout: 2_000]
   @savepoint "ecto_unique_index"
   @raised "ecto_unique_index:"
   # SQLITE_CONSTRAINT_UNIQUE

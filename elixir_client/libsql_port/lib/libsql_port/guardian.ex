@@ -91,6 +91,12 @@ defmodule LibsqlPort.Guardian do
     {:noreply, state}
   end
 
+  # Without it nobody ends the programs of an owner that is killed: a stranger's message must not end it.
+  def handle_cast(_other, state), do: {:noreply, state}
+
+  @impl true
+  def handle_call(_other, _from, state), do: {:reply, :unsupported, state}
+
   @impl true
   # The table comes before the port is closed: a caller may still enter itself and be told that its request was sent. So
   # the table stays until the port is gone, and what came meanwhile is answered then.
@@ -100,13 +106,13 @@ defmodule LibsqlPort.Guardian do
     {:noreply, put_in(state.tables[Port.monitor(port)], table)}
   end
 
-  def handle_info({:sync, pid, ref}, state) do
+  def handle_info({:sync, pid, ref}, state) when is_pid(pid) do
     send(pid, {ref, :synced})
     {:noreply, state}
   end
 
   # A caller that enters itself from here on finds the port closed and answers itself.
-  def handle_info({:DOWN, monitor, :port, _port, _reason}, state) do
+  def handle_info({:DOWN, monitor, :port, _port, _reason}, state) when is_map_key(state.tables, monitor) do
     {table, tables} = Map.pop!(state.tables, monitor)
     InFlight.answer_all(table)
     :ets.delete(table)

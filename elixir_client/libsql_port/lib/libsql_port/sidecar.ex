@@ -262,7 +262,7 @@ defmodule LibsqlPort.Sidecar do
 
   def handle_info(:start, state), do: {:noreply, start(state)}
 
-  def handle_info({:sync, pid, ref}, state) do
+  def handle_info({:sync, pid, ref}, state) when is_pid(pid) do
     send(pid, {ref, :synced})
     {:noreply, state}
   end
@@ -462,6 +462,12 @@ defmodule LibsqlPort.Sidecar do
     end
   end
 
+  # Every process of a sidecar depends on this one: a stranger's call must not end it.
+  def handle_call(_other, _from, state) do
+    {:reply, {:error, Error.new(:unsupported, "the owner of a sidecar is asked through LibsqlPort only")},
+     state}
+  end
+
   @impl true
   def handle_cast({:confirm, connection}, state) do
     {:noreply, %{state | claims: Claims.drop(state.claims, {connection, :opening})}}
@@ -478,6 +484,8 @@ defmodule LibsqlPort.Sidecar do
         {:noreply, %{state | claims: Claims.drop_connection(state.claims, connection)}}
     end
   end
+
+  def handle_cast(_other, state), do: {:noreply, state}
 
   defp abandoned(%{key: key} = request, key), do: %{request | from: nil}
   defp abandoned(request, _key), do: request

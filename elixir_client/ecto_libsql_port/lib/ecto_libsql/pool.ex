@@ -89,17 +89,27 @@ defmodule EctoLibSql.Pool do
 
   defp start_children(supervisor, options) do
     with {:ok, sidecar} <- start_sidecar(supervisor, options),
-         options = Keyword.merge(options, sidecar: sidecar, private_copy: EctoLibSql.PrivateCopy.new()),
+         options = Keyword.put(options, :sidecar, sidecar),
          :ok <- openable(options),
          {:ok, _} <- keeper(supervisor, options) do
-      spec = DBConnection.child_spec(EctoLibSql.Protocol, options)
-      spec = Map.merge(spec, %{id: :pool, restart: :transient, significant: true})
-      Supervisor.start_child(supervisor, spec)
+      spec = %{id: :pool, start: {__MODULE__, :start_connections, [options]}, restart: :transient}
+      Supervisor.start_child(supervisor, Map.merge(spec, %{type: :worker, significant: true}))
     else
       {:error, reason} ->
         Supervisor.stop(supervisor)
         {:error, reason}
     end
+  end
+
+  @doc """
+  Starts the connections. Called by the supervisor around them, which so owns the switch of private copies: a table of the
+  process that started the pool would stay when the pool is stopped.
+  """
+  @spec start_connections(keyword) :: Supervisor.on_start_child()
+  def start_connections(options) do
+    options = Keyword.put(options, :private_copy, EctoLibSql.PrivateCopy.new())
+    %{start: {module, function, arguments}} = DBConnection.child_spec(EctoLibSql.Protocol, options)
+    apply(module, function, arguments)
   end
 
   @doc "Starts the sidecar of a Repo under a supervisor, or finds the one that the option `:sidecar` names."

@@ -1,8 +1,8 @@
 defmodule EctoLibSql.PrivateCopy do
   @moduledoc false
   # Connections that each work on a copy of a database, in memory: `EctoLibSql.Sandbox` switches this on for a pool,
-  # `EctoLibSql.Protocol` asks when it opens a connection. The switch is a table that the process owns which started the
-  # pool, so it ends with it.
+  # `EctoLibSql.Protocol` asks when it opens a connection. The switch is a table of the supervisor around the pool,
+  # so it ends with it.
 
   @type switch :: :ets.table()
   @type source :: keyword

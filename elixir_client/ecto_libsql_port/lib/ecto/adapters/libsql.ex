@@ -52,6 +52,7 @@ defmodule Ecto.Adapters.LibSql do
     Alter,
     CompileCheck,
     DropTable,
+    EndedPool,
     IndexColumns,
     InsertAll,
     MigrationLock,
@@ -219,8 +220,13 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Transaction
   def transaction(meta, options, fun) do
+    EndedPool.check!(meta)
     unless in_transaction?(meta), do: TableKind.know(meta)
-    super(meta, transaction_options(meta, options), fun)
+    options = transaction_options(meta, options)
+
+    if checked_out?(meta),
+      do: super(meta, options, fun),
+      else: EndedPool.inside(meta, fn -> super(meta, options, fun) end)
   end
 
   defp transaction_options(%{pid: pool} = meta, options) do
@@ -236,10 +242,11 @@ defmodule Ecto.Adapters.LibSql do
     if checked_out?(meta) do
       super(meta, options, fun)
     else
+      EndedPool.check!(meta)
       options = EctoLibSql.Deadline.enter(options ++ Keyword.take(meta.opts, [:timeout]))
       run = fn attempt -> Ecto.Adapters.SQL.checkout(meta, options, fn -> attempt.(meta) end) end
       mark = &Ecto.Adapters.SQL.query(&1, %EctoLibSql.Query{operation: &2}, [], options)
-      EctoLibSql.checked_out(run, mark, fn _meta -> fun.() end)
+      EndedPool.inside(meta, fn -> EctoLibSql.checked_out(run, mark, fn _meta -> fun.() end) end)
     end
   end
 

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   @behaviour Ecto.Adapters.SQL.Connection
 
-  alias Ecto.Adapters.LibSql.{Constraints, Ddl, MigrationPragmas, QuerySql, WriteSql}
+  alias Ecto.Adapters.LibSql.{Constraints, Ddl, EndedPool, MigrationPragmas, QuerySql, WriteSql}
   alias EctoLibSql.{Pool, Query}
 
   # --- statements -----------------------------------------------------------------------------------------------
@@ -14,11 +14,15 @@ defmodule Ecto.Adapters.LibSql.Connection do
   def child_spec(options), do: Pool.child_spec(options)
 
   @impl true
-  defdelegate prepare_execute(conn, name, sql, params, options), to: EctoLibSql
+  def prepare_execute(conn, name, sql, params, options) do
+    with :ok <- reachable(conn, options), do: EctoLibSql.prepare_execute(conn, name, sql, params, options)
+  end
 
   @impl true
   def execute(conn, %Query{} = query, params, options) do
-    with {:ok, _query, result} <- EctoLibSql.execute(conn, query, params, options), do: {:ok, result}
+    with :ok <- reachable(conn, options),
+         {:ok, _query, result} <- EctoLibSql.execute(conn, query, params, options),
+         do: {:ok, result}
   end
 
   def execute(conn, sql, params, options), do: query(conn, sql, params, options)
@@ -32,11 +36,17 @@ defmodule Ecto.Adapters.LibSql.Connection do
   def query(conn, %Query{} = query, [], options), do: EctoLibSql.mark(conn, query, options)
 
   def query(conn, sql, params, options) do
-    MigrationPragmas.guard(conn, sql, options, fn conn, options ->
-      with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),
-           do: {:ok, numbered(result, options[:returned_rowid])}
-    end)
+    with :ok <- reachable(conn, options) do
+      MigrationPragmas.guard(conn, sql, options, fn conn, options ->
+        with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),
+             do: {:ok, numbered(result, options[:returned_rowid])}
+      end)
+    end
   end
+
+  # What Ecto sends to the pool is sent outside of any transaction.
+  defp reachable(%DBConnection{}, _options), do: :ok
+  defp reachable(_pool, options), do: EndedPool.check(options)
 
   # An inserted row of a virtual table, see `Ecto.Adapters.LibSql.insert/6`. Tables that have their number in RETURNING say
   # -1 only if that is the number.
@@ -50,7 +60,8 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   @impl true
   def query_many(conn, sql, params, options) do
-    MigrationPragmas.guard(conn, sql, options, &EctoLibSql.query_many(&1, sql, params, &2))
+    with :ok <- reachable(conn, options),
+         do: MigrationPragmas.guard(conn, sql, options, &EctoLibSql.query_many(&1, sql, params, &2))
   end
 
   @impl true

@@ -26,10 +26,21 @@ defmodule EctoLibSql.Error do
         }
 
   @impl true
-  def message(%__MODULE__{statement: nil} = error), do: "#{error.message} (#{error.code})"
+  def message(%__MODULE__{statement: nil} = error), do: text("#{error.message} (#{error.code})")
 
   def message(%__MODULE__{statement: statement} = error) do
-    "#{error.message} (#{error.code})\n\n    #{marked(statement, error.offset)}"
+    text("#{error.message} (#{error.code})\n\n    #{marked(statement, error.offset)}")
+  end
+
+  @doc false
+  # Bytes that are not UTF-8, such as those of a refused name, are written as `<<255>>`: a message goes into logs, JSON and
+  # pages, which take text.
+  @spec text(binary) :: String.t()
+  def text(message) do
+    if String.valid?(message),
+      do: message,
+      else:
+        message |> String.chunk(:valid) |> Enum.map_join(&if(String.valid?(&1), do: &1, else: inspect(&1)))
   end
 
   # A mark under the place, if the statement has one line and is not too long to be looked over.

@@ -44,4 +44,7 @@ defmodule EctoLibSql.MigrationError do
           count: pos_integer | nil,
           sample: [[{String.t(), term}]]
         }
+
+  @impl true
+  def message(%__MODULE__{message: message}), do: EctoLibSql.Error.text(message)
 end

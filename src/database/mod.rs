@@ -73,9 +73,11 @@ impl DatabaseFile {
         self.written_ns.store(now_ns(), Ordering::Relaxed);
     }
 
-    /// This program has committed to it.
-    pub fn was_written(&self) -> bool {
-        self.was_written.load(Ordering::Relaxed)
+    /// This program has committed to it, or it has a WAL with something in it: of a program that was killed, or of
+    /// connections of this one that had left it before.
+    pub fn has_wal(&self) -> bool {
+        let of_others = || std::fs::metadata(format!("{}-wal", self.name)).is_ok_and(|wal| wal.len() > 0);
+        self.was_written.load(Ordering::Relaxed) || of_others()
     }
 
     /// Pages in the WAL that no checkpoint of this program has copied.

@@ -451,14 +451,18 @@ impl Access {
     /// Leaves the files; the last connection of this program checkpoints what is in a WAL, in a turn, as SQLite would
     /// do without one.
     pub fn close_files(&mut self) {
+        // Before it leaves: whoever is the last of two that end together must not find the turn taken. Nothing is open in it.
+        self.roll_back();
+        self.release_turns();
         let last = self.turns.leave_files();
         if !last.is_empty() && !self.handle.read_only() {
             let left = |schema: &str| last.iter().any(|left| left == schema);
             // Also if nothing is left to copy: the WAL is as long as it ever was.
-            let wanted = |schema: &str, file: &DatabaseFile| left(schema) && file.was_written();
+            let wanted = |schema: &str, file: &DatabaseFile| left(schema) && file.has_wal();
+            // A connection that was stopped while it opened has not seen yet that there is a WAL, and would pass it over.
+            let _ = self.control.unstopped(|| query::integer(&self.handle, "PRAGMA schema_version"));
             self.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_TRUNCATE);
         }
-        self.release_turns();
     }
 }
 

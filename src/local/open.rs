@@ -61,11 +61,14 @@ pub fn open(
 
     let turns = Turns::new(id, Arc::clone(&surroundings.files), Arc::clone(open_files), FileShare::new(file));
     let mut access = Access::new(id, handle, Arc::clone(control), watch, turns);
-    // Reads the header, so that a foreign or corrupt file is an error of `open` and not of the first query.
-    first_text(&mut access, "PRAGMA schema_version")?;
-    pragma::apply(&mut access, &pragmas)?;
-    let journal_mode = set_journal_mode(&mut access, &pragmas)?;
-    let info = Info { path: access.file().name.clone(), journal_mode, read_only: access.handle.read_only() };
+    let info = match establish(&mut access, &pragmas) {
+        Ok(info) => info,
+        Err(error) => {
+            // It may be the last to leave the file, after others that have written.
+            access.close_files();
+            return Err(error);
+        }
+    };
     let session = Session {
         cursors: Cursors::default(),
         prepared: PreparedStatements::default(),
@@ -77,6 +80,15 @@ pub fn open(
         busy_timeout_ms: options.busy_timeout_ms,
     };
     Ok((session, info))
+}
+
+/// The first statements of a connection.
+fn establish(access: &mut Access, pragmas: &[(String, String)]) -> Result<Info> {
+    // Reads the header, so that a foreign or corrupt file is an error of `open` and not of the first query.
+    first_text(access, "PRAGMA schema_version")?;
+    pragma::apply(access, pragmas)?;
+    let journal_mode = set_journal_mode(access, pragmas)?;
+    Ok(Info { path: access.file().name.clone(), journal_mode, read_only: access.handle.read_only() })
 }
 
 /// The path and flags for the engine.

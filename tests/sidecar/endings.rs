@@ -1,9 +1,9 @@
 //! How the program ends: at the end of input, whatever it is doing, within 2 s (here with the patience that a loaded
 //! machine needs), with everything rolled back that was not acknowledged.
 
-use crate::list;
 use crate::support::*;
 use crate::term::*;
+use crate::{list, tuple};
 use std::io::Write;
 use std::time::Duration;
 
@@ -184,4 +184,38 @@ fn a_close_that_takes_longer_than_its_time_is_answered_and_goes_on() {
     }
     assert_eq!(conn.query("SELECT 1", list![]).unwrap_err().code, "unknown_connection");
     eventually("it is closed", || sidecar.status().get("connections").int() == 0);
+}
+
+#[test]
+fn the_end_writes_the_log_of_a_killed_program_back() {
+    let (_folder, path) = folder();
+    let killed = Sidecar::start();
+    let conn = killed.open(&path);
+    conn.exec("CREATE TABLE t(a)");
+    conn.exec("INSERT INTO t VALUES (1)");
+    killed.signal(libc::SIGKILL);
+    killed.wait(BOUND);
+    let log = std::path::PathBuf::from(format!("{}-wal", path.display()));
+    assert!(log.metadata().unwrap().len() > 0, "the log holds the rows");
+    let reader = Sidecar::start();
+    assert_eq!(reader.open(&path).value("SELECT count(*) FROM t"), 1.into());
+    reader.end();
+    assert!(log.metadata().map_or(true, |log| log.len() == 0));
+}
+
+#[test]
+fn a_connection_that_opens_while_others_close_leaves_no_log() {
+    for _ in 0..30 {
+        let (_folder, path) = folder();
+        let sidecar = Sidecar::start();
+        let conn = sidecar.open(&path);
+        conn.exec("CREATE TABLE t(a)");
+        let opening = tuple![10_000, path.to_str().unwrap(), Term::Map(Vec::new())];
+        for _ in 0..4 {
+            sidecar.send(tag::OPEN, &opening);
+        }
+        let err = sidecar.end();
+        let log = std::path::PathBuf::from(format!("{}-wal", path.display()));
+        assert!(log.metadata().map_or(true, |log| log.len() == 0), "{err}");
+    }
 }

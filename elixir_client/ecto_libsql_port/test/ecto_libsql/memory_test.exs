@@ -23,9 +23,27 @@ defmodule EctoLibSql.MemoryTest do
     Task.await(writer)
   end
 
-  # Every connection but the first has a schema from before this table.
+  # Every connection but the first has a schema from before this table. All are open: to open one is to read, and would
+  # wait for the writer as well.
   setup do
-    for _ <- 1..3, do: TestRepo.query!("SELECT 1")
+    test = self()
+
+    holders =
+      for _ <- 1..3 do
+        Task.async(fn ->
+          hold = fn ->
+            TestRepo.query!("SELECT 1")
+            send(test, :held)
+            receive do: (:go -> :ok)
+          end
+
+          TestRepo.checkout(hold, timeout: 60_000)
+        end)
+      end
+
+    for _ <- holders, do: assert_receive(:held, 60_000)
+    for holder <- holders, do: send(holder.pid, :go)
+    Task.await_many(holders)
     TestRepo.query!("CREATE TABLE t (x)")
     :ok
   end

@@ -8,7 +8,8 @@ defmodule LibsqlPort.Options do
     * `:name` – the name to register and to give to `LibsqlPort.connect/2`
     * `:executable` – path of the program (see `LibsqlPort.Executable`)
     * `:start_timeout` – ms within which the program must say hello; default 10000
-    * `:shutdown_grace` – ms that a program may take to go after its input was closed, before it is killed; default 5000
+    * `:shutdown_grace` – ms that a program may take to go after its input was closed, before it is killed; default 5000.
+      It interrupts what runs at once; the time is for closing the files, which writes the log back into them
     * `:reply_grace` – ms that a caller waits beyond its timeout for the sidecar's own `:timeout` answer; default 1000
     * `:heartbeat` – ms between two signs of life, `:infinity` for none; default 15000. A program that answers none
       within that time is replaced

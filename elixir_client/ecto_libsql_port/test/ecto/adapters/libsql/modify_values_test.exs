@@ -125,10 +125,17 @@ defmodule Ecto.Adapters.LibSql.ModifyValuesTest do
   defp meanings([type, value]) do
     digits = if String.valid?(value), do: value |> String.trim() |> String.trim_trailing("."), else: ""
 
-    case Decimal.parse(digits) do
+    case parsed(digits) do
       {%Decimal{coef: coef} = number, ""} when is_integer(coef) -> [number(number)]
       _ -> [{type, value}]
     end
+  end
+
+  # Decimal 3 reads 34 digits unless it is told otherwise.
+  defp parsed(digits) do
+    if function_exported?(Decimal, :parse, 2),
+      do: apply(Decimal, :parse, [digits, [max_digits: :infinity, max_exponent: :infinity]]),
+      else: Decimal.parse(digits)
   end
 
   defp number(%Decimal{coef: coef} = number) when rem(coef, 10) == 0 and coef != 0,

@@ -78,10 +78,20 @@ defmodule LibsqlPort.OptionsTest do
       assert {:ok, options} = Options.sidecar(frame_bytes_max: 100_000, log_format: :json, args: ["--x"])
 
       assert Executable.arguments(options) ==
-               ["--frame-bytes-max", "100000", "--log-format", "json", "--log-to", "client", "--x"]
+               ["--frame-bytes-max", "100000", "--log-format", "json", "--log-to", "client", "--x"] ++
+                 ["--shutdown-grace-ms", "4000"]
 
-      assert {:ok, options} = Options.sidecar(log_to: :stderr)
-      assert Executable.arguments(options) == []
+      given = ["--shutdown-grace-ms", "9"]
+
+      for {options, arguments} <- [
+            {[], ["--shutdown-grace-ms", "4000"]},
+            {[shutdown_grace: 0], ["--shutdown-grace-ms", "1"]},
+            {[shutdown_grace: 600_000], ["--shutdown-grace-ms", "60000"]},
+            {[args: given], given}
+          ] do
+        assert {:ok, options} = Options.sidecar([log_to: :stderr] ++ options)
+        assert Executable.arguments(options) == arguments
+      end
     end
 
     test "errors name the option and what it takes" do

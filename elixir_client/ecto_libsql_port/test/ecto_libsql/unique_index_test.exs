@@ -3,7 +3,8 @@ defmodule EctoLibSql.UniqueIndexTest do
   use EctoLibSql.RepoCase
 
   defp constraint(sql, params \\ []) do
-    {:error, error} = TestRepo.query(sql, params)
+    assert {:error, error} = TestRepo.query(sql, params)
+    assert to_string(error.code) =~ "constraint", inspect(error)
     Ecto.Adapters.LibSql.Connection.to_constraints(error, [])
   end
 

@@ -77,7 +77,13 @@ pub fn open_within<'s>(
     match call(sidecar, tag::OPEN, &crate::tuple![timeout_ms, path, options]) {
         Answer::Done(rows) => {
             let opened = rows[0][0].items();
-            Ok(Conn { sidecar, id: opened[0].int(), info: opened[1].clone(), timeout_ms: 10_000 })
+            Ok(Conn {
+                sidecar,
+                id: opened[0].int(),
+                info: opened[1].clone(),
+                timeout_ms: 10_000,
+                lock_timeout_ms: None,
+            })
         }
         other => Err(other),
     }

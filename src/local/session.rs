@@ -67,7 +67,6 @@ impl Session {
     pub fn close(&mut self) {
         self.drop_cursors();
         self.prepared.clear();
-        self.access.roll_back();
         self.cache.clear();
         self.access.close_files();
     }

@@ -180,7 +180,7 @@ defmodule EctoLibSql do
 
   def stream(%DBConnection{} = conn, statement, params, options) do
     CallOptions.check!(options)
-    stream(conn, Query.new(statement, nil, options), params, options)
+    DBConnection.stream(conn, Query.new(statement, nil, options), params, options)
   end
 
   def stream(pool, _statement, _params, _options) do

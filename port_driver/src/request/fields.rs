@@ -46,43 +46,40 @@ impl<'a> Fields<'a> {
     /// A connection, or a connection and one of its transactions.
     #[inline]
     pub fn address(&mut self) -> Result<(u32, Option<u32>), Refusal> {
-        match self.decoder.small_unsigned() {
-            Some(connection) => Ok((connection, None)),
-            None => self.any_address(),
-        }
+        self.one_or_two(CONNECTION, "the transaction", "{Connection, Transaction}")
     }
 
     /// A time limit, or a time limit and a part of it that may be spent waiting for locks.
     #[inline]
     pub fn timeout(&mut self) -> Result<(u32, Option<u32>), Refusal> {
+        self.one_or_two(TIMEOUT, "the lock timeout", "{TimeoutMs, LockTimeoutMs}")
+    }
+
+    #[inline]
+    fn one_or_two(
+        &mut self,
+        first: &'static str,
+        second: &'static str,
+        both: &'static str,
+    ) -> Result<(u32, Option<u32>), Refusal> {
         match self.decoder.small_unsigned() {
-            Some(timeout_ms) => Ok((timeout_ms, None)),
-            None => self.any_timeout(),
+            Some(value) => Ok((value, None)),
+            None => self.any_one_or_two(first, second, both),
         }
     }
 
-    fn any_timeout(&mut self) -> Result<(u32, Option<u32>), Refusal> {
+    fn any_one_or_two(
+        &mut self,
+        first: &'static str,
+        second: &'static str,
+        both: &'static str,
+    ) -> Result<(u32, Option<u32>), Refusal> {
         match self.decoder.next()? {
             Token::Integer(value) if u32::try_from(value).is_ok() => Ok((value as u32, None)),
-            Token::Tuple(2) => Ok((self.u32(TIMEOUT)?, Some(self.u32("the lock timeout")?))),
+            Token::Tuple(2) => Ok((self.u32(first)?, Some(self.u32(second)?))),
             token => {
-                let expected =
-                    format_args!("an integer from 0 to {}, or {{TimeoutMs, LockTimeoutMs}}", u32::MAX)
-                        .to_string();
-                Err(self.wrong(TIMEOUT, &expected, token))
-            }
-        }
-    }
-
-    fn any_address(&mut self) -> Result<(u32, Option<u32>), Refusal> {
-        match self.decoder.next()? {
-            Token::Integer(value) if u32::try_from(value).is_ok() => Ok((value as u32, None)),
-            Token::Tuple(2) => Ok((self.u32(CONNECTION)?, Some(self.u32("the transaction")?))),
-            token => {
-                let expected =
-                    format_args!("an integer from 0 to {}, or {{Connection, Transaction}}", u32::MAX)
-                        .to_string();
-                Err(self.wrong(CONNECTION, &expected, token))
+                let expected = format_args!("an integer from 0 to {}, or {both}", u32::MAX).to_string();
+                Err(self.wrong(first, &expected, token))
             }
         }
     }

@@ -82,6 +82,8 @@ const OPEN_MODES: &[(&str, OpenMode)] = &[
     ("read_only", OpenMode::ReadOnly),
 ];
 
+const BOOLEANS: &[(&str, bool)] = &[("true", true), ("false", false)];
+
 const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max"];
 const CURSOR_KEYS: &[&str] = &["live"];
 const OPEN_KEYS: &[&str] = &[
@@ -117,7 +119,7 @@ impl ResultOptions {
 pub(super) fn cursor_is_live(decoder: &mut Decoder<'_>) -> Result<bool, Refusal> {
     let mut live = false;
     for_each_option(decoder, CURSOR_KEYS, |key, decoder| {
-        live = choice(decoder, key, &[("true", true), ("false", false)])?;
+        live = choice(decoder, key, BOOLEANS)?;
         Ok(())
     })?;
     Ok(live)
@@ -145,7 +147,7 @@ impl<'a> OpenOptions<'a> {
         for_each_option(decoder, OPEN_KEYS, |key, decoder| {
             match key {
                 "mode" => options.mode = choice(decoder, key, OPEN_MODES)?,
-                "memory" => options.memory = choice(decoder, key, &[("true", true), ("false", false)])?,
+                "memory" => options.memory = choice(decoder, key, BOOLEANS)?,
                 "open_flags" => options.open_flags = flags(decoder, key)?,
                 "busy_timeout" => options.busy_timeout_ms = integer(decoder, key, INT_MAX)? as u32,
                 "lock_timeout" => options.lock_timeout_ms = Some(integer(decoder, key, INT_MAX)? as u32),

@@ -16,27 +16,9 @@ defmodule EctoLibSql.ForeignKeyErrorTest do
   end
 
   # The requests that the driver sends while a function runs, in their order.
-  defp requests(fun) do
-    test = self()
-    id = {__MODULE__, make_ref()}
-    tell = fn _, _, %{request: request}, _ -> send(test, {id, request}) end
-    :ok = :telemetry.attach(id, [:libsql_port, :query, :stop], tell, nil)
-
-    try do
-      fun.()
-    after
-      :telemetry.detach(id)
-    end
-
-    received(id)
-  end
-
-  defp received(id) do
-    receive do
-      {^id, request} -> [request | received(id)]
-    after
-      0 -> []
-    end
+  defp names(fun) do
+    {_result, requests} = requests(fun)
+    for %{request: request} <- requests, do: request
   end
 
   for {what, sql, name} <- [
@@ -48,7 +30,7 @@ defmodule EctoLibSql.ForeignKeyErrorTest do
       TestRepo.query!("INSERT INTO posts (id) VALUES (1)")
 
       sent =
-        requests(fn ->
+        names(fn ->
           assert {:error, %{code: :constraint_foreign_key, constraint: %{name: unquote(name)}}} =
                    TestRepo.query(unquote(sql))
         end)
@@ -59,7 +41,7 @@ defmodule EctoLibSql.ForeignKeyErrorTest do
 
   test "a commit that fails is rolled back, and that is all" do
     sent =
-      requests(fn ->
+      names(fn ->
         error =
           assert_raise EctoLibSql.Error, fn ->
             TestRepo.transaction(fn -> TestRepo.query!("INSERT INTO posts (parent_id) VALUES (99)") end)

@@ -102,29 +102,10 @@ defmodule EctoLibSql.UniqueIndexTest do
   describe "the statement's program tells" do
     # The requests that are sent after the one that fails.
     defp asked(sql, params \\ []) do
-      test = self()
-      id = {__MODULE__, make_ref()}
+      {constraints, requests} = requests(fn -> constraint(sql, params) end)
 
-      :ok =
-        :telemetry.attach(
-          id,
-          [:libsql_port, :query, :stop],
-          fn _, _, about, _ -> send(test, {id, about}) end,
-          nil
-        )
-
-      constraints = constraint(sql, params)
-      :telemetry.detach(id)
-      {constraints, received(id)}
-    end
-
-    defp received(id) do
-      receive do
-        {^id, %{request: :execute, sql: sql}} -> [sql | received(id)]
-        {^id, %{request: request}} -> [request | received(id)]
-      after
-        0 -> []
-      end
+      {constraints,
+       for(about <- requests, do: if(about.request == :execute, do: about.sql, else: about.request))}
     end
 
     @tag repo: [attach: [ten: ":memory:"], pool_size: 1]

@@ -56,4 +56,27 @@ defmodule EctoLibSql.RepoCase do
 
   @doc "Runs every statement of a text."
   def script(sql), do: TestRepo.query_many!(sql)
+
+  @doc "Runs a function. Returns its result and the metadata of the driver's requests meanwhile, in their order."
+  def requests(fun) do
+    test = self()
+    id = {__MODULE__, make_ref()}
+    tell = fn _event, _times, about, _config -> send(test, {id, about}) end
+    :ok = :telemetry.attach(id, [:libsql_port, :query, :stop], tell, nil)
+
+    try do
+      fun.()
+    after
+      :telemetry.detach(id)
+    end
+    |> then(&{&1, received(id)})
+  end
+
+  defp received(id) do
+    receive do
+      {^id, about} -> [about | received(id)]
+    after
+      0 -> []
+    end
+  end
 end

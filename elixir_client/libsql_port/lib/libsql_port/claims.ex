@@ -230,7 +230,7 @@ defmodule LibsqlPort.Claims do
   end
 
   def reply(claims, {:asked, connection, caller}, _request, @ok, frame) do
-    case payload(frame) do
+    case Wire.read_payload(frame) do
       {:ok, %{"tx_status" => 0}} -> {drop_shared(claims, connection), []}
       {:ok, %{"tx_status" => status}} when status in 1..3 -> {add_by_hand(claims, connection, caller), []}
       _other -> {claims, []}
@@ -325,7 +325,7 @@ defmodule LibsqlPort.Claims do
   defp status(@batch, _frame), do: :unknown
 
   defp status(@ok, frame) do
-    case payload(frame) do
+    case Wire.read_payload(frame) do
       {:ok, status} when is_integer(status) -> status
       {:ok, {_statements, _changes, status}} when is_integer(status) -> status
       _other -> :unknown
@@ -347,7 +347,7 @@ defmodule LibsqlPort.Claims do
 
   # Code and status; no status if the request did not run.
   defp error(frame) do
-    case payload(frame) do
+    case Wire.read_payload(frame) do
       {:ok, {code, _, _, _, _, status, _}} when is_integer(status) or status == nil -> {code, status}
       _other -> :error
     end
@@ -362,12 +362,6 @@ defmodule LibsqlPort.Claims do
       {id, _description} -> {:ok, {kind, id}, nil}
       nil -> :error
     end
-  end
-
-  defp payload(frame) do
-    {:ok, Wire.payload(frame)}
-  rescue
-    _unreadable in [ArgumentError, MatchError] -> :error
   end
 
   @doc "The request that gives it back: its tag and payload."

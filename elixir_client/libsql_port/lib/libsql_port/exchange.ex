@@ -289,9 +289,7 @@ defmodule LibsqlPort.Exchange do
 
   # What else comes of this reply is no more wanted.
   defp unreadable(ref, state) do
-    _ = InFlight.give_up(state.handle.table, state.id, state.request)
-    settle(state.handle)
-    flush(ref)
+    discard(state.handle, {state.id, ref, state.request})
     stop(state.handle, state.id, state.request)
     {:lost, :unreadable}
   end

@@ -134,12 +134,16 @@ defmodule LibsqlPort.Handshake do
 
   # The program is a stranger until its hello is read: what cannot be decoded is its fault, not a crash of ours.
   defp read_hello(frame) do
-    case Wire.payload(frame) do
-      {protocol, info} when protocol in 0..@protocol_max and is_map(info) -> check(protocol, fields(info))
-      _other -> down("sent a hello of another form")
+    case Wire.read_payload(frame) do
+      {:ok, {protocol, info}} when protocol in 0..@protocol_max and is_map(info) ->
+        check(protocol, fields(info))
+
+      {:ok, _other} ->
+        down("sent a hello of another form")
+
+      :error ->
+        down("sent a hello that cannot be read")
     end
-  rescue
-    _unreadable in [ArgumentError, MatchError] -> down("sent a hello that cannot be read")
   end
 
   # A field of another type is none: what is counted with must be a number, what stands in a message a short text.

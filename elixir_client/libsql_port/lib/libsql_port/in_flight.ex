@@ -36,21 +36,20 @@ defmodule LibsqlPort.InFlight do
   @doc "Enters the calling process under a new id. `:gone` if the sidecar's run is over."
   @spec enter(:ets.table(), :atomics.atomics_ref(), reference, Request.t()) :: pos_integer | :gone
   def enter(table, ids, ref, request) do
-    id = next_id(ids)
-    entry = {id, self(), ref, request.connection, request.claim, request.sql}
-
-    # After two thousand million requests the counter starts anew and may meet one that is still waiting.
-    if :ets.insert_new(table, entry), do: id, else: enter(table, ids, ref, request)
+    insert(table, ids, {self(), ref, request.connection, request.claim, request.sql})
   rescue
     ArgumentError -> :gone
   end
 
-  @doc "Enters a request whose reply nobody waits for, but which means something. `nil` if the run is over."
+  @doc "Enters a request whose reply nobody waits for, but which means something. For the port's owner, during a run."
   @spec enter_for_claim(:ets.table(), :atomics.atomics_ref(), Claims.claim()) :: pos_integer
-  def enter_for_claim(table, ids, claim) do
+  def enter_for_claim(table, ids, claim), do: insert(table, ids, {nil, nil, nil, claim, nil})
+
+  defp insert(table, ids, {pid, ref, connection, claim, sql} = rest) do
     id = next_id(ids)
-    entry = {id, nil, nil, nil, claim, nil}
-    if :ets.insert_new(table, entry), do: id, else: enter_for_claim(table, ids, claim)
+
+    # After two thousand million requests the counter starts anew and may meet one that is still waiting.
+    if :ets.insert_new(table, {id, pid, ref, connection, claim, sql}), do: id, else: insert(table, ids, rest)
   end
 
   @doc "Changes what the reply to a request means."

@@ -374,7 +374,7 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp event(tag, frame, state) when tag in [@connection_lost, @log] do
-    case {tag, read(frame)} do
+    case {tag, Wire.read_payload(frame)} do
       {@log, {:ok, line}} ->
         Life.line(line)
         state
@@ -391,12 +391,6 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp event(_newer, _frame, state), do: state
-
-  defp read(frame) do
-    {:ok, Wire.payload(frame)}
-  rescue
-    _unreadable in [ArgumentError, MatchError] -> :error
-  end
 
   defp heartbeat(_port, :infinity), do: :ok
   defp heartbeat(port, interval), do: Process.send_after(self(), {:heartbeat, port}, interval)

@@ -290,6 +290,14 @@ defmodule LibsqlPort.Wire do
     payload
   end
 
+  @doc "The same for a frame that may hold anything: `:error` for a payload that cannot be decoded."
+  @spec read_payload(binary) :: {:ok, term} | :error
+  def read_payload(frame) do
+    {:ok, payload(frame)}
+  rescue
+    _unreadable in [ArgumentError, MatchError] -> :error
+  end
+
   @doc "The fields of a `part` frame; `nil` if they are not those."
   @spec part(binary) :: {0..2, binary} | nil
   def part(<<_::binary-size(10), 104, 2, 97, last, 109, size::32, bytes::binary-size(size)>>) when last <= 2,

@@ -61,7 +61,9 @@ defmodule Ecto.Adapters.LibSql.Alter do
 
   defp command({:rename, %Table{} = table, _} = command, query) do
     # A virtual table has another name when the engine says so.
-    unless there?("table", table.name, table.prefix, query), do: StoredTable.read!(table, query)
+    unless StoredTable.there?("table", table.name, StoredTable.schema(table.prefix), query),
+      do: StoredTable.read!(table, query)
+
     rename(command, query)
   end
 
@@ -71,7 +73,7 @@ defmodule Ecto.Adapters.LibSql.Alter do
   end
 
   defp command({drop, %Index{} = index, _mode} = command, query) do
-    if drop == :drop and not there?("index", index.name, index.prefix, query),
+    if drop == :drop and not StoredTable.there?("index", index.name, StoredTable.schema(index.prefix), query),
       do: no_such_index!(index, "drop")
 
     for sql <- Ddl.statements(command), do: query.(sql, [])
@@ -96,12 +98,6 @@ defmodule Ecto.Adapters.LibSql.Alter do
       nil -> no_such_constraint!(table, constraint.name)
       found -> drop_constraint(table, found)
     end
-  end
-
-  defp there?(type, name, prefix, query) do
-    Enum.any?(StoredTable.objects(StoredTable.schema(prefix), query), fn {other, there, _, _} ->
-      other == type and TableSql.lower(there) == TableSql.lower(to_string(name))
-    end)
   end
 
   # Also where a view or a trigger did not compile before.

@@ -97,10 +97,7 @@ defmodule Ecto.Adapters.LibSql.DropTable do
     counts = for child <- children, count = referring(child, table), count > 0, do: {child.name, count}
 
     if counts != [] do
-      rows =
-        Enum.map_join(counts, ", ", fn {name, count} ->
-          "#{count} #{if count == 1, do: "row", else: "rows"} of #{name}"
-        end)
+      rows = Enum.map_join(counts, ", ", fn {name, count} -> StoredTable.rows(count, name) end)
 
       StoredTable.error!(
         :referenced,

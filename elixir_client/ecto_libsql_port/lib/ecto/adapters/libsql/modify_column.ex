@@ -147,7 +147,7 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
     parents = [StoredTable.quoted(stored, parent), " AS p WHERE p.", Quoting.name(target(reference))]
 
     condition =
-      if table?(stored, parent),
+      if StoredTable.there?("table", parent, stored.schema, stored.query),
         do: [value, " IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ", parents, " = ", value, ?)],
         else: [value, " IS NOT NULL"]
 
@@ -179,12 +179,6 @@ defmodule Ecto.Adapters.LibSql.ModifyColumn do
   defp refuse_targets!(_stored, _change), do: :ok
 
   defp target(reference), do: reference.column || :id
-
-  defp table?(stored, name) do
-    Enum.any?(StoredTable.objects(stored.schema, stored.query), fn {type, other, _, _} ->
-      type == "table" and TableSql.lower(other) == TableSql.lower(name)
-    end)
-  end
 
   # Values that the new type does not take as they are: a text in an INTEGER, an integer of more than 53 bits in a REAL. They
   # are put into a column of the type to see what becomes of them.

@@ -183,6 +183,14 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   def schema_table("temp"), do: "sqlite_temp_schema"
   def schema_table(schema), do: [Quoting.name(schema), ".sqlite_schema"]
 
+  @doc "Whether a schema has something of this type and name."
+  @spec there?(String.t(), atom | String.t(), String.t(), query) :: boolean
+  def there?(type, name, schema, query) do
+    Enum.any?(objects(schema, query), fn {other, there, _table, _sql} ->
+      other == type and TableSql.lower(there) == TableSql.lower(to_string(name))
+    end)
+  end
+
   @doc "A name that nothing in the schema has."
   @spec free_name(t, String.t()) :: String.t()
   def free_name(%__MODULE__{} = table, wanted), do: free_name(wanted, table.schema, table.query)
@@ -330,10 +338,15 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   @spec rows(pos_integer, String.t(), String.t()) :: String.t()
   def rows(1, table, what) do
     [verb, rest] = String.split(what, " ", parts: 2)
-    "1 row of #{table} #{Map.fetch!(@singular, verb)} #{rest}"
+    "#{rows(1, table)} #{Map.fetch!(@singular, verb)} #{rest}"
   end
 
-  def rows(count, table, what), do: "#{count} rows of #{table} #{what}"
+  def rows(count, table, what), do: "#{rows(count, table)} #{what}"
+
+  @doc "A number of rows."
+  @spec rows(pos_integer, String.t()) :: String.t()
+  def rows(1, table), do: "1 row of #{table}"
+  def rows(count, table), do: "#{count} rows of #{table}"
 
   @doc "Raises if several rows have the same values in columns that are to be UNIQUE."
   @spec refuse_duplicates!(t, [String.t()], String.t()) :: :ok

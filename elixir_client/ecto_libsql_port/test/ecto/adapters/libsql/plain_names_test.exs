@@ -6,33 +6,8 @@ defmodule Ecto.Adapters.LibSql.PlainNamesTest do
   @moduletag repo: [pool_size: 1]
 
   defp statements(fun) do
-    test = self()
-    id = {__MODULE__, make_ref()}
-
-    :ok =
-      :telemetry.attach(
-        id,
-        [:libsql_port, :query, :stop],
-        fn _, _, about, _ -> send(test, {id, about}) end,
-        nil
-      )
-
-    try do
-      migrate(fun)
-    after
-      :telemetry.detach(id)
-    end
-
-    received(id)
-  end
-
-  defp received(id) do
-    receive do
-      {^id, %{sql: sql}} when sql != nil -> [sql | received(id)]
-      {^id, _} -> received(id)
-    after
-      0 -> []
-    end
+    {_result, requests} = requests(fn -> migrate(fun) end)
+    for %{sql: sql} when sql != nil <- requests, do: sql
   end
 
   test "a table of the database by its name alone" do

@@ -270,7 +270,9 @@ impl Connection {
                     return Next::Close;
                 }
                 let next = inbox.queue.iter().position(|job| admits(&self.control.held, job));
-                if let Some(job) = next.and_then(|at| inbox.queue.remove(at)) {
+                if let Some(mut job) = next.and_then(|at| inbox.queue.remove(at)) {
+                    // It waits no longer. Its answer must not be there before its place is free.
+                    job.reserved = None;
                     inbox.owner = Owner::Thread;
                     // Within the lock, so that a cancellation finds the job either queued or running.
                     self.begin(&job);
@@ -439,6 +441,17 @@ mod tests {
         let connection = idle(10);
         assert!(connection.try_lead(&job(300, NEVER)));
         connection.submit(large(305, 2000)).unwrap();
+    }
+
+    #[test]
+    fn a_request_that_runs_takes_no_room_from_those_that_wait() {
+        let connection = idle(10);
+        let large = |request_id| Job::new(request_id, 6, Bytes::from(vec![0; 2000]), 1, NEVER);
+        connection.submit(large(301)).unwrap();
+        let Next::Run(running) = connection.next() else { panic!("301 runs") };
+        assert_eq!(connection.queued_bytes.now(), 0);
+        connection.submit(large(302)).unwrap();
+        drop(running);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::statement::Statement;
 use crate::engine::{code, query, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
+use crate::sql::quote::quoted;
 use port_driver::error_code::ErrorCode;
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -45,9 +46,9 @@ impl Access {
         })
     }
 
-    /// Compiles, and believes "no such table" only of a schema that has been compared with the database's. The engine
-    /// compares it too after such an error, but takes a lock that it does not get for equality. Only where readers need
-    /// such a lock does that happen: in memory, and with a rollback journal.
+    /// Compiles, and believes an error only of a schema that has been compared with the database's. The engine compares it
+    /// too after "no such table", but takes a lock that it does not get for equality, and not after others, such as that of
+    /// an ON CONFLICT whose index another connection has created.
     fn with_schema<T>(&mut self, keyword: Keyword, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
         match compile(self) {
             Err(_) if self.watch.wants_turn() => {
@@ -55,8 +56,7 @@ impl Access {
                 compile(self).map_err(|error| self.compile_error(error))
             }
             Err(Error::Engine(error, _)) if error.code & 0xff == code::SQLITE_ERROR => {
-                query::run(&self.handle, "PRAGMA schema_version")
-                    .map_err(|error| self.stopped_or(Error::Engine(error, None)))?;
+                self.refresh_schemas()?;
                 compile(self).map_err(|error| self.compile_error(error))
             }
             outcome => outcome.map_err(|error| self.compile_error(error)),
@@ -72,11 +72,15 @@ impl Access {
         self.check_stop()
     }
 
-    /// Lets the engine see whether another connection has changed the schema, which it does not do to compile, only to
-    /// run.
-    pub fn refresh_schema(&self) {
-        // A failure is found again by whatever is done next.
-        let _ = self.pragma_value("SELECT 1 FROM sqlite_schema LIMIT 0");
+    /// Lets the engine see whether another connection has changed a schema, which it does not do to compile, only to run.
+    pub fn refresh_schemas(&self) -> Result<()> {
+        // 1 is temp, which no other connection sees.
+        let schemas = (0..).filter(|index| *index != 1).map_while(|index| self.handle.schema_name(index));
+        for schema in schemas {
+            query::run(&self.handle, &format!("SELECT 1 FROM {}.sqlite_schema LIMIT 0", quoted(&schema)))
+                .map_err(|error| self.stopped_or(Error::Engine(error, None)))?;
+        }
+        Ok(())
     }
 
     /// `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` act while they are compiled and would replace this
@@ -87,8 +91,9 @@ impl Access {
             return self.compiling(compile);
         }
         if keyword == Keyword::Explain {
-            // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past.
-            self.refresh_schema();
+            // EXPLAIN never runs what it explains, so the engine would not notice that the plan is one of the past. A failure
+            // is found again by whatever is done next.
+            let _ = self.refresh_schemas();
         }
         let (ms_before, pages_before) = (self.control.busy_timeout_ms(), self.file().checkpoint_pages());
         self.handle.set_plain_busy_timeout(ms_before);

@@ -396,3 +396,23 @@ fn an_index_of_vectors_is_created_and_dropped() {
     }
     assert_eq!(writer(&sidecar, "test.db"), nil());
 }
+
+#[test]
+fn an_error_of_a_schema_of_the_past_is_not_believed() {
+    let (folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let attach = format!("ATTACH '{}' AS other", folder.path().join("other.db").display());
+    let (here, there) = (sidecar.open(&path), sidecar.open(&path));
+    for conn in [&here, &there] {
+        conn.exec(&attach);
+    }
+    for (number, schema) in ["main", "other"].into_iter().enumerate() {
+        here.exec(&format!("CREATE TABLE {schema}.t{number}(a)"));
+        there.exec(&format!("SELECT * FROM {schema}.t{number}"));
+        here.exec(&format!("CREATE UNIQUE INDEX {schema}.i{number} ON t{number}(a)"));
+        // The engine looks at the schema again after "no such table", not after what it says of a missing index.
+        there.exec(&format!("INSERT INTO {schema}.t{number} VALUES (1) ON CONFLICT (a) DO NOTHING"));
+    }
+    let failure = there.query("INSERT INTO t0 VALUES (1) ON CONFLICT (b) DO NOTHING", list![]).unwrap_err();
+    assert_eq!(failure.code, "sql_error");
+}

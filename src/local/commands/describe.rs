@@ -18,7 +18,8 @@ pub fn describe(session: &mut Session, run: &mut Run<'_>, target: Target<'_>) ->
         Target::Statement(id) => prepared.sql(id)?,
     };
     // Compiled for this alone: one that is kept shows an outdated schema until it runs.
-    access.refresh_schema();
+    // A failure is found again by what follows.
+    let _ = access.refresh_schemas();
     let statement = access.prepare(sql, false)?;
     run.ok(|out| put_description(out, &statement));
     Ok(())

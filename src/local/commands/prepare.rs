@@ -20,7 +20,8 @@ pub fn prepare(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()
             ),
         ));
     }
-    access.refresh_schema();
+    // A failure is found again by what follows.
+    let _ = access.refresh_schemas();
     let statement = access.prepare(sql, true)?;
     // Ids are not used again, so that one of a closed statement is never taken for another's.
     prepared.next = prepared.next.wrapping_add(1) & 0x7fff_ffff;

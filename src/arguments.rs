@@ -47,6 +47,9 @@ pub struct Arguments {
     /// Bytes of rows of a result that is not streamed; 0 for no limit
     #[arg(long, default_value_t = Limits::default().result_bytes_max)]
     pub result_bytes_max: u64,
+    /// Bytes that the engine may have allocated, for all connections together; 0 for no limit
+    #[arg(long, default_value_t = Limits::default().heap_bytes_max)]
+    pub heap_bytes_max: u64,
     /// Milliseconds from the end of input to the end of the program
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub shutdown_grace_ms: u64,
@@ -100,6 +103,7 @@ impl Arguments {
             cursors_max: self.cursors_max,
             result_rows_max: self.result_rows_max,
             result_bytes_max: self.result_bytes_max,
+            heap_bytes_max: self.heap_bytes_max,
             shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
             spin_us_max: self.spin_us_max,
         }

@@ -22,6 +22,7 @@ mod functions;
 mod held;
 mod limits;
 mod local;
+mod memory;
 mod row_encoder;
 mod run;
 mod sql;

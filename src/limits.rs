@@ -27,6 +27,8 @@ pub struct Limits {
     pub result_rows_max: u64,
     /// Bytes of rows of one result that is not streamed; 0: no limit.
     pub result_bytes_max: u64,
+    /// Bytes that the engine may have allocated, for all connections together; 0: no limit.
+    pub heap_bytes_max: u64,
     /// Time from the end of input to the end of the program.
     pub shutdown_grace: Duration,
     /// Microseconds that the reading thread looks for the next request of a client in a hurry before it sleeps; 0: none.
@@ -44,6 +46,7 @@ impl Default for Limits {
             cursors_max: 100,
             result_rows_max: 10_000_000,
             result_bytes_max: 512 << 20,
+            heap_bytes_max: 16 << 30,
             shutdown_grace: Duration::from_millis(1000),
             spin_us_max: 200,
         }

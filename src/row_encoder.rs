@@ -2,16 +2,26 @@
 
 use crate::engine::statement::Column;
 use crate::engine::RawStatement;
+use crate::error::{Error, Result};
+use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_empty_list, put_float, put_integer, put_list, put_nil};
+
+/// A value of this size has its room reserved, so that a system without memory is an error and not the program's end.
+const RESERVED_BYTES: usize = 64 << 10;
 
 /// Appends the current row of `statement` as a list of `columns` values.
 #[inline]
-pub fn encode_row(out: &mut Vec<u8>, statement: &RawStatement, columns: i32) {
+pub fn encode_row(out: &mut Vec<u8>, statement: &RawStatement, columns: i32) -> Result<()> {
     put_list(out, u32::try_from(columns).unwrap_or(0));
     for index in 0..columns {
         match statement.column(index) {
             Column::Integer(integer) => put_integer(out, integer),
-            Column::Bytes(bytes) => put_binary(out, bytes),
+            Column::Bytes(bytes) => {
+                if bytes.len() >= RESERVED_BYTES {
+                    out.try_reserve(bytes.len() + 5).map_err(|_| out_of_memory(bytes.len()))?;
+                }
+                put_binary(out, bytes);
+            }
             Column::Real(real) => put_float(out, real),
             Column::Null => put_nil(out),
         }
@@ -19,4 +29,13 @@ pub fn encode_row(out: &mut Vec<u8>, statement: &RawStatement, columns: i32) {
     if columns > 0 {
         put_empty_list(out);
     }
+    Ok(())
+}
+
+#[cold]
+fn out_of_memory(bytes: usize) -> Error {
+    Error::new(
+        ErrorCode::OutOfMemory,
+        format!("the system has no memory for a value of {bytes} bytes in a reply"),
+    )
 }

@@ -13,7 +13,7 @@ use port_driver::handshake::Hello;
 use port_driver::reply::{
     self, put_error_item, put_result_tail, Constraint, ConstraintKind, ErrorReply, Tail,
 };
-use port_driver::request::{decode, route, tag, Refusal, Request, ResultOptions, Route};
+use port_driver::request::{decode, route, tag, OpenOptions, Refusal, Request, ResultOptions, Route};
 use port_driver::{ErrorCode, Params, ParamsKind};
 use support::exercise::{self, Outcome};
 use support::fixture::{read_all, Fixture};
@@ -38,7 +38,7 @@ fn summary(request: &Request<'_>) -> Result<String, ErrorCode> {
             let o = &open.options;
             format!(
                 "Open {{ timeout_ms: {}, path: {:?}, mode: {:?}, memory: {}, open_flags: {}, busy_timeout_ms: {}, \
-                 {}statement_cache: {}, checkpoint_pages: {}, checkpoint_idle_ms: {}, pragmas: {:?} }}",
+                 {}statement_cache: {}, checkpoint_pages: {}, checkpoint_idle_ms: {}, {}pragmas: {:?} }}",
                 open.timeout_ms,
                 open.path,
                 o.mode,
@@ -49,6 +49,7 @@ fn summary(request: &Request<'_>) -> Result<String, ErrorCode> {
                 o.statement_cache,
                 o.checkpoint_pages,
                 o.checkpoint_idle_ms,
+                guards(o),
                 o.pragmas
             )
         }
@@ -97,6 +98,21 @@ fn shown(params: Params<'_>) -> Result<String, ErrorCode> {
     }
 }
 
+/// Those that are not the default.
+fn guards(options: &OpenOptions<'_>) -> String {
+    let mut text = String::new();
+    if !options.defensive {
+        text += "defensive: false, ";
+    }
+    if options.untrusted_sql {
+        text += "untrusted_sql: true, ";
+    }
+    if !options.limits.is_empty() {
+        text += &format!("limits: {:?}, ", options.limits);
+    }
+    text
+}
+
 fn shown_options(options: ResultOptions) -> String {
     let all = [
         ("credits", options.credits.map(u64::from)),
@@ -104,8 +120,9 @@ fn shown_options(options: ResultOptions) -> String {
         ("rows_max", options.rows_max),
         ("bytes_max", options.bytes_max),
     ];
-    let given: Vec<String> =
-        all.iter().filter_map(|(key, value)| value.map(|value| format!("{key}: {value}"))).collect();
+    let numbers = all.iter().filter_map(|(key, value)| value.map(|value| format!("{key}: {value}")));
+    let defensive = options.defensive.map(|on| format!("defensive: {on}"));
+    let given: Vec<String> = numbers.chain(defensive).collect();
     format!("{{{}}}", given.join(", "))
 }
 

@@ -5,8 +5,10 @@ use super::backend::Backend;
 use super::{Connection, Job, Next};
 use crate::clock::now_ns;
 use crate::control::Control;
+use crate::engine::handle::memory_used;
 use crate::error::{Error, Result};
 use crate::local::open::Info;
+use crate::memory;
 use crate::run::{Outlet, Place, Run};
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
@@ -144,8 +146,12 @@ impl Thread {
         }
         self.outlet.send(out);
         // What a statement took once is not kept for ever.
+        let large = out.capacity() > GIVEN_BACK_BYTES;
         if out.capacity() > BUFFER_KEPT_BYTES {
             *out = Vec::new();
+        }
+        if large {
+            memory::give_back();
         }
         connection.control.end();
         self.guarded(out, Backend::after_reply);
@@ -167,6 +173,7 @@ impl Thread {
     fn close(&mut self, out: &mut Vec<u8>) {
         let connection = Arc::clone(&self.connection);
         let backend = connection.backend().take();
+        let before = memory_used();
         let closed = catch_unwind(AssertUnwindSafe(move || {
             if let Some(mut backend) = backend {
                 backend.close();
@@ -175,6 +182,9 @@ impl Thread {
         if closed.is_err() {
             tracing::error!(connection = connection.id, "a panic while closing");
         }
+        if before.saturating_sub(memory_used()) > GIVEN_BACK_BYTES as i64 {
+            memory::give_back();
+        }
         self.registry.closed(&connection);
         if let Some(request_id) = connection.take_close_request() {
             port_driver::reply::ok(out, request_id, self.surroundings.limits.reply_bytes_max(), put_nil);
@@ -182,6 +192,9 @@ impl Thread {
         }
     }
 }
+
+/// After a buffer above this size, and a connection that had as much, unused memory goes back to the system.
+const GIVEN_BACK_BYTES: usize = 8 << 20;
 
 /// Buffers above this size go back to the allocator after their use.
 const BUFFER_KEPT_BYTES: usize = 256 << 10;

@@ -96,15 +96,22 @@ unsafe extern "C" fn on_use(
     first: *const c_char,
     second: *const c_char,
     _schema: *const c_char,
-    _trigger: *const c_char,
+    trigger: *const c_char,
 ) -> c_int {
     let (what, name) = match action {
         ffi::SQLITE_PRAGMA if second.is_null() => (Use::PragmaRead, first),
         ffi::SQLITE_PRAGMA => (Use::PragmaCall, first),
         ffi::SQLITE_FUNCTION => (Use::Function, second),
-        ffi::SQLITE_INSERT | ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => (Use::Rows, first),
-        ffi::SQLITE_CREATE_INDEX
-        | ffi::SQLITE_CREATE_TABLE
+        ffi::SQLITE_INSERT | ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE if trigger.is_null() => {
+            (Use::Rows, first)
+        }
+        ffi::SQLITE_INSERT | ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => (Use::RowsOfTrigger, first),
+        ffi::SQLITE_CREATE_INDEX => (Use::NewIndex, first),
+        ffi::SQLITE_CREATE_TEMP_INDEX => (Use::NewTemporaryIndex, first),
+        ffi::SQLITE_CREATE_TEMP_TABLE | ffi::SQLITE_DROP_TEMP_INDEX | ffi::SQLITE_DROP_TEMP_TABLE => {
+            (Use::TemporarySchema, first)
+        }
+        ffi::SQLITE_CREATE_TABLE
         | ffi::SQLITE_CREATE_TRIGGER
         | ffi::SQLITE_CREATE_VIEW
         | ffi::SQLITE_CREATE_VTABLE
@@ -115,6 +122,8 @@ unsafe extern "C" fn on_use(
         | ffi::SQLITE_DROP_VTABLE
         | ffi::SQLITE_REINDEX => (Use::Schema, first),
         ffi::SQLITE_ALTER_TABLE => (Use::Schema, second),
+        ffi::SQLITE_ATTACH if first.is_null() => (Use::AttachUnknown, c"".as_ptr()),
+        ffi::SQLITE_ATTACH => (Use::Attach, first),
         _ => return ffi::SQLITE_OK,
     };
     if name.is_null() {

@@ -87,7 +87,40 @@ pub struct Window {
 
 const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
 
+/// What stands for a function of a virtual table where there is no such table.
+unsafe extern "C" fn without_table(
+    context: *mut ffi::sqlite3_context,
+    _count: c_int,
+    _arguments: *mut *mut ffi::sqlite3_value,
+) {
+    // SAFETY: SQLite gives the context of the call; it copies the text up to its NUL.
+    unsafe {
+        let message = c"unable to use a function of a full-text table in the requested context";
+        ffi::sqlite3_result_error(context, message.as_ptr(), -1);
+    }
+}
+
 impl Handle {
+    /// Lets views use a function of virtual tables: SQLite takes the flags of the one that each table brings from what is
+    /// registered under its name.
+    pub fn register_auxiliary(&self, name: &'static CStr, arguments: c_int) -> Result<(), EngineError> {
+        // SAFETY: the handle is open and the name 'static.
+        let code = unsafe {
+            ffi::sqlite3_create_function_v2(
+                self.raw(),
+                name.as_ptr(),
+                arguments,
+                ffi::SQLITE_UTF8 | ffi::SQLITE_INNOCUOUS,
+                std::ptr::null_mut(),
+                Some(without_table),
+                None,
+                None,
+                None,
+            )
+        };
+        self.registered(code)
+    }
+
     /// Registers a scalar function for the life of the connection.
     pub fn register_scalar(&self, function: &'static Scalar) -> Result<(), EngineError> {
         let context = std::ptr::from_ref(function).cast_mut().cast::<c_void>();

@@ -209,6 +209,24 @@ impl Handle {
         self.check(code)
     }
 
+    /// Whether one of these options is on.
+    pub fn is_configured(&self, option: c_int) -> bool {
+        let mut on: c_int = 0;
+        // SAFETY: the boolean options take an int, of which -1 changes nothing, and a pointer to int that lives through
+        // the call.
+        let code = unsafe { ffi::sqlite3_db_config(self.raw, option, -1, std::ptr::from_mut(&mut on)) };
+        code == ffi::SQLITE_OK && on != 0
+    }
+
+    /// Sets one of the `SQLITE_LIMIT_*`; above what the engine was compiled for it gets that. Returns what it is then.
+    pub fn set_limit(&self, limit: c_int, value: c_int) -> c_int {
+        // SAFETY: `raw` is open; an unknown limit gives -1.
+        unsafe {
+            ffi::sqlite3_limit(self.raw, limit, value);
+            ffi::sqlite3_limit(self.raw, limit, -1)
+        }
+    }
+
     /// Checkpoints the WAL of `schema`. A busy answer is a result, not an error.
     pub fn checkpoint(&self, schema: &str, mode: c_int) -> Result<Checkpointed, EngineError> {
         let schema = CString::new(schema).unwrap_or_default();
@@ -250,6 +268,12 @@ impl Handle {
 pub fn memory_used() -> i64 {
     // SAFETY: may be called at any time.
     unsafe { ffi::sqlite3_memory_used() }
+}
+
+/// Limits what SQLite allocates in the whole program, in bytes; 0: not.
+pub fn set_heap_limit(bytes: u64) {
+    // SAFETY: may be called at any time.
+    unsafe { ffi::sqlite3_hard_heap_limit64(i64::try_from(bytes).unwrap_or(i64::MAX)) };
 }
 
 /// SQLite's version, its source id and libSQL's version.

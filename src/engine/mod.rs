@@ -3,12 +3,14 @@
 
 pub mod callbacks;
 pub mod code;
+pub mod concat;
 pub mod constraint;
 pub mod function;
 pub mod handle;
 pub mod open;
 pub mod query;
 pub mod statement;
+pub mod vector;
 pub mod watch;
 
 pub use handle::{EngineError, Handle};

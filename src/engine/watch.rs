@@ -25,6 +25,18 @@ pub enum Use {
     Function,
     /// An object of a database's schema (not of the temporary one) that is created, altered, dropped or indexed anew.
     Schema,
+    /// An index that is created; else as [`Self::Schema`].
+    NewIndex,
+    /// A table or index of the temporary schema that is created or dropped.
+    TemporarySchema,
+    /// An index there that is created.
+    NewTemporaryIndex,
+    /// A file that is attached, by its name.
+    Attach,
+    /// One whose name is not known before the statement runs; `name` is empty.
+    AttachUnknown,
     /// A table whose rows are inserted, updated or deleted.
     Rows,
+    /// One of which a trigger does that.
+    RowsOfTrigger,
 }

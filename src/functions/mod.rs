@@ -6,9 +6,24 @@ pub mod decimal_sql;
 pub mod float_sql;
 
 use crate::engine::{EngineError, Handle};
+use std::ffi::CStr;
+
+/// Functions of full-text tables that read one, and that views may use, with the number of their arguments.
+const AUXILIARY: [(&CStr, i32); 7] = [
+    (c"match", 2),
+    (c"bm25", -1),
+    (c"highlight", -1),
+    (c"snippet", -1),
+    (c"offsets", 1),
+    (c"matchinfo", 1),
+    (c"matchinfo", 2),
+];
 
 /// Registers every function on a connection that has just been opened.
 pub fn register(handle: &Handle) -> Result<(), EngineError> {
+    handle.register_vector_search()?;
+    handle.register_concat()?;
+    AUXILIARY.iter().try_for_each(|(name, arguments)| handle.register_auxiliary(name, *arguments))?;
     let mut scalars = decimal_sql::SCALARS.iter().chain(&float_sql::SCALARS);
     scalars.try_for_each(|function| handle.register_scalar(function))?;
     decimal_sql::WINDOWS.iter().try_for_each(|function| handle.register_window(function))

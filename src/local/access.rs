@@ -62,6 +62,8 @@ pub struct Access {
     /// transaction ends, and keeps the statements compiled under it, which find a violation too late to undo their own row.
     /// So every statement is to be compiled anew then.
     compile_anew: bool,
+    /// A doubt was settled for what runs.
+    doubts_settled: bool,
     place: Option<Place>,
     checkpoint_due: bool,
     /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
@@ -87,6 +89,7 @@ impl Access {
             inside: false,
             query_only: None,
             compile_anew: false,
+            doubts_settled: false,
             place: None,
             checkpoint_due: false,
             schemas: 2,
@@ -121,6 +124,9 @@ impl Access {
         let kind = Kind { guarded, ..statement.kind() };
         let started_ns = now_ns();
         let outcome = self.within_turn(kind, rows, |access, rows| {
+            for doubt in statement.doubts() {
+                access.look_up(doubt)?;
+            }
             let before = access.handle.total_changes();
             let mut bound = statement.bind_for_run(params)?;
             access.step(&mut bound, kind, rows)?;
@@ -155,6 +161,15 @@ impl Access {
     }
 
     fn step(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
+        let outcome = self.step_on(raw, kind, rows);
+        if std::mem::take(&mut self.doubts_settled) {
+            self.watch.take_settled();
+        }
+        outcome
+    }
+
+    #[inline]
+    fn step_on(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
         let started_ns = now_ns();
         loop {
             match raw.step() {
@@ -171,9 +186,22 @@ impl Access {
                     }
                 },
                 Ok(Step::Done) => return Ok(Step::Done),
+                Err(code) if code & 0xff == code::SQLITE_AUTH && self.settled(raw)? => {}
                 Err(code) => return Err(self.statement_error(raw, code, started_ns)),
             }
         }
+    }
+
+    /// The engine has compiled the statement anew before its first row, and a trigger of it writes what is doubted: true if
+    /// it may, and is to be stepped from its beginning.
+    #[cold]
+    fn settled(&mut self, raw: &mut RawStatement) -> Result<bool> {
+        let Some(doubt) = self.watch.take_doubt() else { return Ok(false) };
+        let _ = raw.reset();
+        self.look_up(&doubt)?;
+        self.watch.settle(doubt);
+        self.doubts_settled = true;
+        Ok(true)
     }
 
     /// A writing statement whose rows cannot be delivered must not be committed by its reset, nor stay in a transaction
@@ -199,6 +227,17 @@ impl Access {
         self.watch.refuse_commits(true);
         let outcome = work(self);
         self.watch.refuse_commits(false);
+        outcome
+    }
+
+    /// Runs `work` while SQL may write what a defensive connection protects. Switching it has the engine compile every
+    /// statement anew, so that none keeps the permission.
+    pub fn undefended<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let failed = |error| Error::Engine(error, None);
+        let before = self.handle.is_configured(code::SQLITE_DBCONFIG_DEFENSIVE);
+        self.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, false).map_err(failed)?;
+        let outcome = work(self);
+        self.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, before).map_err(failed)?;
         outcome
     }
 

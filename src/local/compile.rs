@@ -17,7 +17,7 @@ impl Access {
         let statement = self.with_schema(keyword, |access| {
             access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))
         })?;
-        Ok(statement.writing_if(self.watch.uses_writer()))
+        Ok(statement.writing_if(self.watch.uses_writer()).doubting(self.watch.take_settled()))
     }
 
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
@@ -50,6 +50,25 @@ impl Access {
     /// too after "no such table", but takes a lock that it does not get for equality, and not after others, such as that of
     /// an ON CONFLICT whose index another connection has created.
     fn with_schema<T>(&mut self, keyword: Keyword, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        self.watch.take_settled();
+        // Looks up what is doubted of the statement, each of which refuses it once.
+        let compile = |access: &mut Self| loop {
+            let compiled = compile(access);
+            match access.watch.take_doubt() {
+                Some(doubt) if access.watch.doubt_is_own() => {
+                    // Settled for this one compilation.
+                    access.watch.settle(doubt.clone());
+                    let compiled = compile(access);
+                    access.watch.unsettle(&doubt);
+                    return compiled;
+                }
+                Some(doubt) if compiled.is_err() => {
+                    access.look_up(&doubt)?;
+                    access.watch.settle(doubt);
+                }
+                _ => return compiled,
+            }
+        };
         match compile(self) {
             Err(_) if self.watch.wants_turn() => {
                 self.enter_to_compile(keyword)?;
@@ -125,10 +144,7 @@ impl Access {
 
     fn compile_error(&self, error: Error) -> Error {
         match self.watch.take_refused() {
-            Some(name) => Error::new(
-                ErrorCode::NotAuthorized,
-                format!("{name} acts on the whole program, not on this connection alone; it cannot be set over SQL"),
-            ),
+            Some(message) => Error::new(ErrorCode::NotAuthorized, message),
             None => self.stopped_or(error),
         }
     }

@@ -42,6 +42,11 @@ impl Access {
                 let failure = constraint::read(&self.handle, &error);
                 Error::Engine(error, failure.map(Box::new))
             }
+            // VACUUM INTO attaches its file while it runs.
+            code::SQLITE_AUTH => match self.watch.take_refused() {
+                Some(message) => Error::new(ErrorCode::NotAuthorized, message),
+                None => Error::Engine(error, None),
+            },
             _ => self.stopped_or(Error::Engine(error, None)),
         }
     }

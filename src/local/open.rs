@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::cursors::Cursors;
+use super::limit;
 use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
 use super::session::Session;
@@ -46,6 +47,9 @@ pub fn open(
 ) -> Result<(Session, Info)> {
     let options = &request.options;
     let pragmas = pragma::plan(&options.pragmas)?;
+    if options.defensive {
+        pragma::check_defensive(&pragmas)?;
+    }
     let (path, flags) = location(request)?;
     let mut handle = engine::open(&surroundings.runtime, &path, flags)
         .map_err(|source| Error::Open { path: request.path.to_owned(), source })?;
@@ -58,10 +62,14 @@ pub fn open(
     control.set_default_lock_timeout_ms(options.lock_timeout_ms);
     handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::watch::Watch>);
     configure(&handle).map_err(|error| Error::Engine(error, None))?;
+    limit::apply(&handle, &options.limits)?;
+    if options.untrusted_sql {
+        watch.refuse_files();
+    }
 
     let turns = Turns::new(id, Arc::clone(&surroundings.files), Arc::clone(open_files), FileShare::new(file));
     let mut access = Access::new(id, handle, Arc::clone(control), watch, turns);
-    let info = match establish(&mut access, &pragmas) {
+    let info = match establish(&mut access, &pragmas, options.defensive) {
         Ok(info) => info,
         Err(error) => {
             // It may be the last to leave the file, after others that have written.
@@ -83,11 +91,14 @@ pub fn open(
 }
 
 /// The first statements of a connection.
-fn establish(access: &mut Access, pragmas: &[(String, String)]) -> Result<Info> {
+fn establish(access: &mut Access, pragmas: &[(String, String)], defensive: bool) -> Result<Info> {
     // Reads the header, so that a foreign or corrupt file is an error of `open` and not of the first query.
     first_text(access, "PRAGMA schema_version")?;
     pragma::apply(access, pragmas)?;
     let journal_mode = set_journal_mode(access, pragmas)?;
+    // SQL cannot write shadow tables, the schema's text, or switch the journal off. Whoever opens may do the last.
+    let configured = access.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, defensive);
+    configured.map_err(|error| Error::Engine(error, None))?;
     Ok(Info { path: access.file().name.clone(), journal_mode, read_only: access.handle.read_only() })
 }
 

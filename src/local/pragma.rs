@@ -48,7 +48,7 @@ const SPECS: &[Spec] = &[
     spec("secure_delete", Kind::Word(&["off", "on", "fast"]), Some("off")),
     spec("automatic_index", Kind::Bool, Some("1")),
     spec("case_sensitive_like", Kind::Bool, Some("0")),
-    spec("cell_size_check", Kind::Bool, Some("0")),
+    spec("cell_size_check", Kind::Bool, Some("1")),
     spec("checkpoint_fullfsync", Kind::Bool, Some("0")),
     spec("fullfsync", Kind::Bool, Some("0")),
     spec("defer_foreign_keys", Kind::Bool, Some("0")),
@@ -58,7 +58,7 @@ const SPECS: &[Spec] = &[
     spec("read_uncommitted", Kind::Bool, Some("0")),
     spec("recursive_triggers", Kind::Bool, Some("0")),
     spec("reverse_unordered_selects", Kind::Bool, Some("0")),
-    spec("trusted_schema", Kind::Bool, Some("1")),
+    spec("trusted_schema", Kind::Bool, Some("0")),
     spec("writable_schema", Kind::Bool, Some("0")),
     spec("analysis_limit", COUNT, Some("0")),
     spec("threads", Kind::Integer(0, 64), Some("0")),
@@ -92,6 +92,20 @@ pub fn plan(given: &[(String, PragmaValue<'_>)]) -> Result<Vec<(String, String)>
         }
     }
     Ok(planned)
+}
+
+/// Pragmas that a defensive connection would pass over in silence.
+pub fn check_defensive(planned: &[(String, String)]) -> Result<()> {
+    let passed_over = |(name, value): &&(String, String)| {
+        matches!((name.as_str(), value.as_str()), ("writable_schema", "1"))
+    };
+    match planned.iter().find(passed_over) {
+        None => Ok(()),
+        Some((name, value)) => Err(Error::new(
+            ErrorCode::InvalidOption,
+            format!("the pragma {name} can be {value} only on a connection with the option defensive: false"),
+        )),
+    }
 }
 
 /// Sets the pragmas of a connection that has just been opened, but for the journal mode.

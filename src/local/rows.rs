@@ -133,7 +133,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
     #[inline]
     fn append(&mut self, row: &RawStatement) -> Result<()> {
         let start = self.run.out.len();
-        encode_row(self.run.out, row, self.columns);
+        encode_row(self.run.out, row, self.columns)?;
         self.rows += 1;
         self.bytes += (self.run.out.len() - start) as u64;
         self.ceiling.check(self.rows, self.bytes)?;

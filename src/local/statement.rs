@@ -1,6 +1,7 @@
 //! A compiled statement and what is known about it: columns as they go onto the wire, parameters, how long it ran.
 
 use super::access::Kind;
+use super::shadow::Doubt;
 use crate::engine::statement::ColumnText;
 use crate::engine::{Bound, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
@@ -25,6 +26,7 @@ pub struct Statement {
     recompilations: i32,
     keyword: Keyword,
     last_run_ns: u64,
+    doubts: Vec<Doubt>,
 }
 
 impl Statement {
@@ -63,6 +65,7 @@ impl Statement {
             recompilations: raw.recompilations(),
             keyword,
             last_run_ns: u64::MAX,
+            doubts: Vec::new(),
             raw,
         };
         statement.read_columns();
@@ -73,6 +76,17 @@ impl Statement {
     pub fn writing_if(mut self, writes: bool) -> Self {
         self.read_only &= !writes;
         self
+    }
+
+    /// The same statement, of which `doubts` have to be looked up at each of its runs.
+    pub fn doubting(mut self, doubts: Vec<Doubt>) -> Self {
+        self.doubts = doubts;
+        self
+    }
+
+    /// What has to be looked up before it runs.
+    pub fn doubts(&self) -> &[Doubt] {
+        &self.doubts
     }
 
     /// What is to be known before it runs.

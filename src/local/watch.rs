@@ -1,5 +1,6 @@
 //! What the engine asks of a connection while it compiles and runs: stop? wait? commit? and what it tells after a commit.
 
+use super::shadow::{is_shadow, Doubt};
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::DatabaseFile;
@@ -38,6 +39,12 @@ pub struct ConnectionWatch {
     compiling: AtomicBool,
     uses_writer: AtomicBool,
     wants_turn: AtomicBool,
+    changes_schema: AtomicBool,
+    new_index: Mutex<Option<String>>,
+    doubt: Mutex<Option<Doubt>>,
+    doubt_is_own: AtomicBool,
+    settled: Mutex<Vec<Doubt>>,
+    files_refused: AtomicBool,
     refused: Mutex<Option<String>>,
 }
 
@@ -57,6 +64,12 @@ impl ConnectionWatch {
             compiling: AtomicBool::new(false),
             uses_writer: AtomicBool::new(false),
             wants_turn: AtomicBool::new(false),
+            changes_schema: AtomicBool::new(false),
+            new_index: Mutex::new(None),
+            doubt: Mutex::new(None),
+            doubt_is_own: AtomicBool::new(false),
+            settled: Mutex::new(Vec::new()),
+            files_refused: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
     }
@@ -99,6 +112,10 @@ impl ConnectionWatch {
     pub fn begin_compiling(&self) {
         self.uses_writer.store(false, Ordering::Relaxed);
         self.wants_turn.store(false, Ordering::Relaxed);
+        self.changes_schema.store(false, Ordering::Relaxed);
+        *self.new_index.lock() = None;
+        *self.doubt.lock() = None;
+        self.doubt_is_own.store(false, Ordering::Relaxed);
         self.compiling.store(true, Ordering::Relaxed);
         // One that was refused while a statement ran is no matter of the next that is compiled.
         *self.refused.lock() = None;
@@ -124,7 +141,56 @@ impl ConnectionWatch {
         self.compiling.store(false, Ordering::Relaxed);
     }
 
-    /// The pragma that was refused while a statement was compiled.
+    /// No further files from now on: neither ATTACH nor VACUUM INTO.
+    pub fn refuse_files(&self) {
+        self.files_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// What has to be looked up before the statement that was refused for it is compiled again.
+    pub fn take_doubt(&self) -> Option<Doubt> {
+        self.doubt.lock().take()
+    }
+
+    /// The doubt is about what libSQL does itself. DROP INDEX drops the index's tables before it asks whether it may drop the
+    /// index, and goes on where that was refused; a client's statement does not.
+    pub fn doubt_is_own(&self) -> bool {
+        self.doubt_is_own.load(Ordering::Relaxed)
+    }
+
+    /// It was looked up: the statement may do it, until [`Self::take_settled`].
+    pub fn settle(&self, doubt: Doubt) {
+        self.settled.lock().push(doubt);
+    }
+
+    /// It may arise again.
+    pub fn unsettle(&self, doubt: &Doubt) {
+        self.settled.lock().retain(|settled| settled != doubt);
+    }
+
+    /// The doubts that were settled; they may arise again.
+    pub fn take_settled(&self) -> Vec<Doubt> {
+        std::mem::take(&mut *self.settled.lock())
+    }
+
+    /// What only an index of vectors has, named like this one, is used in this way: whether there is one has to be looked
+    /// up, which cannot be done from within the engine.
+    fn doubt_of(&self, what: Use, name: &str, first_change: bool) -> Option<Doubt> {
+        let compiling = self.compiling.load(Ordering::Relaxed);
+        let own = match what {
+            // libSQL writes these itself, in no trigger: while its index is created or dropped, and while statements run.
+            Use::Rows => compiling && !self.changes_schema.load(Ordering::Relaxed),
+            Use::RowsOfTrigger => true,
+            // It also creates and drops them, as part of what the client changes.
+            Use::Schema | Use::NewIndex | Use::TemporarySchema | Use::NewTemporaryIndex => first_change,
+            Use::Function if compiling && name.eq_ignore_ascii_case("libsql_vector_idx") => {
+                return self.new_index.lock().clone().map(Doubt::NewIndex);
+            }
+            _ => false,
+        };
+        (own && is_shadow(name)).then(|| Doubt::Table(name.to_owned()))
+    }
+
+    /// Why something was refused, in words.
     pub fn take_refused(&self) -> Option<String> {
         self.refused.lock().take()
     }
@@ -179,25 +245,51 @@ impl Watch for ConnectionWatch {
         // libSQL creates and drops the tables of a vector index, in a transaction of its own, while CREATE INDEX, DROP INDEX
         // and DROP TABLE are compiled. So what changes a schema is compiled in the turn: without it, nothing more of this
         // statement is allowed, and it is compiled again.
-        if what == Use::Schema
-            && self.compiling.load(Ordering::Relaxed)
-            && !self.turn_held.load(Ordering::Relaxed)
-        {
-            self.wants_turn.store(true, Ordering::Relaxed);
+        let compiling = self.compiling.load(Ordering::Relaxed);
+        let mut first_change = false;
+        let new_index = matches!(what, Use::NewIndex | Use::NewTemporaryIndex);
+        if compiling && (new_index || matches!(what, Use::Schema | Use::TemporarySchema)) {
+            first_change = !self.changes_schema.swap(true, Ordering::Relaxed);
+            if first_change {
+                *self.new_index.lock() = new_index.then(|| name.to_owned());
+            } else if self.doubt.lock().is_some() {
+                self.doubt_is_own.store(true, Ordering::Relaxed);
+            }
+            if matches!(what, Use::Schema | Use::NewIndex) {
+                let held = self.turn_held.load(Ordering::Relaxed);
+                self.wants_turn.fetch_or(!held, Ordering::Relaxed);
+            }
         }
         if self.wants_turn() {
             return false;
+        }
+        if let Some(doubt) = self.doubt_of(what, name, first_change) {
+            if !self.settled.lock().contains(&doubt) {
+                *self.doubt.lock() = Some(doubt);
+                return false;
+            }
         }
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         // `PRAGMA optimize` runs ANALYZE from within, and FTS3's function of that name rewrites its index.
         if is("optimize") {
             self.uses_writer.store(true, Ordering::Relaxed);
         }
-        let refused = what == Use::PragmaCall && PROGRAM_WIDE.iter().any(|name| is(name));
-        if refused {
-            *self.refused.lock() = Some(format!("PRAGMA {}", name.to_ascii_lowercase()));
-        }
-        !refused
+        let refused = match what {
+            Use::PragmaCall if PROGRAM_WIDE.iter().any(|name| is(name)) => format!(
+                "PRAGMA {} acts on the whole program, not on this connection alone; it cannot be set over SQL",
+                name.to_ascii_lowercase()
+            ),
+            // VACUUM attaches a temporary file, which has no name.
+            Use::Attach | Use::AttachUnknown
+                if self.files_refused.load(Ordering::Relaxed)
+                    && (what == Use::AttachUnknown || !name.is_empty() && !is(":memory:")) =>
+            {
+                "this connection opens no further files (untrusted_sql): neither ATTACH nor VACUUM INTO".to_owned()
+            }
+            _ => return true,
+        };
+        *self.refused.lock() = Some(refused);
+        false
     }
 
     fn committed(&self, schema: &str, pages: u32) {

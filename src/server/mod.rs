@@ -64,6 +64,7 @@ pub fn run(
         .build()
         .map_err(StartError::Runtime)?;
     engine::open::initialise(runtime.handle()).map_err(StartError::Engine)?;
+    engine::handle::set_heap_limit(limits.heap_bytes_max);
     descriptors::set_non_blocking(&output).map_err(StartError::Descriptor)?;
     descriptors::enlarge_pipe(&input, INPUT_PIPE_BYTES);
 

@@ -13,6 +13,7 @@ mod endings;
 mod endurance;
 mod faults;
 mod frames;
+mod guards;
 mod handshake;
 mod held;
 mod limits;

@@ -211,6 +211,8 @@ defmodule LibsqlPort do
     * `:timeout` - milliseconds or `:infinity`; defaults to that of the connection
     * `:lock_timeout` - milliseconds of it that may be spent waiting for the writer turn and for locks, all together, before
       the request returns a `:busy` error that names who has them; 0 tries at once. Defaults to that of the connection
+    * `:defensive` - `false` lets this one statement write what a defensive connection protects, such as the text of the
+      schema; defaults to that of the connection
     * `:rows_max`, `:bytes_max` - limits of the result. A larger one returns a `:result_too_large` error
     * `:in_transaction` - see `LibsqlPort.Connection`
 

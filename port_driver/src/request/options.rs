@@ -20,6 +20,8 @@ pub struct ResultOptions {
     pub rows_max: Option<u64>,
     /// Ceiling of the result; 0 for none.
     pub bytes_max: Option<u64>,
+    /// `Some(false)`: `SQLITE_DBCONFIG_DEFENSIVE` is off while this request runs.
+    pub defensive: Option<bool>,
 }
 
 /// What may be done with the file.
@@ -52,6 +54,12 @@ pub struct OpenOptions<'a> {
     pub checkpoint_pages: u32,
     /// Idle time after which the WAL is checkpointed; 0: never.
     pub checkpoint_idle_ms: u32,
+    /// `SQLITE_DBCONFIG_DEFENSIVE`: SQL cannot write what would corrupt the file.
+    pub defensive: bool,
+    /// Further files cannot be opened over SQL.
+    pub untrusted_sql: bool,
+    /// `SQLITE_LIMIT_*`, names and values as they came.
+    pub limits: Vec<(String, PragmaValue<'a>)>,
     /// Names and values as they came: which ones exist is the program's to say.
     pub pragmas: Vec<(String, PragmaValue<'a>)>,
 }
@@ -84,7 +92,7 @@ const OPEN_MODES: &[(&str, OpenMode)] = &[
 
 const BOOLEANS: &[(&str, bool)] = &[("true", true), ("false", false)];
 
-const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max"];
+const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive"];
 const CURSOR_KEYS: &[&str] = &["live"];
 const OPEN_KEYS: &[&str] = &[
     "mode",
@@ -95,6 +103,9 @@ const OPEN_KEYS: &[&str] = &[
     "statement_cache",
     "checkpoint_pages",
     "checkpoint_idle",
+    "defensive",
+    "untrusted_sql",
+    "limits",
     "pragmas",
 ];
 
@@ -107,6 +118,7 @@ impl ResultOptions {
                 "credits" => options.credits = Some(integer(decoder, key, u32_max)? as u32),
                 "chunk_bytes" => options.chunk_bytes = Some(integer(decoder, key, u32_max)? as u32),
                 "rows_max" => options.rows_max = Some(integer(decoder, key, i64::MAX as u64)?),
+                "defensive" => options.defensive = Some(choice(decoder, key, BOOLEANS)?),
                 _ => options.bytes_max = Some(integer(decoder, key, i64::MAX as u64)?),
             }
             Ok(())
@@ -136,6 +148,9 @@ impl Default for OpenOptions<'_> {
             statement_cache: 100,
             checkpoint_pages: 1000,
             checkpoint_idle_ms: 1000,
+            defensive: true,
+            untrusted_sql: false,
+            limits: Vec::new(),
             pragmas: Vec::new(),
         }
     }
@@ -154,7 +169,10 @@ impl<'a> OpenOptions<'a> {
                 "statement_cache" => options.statement_cache = integer(decoder, key, 10_000)? as u32,
                 "checkpoint_pages" => options.checkpoint_pages = integer(decoder, key, INT_MAX)? as u32,
                 "checkpoint_idle" => options.checkpoint_idle_ms = integer(decoder, key, INT_MAX)? as u32,
-                _ => options.pragmas = pragmas(decoder)?,
+                "defensive" => options.defensive = choice(decoder, key, BOOLEANS)?,
+                "untrusted_sql" => options.untrusted_sql = choice(decoder, key, BOOLEANS)?,
+                "limits" => options.limits = settings(decoder, "limits")?,
+                _ => options.pragmas = settings(decoder, "pragmas")?,
             }
             Ok(())
         })?;
@@ -230,15 +248,16 @@ fn choice<T: Copy>(decoder: &mut Decoder<'_>, key: &str, choices: &[(&str, T)]) 
     Err(wrong(key, token, format_args!("one of {}", names(choices))))
 }
 
-fn pragmas<'a>(decoder: &mut Decoder<'a>) -> Result<Vec<(String, PragmaValue<'a>)>, Refusal> {
+/// A map from names to values, of pragmas or limits.
+fn settings<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<Vec<(String, PragmaValue<'a>)>, Refusal> {
     let pairs = match decoder.next()? {
         Token::Map(pairs) if pairs <= PRAGMAS_MAX => pairs,
-        token => return Err(wrong("pragmas", token, format_args!("a map of at most {PRAGMAS_MAX} pairs"))),
+        token => return Err(wrong(key, token, format_args!("a map of at most {PRAGMAS_MAX} pairs"))),
     };
-    (0..pairs).map(|_| pragma(decoder)).collect()
+    (0..pairs).map(|_| setting(decoder, key)).collect()
 }
 
-fn pragma<'a>(decoder: &mut Decoder<'a>) -> Result<(String, PragmaValue<'a>), Refusal> {
+fn setting<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<(String, PragmaValue<'a>), Refusal> {
     let token = decoder.next()?;
     let name = match token {
         Token::Atom(name) | Token::Binary(name) => check_text(name).ok(),
@@ -246,7 +265,7 @@ fn pragma<'a>(decoder: &mut Decoder<'a>) -> Result<(String, PragmaValue<'a>), Re
     };
     let Some(name) = name else {
         return Err(invalid(format_args!(
-            "a pragma's name must be an atom or a text, not {}",
+            "a name in {key} must be an atom or a text, not {}",
             shown_token(token)
         )));
     };
@@ -262,7 +281,7 @@ fn pragma<'a>(decoder: &mut Decoder<'a>) -> Result<(String, PragmaValue<'a>), Re
     match value {
         Some(value) => Ok((name.to_owned(), value)),
         None => Err(wrong(
-            &format!("pragma {}", Shown(name.as_bytes())),
+            &format!("{} of {key}", Shown(name.as_bytes())),
             token,
             format_args!("an integer, a float, a boolean, an atom or a text"),
         )),

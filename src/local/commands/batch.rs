@@ -146,7 +146,7 @@ impl Rows for Item<'_, '_> {
     }
 
     fn row(&mut self, row: &RawStatement) -> Result<bool> {
-        encode_row(self.run.out, row, row.column_count());
+        encode_row(self.run.out, row, row.column_count())?;
         self.rows = self.rows.saturating_add(1);
         let bytes = (self.run.out.len() - self.room.base) as u64;
         self.room.ceiling.check(self.room.rows + u64::from(self.rows), bytes)?;

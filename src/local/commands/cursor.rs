@@ -97,7 +97,7 @@ impl Rows for Rest {
 
     fn row(&mut self, row: &RawStatement) -> Result<bool> {
         self.row.clear();
-        encode_row(&mut self.row, row, row.column_count());
+        encode_row(&mut self.row, row, row.column_count())?;
         self.ahead.put(&self.row).map_err(|error| not_kept(&error))?;
         Ok(true)
     }
@@ -123,7 +123,8 @@ pub fn fetch(session: &mut Session, run: &mut Run<'_>, id: u32, rows_max: u32, b
     let frame = begin_frame(run.out, run.request_id, tag::MORE_ROWS);
     let list = begin_list(run.out);
     let Cursor { statement, left_over, ahead, .. } = cursor;
-    let mut chunk = Chunk { run, base, rows: 0, rows_max, bytes_max, left_over };
+    let row_bytes_max = limits.result_bytes_max;
+    let mut chunk = Chunk { run, base, rows: 0, rows_max, bytes_max, row_bytes_max, left_over };
     let outcome = match (chunk.begin(), ahead) {
         (true, _) => Ok(Step::Row),
         (false, Some(ahead)) => chunk.fill(ahead),
@@ -164,6 +165,8 @@ struct Chunk<'c, 'r> {
     rows: u32,
     rows_max: u32,
     bytes_max: usize,
+    /// 0: none.
+    row_bytes_max: u64,
     left_over: &'c mut Vec<u8>,
 }
 
@@ -209,7 +212,14 @@ impl Rows for Chunk<'_, '_> {
 
     fn row(&mut self, row: &RawStatement) -> Result<bool> {
         let start = self.run.out.len();
-        encode_row(self.run.out, row, row.column_count());
+        encode_row(self.run.out, row, row.column_count())?;
+        let bytes = (self.run.out.len() - start) as u64;
+        if self.row_bytes_max > 0 && bytes > self.row_bytes_max {
+            return Err(Error::new(
+                ErrorCode::ResultTooLarge,
+                format!("a row of {bytes} bytes is more than result_bytes_max, {}", self.row_bytes_max),
+            ));
+        }
         Ok(self.keep(start))
     }
 }

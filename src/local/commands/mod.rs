@@ -145,6 +145,7 @@ pub fn is_short(session: &Session, request: &Request<'_>) -> bool {
         })
     };
     match request {
+        Request::Execute(request) if request.options.defensive.is_some() => false,
         Request::Execute(request) => short(session.cache.peek(request.sql)),
         Request::QueryOne(request) => {
             short(session.cache.peek(request.sql).filter(|statement| statement.read_only()))

@@ -35,6 +35,12 @@ defmodule EctoLibSql.Options do
       default none: until its `:timeout`. Each query may say otherwise: `Repo.insert(user, lock_timeout: 0)`
     * `:timeout` – of each request, and of a checkout as `DBConnection` has it; default 15000
 
+  ## Safety
+
+    * `:defensive` – `true` (default): SQL cannot write what would corrupt the file or the program's memory
+    * `:untrusted_sql` – `true`: SQL opens no further files; `:attach` is refused then, too. Default `false`
+    * `:limits` – limits of SQLite for each statement, `[length: 1_000_000]`. All three as in `LibsqlPort.Options`
+
   ## Sidecar
 
     * `:sidecar` – the name or pid of a `LibsqlPort` that is started elsewhere and before the Repo, for Repos that share
@@ -150,6 +156,7 @@ defmodule EctoLibSql.Options do
          :ok <- built(options),
          {:ok, location} <- location(options),
          {:ok, attached} <- attached(options),
+         :ok <- trusted(options, attached),
          {:ok, options} <- options |> with_mode(location) |> ExqliteOptions.translate() do
       names = [Location.name(location) | Keyword.values(attached)]
 
@@ -167,6 +174,13 @@ defmodule EctoLibSql.Options do
       options[:encryption_key] -> {:error, "encryption (the option :encryption_key) is not supported yet"}
       true -> :ok
     end
+  end
+
+  # Said at the start: the sidecar would refuse each connection of the pool, again and again.
+  defp trusted(options, attached) do
+    if options[:untrusted_sql] && Enum.any?(attached, fn {_, name} -> name != ":memory:" end),
+      do: {:error, "the option :attach opens files, which :untrusted_sql forbids: leave one of them out"},
+      else: :ok
   end
 
   defp timeout(nil), do: []

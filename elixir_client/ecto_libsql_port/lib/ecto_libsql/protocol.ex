@@ -334,7 +334,9 @@ defmodule EctoLibSql.Protocol do
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
     case with_params(
            params,
-           &request(options, state, fn left -> Connection.execute(state.conn, sql, &1, left) end)
+           &request(options, state, fn left ->
+             Connection.execute(state.conn, sql, &1, Keyword.take(options, [:defensive]) ++ left)
+           end)
          ) do
       {:ok, result} ->
         command = query.command || Result.command(sql)

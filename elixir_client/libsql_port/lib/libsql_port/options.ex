@@ -18,8 +18,9 @@ defmodule LibsqlPort.Options do
       Meanwhile `LibsqlPort.connect/2` waits, up to its `:connect_timeout`
     * `:max_restarts`, `:max_seconds` – restart intensity of the processes in this VM; default 10 in 10. The end of a
       program does not count
-    * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max` (of all requests that wait), `:queue_requests_max`,
-      `:statements_max`, `:cursors_max` (the last three for each connection), `:result_rows_max`, `:result_bytes_max`, `:spin_us_max` (microseconds to look for the next
+    * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max`
+      (the last three for each connection), `:result_rows_max`, `:result_bytes_max`, `:heap_bytes_max` (what the engine
+      may have allocated, for all connections together), `:spin_us_max` (microseconds to look for the next
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
       `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
       otherwise
@@ -42,6 +43,15 @@ defmodule LibsqlPort.Options do
       0 tries at once; default none: until the request's `:timeout`. Each request may say otherwise
     * `:statement_cache` – statements kept prepared; default 100
     * `:checkpoint_pages`, `:checkpoint_idle` – WAL pages, and ms of rest, after which a checkpoint is made; 0 for never
+    * `:defensive` – `true` (default): SQL cannot write what would corrupt the file or the program's memory: tables that belong
+      to virtual tables and vector indexes, the text of the schema, `PRAGMA journal_mode = off`. A single
+      `LibsqlPort.query/4` may have `defensive: false`
+    * `:untrusted_sql` – `true`: for SQL of strangers; no further files are opened: neither `ATTACH` nor `VACUUM INTO`.
+      Default `false`: SQL may open and write every file that the program may
+    * `:limits` – limits of SQLite for each statement, a keyword list: `:length` (bytes of a value or a row; default 256 MiB),
+      `:sql_length` (64 MiB), `:column` (2000), `:expr_depth` (1000), `:compound_select` (500), `:vdbe_op` (10,000,000),
+      `:function_arg` (127), `:attached` (10), `:like_pattern_length` (50,000), `:variable_number` (32,766), `:trigger_depth`
+      (1000). [What they limit](https://sqlite.org/limits.html)
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
@@ -76,6 +86,7 @@ defmodule LibsqlPort.Options do
     {:cursors_max, nil, {:integer, 1, @int_max}},
     {:result_rows_max, nil, {:integer, 0, @int_max}},
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
+    {:heap_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
     {:log_to, :logger, {:one_of, [:logger, :stderr]}},
     {:log_level, nil, {:one_of, [:off, :error, :warn, :info, :debug]}},
@@ -100,6 +111,9 @@ defmodule LibsqlPort.Options do
     {:statement_cache, nil, {:integer, 0, 10_000}, "statement_cache"},
     {:checkpoint_pages, nil, {:integer, 0, @int_max}, "checkpoint_pages"},
     {:checkpoint_idle, nil, {:integer, 0, @int_max}, "checkpoint_idle"},
+    {:defensive, nil, :boolean, "defensive"},
+    {:untrusted_sql, nil, :boolean, "untrusted_sql"},
+    {:limits, nil, :limits, "limits"},
     {:open_flags, nil, {:flags, @flags}, "open_flags"},
     {:show_statement, true, :boolean, nil},
     {:pragmas, [], :pragmas, nil}
@@ -122,12 +136,16 @@ defmodule LibsqlPort.Options do
   # What requests take, by their names on the wire. The mode of a BEGIN is an argument there.
   @of_request [timeout: :timeout, in_transaction: :boolean, lock_timeout: {:integer, 0, @int_max}]
   @of_result @of_request ++ [rows_max: {:integer, 0, @int_max}, bytes_max: {:integer, 0, 1_099_511_627_776}]
+  @of_execute @of_result ++ [defensive: :boolean]
   @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]
 
   @requests (for {name, _tag} <- Wire.requests(), into: %{} do
                options =
                  cond do
-                   name in [:execute, :query_one, :execute_prepared] ->
+                   name == :execute ->
+                     @of_execute
+
+                   name in [:query_one, :execute_prepared] ->
                      @of_result
 
                    name == :fetch ->
@@ -214,7 +232,12 @@ defmodule LibsqlPort.Options do
   defp wire(values, pragmas) do
     # A shared database needs a name; without one `memory: true` means the private one.
     values = if values.memory and values.database == nil, do: %{values | memory: false}, else: values
-    given = for {name, _, _, key} <- @connection, key != nil, value = values[name], do: {key, value}
+
+    given =
+      for {name, default, _, key} <- @connection, key != nil, value <- [values[name]], value != default do
+        {key, value}
+      end
+
     given = Map.new(given)
     if map_size(pragmas) == 0, do: given, else: Map.put(given, "pragmas", pragmas)
   end
@@ -351,6 +374,13 @@ defmodule LibsqlPort.Options do
       else: :error
   end
 
+  defp cast(value, :limits) when is_list(value) do
+    if Keyword.keyword?(value) and
+         Enum.all?(value, fn {_, most} -> is_integer(most) and most in 0..@int_max end),
+       do: {:ok, Map.new(value)},
+       else: :error
+  end
+
   defp cast(value, :pragmas) when is_map(value) and not is_struct(value), do: {:ok, Map.to_list(value)}
 
   defp cast(value, :pragmas) when is_list(value),
@@ -369,6 +399,7 @@ defmodule LibsqlPort.Options do
   defp allowed({:flags, flags}),
     do: "a list of " <> Enum.map_join(Keyword.keys(flags), ", ", &inspect/1) <> " or an integer"
 
+  defp allowed(:limits), do: "a keyword list of integers from 0 to #{@int_max}"
   defp allowed(:strings), do: "a list of strings"
   defp allowed(:env), do: "a list of pairs of strings"
   defp allowed(:pragmas), do: "a keyword list or a map"

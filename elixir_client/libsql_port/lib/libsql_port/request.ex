@@ -266,7 +266,7 @@ defmodule LibsqlPort.Request do
   defp limits([]), do: nil
 
   defp limits(options) do
-    limits = for name <- [:rows_max, :bytes_max, :live], value = options[name], do: {name, value}
+    limits = Keyword.take(options, [:rows_max, :bytes_max, :live, :defensive])
     if limits == [], do: nil, else: Map.new(limits)
   end
 

@@ -34,10 +34,13 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
   @typedoc "A row of sqlite_schema: type, name, table, text."
   @type object :: {String.t(), String.t(), String.t(), String.t() | nil}
 
-  @doc "The function that runs statements for a migration command."
+  @doc """
+  The function that runs statements for a migration command. They may write the text of the schema, which a defensive
+  connection does not let SQL do.
+  """
   @spec query(map, keyword) :: query
   def query(meta, options) do
-    options = [pragmas: :own] ++ options
+    options = [pragmas: :own, defensive: false] ++ options
 
     fn
       # An error means that the connection has been closed, with its pragmas.

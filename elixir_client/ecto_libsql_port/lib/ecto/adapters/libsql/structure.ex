@@ -83,6 +83,9 @@ defmodule Ecto.Adapters.LibSql.Structure do
   def load(default, config) do
     path = config[:dump_path] || Path.join(default, "structure.sql")
 
+    # The sqlite3 program dumps a virtual table as what it consists of, which a defensive connection does not let SQL write.
+    config = Keyword.put(config, :defensive, false)
+
     with {:ok, sql} <- File.read(path),
          {:ok, _} <- Direct.with_connection(config, &run(&1, Statements.split(sql))) do
       {:ok, path}

@@ -87,7 +87,7 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
       ],
       outside? <- [true, false],
       outside? or pragma not in @outside do
-    @tag repo: [pool_size: 1, attach: [arch: ":memory:"]]
+    @tag repo: [pool_size: 1, attach: [arch: ":memory:"], defensive: false]
     test "PRAGMA #{pragma} by #{how} #{if outside?, do: "outside of", else: "in"} a transaction is refused and put back" do
       before = every()
       sql = "/* so */ PRAGMA #{unquote(pragma)}"
@@ -99,6 +99,13 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
       assert error.message =~ name
       assert every() == before
     end
+  end
+
+  @tag repo: [pool_size: 1, attach: [arch: ":memory:"]]
+  test "PRAGMA writable_schema has no effect on a defensive connection" do
+    before = every()
+    assert :ok = migrate(fn -> Ecto.Migration.execute("PRAGMA writable_schema = 1") end)
+    assert every() == before
   end
 
   @children """

@@ -48,15 +48,15 @@ defmodule Ecto.Adapters.LibSql.StoredTableTest do
     conn
   end
 
-  defp query!(conn, sql, params \\ []) do
-    assert {:ok, result} = LibsqlPort.query(conn, IO.iodata_to_binary(sql), params)
+  defp query!(conn, sql, params \\ [], options \\ []) do
+    assert {:ok, result} = LibsqlPort.query(conn, IO.iodata_to_binary(sql), params, options)
     result
   end
 
   defp query(conn) do
     fn
-      {:restore, sql}, [] -> query!(conn, sql)
-      sql, params -> query!(conn, sql, params)
+      {:restore, sql}, [] -> query!(conn, sql, [], defensive: false)
+      sql, params -> query!(conn, sql, params, defensive: false)
     end
   end
 end

@@ -1,0 +1,60 @@
+//! The engine's own limits, `SQLITE_LIMIT_*`, set at `open`: no statement of an ordinary application meets them, and what
+//! does is an error instead of a program that runs out of stack or memory. https://sqlite.org/c3ref/c_limit_attached.html
+
+use crate::engine::{code, Handle};
+use crate::error::{Error, Result};
+use port_driver::error_code::ErrorCode;
+use port_driver::request::PragmaValue;
+
+struct Spec {
+    name: &'static str,
+    limit: i32,
+    default: i32,
+}
+
+const fn spec(name: &'static str, limit: i32, default: i32) -> Spec {
+    Spec { name, limit, default }
+}
+
+const SPECS: &[Spec] = &[
+    // Bytes of a text, a blob or a row.
+    spec("length", code::SQLITE_LIMIT_LENGTH, 256 << 20),
+    spec("sql_length", code::SQLITE_LIMIT_SQL_LENGTH, 64 << 20),
+    spec("column", code::SQLITE_LIMIT_COLUMN, 2000),
+    spec("expr_depth", code::SQLITE_LIMIT_EXPR_DEPTH, 1000),
+    spec("compound_select", code::SQLITE_LIMIT_COMPOUND_SELECT, 500),
+    spec("vdbe_op", code::SQLITE_LIMIT_VDBE_OP, 10_000_000),
+    spec("function_arg", code::SQLITE_LIMIT_FUNCTION_ARG, 127),
+    spec("attached", code::SQLITE_LIMIT_ATTACHED, 10),
+    spec("like_pattern_length", code::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50_000),
+    spec("variable_number", code::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
+    spec("trigger_depth", code::SQLITE_LIMIT_TRIGGER_DEPTH, 1000),
+];
+
+/// Sets every limit: what the client gave, else the default.
+pub fn apply(handle: &Handle, given: &[(String, PragmaValue<'_>)]) -> Result<()> {
+    if let Some((name, _)) = given.iter().find(|(name, _)| SPECS.iter().all(|spec| spec.name != name)) {
+        let known: Vec<_> = SPECS.iter().map(|spec| spec.name).collect();
+        let name: String = name.chars().take(64).collect();
+        return Err(invalid(format!("there is no limit {name:?}; known ones are {}", known.join(", "))));
+    }
+    for spec in SPECS {
+        let value = match given.iter().find(|(name, _)| name == spec.name) {
+            None => spec.default,
+            Some((_, PragmaValue::Integer(value))) => i32::try_from(*value)
+                .ok()
+                .filter(|value| *value >= 0)
+                .ok_or_else(|| invalid(format!("the limit {} is an integer from 0 on", spec.name)))?,
+            Some(_) => return Err(invalid(format!("the limit {} is an integer from 0 on", spec.name))),
+        };
+        let now = handle.set_limit(spec.limit, value);
+        if now != value {
+            return Err(invalid(format!("the limit {} can be {now} at most", spec.name)));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorCode::InvalidOption, message)
+}

@@ -50,6 +50,10 @@ pub struct Arguments {
     /// Bytes that the engine may have allocated, for all connections together; 0 for no limit
     #[arg(long, default_value_t = Limits::default().heap_bytes_max)]
     pub heap_bytes_max: u64,
+    /// Milliseconds that a request may run on beyond its deadline, its cancellation or the end of its connection, in code of
+    /// the engine that nothing stops, before the program ends itself for a new one; 0 for no limit
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(..=86_400_000))]
+    pub stuck_limit_ms: u64,
     /// Milliseconds from the end of input to the end of the program
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub shutdown_grace_ms: u64,
@@ -104,6 +108,7 @@ impl Arguments {
             result_rows_max: self.result_rows_max,
             result_bytes_max: self.result_bytes_max,
             heap_bytes_max: self.heap_bytes_max,
+            stuck_limit: Duration::from_millis(self.stuck_limit_ms),
             shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
             spin_us_max: self.spin_us_max,
         }

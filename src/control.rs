@@ -164,6 +164,15 @@ impl Control {
         }
     }
 
+    /// The request that still runs although it has to stop, or is over its time where nothing may stop it.
+    pub fn overdue(&self) -> Option<u32> {
+        let running = self.running.load(Ordering::Acquire);
+        let over = self.closing.load(Ordering::Relaxed)
+            || self.cancelled.load(Ordering::Relaxed) == running
+            || now_ns() >= self.deadline_ns.load(Ordering::Relaxed);
+        (running != NOTHING && over).then_some(running)
+    }
+
     /// Waits until `ready` holds. `ready` must become true together with a call of [`Self::wake`].
     pub fn wait_until(&self, ready: impl FnMut() -> bool) -> Result<(), Stop> {
         match self.wait(NEVER, ready) {

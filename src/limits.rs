@@ -29,6 +29,9 @@ pub struct Limits {
     pub result_bytes_max: u64,
     /// Bytes that the engine may have allocated, for all connections together; 0: no limit.
     pub heap_bytes_max: u64,
+    /// Time from a request's deadline, its cancellation or the end of its connection to the end of the program, if it still
+    /// runs then; zero: no limit.
+    pub stuck_limit: Duration,
     /// Time from the end of input to the end of the program.
     pub shutdown_grace: Duration,
     /// Microseconds that the reading thread looks for the next request of a client in a hurry before it sleeps; 0: none.
@@ -47,6 +50,7 @@ impl Default for Limits {
             result_rows_max: 10_000_000,
             result_bytes_max: 512 << 20,
             heap_bytes_max: 16 << 30,
+            stuck_limit: Duration::from_secs(60),
             shutdown_grace: Duration::from_millis(1000),
             spin_us_max: 200,
         }

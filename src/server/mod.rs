@@ -10,6 +10,7 @@ mod status;
 mod table;
 mod time;
 mod timekeeper;
+mod watchdog;
 
 use crate::database::Files;
 use crate::engine;
@@ -40,6 +41,8 @@ pub enum Exit {
     System = 71,
     /// Standard output failed while requests still came.
     OutputFailed = 74,
+    /// A request that nothing can stop kept others waiting for longer than `stuck_limit`.
+    Stuck = 75,
     /// The client sent what is not a frame.
     BrokenFrame = 76,
 }
@@ -75,8 +78,7 @@ pub fn run(
         log_events::start(Arc::clone(log), Arc::clone(&output)).map_err(StartError::Thread)?;
     }
 
-    let (time, timekeeper) =
-        Timekeeper::new(Arc::clone(&output), limits.shutdown_grace, limits.reply_bytes_max());
+    let (time, timekeeper) = Timekeeper::new(Arc::clone(&output), &limits);
     let files = Arc::new(Files::default());
     let table = Arc::new(Table::new(time.clone()));
     let input_pipe = input.try_clone().map_err(StartError::Descriptor)?;

@@ -6,11 +6,13 @@ use super::output::Output;
 use super::reader::Reading;
 use super::table::Table;
 use super::time::{Shared, Time};
+use super::watchdog::Watchdog;
 use super::Exit;
 use crate::clock::{now_ns, NEVER};
 use crate::control::Stop;
 use crate::database::Files;
 use crate::error::Error;
+use crate::limits::Limits;
 use port_driver::error_code::ErrorCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -34,12 +36,13 @@ pub struct Timekeeper {
     shut_down: mpsc::UnboundedReceiver<Exit>,
     output: Arc<Output>,
     grace: Duration,
+    stuck_limit: Duration,
     reply_bytes_max: u32,
 }
 
 impl Timekeeper {
     /// The timekeeper and its handle.
-    pub fn new(output: Arc<Output>, grace: Duration, reply_bytes_max: u32) -> (Time, Self) {
+    pub fn new(output: Arc<Output>, limits: &Limits) -> (Time, Self) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             parked: AtomicBool::new(false),
@@ -51,22 +54,55 @@ impl Timekeeper {
             shut_down: sender,
         });
         let time = Time(Arc::clone(&shared));
-        (time, Timekeeper { shared, shut_down: receiver, output, grace, reply_bytes_max })
+        let timekeeper = Timekeeper {
+            shared,
+            shut_down: receiver,
+            output,
+            grace: limits.shutdown_grace,
+            stuck_limit: limits.stuck_limit,
+            reply_bytes_max: limits.reply_bytes_max(),
+        };
+        (time, timekeeper)
     }
 
     /// Keeps time until the program is to end, then ends what runs; returns why.
     pub async fn run(mut self, reading: &Reading, table: &Table, files: &Files) -> Exit {
         let shared = Arc::clone(&self.shared);
+        let mut watchdog = Watchdog::new(self.stuck_limit);
         let exit = tokio::select! {
             exit = self.shut_down.recv() => exit.unwrap_or(Exit::Bug),
             () = watch_leader(&shared, reading) => Exit::Bug,
             () = expire_queued(&shared, table, &self.output, self.reply_bytes_max) => Exit::Bug,
-            exit = heartbeat(reading, table, files, &self.output) => exit,
+            exit = heartbeat(reading, table, files, &self.output, &mut watchdog) => exit,
         };
         tracing::debug!(?exit, "ending");
+        if exit == Exit::Stuck {
+            self.close_others(table, &watchdog.stuck()).await;
+        }
         self.output.end();
         self.close_all(table).await;
         exit
+    }
+
+    /// Ends what is not `stuck` while the client still gets its answers: a commit that is under way is told, what had not
+    /// come to it is undone.
+    async fn close_others(&self, table: &Table, stuck: &[u32]) {
+        let late = Instant::now() + self.grace;
+        loop {
+            let others: Vec<_> =
+                table.all().into_iter().filter(|connection| !stuck.contains(&connection.id)).collect();
+            if others.is_empty() || Instant::now() >= late {
+                return;
+            }
+            let mut out = Vec::new();
+            for job in others.iter().filter_map(|connection| connection.close(None)).flatten() {
+                Error::from(Stop::Closed).with_reply(None, |error| {
+                    port_driver::reply::error(&mut out, job.request_id, self.reply_bytes_max, error);
+                });
+            }
+            self.output.post(&mut out);
+            sleep(TICK).await;
+        }
     }
 
     /// Interrupts everything and waits for the connections to be closed, within the grace.
@@ -157,7 +193,13 @@ async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_by
     }
 }
 
-async fn heartbeat(reading: &Reading, table: &Table, files: &Files, output: &Output) -> Exit {
+async fn heartbeat(
+    reading: &Reading,
+    table: &Table,
+    files: &Files,
+    output: &Output,
+    watchdog: &mut Watchdog,
+) -> Exit {
     let parent = descriptors::parent();
     let mut abandoned = 0;
     loop {
@@ -175,6 +217,9 @@ async fn heartbeat(reading: &Reading, table: &Table, files: &Files, output: &Out
         abandoned = if reading.is_abandoned() { abandoned + 1 } else { 0 };
         if abandoned >= 2 {
             return Exit::EndOfInput;
+        }
+        if watchdog.look(table, files) {
+            return Exit::Stuck;
         }
         checkpoint_idle_files(table, files);
     }

@@ -14,12 +14,6 @@ fn insert_returning(rows: u32) -> String {
     format!("INSERT INTO t SELECT zeroblob(1000) FROM ({}) RETURNING a", numbers(rows))
 }
 
-fn writer(sidecar: &Sidecar, file: &str) -> Term {
-    let status = sidecar.status();
-    let found = status.get("files").items().iter().find(|entry| entry.get("path").text().ends_with(file));
-    found.map_or(nil(), |entry| entry.get("writer").clone())
-}
-
 fn declare(conn: &Conn<'_>, sql: &str) -> Term {
     conn.call(tag::DECLARE, [sql.into(), list![]]).unwrap().items()[0].clone()
 }
@@ -216,7 +210,7 @@ fn a_file_attached_inside_a_transaction_is_not_written_without_its_turn() {
     one.begin("immediate").unwrap();
     one.query("ATTACH ? AS o", list![other.to_str().unwrap()]).unwrap();
     one.exec("INSERT INTO o.t VALUES (1)");
-    assert_eq!(writer(&sidecar, "other.db"), one.id.into());
+    assert_eq!(sidecar.writer("other.db"), one.id.into());
     // It waits in line, and never sees SQLITE_BUSY.
     assert_eq!(two.within(100).query("INSERT INTO t VALUES (2)", list![]).unwrap_err().code, "timeout");
     let waiting = two.start("INSERT INTO t VALUES (2)");
@@ -257,11 +251,11 @@ fn a_file_attached_in_any_way_is_known() {
     for (number, attach) in ways.iter().enumerate() {
         attach();
         one.begin("immediate").unwrap();
-        assert_eq!(writer(&sidecar, "other.db"), one.id.into(), "way {number}");
+        assert_eq!(sidecar.writer("other.db"), one.id.into(), "way {number}");
         one.rollback().unwrap();
         one.exec("DETACH o");
         one.begin("immediate").unwrap();
-        assert_eq!(writer(&sidecar, "other.db"), nil(), "way {number}");
+        assert_eq!(sidecar.writer("other.db"), nil(), "way {number}");
         one.rollback().unwrap();
     }
 }
@@ -394,7 +388,7 @@ fn an_index_of_vectors_is_created_and_dropped() {
             }
         }
     }
-    assert_eq!(writer(&sidecar, "test.db"), nil());
+    assert_eq!(sidecar.writer("test.db"), nil());
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod logs;
 mod opening;
 mod parameters;
 mod statements;
+mod stuck;
 mod support;
 mod term;
 mod transactions;

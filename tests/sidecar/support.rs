@@ -393,6 +393,13 @@ impl Sidecar {
         self.call(tag::STATUS, &nil()).unwrap()
     }
 
+    /// The connection that has the writer turn of the file whose name ends so.
+    pub fn writer(&self, file: &str) -> Term {
+        let status = self.status();
+        let found = status.get("files").items().iter().find(|entry| entry.get("path").text().ends_with(file));
+        found.map_or(nil(), |entry| entry.get("writer").clone())
+    }
+
     pub fn close_stdin(&self) {
         lock(&self.stdin).take();
     }

@@ -94,6 +94,33 @@ defmodule LibsqlPort.OptionsTest do
       end
     end
 
+    test "every limit reaches the program" do
+      limits = [
+        frame_bytes_max: 100_000,
+        connections_max: 1,
+        queue_requests_max: 2,
+        queue_bytes_max: 3,
+        statements_max: 4,
+        cursors_max: 5,
+        result_rows_max: 6,
+        result_bytes_max: 7,
+        heap_bytes_max: 8,
+        spin_us_max: 9,
+        stuck_limit: 10,
+        log_lines_per_second: 11
+      ]
+
+      {:ok, defaults} = Options.sidecar([])
+
+      unsaid =
+        for {name, nil} <- defaults, name not in [:name, :executable, :log_level, :log_format], do: name
+
+      assert Enum.sort(unsaid) == Enum.sort(Keyword.keys(limits)), "a limit that this test does not know"
+      {:ok, options} = Options.sidecar(limits)
+      given = Executable.arguments(options)
+      for {_, value} <- limits, do: assert(to_string(value) in given)
+    end
+
     test "errors name the option and what it takes" do
       for {options, words} <- [
             {[nme: 1], [":nme", ":name"]},

@@ -78,7 +78,9 @@ defmodule LibsqlPort.Executable do
     cursors_max: "--cursors-max",
     result_rows_max: "--result-rows-max",
     result_bytes_max: "--result-bytes-max",
+    heap_bytes_max: "--heap-bytes-max",
     spin_us_max: "--spin-us-max",
+    stuck_limit: "--stuck-limit-ms",
     log_level: "--log-level",
     log_format: "--log-format",
     log_lines_per_second: "--log-lines-per-second"

@@ -215,6 +215,7 @@ defmodule LibsqlPort.Handshake do
   def exit_status(70), do: "exit status 70 (a bug in the program)"
   def exit_status(71), do: "exit status 71 (the system refused something at start)"
   def exit_status(74), do: "exit status 74 (its output could not be written)"
+  def exit_status(75), do: "exit status 75 (a request could not be stopped within stuck_limit)"
   def exit_status(76), do: "exit status 76 (broken frame)"
   def exit_status(status) when status > 128, do: "killed by signal #{status - 128}"
   def exit_status(status), do: "exit status #{status}"

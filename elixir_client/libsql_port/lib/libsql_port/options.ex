@@ -24,6 +24,9 @@ defmodule LibsqlPort.Options do
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
       `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
       otherwise
+    * `:stuck_limit` – ms that a request may run on beyond its timeout, its cancellation or the end of its connection, in
+      code of the engine that nothing stops; then the program tells what was committed, ends (exit status 75) and is started
+      again. Default 60000, 0 for no limit. The log names the connection and the files that it keeps from being written
     * `:log_to` – `:logger` (default): the program's log lines become messages of `Logger`, with the metadata `:sidecar`
       (its name), `:os_pid` and `:domain` (`[:elixir, :libsql_port]`); `:stderr`: the program writes them to the VM's standard error
     * `:args` – further arguments for the program, a list of strings
@@ -88,6 +91,7 @@ defmodule LibsqlPort.Options do
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:heap_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
+    {:stuck_limit, nil, {:integer, 0, 86_400_000}},
     {:log_to, :logger, {:one_of, [:logger, :stderr]}},
     {:log_level, nil, {:one_of, [:off, :error, :warn, :info, :debug]}},
     {:log_lines_per_second, nil, {:integer, 1, @int_max}},

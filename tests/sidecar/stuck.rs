@@ -1,0 +1,74 @@
+//! Requests that nothing can stop: the engine looks at the clock between the steps of a statement, not within a function.
+
+use crate::list;
+use crate::support::*;
+use crate::term::*;
+
+/// A comparison that takes minutes: each of the text's letters begins the pattern, and none ends it.
+fn with_a_long_comparison(conn: &Conn<'_>) {
+    conn.exec("CREATE TABLE t(a, found)");
+    conn.exec("INSERT INTO t(a) VALUES (replace(hex(zeroblob(10000000)), '0', 'a'))");
+    conn.exec("CREATE TABLE kept(a)");
+}
+
+const COMPARE: &str = "UPDATE t SET found = a LIKE ?";
+
+fn pattern() -> Term {
+    list![format!("%{}b", "a".repeat(49_000)).as_str()]
+}
+
+#[test]
+fn after_stuck_limit_the_program_ends_and_the_others_are_answered() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start_with(&["--stuck-limit-ms=500"]);
+    let (conn, other, idle) = (sidecar.open(&path), sidecar.open(&path), sidecar.open(&path));
+    with_a_long_comparison(&conn);
+    idle.exec("INSERT INTO kept VALUES (1)");
+    let stuck = conn.within(100).send(tag::EXECUTE, [COMPARE.into(), pattern()]);
+    eventually("it has the turn", || sidecar.writer("test.db") == conn.id.into());
+    let running = other.start(ENDLESS);
+    let queued = other.start("SELECT 1");
+    // It waits for the turn that the stuck one has.
+    let waiting = idle.start("INSERT INTO kept VALUES (2)");
+    for id in [running, queued, waiting] {
+        assert_eq!(other.outcome(id).unwrap_err().code, "connection_closed");
+    }
+    let (status, stderr) = sidecar.wait(BOUND);
+    assert_eq!(status.code(), Some(75), "{stderr}");
+    assert!(stderr.contains("cannot be stopped") && stderr.contains("test.db"), "{stderr}");
+    assert!(sidecar.receive_or_end(stuck).is_none(), "nobody knows what became of it");
+
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    assert_eq!(conn.value("SELECT count(*) FROM kept"), 1.into());
+    assert_eq!(conn.value("SELECT found FROM t"), nil());
+    assert_eq!(conn.value("PRAGMA integrity_check"), "ok".into());
+}
+
+#[test]
+fn whoever_waits_for_what_is_stuck_is_told_who_it_is() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start_with(&["--stuck-limit-ms=3000"]);
+    let (conn, other) = (sidecar.open(&path), sidecar.open(&path));
+    with_a_long_comparison(&conn);
+    conn.within(100).send(tag::EXECUTE, [COMPARE.into(), pattern()]);
+    eventually("it has the turn", || sidecar.writer("test.db") == conn.id.into());
+    let failure = other.within(200).query("INSERT INTO kept VALUES (1)", list![]).unwrap_err();
+    assert_eq!(failure.code, "timeout");
+    assert!(failure.message.contains(&format!("connection {}", conn.id)), "{}", failure.message);
+    assert_eq!(other.value("SELECT count(*) FROM kept"), 0.into(), "readers go on");
+    assert_eq!(sidecar.wait(BOUND).0.code(), Some(75));
+}
+
+#[test]
+fn without_a_limit_the_program_goes_on_and_the_log_tells_of_it() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start_with(&["--stuck-limit-ms=0", "--log-to=client"]);
+    let conn = sidecar.open(&path);
+    with_a_long_comparison(&conn);
+    conn.within(100).send(tag::EXECUTE, [COMPARE.into(), pattern()]);
+    let told = sidecar.receive(0);
+    let text = told.payload.items()[1].text();
+    assert!(text.contains("runs on although it has to stop") && text.contains("test.db"), "{text}");
+    assert_eq!(sidecar.open(":memory:").value("SELECT 1"), 1.into());
+}

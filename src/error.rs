@@ -2,6 +2,8 @@
 //! constraint, the byte offset. Messages are for people.
 
 use crate::control::Stop;
+use crate::database::placement::Displaced;
+use crate::database::wal_note::ForeignWal;
 use crate::database::writer_turn::TurnError;
 use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
@@ -28,6 +30,12 @@ pub enum Error {
     /// The writer turn was not to be had.
     #[error("{0}")]
     Turn(#[from] TurnError),
+    /// A file is not where the connection opened it.
+    #[error("{0}")]
+    Displaced(Displaced),
+    /// The log beside the database is not its own.
+    #[error("{0}")]
+    ForeignWal(#[from] ForeignWal),
     /// The database could not be opened.
     #[error("cannot open the database {path}: {source}")]
     Open {
@@ -75,6 +83,8 @@ impl Error {
                 std::io::ErrorKind::NotFound => ErrorCode::CannotOpen,
                 _ => ErrorCode::IoError,
             },
+            Error::Displaced(_) => ErrorCode::FileReplaced,
+            Error::ForeignWal(_) => ErrorCode::ForeignWal,
             Error::Open { .. } => ErrorCode::CannotOpen,
             Error::InBatch(_, error) => error.code(),
         }
@@ -156,6 +166,7 @@ pub fn engine_code(code: i32) -> ErrorCode {
         code::SQLITE_CONSTRAINT_TRIGGER => ErrorCode::ConstraintTrigger,
         code::SQLITE_CONSTRAINT_ROWID => ErrorCode::ConstraintRowid,
         code::SQLITE_CONSTRAINT_DATATYPE => ErrorCode::ConstraintDatatype,
+        code::SQLITE_READONLY_DBMOVED => ErrorCode::FileReplaced,
         _ => match code & 0xff {
             code::SQLITE_CONSTRAINT => ErrorCode::Constraint,
             code::SQLITE_ERROR => ErrorCode::SqlError,

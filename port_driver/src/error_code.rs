@@ -134,6 +134,10 @@ error_codes! {
     PermissionDenied = 72, "permission_denied";
     /// Any other failure of the engine.
     EngineError = 73, "engine_error";
+    /// A file was removed, renamed or replaced while a connection had it open.
+    FileReplaced = 74, "file_replaced";
+    /// The write-ahead log beside the database belongs to another file.
+    ForeignWal = 75, "foreign_wal";
     /// Client only: the program is gone.
     SidecarDown = 100, "sidecar_down";
     /// Client only: the program went before it answered a write.

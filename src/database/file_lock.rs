@@ -4,16 +4,21 @@
 //! to wait for it: whoever wants the turn takes `NEXT` first, keeps it until it has `TURN` and then lets go of it. A
 //! program that has just written therefore cannot slip in again before the one that waits. Elsewhere: `flock` on the
 //! whole file, without that fairness. Both end with the process that holds them, however it ends. The file holds the
-//! pid of the last holder, for messages. It is never removed: a removed lock file would let two programs each lock
-//! their own.
+//! pid of the last holder, for messages, and behind it the note of [`super::wal_note`]. It is never removed: a removed lock
+//! file would let two programs each lock their own.
 
-use std::fs::{File, OpenOptions, Permissions};
+use super::folder::Folder;
+use crate::engine::file_id::FileId;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{fchown, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What is appended to a database's name.
 pub const SUFFIX: &str = "-turn";
+
+/// How long the line with the pid is.
+pub const PID_LINE_BYTES: u64 = 11;
 
 /// Where the lock of the database at `path` lies.
 pub fn path_beside(path: &str) -> PathBuf {
@@ -29,22 +34,45 @@ pub fn database_of(path: &Path) -> PathBuf {
 /// The lock of one database as this program sees it: one open file description.
 pub struct FileLock {
     file: File,
+    path: PathBuf,
+    id: FileId,
+    folder: Folder,
+    /// How often names in the folder may have changed.
+    changes: u64,
     next_held: bool,
-    pid_line: [u8; 11],
+    pid_line: [u8; PID_LINE_BYTES as usize],
+    /// The salts of the WAL that the note speaks of.
+    noted: Option<u64>,
 }
 
 impl FileLock {
-    /// Opens the lock file, creating it if there is none, with the mode and the owner of the database at `database`: who may
-    /// write the one may write the other, and nobody else. A symbolic link is not followed.
+    /// Opens the lock file, creating it if there is none, with the owner of the database at `database`, and for those who may
+    /// write it: whoever may only read could stop all writers by a lock. A symbolic link is not followed. Beside a database
+    /// that is not there none is made.
     pub fn open(path: &Path, database: &Path) -> io::Result<Self> {
+        let model = std::fs::metadata(database)?;
         let file = match options().open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, database)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, &model)?,
             opened => opened?,
         };
+        let found = file.metadata()?;
+        if found.mode() & 0o777 & !writers(&model) != 0 {
+            // One of an older version, or of before the database's mode was changed. Refused to all but the owner.
+            let _ = file.set_permissions(Permissions::from_mode(writers(&model)));
+        }
         let mut pid_line = *b"          \n";
         let pid = std::process::id().to_string();
         pid_line[..pid.len()].copy_from_slice(pid.as_bytes());
-        Ok(FileLock { file, next_held: false, pid_line })
+        Ok(FileLock {
+            id: FileId::of(&found),
+            path: path.to_owned(),
+            file,
+            folder: Folder::of(path),
+            changes: 0,
+            next_held: false,
+            pid_line,
+            noted: None,
+        })
     }
 
     /// Takes the turn if nobody else holds it or waits ahead of this program. Call again until it is true, or
@@ -67,13 +95,28 @@ impl FileLock {
             return Ok(false);
         }
         self.give_up()?;
-        if self.file.metadata()?.nlink() == 0 {
-            // Another program would create and lock a file of its own.
-            return Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, "the lock file was removed"));
+        if self.look_at_folder() && FileId::at(&self.path)? != self.id {
+            // Another program would open, or create, and lock another file.
+            return Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, "the lock file was replaced"));
         }
         // It is only read for messages: a full disk does not take the turn away.
         let _ = self.sign();
         Ok(true)
+    }
+
+    /// True if names in the folder may have changed since this was last asked.
+    fn look_at_folder(&mut self) -> bool {
+        let has_changed = self.folder.has_changed();
+        self.changes += u64::from(has_changed);
+        has_changed
+    }
+
+    /// How often names in the folder may have changed: as seen now if `look`, or when the turn was taken.
+    pub fn changes(&mut self, look: bool) -> u64 {
+        if look {
+            self.look_at_folder();
+        }
+        self.changes
     }
 
     /// Stops waiting.
@@ -91,18 +134,29 @@ impl FileLock {
 
     /// The pid of the program that last had the turn.
     pub fn last_holder(&self) -> Option<u32> {
-        let mut line = [0; 11];
+        let mut line = [0; PID_LINE_BYTES as usize];
         self.file.read_exact_at(&mut line, 0).ok()?;
         std::str::from_utf8(&line).ok()?.trim().parse().ok()
     }
 
     /// Writes this program's pid, unless it stands there already: a page left clean is one less to write back.
     fn sign(&self) -> io::Result<()> {
-        let mut line = [0; 11];
+        let mut line = [0; PID_LINE_BYTES as usize];
         if self.file.read_exact_at(&mut line, 0).is_ok() && line == self.pid_line {
             return Ok(());
         }
         self.file.write_all_at(&self.pid_line, 0)
+    }
+
+    /// Writes a note on the WAL with these salts, unless it stands there. Only in the turn.
+    pub fn note(&mut self, salts: u64, line: impl FnOnce() -> Option<String>) {
+        if self.noted == Some(salts) {
+            return;
+        }
+        // It is only for what may happen later: a full disk does not undo the commit that it is about.
+        if line().is_some_and(|line| self.file.write_all_at(line.as_bytes(), PID_LINE_BYTES).is_ok()) {
+            self.noted = Some(salts);
+        }
     }
 }
 
@@ -112,17 +166,20 @@ fn options() -> OpenOptions {
     options
 }
 
+/// The mode that lets those read and write who may write what `model` is of.
+fn writers(model: &Metadata) -> u32 {
+    let write = model.mode() & 0o222;
+    write | write << 1
+}
+
 /// Another program may create it at the same time: then that one is opened.
-fn create(path: &Path, database: &Path) -> io::Result<File> {
-    let model = std::fs::metadata(database).ok();
-    let mode = model.as_ref().map_or(0o600, |model| model.mode() & 0o666);
+fn create(path: &Path, model: &Metadata) -> io::Result<File> {
+    let mode = writers(model);
     match options().create_new(true).mode(mode).open(path) {
         Ok(file) => {
             // Past the umask, and for root: neither can be refused to an owner, and what is refused changes nothing.
             let _ = file.set_permissions(Permissions::from_mode(mode));
-            if let Some(model) = model {
-                let _ = fchown(&file, Some(model.uid()), Some(model.gid()));
-            }
+            let _ = fchown(&file, Some(model.uid()), Some(model.gid()));
             Ok(file)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options().open(path),
@@ -199,10 +256,15 @@ mod region {
 mod tests {
     use super::*;
 
+    fn lock_path(folder: &tempfile::TempDir) -> PathBuf {
+        std::fs::write(folder.path().join("a.db"), "").unwrap();
+        folder.path().join("a.db-turn")
+    }
+
     #[test]
     fn one_description_at_a_time_has_the_turn() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db-turn");
+        let path = lock_path(&folder);
         let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
@@ -218,7 +280,7 @@ mod tests {
     #[test]
     fn who_waits_comes_before_who_had_it() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db-turn");
+        let path = lock_path(&folder);
         let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
@@ -234,7 +296,7 @@ mod tests {
     #[test]
     fn who_gives_up_no_longer_stands_in_the_way() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db-turn");
+        let path = lock_path(&folder);
         let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
@@ -245,15 +307,30 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_the_mode_of_its_database() {
+    fn it_is_for_those_who_may_write_the_database() {
         let folder = tempfile::tempdir().unwrap();
         let (database, path) = (folder.path().join("a.db"), folder.path().join("a.db-turn"));
-        for mode in [0o600, 0o660, 0o666] {
-            File::create(&database).unwrap().set_permissions(Permissions::from_mode(mode)).unwrap();
+        let mode = || std::fs::metadata(&path).unwrap().mode() & 0o777;
+        for (of_database, of_lock) in
+            [(0o600, 0o600), (0o660, 0o660), (0o666, 0o666), (0o644, 0o600), (0o664, 0o660), (0o755, 0o600)]
+        {
+            File::create(&database).unwrap().set_permissions(Permissions::from_mode(of_database)).unwrap();
             drop(FileLock::open(&path, &database).unwrap());
-            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, mode, "{mode:o}");
+            assert_eq!(mode(), of_lock, "{of_database:o}");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+            drop(FileLock::open(&path, &database).unwrap());
+            assert_eq!(mode() & !of_lock, 0, "{of_database:o}: nobody keeps more");
             std::fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn none_is_made_beside_a_database_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db-turn");
+        let refused = FileLock::open(&path, &folder.path().join("a.db")).map(|_| ()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+        assert!(!path.exists());
     }
 
     #[test]
@@ -261,6 +338,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (target, path) = (folder.path().join("target"), folder.path().join("a.db-turn"));
         std::fs::write(&target, "keep").unwrap();
+        std::fs::write(folder.path().join("a.db"), "").unwrap();
         std::os::unix::fs::symlink(&target, &path).unwrap();
         assert!(FileLock::open(&path, &folder.path().join("a.db")).is_err());
         assert_eq!(std::fs::read(&target).unwrap(), b"keep");
@@ -269,7 +347,7 @@ mod tests {
     #[test]
     fn a_removed_lock_file_is_noticed_and_nothing_is_held() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db-turn");
+        let path = lock_path(&folder);
         let mut first = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(first.try_acquire().unwrap());
         first.release().unwrap();
@@ -277,5 +355,10 @@ mod tests {
         assert!(first.try_acquire().is_err());
         let mut second = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
         assert!(second.try_acquire().unwrap());
+        second.release().unwrap();
+        std::fs::rename(&path, folder.path().join("aside")).unwrap();
+        assert!(second.try_acquire().is_err(), "it has a name, but not this one");
+        let mut third = FileLock::open(&path, &folder.path().join("a.db")).unwrap();
+        assert!(third.try_acquire().unwrap());
     }
 }

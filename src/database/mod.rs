@@ -2,11 +2,17 @@
 //! when to checkpoint. Knows no requests and no statements.
 
 pub mod file_lock;
+mod folder;
+pub mod placement;
+pub mod wal_note;
 pub mod writer_turn;
 
 use crate::clock::now_ns;
 use crate::control::Control;
+use crate::engine::vfs::Opened;
+use crate::engine::Handle;
 use parking_lot::Mutex;
+use placement::{Displaced, Placement};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -22,6 +28,7 @@ pub struct DatabaseFile {
     pub name: String,
     /// Who may write and checkpoint.
     pub turn: WriterTurn,
+    placement: Placement,
     connections: AtomicU32,
     wal_pages: AtomicU32,
     written_ns: AtomicU64,
@@ -30,10 +37,15 @@ pub struct DatabaseFile {
     checkpoint_idle_ms: AtomicU32,
 }
 
+/// What a connection knows of the folder of a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FolderState(Option<(u64, u64)>);
+
 impl DatabaseFile {
     fn new(name: String, lock_path: Option<PathBuf>) -> Self {
         DatabaseFile {
             turn: WriterTurn::new(lock_path),
+            placement: Placement::default(),
             name,
             connections: AtomicU32::new(0),
             wal_pages: AtomicU32::new(0),
@@ -121,6 +133,38 @@ impl DatabaseFile {
         self.written_ns.store(now_ns(), Ordering::Relaxed);
     }
 
+    /// Whether names in the file's folder may have changed since `before`, which becomes what is known now: by a look of now, or
+    /// by the one that came with the turn.
+    pub fn folder_has_changed(&self, before: &mut FolderState, look: bool) -> bool {
+        let now = self.turn.folder_changes(look);
+        let has_changed = now.is_none() || now != before.0;
+        before.0 = now;
+        has_changed
+    }
+
+    /// Says where the file stands, as the engine has it: the name may be a text that only comes near to it.
+    pub fn stands_at(&self, path: PathBuf) {
+        self.placement.stands_at(path);
+    }
+
+    /// An error if what a connection has open of this file does not stand at its paths.
+    pub fn check_placement(&self, opened: &Opened) -> Result<(), Displaced> {
+        self.placement.check(opened, self.connections() <= 1)
+    }
+
+    /// An error if `handle` has another log open than the one that its index speaks of. After [`Self::check_placement`].
+    pub fn check_log(&self, handle: &Handle, schema: &str) -> Result<(), Displaced> {
+        match !self.placement.has_index() || handle.log_fits_index(schema) {
+            true => Ok(()),
+            false => Err(self.placement.other_log()),
+        }
+    }
+
+    /// What `handle` has in the log of this file may be copied into the database.
+    pub fn may_write_back(&self, handle: &Handle, schema: &str) -> bool {
+        self.placement.may_write_back() && self.check_log(handle, schema).is_ok()
+    }
+
     /// Connections of this program that have the file open.
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
@@ -182,7 +226,12 @@ impl FileShare {
 
     /// Ends the share. True if it was the last one: of two that leave together, exactly one is.
     pub fn leave(&mut self) -> bool {
-        !std::mem::replace(&mut self.left, true) && self.file.connections.fetch_sub(1, Ordering::AcqRel) == 1
+        let last = !std::mem::replace(&mut self.left, true)
+            && self.file.connections.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last {
+            self.file.placement.forget();
+        }
+        last
     }
 }
 

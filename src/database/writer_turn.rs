@@ -34,6 +34,8 @@ struct Line {
 struct Lock {
     path: Option<PathBuf>,
     open: Option<FileLock>,
+    /// How many lock files were opened.
+    opened: u64,
 }
 
 /// Why a turn was not to be had.
@@ -84,7 +86,7 @@ impl WriterTurn {
     pub fn new(lock_path: Option<PathBuf>) -> Self {
         WriterTurn {
             line: Mutex::new(Line { holder: None, waiting: VecDeque::new() }),
-            lock: Mutex::new(Lock { path: lock_path, open: None }),
+            lock: Mutex::new(Lock { path: lock_path, open: None, opened: 0 }),
         }
     }
 
@@ -132,6 +134,22 @@ impl WriterTurn {
         }
         drop(lock);
         self.pass_on();
+    }
+
+    /// A number that changes whenever names in the database's folder may have changed: as seen now if `look`, or when the turn
+    /// was taken. None if nothing is known of it, also because somebody waits for another program's turn: who only reads does not
+    /// wait for that.
+    pub(super) fn folder_changes(&self, look: bool) -> Option<(u64, u64)> {
+        let mut lock = self.lock.try_lock()?;
+        let opened = lock.opened;
+        lock.open.as_mut().map(|file| (opened, file.changes(look)))
+    }
+
+    /// Writes a note on the WAL with these salts into the lock file, unless it stands there. Only in the turn.
+    pub(super) fn note(&self, salts: u64, line: impl FnOnce() -> Option<String>) {
+        if let Some(file) = &mut self.lock.lock().open {
+            file.note(salts, line);
+        }
     }
 
     /// The connection of this program that has the turn.
@@ -189,17 +207,17 @@ impl WriterTurn {
 
     fn try_acquire_from_programs(&self) -> Result<bool, TurnError> {
         let mut lock = self.lock.lock();
-        let Lock { path: Some(path), open } = &mut *lock else { return Ok(true) };
-        let file = opened(path, open)?;
+        let Lock { path: Some(path), open, opened: count } = &mut *lock else { return Ok(true) };
+        let file = opened(path, open, count)?;
         let taken = match file.try_acquire() {
             Ok(taken) => taken,
             Err(_) => {
                 // The file may have been removed, or its descriptor be broken.
                 *open = None;
-                opened(path, open)?.try_acquire().map_err(|source| unusable(path, source))?
+                opened(path, open, count)?.try_acquire().map_err(|source| unusable(path, source))?
             }
         };
-        let file = opened(path, open)?;
+        let file = opened(path, open, count)?;
         if !taken {
             file.give_up().map_err(|source| unusable(path, source))?;
         }
@@ -212,16 +230,16 @@ impl WriterTurn {
         before_waiting: &mut impl FnMut(),
     ) -> Result<(), TurnError> {
         let mut lock = self.lock.lock();
-        let Lock { path: Some(path), open } = &mut *lock else { return Ok(()) };
+        let Lock { path: Some(path), open, opened: count } = &mut *lock else { return Ok(()) };
         let failed = |source| unusable(path, source);
-        match opened(path, open)?.try_acquire() {
+        match opened(path, open, count)?.try_acquire() {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             // The file may have been removed, or its descriptor be broken.
             Err(_) => *open = None,
         }
         before_waiting();
-        let file = opened(path, open)?;
+        let file = opened(path, open, count)?;
         let mut pause = FOREIGN_PAUSE_MIN;
         loop {
             if let Err(end) = control.pause_for_lock(pause) {
@@ -247,10 +265,15 @@ fn not_taken(end: NoLock, holder: Holder) -> TurnError {
     }
 }
 
-fn opened<'l>(path: &Path, open: &'l mut Option<FileLock>) -> Result<&'l mut FileLock, TurnError> {
+fn opened<'l>(
+    path: &Path,
+    open: &'l mut Option<FileLock>,
+    count: &mut u64,
+) -> Result<&'l mut FileLock, TurnError> {
     match open {
         Some(file) => Ok(file),
         empty => {
+            *count += 1;
             let database = super::file_lock::database_of(path);
             Ok(empty.insert(FileLock::open(path, &database).map_err(|source| unusable(path, source))?))
         }
@@ -324,6 +347,7 @@ mod tests {
     #[test]
     fn another_program_in_the_way_is_named_by_its_pid() {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.db"), "").unwrap();
         let path = folder.path().join("a.db-turn");
         let (here, there) = (WriterTurn::new(Some(path.clone())), WriterTurn::new(Some(path)));
         here.acquire(1, &control(NEVER), || ()).unwrap();
@@ -339,8 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_about_the_folder_does_not_wait_for_another_program() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.db"), "").unwrap();
+        let path = folder.path().join("a.db-turn");
+        let (here, there) = (Arc::new(WriterTurn::new(Some(path.clone()))), WriterTurn::new(Some(path)));
+        there.acquire(1, &control(NEVER), || ()).unwrap();
+        let (waiting, waits) = mpsc::channel();
+        let waiter = {
+            let here = Arc::clone(&here);
+            thread::spawn(move || here.acquire(1, &control(NEVER), || waiting.send(()).unwrap()).unwrap())
+        };
+        waits.recv().unwrap();
+        assert_eq!(here.folder_changes(true), None);
+        there.release();
+        waiter.join().unwrap();
+        assert!(here.folder_changes(false).is_some());
+    }
+
+    #[test]
     fn a_try_neither_waits_nor_stays_in_the_way() {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.db"), "").unwrap();
         let path = folder.path().join("a.db-turn");
         let (here, there) = (WriterTurn::new(Some(path.clone())), WriterTurn::new(Some(path)));
         assert!(here.try_acquire(1).unwrap());

@@ -5,12 +5,14 @@ pub mod callbacks;
 pub mod code;
 pub mod concat;
 pub mod constraint;
+pub mod file_id;
 pub mod function;
 pub mod handle;
 pub mod open;
 pub mod query;
 pub mod statement;
 pub mod vector;
+pub mod vfs;
 pub mod watch;
 
 pub use handle::{EngineError, Handle};

@@ -31,9 +31,9 @@ pub enum OpenError {
     /// libsql's own words; what SQLite said is in there as a result code.
     #[error("{0}")]
     Libsql(#[from] libsql::Error),
-    /// `sqlite3_auto_extension` failed, so that no handle can be had.
-    #[error("sqlite3_auto_extension failed with code {0}")]
-    AutoExtension(c_int),
+    /// `sqlite3_vfs_register` or `sqlite3_auto_extension` failed, so that no handle can be had.
+    #[error("SQLite could not be set up (sqlite3_vfs_register or sqlite3_auto_extension): code {0}")]
+    SetUp(c_int),
     /// Something that this program uses was left out of the engine.
     #[error(
         "the engine was compiled without {0}; build where .cargo/config.toml of libsql_port sets its flags"
@@ -44,13 +44,17 @@ pub enum OpenError {
     NoHandle,
 }
 
-/// Initialises libsql, then SQLite, then the capture: once, in this order. Later calls give the first one's result.
+/// Initialises libsql, then SQLite, then its VFS and the capture: once, in this order. Later calls give the first one's result.
 pub fn initialise(runtime: &Runtime) -> Result<(), OpenError> {
     static DONE: OnceLock<c_int> = OnceLock::new();
     if DONE.get().is_none() {
         runtime.block_on(Builder::new_local(":memory:").build())?.connect()?;
     }
     let code = *DONE.get_or_init(|| {
+        let registered = super::vfs::register();
+        if registered != ffi::SQLITE_OK {
+            return registered;
+        }
         // SAFETY: `capture` has the prototype of an entry point, touches only its arguments and a thread-local, and
         // stays loaded for as long as the program runs (https://sqlite.org/c3ref/auto_extension.html).
         unsafe { ffi::sqlite3_auto_extension(Some(capture)) }
@@ -62,7 +66,7 @@ pub fn initialise(runtime: &Runtime) -> Result<(), OpenError> {
     match code {
         ffi::SQLITE_OK if !complete => Err(OpenError::LeftOut("ENABLE_BYTECODE_VTAB")),
         ffi::SQLITE_OK => Ok(()),
-        code => Err(OpenError::AutoExtension(code)),
+        code => Err(OpenError::SetUp(code)),
     }
 }
 

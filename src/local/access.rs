@@ -51,7 +51,7 @@ pub struct Access {
     /// Deadline and cancellation of what runs.
     pub control: Arc<Control>,
     pub(super) watch: Arc<ConnectionWatch>,
-    turns: Turns,
+    pub(super) turns: Turns,
     /// Open cursors of statements that write.
     pub writing_cursors: u32,
     /// What runs may only run inside a transaction: not after the engine, or a statement before it, has ended that.
@@ -66,8 +66,10 @@ pub struct Access {
     doubts_settled: bool,
     place: Option<Place>,
     checkpoint_due: bool,
+    /// When the files were last found at their paths.
+    pub(super) placed_ns: u64,
     /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
-    schemas: i32,
+    pub(super) schemas: i32,
 }
 
 impl Access {
@@ -92,6 +94,7 @@ impl Access {
             doubts_settled: false,
             place: None,
             checkpoint_due: false,
+            placed_ns: 0,
             schemas: 2,
         }
     }
@@ -100,6 +103,7 @@ impl Access {
     pub fn begin(&mut self, place: Place) {
         self.place = Some(place);
         self.watch.set_place(place);
+        self.watch.forget_placement();
     }
 
     /// It has ended.
@@ -252,7 +256,7 @@ impl Access {
             self.checkpoint_if_due();
         }
         if kind.read_only {
-            return Ok(());
+            return self.look_at_times(kind);
         }
         let autocommit = self.handle.autocommit();
         if self.query_only.is_some() && !autocommit {
@@ -263,23 +267,33 @@ impl Access {
             return Err(cursor_writes());
         }
         if !self.turns.is_complete() {
-            self.turns.take(&self.control, before_waiting)?;
+            if let Err(error) = self.turns.take(&self.control, before_waiting) {
+                return Err(self.cause(error));
+            }
             self.watch.set_turn_held(true);
+            self.check_in_turn()?;
         }
+        self.watch.set_pragma_runs(kind.keyword == Keyword::Pragma);
         Ok(())
     }
 
     /// After a statement: what it has left.
     #[inline]
     fn leave_statement<T>(&mut self, kind: Kind, outcome: Result<T>) -> Result<T> {
+        if kind.keyword == Keyword::Pragma && self.turns.is_held() {
+            self.watch.set_pragma_runs(false);
+            // It may have left WAL mode.
+            let _ = self.check_placement();
+        }
         if matches!(kind.keyword, Keyword::Pragma | Keyword::Explain) {
             // Compiled anew in its first step, a pragma may have taken the callbacks away.
             self.handle.install_callbacks();
             self.compile_anew |= !self.handle.autocommit();
         }
-        if !self.handle.has_schemas(self.schemas) {
-            self.refresh_attached();
-        }
+        let outcome = match self.handle.has_schemas(self.schemas) {
+            true => outcome,
+            false => self.refresh_attached().and(outcome),
+        };
         let outcome = match outcome {
             Ok(_) if self.writes_without_turn() => {
                 let taken = self.turns.take_now();
@@ -345,6 +359,11 @@ impl Access {
     }
 
     fn release_turns(&mut self) {
+        if self.watch.take_commits() {
+            for (schema, file) in self.turns.files() {
+                file.note_wal(&self.handle, schema);
+            }
+        }
         self.turns.release();
         self.watch.set_turn_held(false);
     }
@@ -365,19 +384,6 @@ impl Access {
     /// A turn is held.
     pub fn holds_turn(&self) -> bool {
         self.turns.is_held()
-    }
-
-    /// The engine has attached or detached a database.
-    #[cold]
-    fn refresh_attached(&mut self) {
-        // 0 is main, 1 temp.
-        let schemas: Vec<_> = (2..).map_while(|index| self.handle.schema_name(index)).collect();
-        self.schemas = 2 + i32::try_from(schemas.len()).unwrap_or(0);
-        let path = |schema: String| self.handle.file_name(&schema).map(|path| (schema, path));
-        self.turns.set_attached(schemas.into_iter().filter_map(path).collect());
-        let files = self.turns.files().skip(1);
-        let attached = files.map(|(schema, file)| (schema.to_owned(), Arc::clone(file))).collect();
-        self.watch.set_attached(attached);
     }
 
     /// What the engine says about the transaction, as the wire numbers it.
@@ -470,6 +476,15 @@ impl Access {
     fn checkpoint_in_turn(&mut self, wanted: impl Fn(&str, &DatabaseFile) -> bool, mode: i32) {
         self.control.set_patient(false);
         for (schema, file) in self.turns.files().filter(|(schema, file)| wanted(schema, file)) {
+            if !file.may_write_back(&self.handle, schema) {
+                tracing::warn!(
+                    connection = self.id,
+                    "the log of {} is not written back: it was replaced",
+                    file.name
+                );
+                file.checkpointed(0);
+                continue;
+            }
             match self.handle.checkpoint(schema, mode) {
                 Ok(done) => note_checkpoint(file, done),
                 // A cursor of this very connection reads.

@@ -69,6 +69,9 @@ impl Access {
 
     /// The commit was refused, and all of it rolled back.
     fn refused(&self) -> Error {
+        if let Some(displaced) = self.watch.take_displaced() {
+            return Error::Displaced(displaced);
+        }
         match self.control.stop() {
             Some(stop) => stop.into(),
             None => Error::new(

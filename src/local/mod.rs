@@ -9,6 +9,7 @@ mod errors;
 pub mod foreign_key;
 pub mod limit;
 pub mod open;
+mod placement;
 pub mod pragma;
 pub mod prepared;
 pub mod rows;

@@ -10,7 +10,7 @@ use super::statement_cache::StatementCache;
 use super::turns::Turns;
 use super::watch::ConnectionWatch;
 use crate::control::Control;
-use crate::database::{DatabaseFile, FileShare, Files, OpenFiles};
+use crate::database::{wal_note, DatabaseFile, FileShare, Files, OpenFiles};
 use crate::engine::open as engine;
 use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
@@ -54,7 +54,12 @@ pub fn open(
     let mut handle = engine::open(&surroundings.runtime, &path, flags)
         .map_err(|source| Error::Open { path: request.path.to_owned(), source })?;
 
+    // Before the first read, in which SQLite takes what is in the log for the database's.
+    wal_note::check(&handle, "main")?;
     let file = file_of(&handle, &surroundings.files, request);
+    if let Some(path) = handle.path("main") {
+        file.stands_at(path);
+    }
     file.set_checkpoints(options.checkpoint_pages, options.checkpoint_idle_ms);
     let watch = Arc::new(ConnectionWatch::new(Arc::clone(control), Arc::clone(&surroundings.relief)));
     watch.set_main(Arc::clone(&file));
@@ -99,6 +104,7 @@ fn establish(access: &mut Access, pragmas: &[(String, String)], defensive: bool)
     // SQL cannot write shadow tables, the schema's text, or switch the journal off. Whoever opens may do the last.
     let configured = access.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, defensive);
     configured.map_err(|error| Error::Engine(error, None))?;
+    access.check_placement().map_err(Error::Displaced)?;
     Ok(Info { path: access.file().name.clone(), journal_mode, read_only: access.handle.read_only() })
 }
 

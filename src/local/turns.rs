@@ -157,6 +157,7 @@ mod tests {
     use crate::clock::NEVER;
 
     fn turns(connection: u32, files: &Arc<Files>, path: &std::path::Path) -> Turns {
+        std::fs::write(path, "").unwrap();
         let share = FileShare::new(files.on_disk(path.to_str().unwrap()));
         Turns::new(connection, Arc::clone(files), Arc::default(), share)
     }

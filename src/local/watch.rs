@@ -3,7 +3,9 @@
 use super::shadow::{is_shadow, Doubt};
 use crate::clock::now_ns;
 use crate::control::Control;
-use crate::database::DatabaseFile;
+use crate::database::placement::Displaced;
+use crate::database::{DatabaseFile, FolderState};
+use crate::engine::vfs::Opened;
 use crate::engine::watch::{Use, Watch};
 use crate::run::Place;
 use crate::surroundings::Relief;
@@ -17,6 +19,12 @@ const READER_BUDGET_NS: u64 = 300_000;
 /// How long a statement computes before it lets other threads have the processor. With more endless statements than
 /// processors a short one elsewhere would else wait for a whole time slice of each.
 const SLICE_NS: u64 = 500_000;
+
+/// How old a look at the files may be that a commit rests on.
+const PLACEMENT_FRESH_NS: u64 = 1_000_000;
+
+/// How long a connection does not look at its files themselves if it only reads, or if nothing has changed in their folders.
+pub const PLACEMENT_LOOK_NS: u64 = 1_000_000_000;
 
 /// Pragmas that act on the whole program.
 const PROGRAM_WIDE: &[&str] =
@@ -46,6 +54,22 @@ pub struct ConnectionWatch {
     settled: Mutex<Vec<Doubt>>,
     files_refused: AtomicBool,
     refused: Mutex<Option<String>>,
+    in_turn: Mutex<Vec<InTurn>>,
+    placed_ns: AtomicU64,
+    looked_ns: AtomicU64,
+    pragma_runs: AtomicBool,
+    has_committed: AtomicBool,
+    displaced: Mutex<Option<Displaced>>,
+}
+
+/// A file whose turn is held, and what the connection has open of it.
+pub struct InTurn {
+    /// The file.
+    pub file: Arc<DatabaseFile>,
+    /// What is open.
+    pub opened: Opened,
+    /// The folder as it was when they were found at their paths.
+    pub folder: FolderState,
 }
 
 impl ConnectionWatch {
@@ -71,6 +95,12 @@ impl ConnectionWatch {
             settled: Mutex::new(Vec::new()),
             files_refused: AtomicBool::new(false),
             refused: Mutex::new(None),
+            in_turn: Mutex::new(Vec::new()),
+            placed_ns: AtomicU64::new(0),
+            looked_ns: AtomicU64::new(0),
+            pragma_runs: AtomicBool::new(false),
+            has_committed: AtomicBool::new(false),
+            displaced: Mutex::new(None),
         }
     }
 
@@ -101,6 +131,69 @@ impl ConnectionWatch {
     /// The writer turn is held: commits may happen.
     pub fn set_turn_held(&self, held: bool) {
         self.turn_held.store(held, Ordering::Relaxed);
+    }
+
+    /// The files whose turns are held, which were found at their paths just now.
+    pub fn set_in_turn(&self, fill: impl FnOnce(&mut Vec<InTurn>)) {
+        let mut files = self.in_turn.lock();
+        files.clear();
+        fill(&mut files);
+        self.placed_ns.store(now_ns(), Ordering::Relaxed);
+        self.looked_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// True if no name in the folders of those files has changed since they were found, as the turns say that were taken just
+    /// now.
+    pub fn is_still_placed(&self) -> bool {
+        let mut files = self.in_turn.lock();
+        let changed = |InTurn { file, folder, .. }: &mut InTurn| file.folder_has_changed(folder, false);
+        let still = !files.iter_mut().any(changed);
+        if still {
+            self.placed_ns.store(now_ns(), Ordering::Relaxed);
+        }
+        still
+    }
+
+    /// `PRAGMA journal_mode` removes the log itself, and then commits: what was looked at in its turn is enough.
+    pub fn set_pragma_runs(&self, runs: bool) {
+        self.pragma_runs.store(runs, Ordering::Relaxed);
+    }
+
+    /// Another request: a look of the one before says nothing about it.
+    pub fn forget_placement(&self) {
+        self.placed_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// True if something was committed to a WAL since this was last asked.
+    pub fn take_commits(&self) -> bool {
+        self.has_committed.swap(false, Ordering::Relaxed)
+    }
+
+    /// The file for which a commit was refused.
+    pub fn take_displaced(&self) -> Option<Displaced> {
+        self.displaced.lock().take()
+    }
+
+    /// What a commit goes into stands at its path.
+    fn is_in_place(&self) -> bool {
+        let now_ns = now_ns();
+        let fresh = now_ns.saturating_sub(self.placed_ns.load(Ordering::Relaxed)) < PLACEMENT_FRESH_NS;
+        if fresh || self.pragma_runs.load(Ordering::Relaxed) {
+            return true;
+        }
+        let overdue = now_ns.saturating_sub(self.looked_ns.load(Ordering::Relaxed)) >= PLACEMENT_LOOK_NS;
+        let mut files = self.in_turn.lock();
+        let displaced = |InTurn { file, opened, folder }: &mut InTurn| {
+            let look = file.folder_has_changed(folder, true) || overdue;
+            look.then(|| file.check_placement(opened).err()).flatten()
+        };
+        match files.iter_mut().find_map(displaced) {
+            None => true,
+            Some(displaced) => {
+                *self.displaced.lock() = Some(displaced);
+                false
+            }
+        }
     }
 
     /// Turns commits into rollbacks.
@@ -225,7 +318,7 @@ impl Watch for ConnectionWatch {
     }
 
     /// Not without the turn, and not once the work has to stop: a statement that computed past its deadline in a place
-    /// where nobody asks must not be answered with an error and kept.
+    /// where nobody asks must not be answered with an error and kept. Nor into a file that nobody finds again.
     ///
     /// While a statement is compiled, only the turn counts, which [`Self::may_use`] asks for first: libSQL's DROP INDEX does
     /// not survive a commit that fails.
@@ -239,6 +332,7 @@ impl Watch for ConnectionWatch {
         self.turn_held.load(Ordering::Relaxed)
             && !self.commits_refused.load(Ordering::Relaxed)
             && self.control.stop().is_none()
+            && self.is_in_place()
     }
 
     fn may_use(&self, what: Use, name: &str) -> bool {
@@ -293,6 +387,7 @@ impl Watch for ConnectionWatch {
     }
 
     fn committed(&self, schema: &str, pages: u32) {
+        self.has_committed.store(true, Ordering::Relaxed);
         match self.main.get() {
             Some(file) if schema == "main" => file.committed(pages),
             _ => {

@@ -21,6 +21,7 @@ mod locks;
 mod logs;
 mod opening;
 mod parameters;
+mod placement;
 mod statements;
 mod stuck;
 mod support;

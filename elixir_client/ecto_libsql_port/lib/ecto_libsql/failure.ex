@@ -15,6 +15,9 @@ defmodule EctoLibSql.Failure do
   }
   @closed [:connection_closed, :unknown_connection]
 
+  # The connection has a file open that is no longer at its path: only a new one finds the file that is there now.
+  @displaced [:file_replaced]
+
   @doc "Whether the connection is lost with this error."
   @spec lost?(LibsqlPort.Error.t()) :: boolean
   def lost?(%LibsqlPort.Error{code: code}), do: is_map_key(@lost, code)
@@ -24,7 +27,8 @@ defmodule EctoLibSql.Failure do
           {:error | :disconnect, Exception.t(), State.t()}
   def answer(%LibsqlPort.Error{code: code} = error, sql, options, state) do
     state = State.engine_status(state, error.tx_status)
-    action = if lost?(error) or code in state.disconnect_on, do: :disconnect, else: :error
+    useless? = lost?(error) or code in @displaced or code in state.disconnect_on
+    action = if useless?, do: :disconnect, else: :error
     {action, exception(error, sql, options, state), state}
   end
 

@@ -9,6 +9,7 @@ defmodule LibsqlPort.ErrorCode do
   | `:invalid_request`, `:invalid_option`, `:invalid_parameter`, `:integer_out_of_range`, `:parameter_count`, `:parameter_name`, `:frame_too_large`, `:result_too_large`, `:no_rows`, `:too_many_rows`, `:empty_statement`, `:multiple_statements`, `:transaction_open`, `:no_transaction` | what was asked |
   | `:constraint_unique`, `:constraint_primary_key`, `:constraint_not_null`, `:constraint_check`, `:constraint_foreign_key`, `:constraint_trigger`, `:constraint_rowid`, `:constraint_datatype`, `:constraint` | constraints |
   | `:sql_error`, `:read_only`, `:corrupt`, `:not_a_database`, `:disk_full`, `:io_error`, `:cannot_open`, `:out_of_memory`, `:too_big`, `:type_mismatch`, `:schema_changed`, `:not_authorized`, `:permission_denied`, `:engine_error` | the engine |
+  | `:file_replaced`, `:foreign_wal` | a database file that was removed, replaced or restored |
   | `:sidecar_down`, `:outcome_unknown`, `:protocol_mismatch`, `:executable_not_found`, `:not_sent` | seen by this client alone |
   | `:unknown` | a number that this client does not know; the error keeps it |
   """
@@ -62,6 +63,8 @@ defmodule LibsqlPort.ErrorCode do
     not_authorized: 71,
     permission_denied: 72,
     engine_error: 73,
+    file_replaced: 74,
+    foreign_wal: 75,
     sidecar_down: 100,
     outcome_unknown: 101,
     protocol_mismatch: 102,

@@ -1,0 +1,276 @@
+//! The VFS through which SQLite opens files here: its own for this system, whose databases and WALs remember which file they
+//! are. A connection can then compare what it has open with what stands at the path, which SQLite does not do in WAL mode.
+//!
+//! Only `xOpen` is replaced: it opens by SQLite's own and writes a [`Note`] behind the file's memory. Reading and writing go
+//! to SQLite's functions without a detour. Other VFSes (`file:…?vfs=…`, databases in memory) take no notes.
+//!
+//! Invariant: SQLite gives `szOsFile` bytes, aligned to 8, for each file of a VFS
+//! (<https://sqlite.org/c3ref/vfs.html>), so a note fits behind the `szOsFile` bytes of the VFS below; a note counts only
+//! while the file's methods are those that it was opened with. Files of another VFS are never looked at.
+
+use super::file_id::FileId;
+use super::handle::Handle;
+use libsql_ffi as ffi;
+use std::ffi::{c_char, c_int, c_void, CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// How much of a log's index is mapped at a time, and how long the header in it is, of which there are two copies.
+const INDEX_PAGE_BYTES: c_int = 32_768;
+const INDEX_HEADER_BYTES: usize = 48;
+
+/// How often a look at index and log is repeated if they change meanwhile.
+const INDEX_LOOKS_MAX: u32 = 5;
+
+/// The VFS once it is registered, which it stays.
+static REGISTERED: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(ptr::null_mut());
+
+/// What stands behind an open file.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Note {
+    methods: *const ffi::sqlite3_io_methods,
+    kind: c_int,
+    id: FileId,
+}
+
+/// The files of one database that a connection has open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The database itself.
+    pub database: FileId,
+    /// Its write-ahead log, once the connection has opened one.
+    pub wal: Option<FileId>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The database itself.
+    Database,
+    /// Its write-ahead log.
+    Wal,
+}
+
+/// Registers the VFS and makes it the default. Once, after SQLite is initialised.
+pub fn register() -> c_int {
+    // SAFETY: null asks for the default one, which is static.
+    let below = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
+    if below.is_null() {
+        return ffi::SQLITE_ERROR;
+    }
+    // SAFETY: a registered VFS is readable; all its functions take the VFS below as well as a copy of it.
+    let mut vfs = unsafe { *below };
+    vfs.szOsFile = note_offset(vfs.szOsFile) + c_int::try_from(size_of::<Note>()).unwrap_or(c_int::MAX / 2);
+    vfs.pNext = ptr::null_mut();
+    vfs.zName = c"libsql_port".as_ptr();
+    vfs.pAppData = below.cast();
+    vfs.xOpen = Some(open);
+    let vfs = Box::into_raw(Box::new(vfs));
+    REGISTERED.store(vfs, Ordering::Release);
+    // SAFETY: `vfs` lives for as long as the program does, and nobody else changes it.
+    unsafe { ffi::sqlite3_vfs_register(vfs, 1) }
+}
+
+/// Where the note stands behind a file of `file_bytes`.
+fn note_offset(file_bytes: c_int) -> c_int {
+    (file_bytes + 7) & !7
+}
+
+/// # Safety
+/// `vfs` must be the one that [`register`] made, and `file` a file of it, open or not.
+unsafe fn note_of(vfs: *mut ffi::sqlite3_vfs, file: *mut ffi::sqlite3_file) -> *mut Note {
+    // SAFETY: by the contract above, `pAppData` is the VFS below, and the file's memory reaches behind the note.
+    unsafe {
+        let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
+        file.cast::<u8>().offset(note_offset((*below).szOsFile) as isize).cast::<Note>()
+    }
+}
+
+unsafe extern "C" fn open(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: SQLite calls with the registered VFS and with memory for a file of it; the VFS below has an `xOpen`, as every
+    // VFS has, and gets what SQLite would have given it.
+    unsafe {
+        let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
+        let code = match (*below).xOpen {
+            Some(open) => open(below, name, file, flags, out_flags),
+            None => ffi::SQLITE_CANTOPEN,
+        };
+        let methods = if code == ffi::SQLITE_OK { (*file).pMethods } else { ptr::null() };
+        let kind = flags & (ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_WAL);
+        let id = if methods.is_null() || name.is_null() || kind == 0 || is_immutable(kind, name) {
+            None
+        } else {
+            Some(identify(file, name))
+        };
+        let note =
+            Note { methods, kind: if id.is_some() { kind } else { 0 }, id: id.unwrap_or(FileId::NOWHERE) };
+        note_of(vfs, file).write_unaligned(note);
+        code
+    }
+}
+
+/// The client has said that nothing changes the file.
+///
+/// # Safety
+/// `name` must be what SQLite gave to `xOpen` together with `kind`.
+unsafe fn is_immutable(kind: c_int, name: ffi::sqlite3_filename) -> bool {
+    // SAFETY: the name of a database carries its URI's parameters (<https://sqlite.org/c3ref/uri_boolean.html>).
+    kind == ffi::SQLITE_OPEN_MAIN_DB
+        && unsafe { ffi::sqlite3_uri_boolean(name, c"immutable".as_ptr(), 0) } != 0
+}
+
+/// Which file was opened just now. One that has been moved since is none that stands at any path.
+///
+/// # Safety
+/// `file` must be open, and `name` be its NUL-ended name.
+unsafe fn identify(file: *mut ffi::sqlite3_file, name: *const c_char) -> FileId {
+    // SAFETY: by the contract above.
+    let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
+    let id = FileId::at(path).unwrap_or(FileId::NOWHERE);
+    let mut moved: c_int = 0;
+    // SAFETY: an open file has methods; this operation writes an int (SQLITE_FCNTL_HAS_MOVED). It knows databases alone and
+    // answers 0 for a WAL.
+    unsafe {
+        if let Some(control) = (*(*file).pMethods).xFileControl {
+            control(file, ffi::SQLITE_FCNTL_HAS_MOVED, ptr::from_mut(&mut moved).cast());
+        }
+    }
+    if moved == 0 {
+        id
+    } else {
+        FileId::NOWHERE
+    }
+}
+
+impl Handle {
+    /// Which files of `schema` are open. `None` if it has none that can be moved: it is temporary, in memory, immutable, or
+    /// of another VFS.
+    pub fn opened(&self, schema: &str) -> Option<Opened> {
+        self.with_schema(schema, |schema| {
+            let (_, database) = self.noted(schema, Part::Database)?;
+            Some(Opened { database, wal: self.noted(schema, Part::Wal).map(|(_, id)| id) })
+        })
+    }
+
+    /// The path of `schema`, as SQLite has it: absolute, with links resolved.
+    pub fn path(&self, schema: &str) -> Option<PathBuf> {
+        self.with_schema(schema, |schema| {
+            // SAFETY: `raw` is open; SQLite owns the name, which is copied.
+            let name = unsafe { ffi::sqlite3_db_filename(self.raw(), schema.as_ptr()) };
+            if name.is_null() {
+                return None;
+            }
+            // SAFETY: not null, so NUL-ended.
+            let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+            (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
+        })
+    }
+
+    /// Reads from an open file of `schema` as it is on disk. False if there are not so many bytes.
+    pub fn read_file(&self, schema: &str, part: Part, offset: u64, buffer: &mut [u8]) -> bool {
+        let bytes = c_int::try_from(buffer.len()).unwrap_or(0);
+        self.with_schema(schema, |schema| {
+            let (file, _) = self.noted(schema, part)?;
+            // SAFETY: a noted file is open and has methods; the buffer has `bytes` bytes.
+            let code = unsafe {
+                let read = (*(*file).pMethods).xRead?;
+                read(file, buffer.as_mut_ptr().cast::<c_void>(), bytes, i64::try_from(offset).ok()?)
+            };
+            (code == ffi::SQLITE_OK).then_some(())
+        })
+        .is_some()
+    }
+
+    /// False if the log of `schema` is not the one that its index speaks of: it was written over, or is another file. Only
+    /// where there is an index in shared memory, which is the case as soon as the connection has read, but for
+    /// `locking_mode = exclusive`.
+    pub fn log_fits_index(&self, schema: &str) -> bool {
+        for _ in 0..INDEX_LOOKS_MAX {
+            let Some(index) = self.log_index(schema) else { return true };
+            let mut header = [0; 24];
+            let whole = self.read_file(schema, Part::Wal, 0, &mut header);
+            if whole && header[16..] == index {
+                return true;
+            }
+            // A program without turns may have begun the log anew in between.
+            if self.log_index(schema) == Some(index) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The salts of the log of `schema`, if it has frames, without reading it. See [`Self::log_fits_index`].
+    pub fn log_salts(&self, schema: &str) -> Option<u64> {
+        self.log_index(schema).map(u64::from_be_bytes)
+    }
+
+    /// The salts of the log as its index has them (<https://sqlite.org/walformat.html>, section 2.1), if it has frames.
+    fn log_index(&self, schema: &str) -> Option<[u8; 8]> {
+        let (file, _) = self.with_schema(schema, |schema| self.noted(schema, Part::Database))?;
+        let mut page: *mut c_void = ptr::null_mut();
+        // SAFETY: a noted file is open and has methods. The first page of the index is mapped since the first read, and this
+        // gives its address; it is not made where there is none.
+        let copies = unsafe {
+            let map = (*(*file).pMethods).xShmMap?;
+            if map(file, 0, INDEX_PAGE_BYTES, 0, &mut page) != ffi::SQLITE_OK || page.is_null() {
+                return None;
+            }
+            // Shared with other programs: read once, and used only if both copies say the same.
+            ptr::read_volatile(page.cast::<[[u8; INDEX_HEADER_BYTES]; 2]>())
+        };
+        let header = copies[0];
+        let frames = u32::from_ne_bytes([header[16], header[17], header[18], header[19]]);
+        let is_initialised = header[12] != 0;
+        let salts = [32, 33, 34, 35, 36, 37, 38, 39].map(|at| header[at]);
+        (copies[0] == copies[1] && is_initialised && frames > 0).then_some(salts)
+    }
+
+    fn with_schema<T>(&self, schema: &str, look: impl FnOnce(&CStr) -> Option<T>) -> Option<T> {
+        match schema {
+            "main" => look(c"main"),
+            other => look(&CString::new(other).ok()?),
+        }
+    }
+
+    /// The open file of `schema`, and which it is.
+    fn noted(&self, schema: &CStr, part: Part) -> Option<(*mut ffi::sqlite3_file, FileId)> {
+        let registered = REGISTERED.load(Ordering::Acquire);
+        let vfs: *mut ffi::sqlite3_vfs = self.pointer(schema, ffi::SQLITE_FCNTL_VFS_POINTER)?;
+        if registered.is_null() || vfs != registered {
+            return None;
+        }
+        let (operation, kind) = match part {
+            Part::Database => (ffi::SQLITE_FCNTL_FILE_POINTER, ffi::SQLITE_OPEN_MAIN_DB),
+            Part::Wal => (ffi::SQLITE_FCNTL_JOURNAL_POINTER, ffi::SQLITE_OPEN_WAL),
+        };
+        let file: *mut ffi::sqlite3_file = self.pointer(schema, operation)?;
+        // SAFETY: a file of the registered VFS, since that is the database's; its memory is there whether it is open or not.
+        let (methods, note) = unsafe { ((*file).pMethods, note_of(registered, file).read_unaligned()) };
+        (!methods.is_null() && methods == note.methods && kind == note.kind).then_some((file, note.id))
+    }
+
+    /// What `sqlite3_file_control` says to an operation that gives a pointer.
+    fn pointer<T>(&self, schema: &CStr, operation: c_int) -> Option<*mut T> {
+        let mut pointer: *mut T = ptr::null_mut();
+        // SAFETY: `raw` is open; these operations write a pointer and call nothing.
+        let code = unsafe {
+            ffi::sqlite3_file_control(
+                self.raw(),
+                schema.as_ptr(),
+                operation,
+                ptr::from_mut(&mut pointer).cast(),
+            )
+        };
+        (code == ffi::SQLITE_OK && !pointer.is_null()).then_some(pointer)
+    }
+}

@@ -11,6 +11,7 @@ mod deadlines;
 mod door;
 mod endings;
 mod endurance;
+mod engine;
 mod faults;
 mod frames;
 mod guards;

@@ -97,10 +97,12 @@ impl Decimal {
         Decimal::new(negative, &digits, exponent.saturating_sub(fraction.len() as i64))
     }
 
-    /// A REAL, as the shortest decimal that gives this double.
+    /// A REAL, as the shortest decimal that gives this double; of two that are equally near to it, the even one. That is what
+    /// OTP writes, by the same algorithm. The standard library rounds such a tie up: a number that is stored as a REAL
+    /// here would be read as another one there.
     pub fn from_real(value: f64) -> Result<Decimal, DecimalError> {
         if value.is_finite() {
-            Decimal::parse(format!("{value:e}").as_bytes())
+            Decimal::parse(ryu::Buffer::new().format_finite(value).as_bytes())
         } else {
             Err(DecimalError::NotANumber)
         }
@@ -390,6 +392,18 @@ mod tests {
 
     fn decimal(text: &str) -> Decimal {
         Decimal::parse(text.as_bytes()).expect(text)
+    }
+
+    #[test]
+    fn of_two_shortest_decimals_the_even_one_is_the_doubles() {
+        for (double, even, odd) in [
+            (600_000_000_000_000.25, "600000000000000.2", "600000000000000.3"),
+            (-600_000_000_000_000.75, "-600000000000000.8", "-600000000000000.7"),
+        ] {
+            assert_eq!(Decimal::from_real(double), Decimal::parse(even.as_bytes()));
+            assert_eq!(decimal(even).stored(), Stored::Real(double));
+            assert_ne!(decimal(odd).stored(), Stored::Real(double));
+        }
     }
 
     #[test]

@@ -369,6 +369,27 @@ defmodule Ecto.Adapters.LibSql.DecimalTest do
     assert {:error, %Error{code: :constraint_check}} = TestRepo.query("INSERT INTO sums VALUES (2, 1.9)")
   end
 
+  test "a double that lies between two decimals is the same one on both sides" do
+    for whole <- 562_949_953_421_312..562_949_953_421_400,
+        fraction <- [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875] do
+      double = whole + fraction
+      value = Decimal.from_float(double)
+      other = Decimal.sub(Decimal.new("#{2 * whole + 1}"), value)
+
+      %{rows: [row]} =
+        TestRepo.query!(
+          """
+          SELECT decimal_abs(?1), decimal_abs(?2), decimal_abs(?2) = ?2,
+            decimal_add(?3, 0), decimal_add(?3, 0) = ?3, decimal_sub(?4, ?2), decimal_sub(?4, ?2) = ?3
+          """,
+          [double, value, other, 2 * whole + 1]
+        )
+
+      assert [abs, abs_of_value, 1, sum, 1, difference, 1] = row
+      same!(Enum.map([abs, abs_of_value, sum, difference], &load/1), [value, value, other, other])
+    end
+  end
+
   @tag :proper
   test "every operation gives what Elixir's Decimal gives" do
     check!({decimal(), decimal(), range({-45, 45})}, fn {x, y, places} ->

@@ -77,10 +77,13 @@ impl Timekeeper {
         };
         tracing::debug!(?exit, "ending");
         if exit == Exit::Stuck {
+            // The one that is stuck is not waited for.
             self.close_others(table, &watchdog.stuck()).await;
+            self.output.end();
+        } else {
+            self.output.end();
+            self.close_all(table).await;
         }
-        self.output.end();
-        self.close_all(table).await;
         exit
     }
 

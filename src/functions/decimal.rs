@@ -397,8 +397,8 @@ mod tests {
     #[test]
     fn of_two_shortest_decimals_the_even_one_is_the_doubles() {
         for (double, even, odd) in [
-            (600_000_000_000_000.25, "600000000000000.2", "600000000000000.3"),
-            (-600_000_000_000_000.75, "-600000000000000.8", "-600000000000000.7"),
+            (6e14 + 0.25, "600000000000000.2", "600000000000000.3"),
+            (-6e14 - 0.75, "-600000000000000.8", "-600000000000000.7"),
         ] {
             assert_eq!(Decimal::from_real(double), Decimal::parse(even.as_bytes()));
             assert_eq!(decimal(even).stored(), Stored::Real(double));

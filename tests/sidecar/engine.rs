@@ -101,11 +101,11 @@ fn aggregates_have_no_more_columns_than_the_limit() {
 fn functions_of_full_text_and_rtree_tables_stay_within_their_buffers() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");
-    for count in [31, 32, 33, 64, 96] {
+    for count in [31_usize, 32, 33, 64, 96] {
         let columns: Vec<String> = (0..count).map(|n| format!("c{n}")).collect();
         conn.exec(&format!("CREATE VIRTUAL TABLE f USING fts4({})", columns.join(", ")));
         conn.exec(&format!("INSERT INTO f(c0, c{}) VALUES ('a', 'a')", count - 1));
-        let words = (count + 31) / 32;
+        let words = count.div_ceil(32);
         let bits = conn
             .query("SELECT matchinfo(f, 'b'), matchinfo(f, 'bb') FROM f WHERE f MATCH 'a'", list![])
             .unwrap();

@@ -20,11 +20,6 @@ pub const SUFFIX: &str = "-turn";
 /// How long the line with the pid is.
 pub const PID_LINE_BYTES: u64 = 11;
 
-/// Where the lock of the database at `path` lies.
-pub fn path_beside(path: &str) -> PathBuf {
-    PathBuf::from(format!("{path}{SUFFIX}"))
-}
-
 /// The database beside which the lock at `path` lies.
 pub fn database_of(path: &Path) -> PathBuf {
     let name = path.to_string_lossy();

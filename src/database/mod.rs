@@ -14,7 +14,7 @@ use crate::engine::Handle;
 use parking_lot::Mutex;
 use placement::{Displaced, Placement};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use writer_turn::{TurnError, WriterTurn};
@@ -266,7 +266,7 @@ pub struct Files {
 impl Files {
     /// The object of the file at `path`, as the engine names it (absolute, links resolved).
     pub fn on_disk(&self, path: &str) -> Arc<DatabaseFile> {
-        self.get(path.to_owned(), || Some(file_lock::path_beside(path)))
+        self.get(path.to_owned(), || Some(placement::beside(Path::new(path), file_lock::SUFFIX)))
     }
 
     /// The object of the shared in-memory database `name`.

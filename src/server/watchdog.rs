@@ -1,5 +1,5 @@
-//! What cannot be stopped: the engine looks at the clock between the steps of a statement, not within a function, and
-//! seldom while it compiles. A request that runs on beyond its deadline may keep a writer turn, and all writers wait.
+//! What cannot be stopped: the engine looks at the clock between the steps of a statement, not within most functions.
+//! A request that runs on beyond its deadline may keep a writer turn, and all writers wait.
 //!
 //! No thread can be ended from outside without what it holds. So it is told who holds what, and after a limit the program
 //! ends: whoever supervises it starts a new one, and the journal undoes what was not committed.

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.Quoting do
   @doc "A name in double quotes. A double quote inside is doubled, as SQL has it."
   @spec name(atom | String.t()) :: iodata
   def name(name) when is_atom(name), do: name(Atom.to_string(name))
-  def name(name) when is_binary(name), do: [?", doubled(name, "\""), ?"]
+  def name(name) when is_binary(name), do: [?", doubled(name, ?"), ?"]
 
   @doc "Names with commas between them."
   @spec names([atom | String.t()]) :: iodata
@@ -19,9 +19,9 @@ defmodule Ecto.Adapters.LibSql.Quoting do
   @doc "A text literal. SQLite has no escape but the doubled quote, and its statements end at a NUL."
   @spec text(String.t()) :: iodata
   def text(text) do
-    if :binary.match(text, <<0>>) == :nomatch,
-      do: [?', doubled(text, "'"), ?'],
-      else: ["(CAST(", blob(text), " AS TEXT))"]
+    if holds?(text, 0),
+      do: ["(CAST(", blob(text), " AS TEXT))"],
+      else: [?', doubled(text, ?'), ?']
   end
 
   @integer_min -0x8000_0000_0000_0000
@@ -38,8 +38,14 @@ defmodule Ecto.Adapters.LibSql.Quoting do
 
   # Ecto has the statement of an insert or update written anew each time, and hardly any name has a quote.
   defp doubled(text, quote) do
-    if :binary.match(text, quote) == :nomatch, do: text, else: String.replace(text, quote, quote <> quote)
+    if holds?(text, quote), do: String.replace(text, <<quote>>, <<quote, quote>>), else: text
   end
+
+  # Not with `:binary.match/2`: on OTP 25 it ends the time slice of its process, even for a name of three letters, so each
+  # name would send the caller to the end of the run queue.
+  defp holds?(<<byte, _::binary>>, byte), do: true
+  defp holds?(<<_, rest::binary>>, byte), do: holds?(rest, byte)
+  defp holds?(<<>>, _byte), do: false
 
   @doc "A blob literal."
   @spec blob(binary) :: iodata

@@ -22,6 +22,16 @@ defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
              ~s[INSERT INTO "posts" ("title", "visits") VALUES (?1, ?2), (?1, ?3)]
   end
 
+  test "writing a statement costs a small part of a time slice" do
+    write = fn -> insert(nil, "posts", [:title, :visits], [[:title, :visits]], @raise, [:id]) end
+    write.()
+    {:reductions, before} = Process.info(self(), :reductions)
+    write.()
+    {:reductions, now} = Process.info(self(), :reductions)
+    # A slice has 4000.
+    assert now - before < 1_500
+  end
+
   test "a single default is refused" do
     assert_raise ArgumentError, ~r/no DEFAULT for a single value/, fn ->
       insert(nil, "posts", [:title, :visits], [[:title, nil]], @raise, [])

@@ -12,7 +12,7 @@ defmodule LibsqlPort.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       start_permanent: Mix.env() == :prod,
       # Called where it runs; no dependency. Without this, compiling beside it warns of the missing dependency.
-      xref: [exclude: [:telemetry]],
+      xref: [exclude: [:telemetry, :telemetry_handler_table]],
       package: package(),
       deps: []
     ]

@@ -61,6 +61,60 @@ defmodule LibsqlPort.TelemetryTest do
                      %{kind: :error, reason: %RuntimeError{}, stacktrace: [_ | _], request: :execute}}
   end
 
+  test "a connection that is opened without stays silent", %{sidecar: sidecar} do
+    for listen <- [fn -> :ok end, fn -> TelemetryDouble.listen([[:libsql_port, :query, :stop]]) end] do
+      listen.()
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:", telemetry: false)
+      assert {:ok, _} = LibsqlPort.query(conn, "SELECT 1")
+      refute_received {:event, [_, :query, _], _, _}
+    end
+
+    assert {:error, %{code: :invalid_option}} =
+             LibsqlPort.connect(sidecar, database: ":memory:", telemetry: :yes)
+  end
+
+  describe "with handlers that can be listed" do
+    setup %{sidecar: sidecar} do
+      TelemetryDouble.listen([])
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+      {:ok, conn: conn}
+    end
+
+    test "a request is told while one is attached, to whichever of its events", %{conn: conn} do
+      for event <- [:start, :stop, :exception] do
+        TelemetryDouble.listen([[:libsql_port, :query, event]])
+        assert {:ok, _} = LibsqlPort.query(conn, "SELECT 1")
+        assert_received {:event, [_, :query, :start], _, _}
+        assert_received {:event, [_, :query, :stop], %{run: _}, %{result: :ok}}
+
+        TelemetryDouble.listen([[:libsql_port, :sidecar, :lost], [:other, :query, event]])
+        assert {:ok, _} = LibsqlPort.query(conn, "SELECT 1")
+        refute_received {:event, [_, :query, _], _, _}
+      end
+    end
+
+    test "without one a request costs next to nothing more than with `telemetry: false`", %{
+      conn: conn,
+      sidecar: sidecar
+    } do
+      {:ok, silent} = LibsqlPort.connect(sidecar, database: ":memory:", telemetry: false)
+      # Those of looking, by the double: the events themselves cost more than 40.
+      assert reductions(conn) <= reductions(silent) + 25
+    end
+  end
+
+  # Of one request, the least of many: garbage is collected in some.
+  defp reductions(conn) do
+    Enum.min(
+      for _ <- 1..100 do
+        {:reductions, before} = Process.info(self(), :reductions)
+        {:ok, _} = LibsqlPort.query(conn, "SELECT 1")
+        {:reductions, now} = Process.info(self(), :reductions)
+        now - before
+      end
+    )
+  end
+
   test "a connection opened before stays silent", %{conn: without} do
     assert {:ok, _} = LibsqlPort.query(without, "SELECT 1")
     refute_received {:event, [_, :query, _], _, _}

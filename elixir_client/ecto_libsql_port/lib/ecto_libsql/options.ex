@@ -56,6 +56,11 @@ defmodule EctoLibSql.Options do
     * `:ignored_options` – a list of names that are passed over, although neither the adapter nor Ecto knows them;
       default `[]`
 
+  ## Telemetry
+
+    * `:telemetry` – whether each request is an event of the driver beside Ecto's own, with the times in the sidecar: see
+      `LibsqlPort.Telemetry`. Default `true`, which costs nothing to speak of until a handler is attached
+
   ## Pragmas
 
   `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,

@@ -64,6 +64,7 @@ defmodule EctoLibSql.StartOptionsTest do
         wal_auto_check_point: ["x", :x],
         open_flags: [[:x]],
         show_statement: [1, nil],
+        telemetry: [1, nil],
         disconnect_on_error_codes: [:busy, [:nope]],
         attach: ["b.db"],
         pragmas: [:x],

@@ -53,7 +53,7 @@ defmodule LibsqlPort.Connection do
           path: String.t() | nil,
           info: map,
           timeout: Request.timeout_ms(),
-          telemetry: boolean,
+          telemetry: Telemetry.mode(),
           transaction: reference | nil,
           depth: non_neg_integer,
           show_statement: boolean
@@ -75,7 +75,7 @@ defmodule LibsqlPort.Connection do
       info: info,
       timeout: options.timeout,
       show_statement: options.show_statement,
-      telemetry: Telemetry.started?()
+      telemetry: Telemetry.mode(options.telemetry)
     }
   end
 
@@ -325,11 +325,15 @@ defmodule LibsqlPort.Connection do
   @doc false
   # One request and the value of its reply.
   @spec run(t, Request.t()) :: answer(term)
-  def run(%__MODULE__{telemetry: false} = conn, request), do: value(exchange(conn, request))
-
   def run(conn, request) do
+    if Telemetry.listened?(conn.telemetry),
+      do: value(told(conn, request)),
+      else: value(exchange(conn, request))
+  end
+
+  defp told(conn, request) do
     metadata = %{request: request.name, connection: request.connection, database: conn.path, sql: request.sql}
-    value(Telemetry.span(metadata, fn -> exchange(conn, request) end, &times/1))
+    Telemetry.span(metadata, fn -> exchange(conn, request) end, &times/1)
   end
 
   defp exchange(conn, request) do

@@ -57,6 +57,7 @@ defmodule LibsqlPort.Options do
       (1000). [What they limit](https://sqlite.org/limits.html)
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
+    * `:telemetry` – whether requests are told as events (see `LibsqlPort.Telemetry`); default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
       `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers` – pragmas by their own name
@@ -120,6 +121,7 @@ defmodule LibsqlPort.Options do
     {:limits, nil, :limits, "limits"},
     {:open_flags, nil, {:flags, @flags}, "open_flags"},
     {:show_statement, true, :boolean, nil},
+    {:telemetry, true, :boolean, nil},
     {:pragmas, [], :pragmas, nil}
   ]
 
@@ -191,6 +193,7 @@ defmodule LibsqlPort.Options do
           timeout: pos_integer | :infinity,
           connect_timeout: pos_integer,
           show_statement: boolean,
+          telemetry: boolean,
           owner: pid | nil
         }
 
@@ -219,6 +222,7 @@ defmodule LibsqlPort.Options do
          timeout: values.timeout,
          connect_timeout: values.connect_timeout,
          show_statement: values.show_statement,
+         telemetry: values.telemetry,
          owner: if(values.owner == :caller, do: self(), else: values.owner)
        }}
     end

@@ -1,7 +1,10 @@
 defmodule LibsqlPort.Telemetry do
   @moduledoc """
   Events for `:telemetry`, if that application runs. This driver does not depend on it: whether it runs is looked up once
-  for each connection, when it is opened.
+  for each connection, when it is opened. A connection that is opened with `telemetry: false` has no query events.
+
+  Without a handler for query events a request builds none and reads no clock. It only looks for the handlers, before it is
+  sent: one that is attached later sees nothing of it.
 
   | event | measurements | metadata |
   |---|---|---|
@@ -46,6 +49,32 @@ defmodule LibsqlPort.Telemetry do
   # By the process that keeps its handlers. The application controller must not be asked: it answers nobody while it stops
   # an application, which waits for the port's owner, who would wait for the answer.
   def started?, do: Process.whereis(:telemetry_handler_table) != nil
+
+  @typedoc """
+  Whether requests of a connection are told: not at all; if a handler is attached; or always, where `:telemetry` does not say
+  which handlers there are.
+  """
+  @type mode :: false | :if_attached | true
+
+  @doc false
+  # The mode of a connection that is opened now, with this value of its option `:telemetry`.
+  @spec mode(boolean) :: mode
+  def mode(wanted?) do
+    cond do
+      not (wanted? and started?()) -> false
+      function_exported?(:telemetry_handler_table, :list_for_event, 1) -> :if_attached
+      true -> true
+    end
+  end
+
+  @doc false
+  # Whether to tell a request that is about to be sent. The public `:telemetry.list_handlers/1` goes through the handlers of
+  # all events, at some 80 ns each; what `:telemetry.execute/3` asks finds those of one event.
+  @spec listened?(mode) :: boolean
+  def listened?(:if_attached), do: attached?(@stop) or attached?(@start) or attached?(@exception)
+  def listened?(mode), do: mode
+
+  defp attached?(event), do: :telemetry_handler_table.list_for_event(event) != []
 
   @doc """
   Logs the life-cycle events: a lost sidecar as a warning, a restarted one as information, the rest at level `:debug`.

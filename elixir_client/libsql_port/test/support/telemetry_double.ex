@@ -22,6 +22,13 @@ defmodule LibsqlPort.TelemetryDouble do
   end
   """
 
+  # What the real one calls to find the handlers of an event.
+  @table """
+  defmodule :telemetry_handler_table do
+    def list_for_event(event), do: Enum.filter(:persistent_term.get(__MODULE__, []), &(&1 == event))
+  end
+  """
+
   @application {:application, :telemetry, [vsn: ~c"0", modules: [], registered: [], applications: []]}
   # The process by which the real one is recognised.
   @handlers :telemetry_handler_table
@@ -37,13 +44,24 @@ defmodule LibsqlPort.TelemetryDouble do
     :ok
   end
 
+  @doc "From now on it says which events have handlers: these."
+  def listen(events) do
+    :persistent_term.put(@handlers, events)
+    unless Code.ensure_loaded?(@handlers), do: Code.compile_string(@table)
+    :ok
+  end
+
   def unload do
     if Process.whereis(@handlers), do: Agent.stop(@handlers)
     # Its end is logged otherwise.
     ExUnit.CaptureLog.capture_log(fn -> Application.stop(:telemetry) end)
     :ok = Application.unload(:telemetry)
-    :code.purge(:telemetry)
-    :code.delete(:telemetry)
-    :code.purge(:telemetry)
+    :persistent_term.erase(@handlers)
+
+    for module <- [:telemetry, @handlers] do
+      :code.purge(module)
+      :code.delete(module)
+      :code.purge(module)
+    end
   end
 end

@@ -255,16 +255,17 @@ impl Access {
             // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
             self.checkpoint_if_due();
         }
+        let autocommit = self.handle.autocommit();
+        let writes_or_begins = !kind.read_only || kind.keyword == Keyword::Begin;
+        if self.writing_cursors > 0 && autocommit && writes_or_begins && !kind.cursor {
+            return Err(cursor_writes());
+        }
         if kind.read_only {
             return self.look_at_times(kind);
         }
-        let autocommit = self.handle.autocommit();
         if self.query_only.is_some() && !autocommit {
             // `PRAGMA query_only` says the same, but the client can switch that off.
             return Err(read_only_transaction());
-        }
-        if autocommit && self.writing_cursors > 0 && !kind.cursor && kind.keyword != Keyword::Transaction {
-            return Err(cursor_writes());
         }
         if !self.turns.is_complete() {
             if let Err(error) = self.turns.take(&self.control, before_waiting) {

@@ -111,8 +111,8 @@ pub(super) fn read_only_transaction() -> Error {
 pub(super) fn cursor_writes() -> Error {
     Error::new(
         ErrorCode::Locked,
-        "a cursor of this connection is writing outside of a transaction, and nothing else can be committed before it is \
-         exhausted or closed; do that first, or begin a transaction",
+        "a cursor of this connection is writing outside of a transaction; nothing else can write or begin a transaction \
+         before it is exhausted or closed",
     )
 }
 

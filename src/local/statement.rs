@@ -104,6 +104,11 @@ impl Statement {
         matches!(self.keyword, Keyword::Pragma | Keyword::Explain)
     }
 
+    /// What cursors of the same connection have yet to read may change by it.
+    pub fn changes_rows(&self) -> bool {
+        !self.read_only || self.keyword == Keyword::Rollback
+    }
+
     /// It writes no database file.
     pub fn read_only(&self) -> bool {
         self.read_only

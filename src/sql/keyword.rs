@@ -10,8 +10,12 @@ pub enum Keyword {
     Explain,
     /// ATTACH or DETACH.
     Attach,
-    /// BEGIN, COMMIT, END, ROLLBACK, SAVEPOINT, RELEASE.
-    Transaction,
+    /// BEGIN, SAVEPOINT: outside of a transaction they begin one.
+    Begin,
+    /// COMMIT, END, RELEASE.
+    Commit,
+    /// ROLLBACK, of a transaction or to a savepoint. To the engine it only reads, but it changes rows.
+    Rollback,
     /// ALTER, CREATE, DROP, REINDEX. With IF EXISTS or an outdated schema they may be compiled into something that only
     /// reads, and be compiled anew, into a write, when they run.
     Schema,
@@ -29,13 +33,22 @@ pub fn first(sql: &str) -> Keyword {
         Keyword::Explain
     } else if is("ATTACH") || is("DETACH") {
         Keyword::Attach
-    } else if ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"].into_iter().any(is) {
-        Keyword::Transaction
+    } else if is("BEGIN") || is("SAVEPOINT") {
+        Keyword::Begin
+    } else if ["COMMIT", "END", "RELEASE"].into_iter().any(is) {
+        Keyword::Commit
+    } else if is("ROLLBACK") {
+        Keyword::Rollback
     } else if ["ALTER", "CREATE", "DROP", "REINDEX"].into_iter().any(is) {
         Keyword::Schema
     } else {
         Keyword::Other
     }
+}
+
+/// True if a statement begins or ends a transaction or savepoint.
+pub fn is_transaction(keyword: Keyword) -> bool {
+    matches!(keyword, Keyword::Begin | Keyword::Commit | Keyword::Rollback)
 }
 
 /// True if a statement may write although the engine says that it only reads: see [`Keyword::Schema`].
@@ -84,7 +97,9 @@ mod tests {
         assert_eq!(first(" -- x\n/* y */ ;\u{feff}\tPRAGMA x"), Keyword::Pragma);
         assert_eq!(first("Explain query plan select 1"), Keyword::Explain);
         assert_eq!(first("ATTACH 'a' AS b"), Keyword::Attach);
-        assert_eq!(first("rollback;"), Keyword::Transaction);
+        assert_eq!(first("rollback;"), Keyword::Rollback);
+        assert_eq!(first("savepoint a"), Keyword::Begin);
+        assert_eq!(first("END"), Keyword::Commit);
         assert_eq!(first("drop trigger if exists r"), Keyword::Schema);
         assert_eq!(first("SELECT 1"), Keyword::Other);
         assert_eq!(first("pragmatic"), Keyword::Other);

@@ -112,6 +112,18 @@ fn nothing_else_is_committed_while_a_cursor_writes_outside_of_a_transaction() {
     assert_eq!(conn.query("INSERT INTO t VALUES (3)", list![]).unwrap_err().code, "locked");
     let second = conn.call(tag::DECLARE, ["DELETE FROM t RETURNING a".into(), list![]]);
     assert_eq!(second.unwrap_err().code, "locked");
+    // A transaction would take its writes along, to be rolled back after its close has been answered.
+    for begin in ["BEGIN", "BEGIN IMMEDIATE", "SAVEPOINT s"] {
+        assert_eq!(conn.query(begin, list![]).unwrap_err().code, "locked", "{begin}");
+        assert_eq!(conn.script(begin).unwrap_err().code, "locked", "{begin}");
+    }
+    for mode in ["deferred", "immediate", "exclusive", "read_only"] {
+        assert_eq!(conn.begin(mode).unwrap_err().code, "locked", "{mode}");
+    }
+    assert_eq!(conn.call(tag::SAVEPOINT, ["s".into()]).unwrap_err().code, "locked");
+    let atomic = conn.batch(true, &[("INSERT INTO t VALUES (3)", list![])]);
+    assert_eq!(atomic.unwrap_err().code, "locked");
+    assert_eq!(conn.value("PRAGMA query_only").int(), 0);
     assert_eq!(conn.value("SELECT 1").int(), 1);
     conn.call(tag::CLOSE_CURSOR, [cursor]).unwrap();
     conn.exec("INSERT INTO t VALUES (3)");

@@ -8,7 +8,7 @@ use crate::local::rows::{Ceiling, NoRows};
 use crate::local::session::Session;
 use crate::row_encoder::encode_row;
 use crate::run::Run;
-use crate::sql::keyword::{self, Keyword};
+use crate::sql::keyword;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_integer, put_tuple, put_unsigned};
 use port_driver::frame::{begin_frame, end_frame};
@@ -113,7 +113,7 @@ fn run_item(
 ) -> Result<u64> {
     let Session { cache, access, .. } = session;
     let statement = cache.get(access, sql)?;
-    if atomic && statement.keyword() == Keyword::Transaction {
+    if atomic && keyword::is_transaction(statement.keyword()) {
         return Err(Error::new(
             ErrorCode::InvalidRequest,
             "an atomic batch is one transaction; it must not hold BEGIN, COMMIT, ROLLBACK or savepoints",

@@ -79,7 +79,7 @@ fn may_write(session: &mut Session, request: &Request<'_>) -> bool {
     match request {
         Request::Execute(request) | Request::QueryOne(request) => text_writes(session, request.sql),
         Request::ExecutePrepared(request) => {
-            session.prepared.peek(request.statement).is_some_and(|statement| !statement.read_only())
+            session.prepared.peek(request.statement).is_some_and(Statement::changes_rows)
         }
         Request::Fetch { cursor, .. } => session.cursors.writes(*cursor),
         Request::Batch(_) | Request::Script { .. } => true,
@@ -93,7 +93,7 @@ fn may_write(session: &mut Session, request: &Request<'_>) -> bool {
 fn text_writes(session: &mut Session, sql: &str) -> bool {
     let Session { cache, access, .. } = session;
     !matches!(keyword::first(sql), Keyword::Pragma | Keyword::Explain)
-        && cache.get(access, sql).is_ok_and(|statement| !statement.read_only())
+        && cache.get(access, sql).is_ok_and(|statement| statement.changes_rows())
 }
 
 /// One call for each.

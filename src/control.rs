@@ -7,8 +7,8 @@
 
 use crate::clock::{now_ns, NEVER};
 use crate::held::Held;
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 /// Why work stopped before its end.

@@ -2,7 +2,7 @@
 //! `{Connection, Transaction}`. Until it ends, requests that do not bear its number wait in the queue, so that nobody
 //! else's statement becomes a part of it. One of a shared number lets others in, and is only told apart from the next.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// The number of no transaction. In an address it stands for whichever is open.
 pub const ANY: u32 = 0;

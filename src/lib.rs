@@ -15,6 +15,7 @@ pub mod server;
 mod clock;
 mod connection;
 mod control;
+mod counters;
 mod database;
 mod engine;
 mod error;
@@ -27,6 +28,7 @@ mod row_encoder;
 mod run;
 mod sql;
 mod surroundings;
+mod sync;
 mod value;
 
 /// What the benchmark of a session needs of the rooms below.
@@ -35,8 +37,9 @@ pub mod bench {
     pub use crate::clock::now_ns;
     pub use crate::connection::backend::Backend;
     pub use crate::control::Control;
+    pub use crate::counters::Counters;
     pub use crate::database::{Files, OpenFiles};
     pub use crate::limits::Limits;
     pub use crate::run::{Lead, Outlet, Place, Run};
-    pub use crate::surroundings::{Counters, Relief, Surroundings};
+    pub use crate::surroundings::{Relief, Surroundings};
 }

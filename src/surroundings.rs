@@ -1,10 +1,9 @@
-//! What a connection needs from the program around it, and the counts that the program reads of a connection.
+//! What a connection needs from the program around it.
 
 use crate::database::Files;
 use crate::limits::Limits;
 use crate::run::Lead;
 use port_driver::etf::DecodeError;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::Arc;
 use tokio::runtime::Handle as Runtime;
 
@@ -28,23 +27,4 @@ pub trait Relief: Send + Sync {
 
     /// A request that had waited turns out to be no term: the client and this program are out of step, which is the end.
     fn broken_frame(&self, error: &DecodeError);
-}
-
-/// Counts of one connection, read by its status.
-#[derive(Default)]
-pub struct Counters {
-    /// Requests that have run.
-    pub requests: AtomicU64,
-    /// Rows sent.
-    pub rows: AtomicU64,
-    /// Error replies, of which
-    pub errors: AtomicU64,
-    /// … deadlines that passed, and
-    pub timeouts: AtomicU64,
-    /// … cancellations.
-    pub cancelled: AtomicU64,
-    /// Prepared statements that the client holds.
-    pub statements: AtomicUsize,
-    /// Cursors that it has open.
-    pub cursors: AtomicUsize,
 }

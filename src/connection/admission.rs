@@ -1,6 +1,6 @@
 //! Which requests may leave a connection's queue while a transaction is held.
 
-use super::Job;
+use super::job::Job;
 use crate::held::{Held, ANY};
 use port_driver::request::tag;
 

@@ -1,6 +1,7 @@
 //! What a connection is connected to: the only place that knows the kinds there are.
 
 use crate::control::Control;
+use crate::counters::Counters;
 use crate::database::{DatabaseFile, OpenFiles};
 use crate::engine::code;
 use crate::error::Result;
@@ -10,7 +11,7 @@ use crate::local::commands;
 use crate::local::open::Info;
 use crate::local::session::Session;
 use crate::run::Run;
-use crate::surroundings::{Counters, Surroundings};
+use crate::surroundings::Surroundings;
 use port_driver::request::{Open, Request};
 use std::sync::Arc;
 

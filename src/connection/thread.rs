@@ -2,9 +2,11 @@
 //! connection and nothing else.
 
 use super::backend::Backend;
-use super::{Connection, Job, Next};
+use super::inbox::Next;
+use super::job::Job;
+use super::Connection;
 use crate::clock::now_ns;
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::engine::handle::memory_used;
 use crate::error::{Error, Result};
 use crate::local::open::Info;
@@ -60,8 +62,7 @@ impl Thread {
             self.outlet.send(&mut out);
             while self.step(&mut out) {}
         } else {
-            self.registry.closed(&self.connection);
-            self.outlet.send(&mut out);
+            self.leave(&mut out);
         }
     }
 
@@ -74,8 +75,25 @@ impl Thread {
         if catch_unwind(AssertUnwindSafe(move || drop(backend))).is_err() {
             tracing::error!(connection = self.connection.id, "a panic while closing");
         }
+        self.leave(&mut out);
+    }
+
+    /// The end: it is no longer in the table, and whoever still waits for it is answered. A client can send requests to
+    /// the id of a connection that is being opened, which it has guessed.
+    fn leave(&mut self, out: &mut Vec<u8>) {
+        let reply_bytes_max = self.surroundings.limits.reply_bytes_max();
+        for job in self.connection.inbox.close(None).unwrap_or_default() {
+            Error::from(Stop::Closed).with_reply(None, |error| {
+                port_driver::reply::error(out, job.request_id, reply_bytes_max, error);
+            });
+        }
         self.registry.closed(&self.connection);
-        self.outlet.send(&mut out);
+        if let Some(request_id) = self.connection.inbox.take_close_request() {
+            port_driver::reply::ok(out, request_id, reply_bytes_max, put_nil);
+        }
+        if !out.is_empty() {
+            self.outlet.send(out);
+        }
     }
 
     fn open(&mut self, opening: &Job, out: &mut Vec<u8>) -> bool {
@@ -107,7 +125,7 @@ impl Thread {
 
     /// Does the next thing; false when the connection has been closed.
     fn step(&mut self, out: &mut Vec<u8>) -> bool {
-        match self.connection.next() {
+        match self.connection.inbox.next() {
             Next::Run(job) => {
                 self.run_job(&job, out);
                 true
@@ -185,11 +203,7 @@ impl Thread {
         if before.saturating_sub(memory_used()) > GIVEN_BACK_BYTES as i64 {
             memory::give_back();
         }
-        self.registry.closed(&connection);
-        if let Some(request_id) = connection.take_close_request() {
-            port_driver::reply::ok(out, request_id, self.surroundings.limits.reply_bytes_max(), put_nil);
-            self.outlet.send(out);
-        }
+        self.leave(out);
     }
 }
 
@@ -226,7 +240,7 @@ pub fn run_request(
 /// After a panic: the connection closes, whatever is queued is answered, and the client is told.
 pub fn lose(connection: &Connection, out: &mut Vec<u8>) {
     tracing::error!(connection = connection.id, "a panic ended this connection");
-    for job in connection.close(None).unwrap_or_default() {
+    for job in connection.inbox.close(None).unwrap_or_default() {
         internal_error().with_reply(None, |error| {
             port_driver::reply::error(out, job.request_id, crate::limits::REPLY_FRAME_BYTES, error);
         });
@@ -292,7 +306,7 @@ fn internal_error() -> Error {
 mod tests {
     use super::*;
     use crate::clock::NEVER;
-    use crate::connection::QueuedBytes;
+    use crate::connection::job::QueuedBytes;
     use crate::database::Files;
     use crate::limits::Limits;
     use crate::run::Lead;
@@ -376,19 +390,37 @@ mod tests {
         frames.windows(text.len()).any(|window| window == text.as_bytes())
     }
 
+    /// True if a frame of this request is among them.
+    fn answers(sent: &[Vec<u8>], request_id: u32) -> bool {
+        let id = [&[98][..], &request_id.to_be_bytes()].concat();
+        sent.iter().any(|frames| frames.windows(id.len()).any(|window| window == id))
+    }
+
     /// A connection that runs `jobs` until its outlet panics; what was sent, and the turn's holder afterwards.
     fn lived(panics_at: usize, jobs: Vec<Job>) -> (Vec<Vec<u8>>, Option<u32>) {
+        let submit = |connection: &Connection| {
+            for job in jobs {
+                connection.inbox.submit(job).unwrap();
+            }
+        };
+        lived_at("a.db", panics_at, submit)
+    }
+
+    /// The same with the database at `path`, after `before`.
+    fn lived_at(
+        path: &str,
+        panics_at: usize,
+        before: impl FnOnce(&Connection),
+    ) -> (Vec<Vec<u8>>, Option<u32>) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
+        let path = folder.path().join(path);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let surroundings = surroundings(&runtime);
         let file = surroundings
             .files
             .on_disk(std::fs::canonicalize(folder.path()).unwrap().join("a.db").to_str().unwrap());
         let connection = Arc::new(Connection::new(1, 10, QueuedBytes::new(1000)));
-        for job in jobs {
-            connection.submit(job).unwrap();
-        }
+        before(&connection);
         let outlet = Fragile::new(panics_at);
         let (sent, registry) = (Arc::clone(&outlet.sent), Arc::new(Closed::default()));
         let thread = Thread {
@@ -411,6 +443,24 @@ mod tests {
         let last = sent.last().unwrap();
         assert!(contains(last, "a bug in libsql_port") && contains(last, "a bug ended this connection"));
         assert_eq!(holder, None);
+    }
+
+    #[test]
+    fn whoever_asked_for_the_end_is_answered_at_every_end() {
+        let close = |connection: &Connection| {
+            assert!(connection.inbox.close(Some((302, NEVER))).unwrap().is_empty());
+        };
+        for (path, panics_at) in [("a.db", 0), ("a.db", 1), ("no folder/a.db", 0)] {
+            let (sent, _) = lived_at(path, panics_at, close);
+            assert!(answers(&sent, 302), "{path}, a panic at {panics_at}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_to_a_connection_that_could_not_be_opened_is_answered() {
+        let guess = |connection: &Connection| connection.inbox.submit(execute(301, "SELECT 1")).unwrap();
+        let (sent, _) = lived_at("no folder/a.db", 0, guess);
+        assert!(answers(&sent, 300) && answers(&sent, 301));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::clock::now_ns;
 use crate::control::Control;
 use crate::engine::vfs::Opened;
 use crate::engine::Handle;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use placement::{Displaced, Placement};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@
 use super::file_lock::FileLock;
 use crate::clock::now_ns;
 use crate::control::{Control, NoLock, Stop};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};

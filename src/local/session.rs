@@ -6,10 +6,10 @@ use super::cursors::Cursors;
 use super::prepared::PreparedStatements;
 use super::rows::NoRows;
 use super::statement_cache::StatementCache;
+use crate::counters::Counters;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::run::Run;
-use crate::surroundings::Counters;
 use port_driver::params::Params;
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! The program around the connections: standard streams, the threads that read requests, time, the end.
 
 pub mod descriptors;
+mod handover;
 mod log_events;
 mod output;
 mod reader;

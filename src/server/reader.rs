@@ -1,29 +1,31 @@
 //! The threads that read requests: one leads, the others stand by.
 //!
 //! The leader reads frames, answers what is quick and runs short statements itself, which saves two thread switches for
-//! each of them. Before it runs one it lays its `Input` open in a slot. If the statement takes too long, or is about to
-//! wait, whoever notices (the progress callback, the timekeeper, the waiting code itself) calls `relieve`, which hands
-//! the input to another thread; the old leader finishes what it was doing and then stands by. So reading never waits
+//! each of them. Before it runs one it lays its `Input` open ([`super::handover`]). If the statement takes too long, or is
+//! about to wait, whoever notices (the progress callback, the timekeeper, the waiting code itself) calls `relieve`, which
+//! hands the input to another thread; the old leader finishes what it was doing and then stands by. So reading never waits
 //! for work, and cancellations and the end of input are seen at any time.
 //!
 //! The leader does wait while standard output is full: a client that reads no replies gets no further requests taken.
 //! The timekeeper then watches for the end of input in its place.
 
 use super::descriptors::{self, poll, Readiness};
+use super::handover::Handover;
 use super::output::Output;
 use super::router::{Routed, Router};
 use super::spin::Spin;
 use super::time::Time;
 use super::{Exit, STACK_BYTES};
 use crate::clock::now_ns;
+use crate::connection::job::Job;
 use crate::connection::thread::{lose, run_request, Outcome};
-use crate::connection::{Connection, Job};
+use crate::connection::Connection;
+use crate::control::Stop;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::run::{Lead, Outlet, Place};
 use crate::surroundings::Relief;
 use bytes::BytesMut;
-use parking_lot::{Condvar, Mutex};
 use port_driver::etf::DecodeError;
 use port_driver::frame::{FrameDecoder, Incoming};
 use port_driver::request::{self, Refusal};
@@ -31,7 +33,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -41,8 +43,6 @@ const REPLIES_BYTES: usize = 32 << 10;
 const READ_BYTES: usize = 128 << 10;
 /// What the program sends unasked bears this id, so no request may.
 const EVENT_ID: u32 = 0;
-/// Threads that stand by; more than these end when they are no longer needed.
-const STANDBY_MAX: u32 = 2;
 
 /// What the leader has: passed from thread to thread with the leadership.
 pub struct Input {
@@ -99,12 +99,7 @@ impl Input {
 /// Who leads, who stands by.
 pub struct Reading {
     me: Weak<Reading>,
-    /// The leader's input while it runs a statement. `busy_since_ns` changes together with it, under this lock.
-    slot: Mutex<Slot>,
-    standby: Mutex<Standby>,
-    handed_over: Condvar,
-    /// Since when the leader has run a statement; 0 if it does not.
-    busy_since_ns: AtomicU64,
+    handover: Handover<Box<Input>>,
     /// The leader waits for requests, and so will see the end of input.
     listening: AtomicBool,
     threads: AtomicU32,
@@ -115,30 +110,13 @@ pub struct Reading {
     time: Time,
 }
 
-/// Where the leader lays its input open while it runs a statement.
-#[derive(Default)]
-struct Slot {
-    input: Option<Box<Input>>,
-    /// Whose input it is: counts the times that one was laid here.
-    lead: Lead,
-}
-
-#[derive(Default)]
-struct Standby {
-    waiting: u32,
-    input: Option<Box<Input>>,
-}
-
 impl Reading {
     /// Nobody reads yet. `input_pipe` is a duplicate, to look for the end of input.
     pub fn new(input_pipe: OwnedFd, output: Arc<Output>, time: Time) -> Arc<Self> {
         Arc::new_cyclic(|me| Reading {
             me: Weak::clone(me),
-            slot: Mutex::default(),
+            handover: Handover::new(),
             out_of_threads: AtomicBool::new(false),
-            standby: Mutex::default(),
-            handed_over: Condvar::new(),
-            busy_since_ns: AtomicU64::new(0),
             listening: AtomicBool::new(false),
             threads: AtomicU32::new(0),
             input_pipe: File::from(input_pipe),
@@ -149,7 +127,7 @@ impl Reading {
 
     /// Since when the leader has run a statement; 0 if it does not.
     pub fn busy_since_ns(&self) -> u64 {
-        self.busy_since_ns.load(Ordering::SeqCst)
+        self.handover.busy_since_ns()
     }
 
     /// The client has closed its end, and no leader is in a position to see it.
@@ -186,7 +164,7 @@ impl Reading {
         while let Some(input) = next {
             // A panic in a statement is caught where it runs; one out here leaves nobody to read.
             match catch_unwind(AssertUnwindSafe(|| lead(self, input))) {
-                Ok(Led::Relieved) => next = self.stand_by(),
+                Ok(Led::Relieved) => next = self.handover.stand_by(),
                 Ok(Led::Ended(exit)) => return self.time.shut_down(exit),
                 Err(_) => return self.time.shut_down(Exit::Bug),
             }
@@ -196,48 +174,14 @@ impl Reading {
     /// Lays the input open before a statement runs. Returns the lead that it stands for.
     #[inline]
     fn publish(&self, input: Box<Input>) -> Lead {
-        let mut slot = self.slot.lock();
-        slot.input = Some(input);
-        slot.lead += 1;
-        let lead = slot.lead;
-        self.busy_since_ns.store(now_ns(), Ordering::SeqCst);
-        drop(slot);
+        let lead = self.handover.lay_open(input);
         self.time.leader_is_busy();
         lead
     }
 
-    /// Takes the input out of the slot if it is still the one of `lead`.
-    #[inline]
-    fn take_back(&self, lead: Lead) -> Option<Box<Input>> {
-        let mut slot = self.slot.lock();
-        if slot.lead != lead {
-            return None;
-        }
-        let input = slot.input.take()?;
-        self.busy_since_ns.store(0, Ordering::SeqCst);
-        Some(input)
-    }
-
     /// Relieves whoever leads.
     pub fn relieve_leader(&self) {
-        let lead = self.slot.lock().lead;
-        self.relieve(lead);
-    }
-
-    /// Waits to be handed the input; `None` if enough others wait.
-    fn stand_by(&self) -> Option<Box<Input>> {
-        let mut standby = self.standby.lock();
-        if standby.waiting >= STANDBY_MAX {
-            return None;
-        }
-        standby.waiting += 1;
-        loop {
-            if let Some(input) = standby.input.take() {
-                standby.waiting -= 1;
-                return Some(input);
-            }
-            self.handed_over.wait(&mut standby);
-        }
+        self.relieve(self.handover.lead());
     }
 }
 
@@ -247,19 +191,9 @@ impl Relief for Reading {
     }
 
     fn relieve(&self, lead: Lead) {
-        let mut standby = self.standby.lock();
-        // One that stands by and has not been handed the input of an earlier relief.
-        let ready = standby.waiting > 0 && standby.input.is_none();
-        if ready {
-            standby.input = self.take_back(lead);
-            if standby.input.is_some() {
-                drop(standby);
-                self.handed_over.notify_one();
-            }
-            return;
+        if !self.handover.relieve(lead) {
+            self.relieve_by_new_thread(lead);
         }
-        drop(standby);
-        self.relieve_by_new_thread(lead);
     }
 }
 
@@ -269,7 +203,7 @@ impl Reading {
     #[cold]
     fn relieve_by_new_thread(&self, lead: Lead) {
         let started = self.spawn(move |me| {
-            if let Some(input) = me.take_back(lead).or_else(|| me.stand_by()) {
+            if let Some(input) = me.handover.join(lead) {
                 me.lead_and_stand_by(input);
             }
         });
@@ -377,14 +311,13 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     let mut backend = connection.backend();
     let Some(open) = backend.as_mut() else {
         drop(backend);
-        connection.pass_lead(job);
-        return Handled::Go(input);
+        return pass_on(input, connection, job);
     };
     let request = match request::decode(job.tag, &job.payload) {
         Ok(request) => request,
         Err(refusal) => {
             drop(backend);
-            connection.end_lead();
+            connection.inbox.end_lead();
             return match refusal {
                 Refusal::Fatal(error) => Handled::Broken(input, error.to_string()),
                 Refusal::Answer(error) => {
@@ -397,8 +330,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     if !open.is_short(&request) {
         drop(backend);
         input.spin.passed_on();
-        connection.pass_lead(job);
-        return Handled::Go(input);
+        return pass_on(input, connection, job);
     }
     let mut out = std::mem::take(&mut input.scratch);
     let lead = reading.publish(input);
@@ -408,8 +340,8 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     if outcome == Outcome::Panicked {
         lose(connection, &mut out);
     }
-    connection.end_lead();
-    match reading.take_back(lead) {
+    connection.inbox.end_lead();
+    match reading.handover.take_back(lead) {
         Some(mut input) => {
             input.replies.extend_from_slice(&out);
             out.clear();
@@ -422,6 +354,14 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
             Handled::Relieved
         }
     }
+}
+
+/// Leaves a request to the connection's thread.
+fn pass_on(mut input: Box<Input>, connection: &Connection, job: Job) -> Handled {
+    if let Some(job) = connection.inbox.pass_lead(job) {
+        input.router.refuse(job.request_id, &Stop::Closed.into(), &mut input.replies);
+    }
+    Handled::Go(input)
 }
 
 /// The leader's way out while it runs a statement.

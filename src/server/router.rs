@@ -7,8 +7,10 @@ use super::table::Table;
 use super::time::Time;
 use super::STACK_BYTES;
 use crate::clock::deadline_ns;
+use crate::connection::inbox::Refused;
+use crate::connection::job::{Job, QueuedBytes};
 use crate::connection::thread::{Registry, Thread};
-use crate::connection::{Connection, Job, QueuedBytes, Refused};
+use crate::connection::Connection;
 use crate::control::Stop;
 use crate::error::Error;
 use crate::run::Outlet;
@@ -183,7 +185,7 @@ impl Router {
         let connection = self.table.get(route.connection).ok_or_else(|| unknown(route.connection))?;
         request::decode(tag::CLOSE, payload)?;
         let deadline_ns = deadline_ns(received_ns, route.timeout_ms);
-        let Some(dropped) = connection.close(Some((header.request_id, deadline_ns))) else {
+        let Some(dropped) = connection.inbox.close(Some((header.request_id, deadline_ns))) else {
             return Err(unknown(connection.id).into());
         };
         self.time.queued_until(deadline_ns);
@@ -198,7 +200,7 @@ impl Router {
         let Request::Cancel { request_id } = request::decode(tag::CANCEL, payload)? else {
             return Ok(Routed::Done);
         };
-        let told = match connection.cancel(request_id) {
+        let told = match connection.inbox.cancel(request_id) {
             Ok(job) => {
                 self.refuse(job.request_id, &Stop::Cancelled.into(), replies);
                 true
@@ -212,7 +214,7 @@ impl Router {
     fn credit(&self, header: Header, payload: &[u8]) -> Result<Routed, Unrouted> {
         let connection = self.connection(tag::CREDIT, payload)?;
         if let Request::Credit { credits } = request::decode(tag::CREDIT, payload)? {
-            connection.add_credits(header.request_id, credits);
+            connection.inbox.add_credits(header.request_id, credits);
         }
         Ok(Routed::Done)
     }
@@ -226,10 +228,10 @@ impl Router {
         let mut job = Job::new(header.request_id, header.tag, payload, received_ns, deadline_ns);
         job.transaction = route.transaction;
         job.lock_timeout_ms = route.lock_timeout_ms;
-        if connection.try_lead(&job) {
+        if connection.inbox.try_lead(&job) {
             return Ok(Routed::Lead(connection, job));
         }
-        match connection.submit(job) {
+        match connection.inbox.submit(job) {
             Ok(()) => {
                 self.time.queued_until(deadline_ns);
                 Ok(Routed::Done)

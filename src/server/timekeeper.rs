@@ -98,7 +98,7 @@ impl Timekeeper {
                 return;
             }
             let mut out = Vec::new();
-            for job in others.iter().filter_map(|connection| connection.close(None)).flatten() {
+            for job in others.iter().filter_map(|connection| connection.inbox.close(None)).flatten() {
                 Error::from(Stop::Closed).with_reply(None, |error| {
                     port_driver::reply::error(&mut out, job.request_id, self.reply_bytes_max, error);
                 });
@@ -118,7 +118,7 @@ impl Timekeeper {
         loop {
             for connection in table.all() {
                 // Nobody is there any more to be told about what was queued.
-                drop(connection.close(None));
+                drop(connection.inbox.close(None));
             }
             if table.is_empty() {
                 return;
@@ -174,7 +174,7 @@ async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_by
         shared.next_deadline_ns.store(NEVER, Ordering::SeqCst);
         let mut out = Vec::new();
         for connection in table.all() {
-            let expired = connection.expired(now_ns());
+            let expired = connection.inbox.expired(now_ns());
             let mut answer = |request_id: u32, error: &Error| {
                 error.with_reply(None, |error| {
                     port_driver::reply::error(&mut out, request_id, reply_bytes_max, error);
@@ -237,7 +237,7 @@ fn checkpoint_idle_files(table: &Table, files: &Files) {
     for file in due {
         let found = connections
             .iter()
-            .find(|connection| connection.files.contains(&file) && connection.checkpoint_when_idle());
+            .find(|connection| connection.files.contains(&file) && connection.inbox.checkpoint_when_idle());
         if found.is_none() {
             file.postpone_idle_checkpoint();
         }

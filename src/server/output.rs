@@ -4,14 +4,13 @@
 //!
 //! A thread that must not wait posts its frames instead: whoever has the lock next, or has it now, writes them.
 
-use parking_lot::{Mutex, MutexGuard};
+use super::descriptors::{poll, Readiness};
+use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-
-use super::descriptors::{poll, Readiness};
 
 /// How long a write waits for the pipe before it looks whether the program is ending.
 const LOOK: Duration = Duration::from_millis(100);
@@ -60,8 +59,7 @@ impl Output {
         self.write_all(&mut pipe.file, frames);
         frames.clear();
         MutexGuard::unlock_fair(pipe);
-        // What was posted meanwhile found the lock taken.
-        if self.any_posted.load(Ordering::SeqCst) {
+        if self.was_posted_meanwhile() {
             self.flush();
         }
     }
@@ -72,14 +70,31 @@ impl Output {
             return;
         }
         self.posted.lock().append(frames);
-        self.any_posted.store(true, Ordering::SeqCst);
+        self.any_posted.swap(true, Ordering::SeqCst);
+        // Here, and in `was_posted_meanwhile`: one stores and then looks at the lock, the other unlocks and then looks at
+        // what was stored. A lock orders nothing for who does not get it, so each could miss the other without the fences.
+        fence(Ordering::SeqCst);
         self.flush();
     }
 
     /// Writes what was posted, as far as that needs no wait: neither for the lock, whose holder will see to it, nor for the
     /// pipe.
     pub fn flush(&self) {
-        let Some(mut pipe) = self.pipe.try_lock() else { return };
+        while let Some(pipe) = self.pipe.try_lock() {
+            self.write_what_fits(pipe);
+            if !self.was_posted_meanwhile() {
+                return;
+            }
+        }
+    }
+
+    /// After the pipe was unlocked: what was posted before that has found it taken.
+    fn was_posted_meanwhile(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.any_posted.load(Ordering::SeqCst)
+    }
+
+    fn write_what_fits(&self, mut pipe: MutexGuard<'_, Pipe>) {
         self.collect(&mut pipe);
         let Pipe { file, rest } = &mut *pipe;
         let mut written = 0;

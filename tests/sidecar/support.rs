@@ -422,6 +422,13 @@ impl Sidecar {
         stderr
     }
 
+    /// Requests, by their id, of which there are frames that nobody has read.
+    pub fn unread(&self) -> Vec<u32> {
+        let received = lock(&self.inbox.frames);
+        let unread = received.by_id.iter().filter(|(id, frames)| **id != 0 && !frames.is_empty());
+        unread.map(|(id, _)| *id).collect()
+    }
+
     pub fn signal(&self, signal: i32) {
         send_signal(self.pid, signal);
     }

@@ -31,7 +31,9 @@ mod tests {
     use bytes::Bytes;
 
     fn job(tag: u8, transaction: Option<u32>) -> Job {
-        Job { transaction, ..Job::new(300, tag, Bytes::new(), 1, 2) }
+        let mut job = Job::new(300, tag, Bytes::new(), 1, 2);
+        job.transaction = transaction;
+        job
     }
 
     #[test]

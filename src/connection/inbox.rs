@@ -385,7 +385,11 @@ mod tests {
 
     #[test]
     fn while_a_transaction_is_held_the_requests_of_others_wait() {
-        let inside = |request_id| Job { transaction: Some(7), ..job(request_id, NEVER) };
+        let inside = |request_id| {
+            let mut inside = job(request_id, NEVER);
+            inside.transaction = Some(7);
+            inside
+        };
         let inbox = idle(10);
         inbox.control.held.set(7);
         assert!(!inbox.try_lead(&job(300, NEVER)));

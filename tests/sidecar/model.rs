@@ -95,11 +95,8 @@ impl Sql {
 
     /// Rows that open cursors have yet to read may change by it.
     pub fn changes_rows(&self) -> bool {
-        match self {
-            Sql::Insert(..) | Sql::Update(..) | Sql::Delete(_) => true,
-            Sql::BeginImmediate | Sql::Rollback | Sql::RollbackTo(_) => true,
-            _ => false,
-        }
+        let writes = matches!(self, Sql::Insert(..) | Sql::Update(..) | Sql::Delete(_));
+        writes || matches!(self, Sql::BeginImmediate | Sql::Rollback | Sql::RollbackTo(_))
     }
 }
 

@@ -13,6 +13,8 @@ pub mod held;
 
 #[path = "../../src/database"]
 pub mod database {
+    // The models call what is about interleavings, not the notes about files.
+    #[allow(dead_code)]
     pub mod writer_turn;
 
     use crate::control::Control;
@@ -89,6 +91,8 @@ pub mod connection {
 
 #[path = "../../src/server"]
 pub mod server {
+    // Public here alone.
+    #[allow(clippy::new_without_default)]
     pub mod handover;
     pub mod output;
 

@@ -45,7 +45,7 @@ impl World {
             seen: Mutex::new(Seen { threads: 1, ..Seen::default() }),
             changed: Condvar::new(),
         };
-        (Arc::new(world), Input { requests: requests.to_vec().into_iter() })
+        (Arc::new(world), Input { requests: Vec::from(requests).into_iter() })
     }
 
     fn see<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// How much of a log's index is mapped at a time, and how long the header in it is, of which there are two copies.
+/// How much of a log's index is mapped at a time, and how long the header in it is in words of four bytes, of which there are two copies.
 const INDEX_PAGE_BYTES: c_int = 32_768;
-const INDEX_HEADER_BYTES: usize = 48;
+const INDEX_HEADER_WORDS: usize = 12;
 
 /// How often a look at index and log is repeated if they change meanwhile.
 const INDEX_LOOKS_MAX: u32 = 5;
@@ -226,12 +226,14 @@ impl Handle {
                 return None;
             }
             // Shared with other programs: read once, and used only if both copies say the same.
-            ptr::read_volatile(page.cast::<[[u8; INDEX_HEADER_BYTES]; 2]>())
+            ptr::read_volatile(page.cast::<[[u32; INDEX_HEADER_WORDS]; 2]>())
         };
         let header = copies[0];
-        let frames = u32::from_ne_bytes([header[16], header[17], header[18], header[19]]);
-        let is_initialised = header[12] != 0;
-        let salts = [32, 33, 34, 35, 36, 37, 38, 39].map(|at| header[at]);
+        let is_initialised = header[3].to_ne_bytes()[0] != 0;
+        let frames = header[4];
+        let mut salts = [0; 8];
+        salts[..4].copy_from_slice(&header[8].to_ne_bytes());
+        salts[4..].copy_from_slice(&header[9].to_ne_bytes());
         (copies[0] == copies[1] && is_initialised && frames > 0).then_some(salts)
     }
 

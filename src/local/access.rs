@@ -126,14 +126,15 @@ impl Access {
         rows: &mut impl Rows,
     ) -> Result<Changes> {
         let kind = Kind { guarded, ..statement.kind() };
-        let started_ns = now_ns();
+        let mut started_ns = 0;
         let outcome = self.within_turn(kind, rows, |access, rows| {
+            started_ns = now_ns();
             for doubt in statement.doubts() {
                 access.look_up(doubt)?;
             }
             let before = access.handle.total_changes();
             let mut bound = statement.bind_for_run(params)?;
-            access.step(&mut bound, kind, rows)?;
+            access.step(&mut bound, kind, started_ns, rows)?;
             Ok(Changes { any: !kind.read_only && access.handle.total_changes() != before })
         });
         match &outcome {
@@ -148,7 +149,7 @@ impl Access {
 
     /// Runs a statement that is already bound, to its end or until `rows` has enough.
     pub fn run_raw(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
-        self.within_turn(kind, rows, |access, rows| access.step(raw, kind, rows))
+        self.within_turn(kind, rows, |access, rows| access.step(raw, kind, now_ns(), rows))
     }
 
     /// Runs `work`, which may write if `kind` says so, in the writer turn.
@@ -164,8 +165,14 @@ impl Access {
         self.leave_statement(kind, outcome)
     }
 
-    fn step(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
-        let outcome = self.step_on(raw, kind, rows);
+    fn step(
+        &mut self,
+        raw: &mut RawStatement,
+        kind: Kind,
+        started_ns: u64,
+        rows: &mut impl Rows,
+    ) -> Result<Step> {
+        let outcome = self.step_on(raw, kind, started_ns, rows);
         if std::mem::take(&mut self.doubts_settled) {
             self.watch.take_settled();
         }
@@ -173,8 +180,13 @@ impl Access {
     }
 
     #[inline]
-    fn step_on(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
-        let started_ns = now_ns();
+    fn step_on(
+        &mut self,
+        raw: &mut RawStatement,
+        kind: Kind,
+        started_ns: u64,
+        rows: &mut impl Rows,
+    ) -> Result<Step> {
         loop {
             match raw.step() {
                 Ok(Step::Row) => match rows.row(raw) {

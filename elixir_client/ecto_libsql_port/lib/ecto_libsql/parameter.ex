@@ -3,6 +3,8 @@ defmodule EctoLibSql.Parameter do
   # Elixir's values as the driver takes them, and lists as JSON. Called by the adapter for typed values and by
   # `EctoLibSql.Query` for those that come without a type. What it makes, the adapter's loaders read back.
 
+  alias EctoLibSql.TimeText
+
   @app :ecto_libsql_port
 
   # Ecto takes a list of pairs for a keyword list, so a blob stands there by itself.
@@ -43,17 +45,28 @@ defmodule EctoLibSql.Parameter do
   """
   @spec datetime(DateTime.t() | NaiveDateTime.t()) :: String.t()
   def datetime(%DateTime{utc_offset: 0, std_offset: 0} = value) do
-    naive = DateTime.to_naive(value)
-    if designator?(), do: designated(naive), else: datetime(naive)
+    if designator?(), do: value |> DateTime.to_naive() |> designated(), else: in_fields(value)
   end
 
   def datetime(%DateTime{} = value), do: value |> DateTime.shift_zone!("Etc/UTC") |> datetime()
+  def datetime(%NaiveDateTime{} = value), do: in_fields(value)
 
-  def datetime(%NaiveDateTime{calendar: Calendar.ISO} = value) do
-    date(NaiveDateTime.to_date(value)) <> separator() <> time(NaiveDateTime.to_time(value))
+  defp in_fields(%{microsecond: {micros, _}} = value) do
+    <<separator>> = separator()
+
+    case TimeText.from_datetime(value, separator, if(micros == 0, do: 0, else: 6)) do
+      :other -> in_parts(value)
+      text -> text
+    end
   end
 
-  def datetime(%NaiveDateTime{} = value), do: value |> NaiveDateTime.convert!(Calendar.ISO) |> datetime()
+  # Of another calendar, or of a year that has no form.
+  defp in_parts(%DateTime{} = value), do: value |> DateTime.to_naive() |> in_parts()
+
+  defp in_parts(value) do
+    value = NaiveDateTime.convert!(value, Calendar.ISO)
+    date(NaiveDateTime.to_date(value)) <> separator() <> time(NaiveDateTime.to_time(value))
+  end
 
   defp designated(naive) do
     %{microsecond: {micros, precision}} = naive = NaiveDateTime.convert!(naive, Calendar.ISO)
@@ -76,7 +89,8 @@ defmodule EctoLibSql.Parameter do
 
   @doc "A date, `2026-01-02`."
   @spec date(Date.t()) :: String.t()
-  def date(%Date{calendar: Calendar.ISO, year: year} = value) when year in 0..9999, do: Date.to_iso8601(value)
+  def date(%Date{calendar: Calendar.ISO, year: year} = value) when year in 0..9999,
+    do: with(:other <- TimeText.from_date(value), do: Date.to_iso8601(value))
 
   def date(%Date{calendar: Calendar.ISO} = value) do
     raise ArgumentError,
@@ -87,11 +101,12 @@ defmodule EctoLibSql.Parameter do
 
   @doc "A time of day, with microseconds only where there are some."
   @spec time(Time.t()) :: String.t()
-  def time(%Time{calendar: Calendar.ISO, microsecond: {0, _}} = value),
-    do: Time.to_iso8601(%{value | microsecond: {0, 0}})
+  def time(%Time{calendar: Calendar.ISO, microsecond: {micros, _}} = value) do
+    digits = if micros == 0, do: 0, else: 6
 
-  def time(%Time{calendar: Calendar.ISO, microsecond: {micros, _}} = value),
-    do: Time.to_iso8601(%{value | microsecond: {micros, 6}})
+    with :other <- TimeText.from_time(value, digits),
+         do: Time.to_iso8601(%{value | microsecond: {micros, digits}})
+  end
 
   def time(%Time{} = value), do: value |> Time.convert!(Calendar.ISO) |> time()
 

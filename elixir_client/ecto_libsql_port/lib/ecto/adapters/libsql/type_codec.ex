@@ -4,7 +4,7 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   # ecto_sqlite3 and ecto_libsql have written: dates with and without Z, T or a space; booleans as numbers or words.
 
   alias Ecto.Adapters.LibSql.{ArrayCodec, DataType}
-  alias EctoLibSql.Parameter
+  alias EctoLibSql.{Parameter, TimeText}
 
   # What SQLite takes for a time beyond ISO 8601: no seconds, small letters, a space before the zone.
   @loose ~r/\A(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(|:\d\d(?:\.\d+)?) ?([Zz]?|[+-]\d\d(?::?\d\d)?)\z/
@@ -124,30 +124,34 @@ defmodule Ecto.Adapters.LibSql.TypeCodec do
   defp load_decimal(nil), do: {:ok, nil}
   defp load_decimal(value), do: Parameter.to_decimal(value)
 
-  # Times in every form that SQLite and other adapters write: T or a space, any precision, a zone or none, a date alone.
-  defp load_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?t, ?\s] do
+  # Times in every form that SQLite and other adapters write: T or a space, any precision, a zone or none, a date alone. Those
+  # that are stored here are read by `TimeText`.
+  defp load_date(value), do: with(:other <- TimeText.date(value), do: odd_date(value))
+  defp load_time(value), do: with(:other <- TimeText.time(value), do: odd_time(value))
+  defp load_naive(value), do: with(:other <- TimeText.naive(value), do: odd_naive(value))
+  defp load_utc(value), do: with(:other <- TimeText.utc(value), do: odd_utc(value))
+
+  defp odd_date(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?t, ?\s] do
     with {:ok, naive} <- load_naive(value), do: {:ok, NaiveDateTime.to_date(naive)}
   end
 
-  defp load_date(value), do: parsed(value, &Date.from_iso8601/1)
+  defp odd_date(value), do: parsed(value, &Date.from_iso8601/1)
 
-  defp load_time(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?t, ?\s] do
+  defp odd_time(<<_::binary-size(10), separator, _::binary>> = value) when separator in [?T, ?t, ?\s] do
     with {:ok, naive} <- load_naive(value), do: {:ok, NaiveDateTime.to_time(naive)}
   end
 
-  defp load_time(<<hours_and_minutes::binary-size(5)>>),
+  defp odd_time(<<hours_and_minutes::binary-size(5)>>),
     do: parsed(hours_and_minutes <> ":00", &Time.from_iso8601/1)
 
-  defp load_time(value), do: parsed(value, &Time.from_iso8601/1)
+  defp odd_time(value), do: parsed(value, &Time.from_iso8601/1)
 
-  defp load_naive(value) do
-    with {:ok, %DateTime{} = datetime} <- load_utc(value), do: {:ok, DateTime.to_naive(datetime)}
+  defp odd_naive(value) do
+    with {:ok, %DateTime{} = datetime} <- odd_utc(value), do: {:ok, DateTime.to_naive(datetime)}
   end
 
-  # What is stored here has no zone.
-  defp load_utc(<<_::binary-size(19)>> = value), do: parsed(value, &naive_utc/1)
-  defp load_utc(<<_::binary-size(10)>> = value), do: parsed(value <> "T00:00:00", &naive_utc/1)
-  defp load_utc(value), do: parsed(value, &any_utc/1)
+  defp odd_utc(<<_::binary-size(10)>> = value), do: parsed(value <> "T00:00:00", &naive_utc/1)
+  defp odd_utc(value), do: parsed(value, &any_utc/1)
 
   defp any_utc(text) do
     with {:error, _} = error <- iso_utc(text) do

@@ -9,6 +9,7 @@ Application.put_env(:ecto_sql, :lock_for_update, "FOR UPDATE")
 
 # One test stores the bytes of a UUID through a table without a schema, where the default refuses them.
 Application.put_env(:ecto_libsql_port, :untyped_binaries, :text_or_blob)
+:ok = EctoLibSql.Settings.reload()
 
 ecto = Mix.Project.deps_paths()[:ecto]
 ecto_sql = Mix.Project.deps_paths()[:ecto_sql]

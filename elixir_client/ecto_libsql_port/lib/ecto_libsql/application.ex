@@ -7,9 +7,18 @@ defmodule EctoLibSql.Application do
 
   @impl true
   def start(_type, _args) do
+    # A wrong one is said by the first Repo that starts.
+    _ = EctoLibSql.Settings.reload()
+
     Supervisor.start_link([EctoLibSql.Handles, EctoLibSql.SharedSidecar],
       strategy: :one_for_one,
       name: __MODULE__
     )
+  end
+
+  @impl true
+  def config_change(_changed, _new, _removed) do
+    _ = EctoLibSql.Settings.reload()
+    :ok
   end
 end

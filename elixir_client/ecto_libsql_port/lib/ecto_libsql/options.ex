@@ -76,7 +76,8 @@ defmodule EctoLibSql.Options do
 
   ## How values are stored
 
-  For the whole application, `config :ecto_libsql_port, binary_id_type: :binary`:
+  For the whole application, `config :ecto_libsql_port, binary_id_type: :binary`. They are read when the application and each
+  Repo starts; see `EctoLibSql.Settings`.
 
     * `:binary_id_type`, `:uuid_type` – `:string` (default) or `:binary`, 16 bytes
     * `:map_type`, `:array_type` – `:string` (default) or `:binary`, the declared type of the column

@@ -3,9 +3,7 @@ defmodule EctoLibSql.Parameter do
   # Elixir's values as the driver takes them, and lists as JSON. Called by the adapter for typed values and by
   # `EctoLibSql.Query` for those that come without a type. What it makes, the adapter's loaders read back.
 
-  alias EctoLibSql.TimeText
-
-  @app :ecto_libsql_port
+  alias EctoLibSql.{Settings, TimeText}
 
   # Ecto takes a list of pairs for a keyword list, so a blob stands there by itself.
   @not_utf8 "a binary in the list behind `in` is not valid UTF-8; compare with a field of a schema that is of type " <>
@@ -79,13 +77,7 @@ defmodule EctoLibSql.Parameter do
   with a space, never has one.
   """
   @spec designator?() :: boolean
-  def designator? do
-    case Application.get_env(@app, :utc_designator, false) do
-      false -> false
-      true -> separator() == "T"
-      other -> raise ArgumentError, "the option :utc_designator takes true or false, not #{inspect(other)}"
-    end
-  end
+  def designator?, do: Settings.get(:utc_designator) and separator() == "T"
 
   @doc "A date, `2026-01-02`."
   @spec date(Date.t()) :: String.t()
@@ -113,16 +105,9 @@ defmodule EctoLibSql.Parameter do
   @doc "What stands between date and time."
   @spec separator() :: String.t()
   def separator do
-    case Application.get_env(@app, :datetime_type, :iso8601) do
-      :iso8601 ->
-        "T"
-
-      :text_datetime ->
-        " "
-
-      other ->
-        raise ArgumentError,
-              "the option :datetime_type takes :iso8601 or :text_datetime, not #{inspect(other)}"
+    case Settings.get(:datetime_type) do
+      :iso8601 -> "T"
+      :text_datetime -> " "
     end
   end
 
@@ -235,7 +220,7 @@ defmodule EctoLibSql.Parameter do
 
   @doc "The option `:json_library`."
   @spec json_library() :: module
-  def json_library, do: Application.get_env(@app, :json_library, Jason)
+  def json_library, do: Settings.get(:json_library)
 
   @doc """
   The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits. SQLite
@@ -289,19 +274,7 @@ defmodule EctoLibSql.Parameter do
   @spec by_content([term]) :: [term]
   def by_content(params), do: if(by_content?(), do: blobs(params), else: params)
 
-  defp by_content? do
-    case Application.get_env(@app, :untyped_binaries, :text) do
-      :text ->
-        false
-
-      :text_or_blob ->
-        true
-
-      other ->
-        raise ArgumentError,
-              "the option :untyped_binaries takes :text or :text_or_blob, not #{inspect(other)}"
-    end
-  end
+  defp by_content?, do: Settings.get(:untyped_binaries) == :text_or_blob
 
   defp blobs(params) when is_map(params), do: Map.new(params, fn {name, value} -> {name, blob(value)} end)
 

@@ -9,7 +9,7 @@ defmodule EctoLibSql.Pool do
 
   use Supervisor
 
-  alias EctoLibSql.{Error, Options, StartOptions}
+  alias EctoLibSql.{Error, Options, Settings, StartOptions}
 
   @predecessors 3
   # Longer than a sidecar is given to end.
@@ -43,7 +43,8 @@ defmodule EctoLibSql.Pool do
   end
 
   defp start(options) do
-    with :ok <- StartOptions.check(options),
+    with :ok <- Settings.reload(),
+         :ok <- StartOptions.check(options),
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
          {:ok, pool} <- start_children(supervisor, options |> Options.anchored() |> named_memory()) do
       Process.link(pool)

@@ -6,7 +6,7 @@ defmodule EctoLibSql.StartOptions do
   #
   # Unknown names are refused here and not in `Options.check/1`: Mix tasks pass their own arguments to connections.
 
-  alias EctoLibSql.{Error, ExqliteOptions, Options}
+  alias EctoLibSql.{Error, ExqliteOptions, Options, Settings}
 
   @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
 
@@ -59,8 +59,7 @@ defmodule EctoLibSql.StartOptions do
             [:auth_token, :sync, :read_your_writes, :sync_interval, :chunk_size, :progress_handler_steps]
 
   # Those of `EctoLibSql.Options` that are set for the whole application.
-  @of_application [:binary_id_type, :uuid_type, :map_type, :array_type, :datetime_type, :utc_designator] ++
-                    [:json_library, :untyped_binaries, :unique_constraint_names]
+  @of_application Settings.names()
 
   # Of this adapter alone.
   @internal [:sidecar_name, :memory_name, :private_copy]

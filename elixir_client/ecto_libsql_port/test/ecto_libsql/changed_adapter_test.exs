@@ -109,8 +109,7 @@ defmodule EctoLibSql.ChangedAdapterTest do
     setup do
       options = [uuid_type: :binary, binary_id_type: :binary, map_type: :binary, array_type: :binary]
       options = [datetime_type: :text_datetime] ++ options
-      for {name, value} <- options, do: Application.put_env(:ecto_libsql_port, name, value)
-      on_exit(fn -> for {name, _} <- options, do: Application.delete_env(:ecto_libsql_port, name) end)
+      EctoLibSql.TestSettings.put(options)
       table("BLOB", "BLOB", " ", "", "")
       :ok
     end

@@ -39,16 +39,12 @@ defmodule EctoLibSql.NativeTest do
       assert [] = rows(state, "SELECT * FROM users")
     end
 
-    test "bytes are blobs if they say so, or by their content where that is asked for", %{state: state} do
+    # By their content, where that is asked for: settings_test.exs.
+    test "bytes are blobs if they say so", %{state: state} do
       assert {:error, %{code: :invalid_parameter}, _} =
                EctoLibSql.handle_execute("SELECT ?", [<<0, 255>>], [], state)
 
       assert [["blob"]] = rows(state, "SELECT typeof(?)", [{:blob, "a"}])
-
-      Application.put_env(:ecto_libsql_port, :untyped_binaries, :text_or_blob)
-      on_exit(fn -> Application.delete_env(:ecto_libsql_port, :untyped_binaries) end)
-      rows(state, "INSERT INTO users (id, photo) VALUES (1, ?)", [<<0, 255>>])
-      assert [[<<0, 255>>, "blob"]] = rows(state, "SELECT photo, typeof(photo) FROM users")
     end
 
     test "with a state that was made of an id", %{state: state} do

@@ -2,7 +2,7 @@ defmodule EctoLibSql.ParameterTest do
   use ExUnit.Case
 
   alias Ecto.Adapters.LibSql.TypeCodec
-  alias EctoLibSql.Parameter
+  alias EctoLibSql.{Parameter, TestSettings}
 
   test "a decimal is a number where that is exact, else its digits" do
     for {text, stored} <- [
@@ -63,8 +63,7 @@ defmodule EctoLibSql.ParameterTest do
 
   test "a binary that is no text is a blob by its content only where that is asked for" do
     assert Parameter.untyped_as_blobs(["a", <<255>>]) == :error
-    Application.put_env(:ecto_libsql_port, :untyped_binaries, :text_or_blob)
-    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :untyped_binaries) end)
+    TestSettings.put(untyped_binaries: :text_or_blob)
 
     assert {:ok, ["a", {:blob, <<255>>}, 1, {:blob, "x"}]} =
              Parameter.untyped_as_blobs(["a", <<255>>, 1, {:blob, "x"}])

@@ -24,7 +24,7 @@ defmodule EctoLibSql.RepoCase do
     quote do
       import Ecto.Query
       import EctoLibSql.{RepoCase, SinceEcto}
-      alias EctoLibSql.TestRepo
+      alias EctoLibSql.{TestRepo, TestSettings}
     end
   end
 

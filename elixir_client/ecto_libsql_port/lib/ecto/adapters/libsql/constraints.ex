@@ -30,17 +30,13 @@ defmodule Ecto.Adapters.LibSql.Constraints do
   defp constraint(_kind, _constraint), do: []
 
   defp unique_name(%{columns: columns} = constraint) do
-    case Application.get_env(:ecto_libsql_port, :unique_constraint_names, :index) do
+    case EctoLibSql.Settings.get(:unique_constraint_names) do
       :index ->
         constraint.index || by_columns(constraint)
 
       # An index on an expression has no columns; SQLite itself names it.
       :columns ->
         if columns in [nil, []], do: constraint.index, else: by_columns(constraint)
-
-      other ->
-        raise ArgumentError,
-              "the option :unique_constraint_names takes :index or :columns, not #{inspect(other)}"
     end
   end
 

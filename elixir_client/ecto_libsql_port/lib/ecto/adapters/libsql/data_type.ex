@@ -3,7 +3,7 @@ defmodule Ecto.Adapters.LibSql.DataType do
   # Ecto's types as SQLite's: what a column is declared as, and what a `type/2` casts to. Called by `Ddl` and
   # `ExpressionSql`. Sizes are not declared, for SQLite heeds none; a decimal's precision is, for those who read schemas.
 
-  @app :ecto_libsql_port
+  alias EctoLibSql.Settings
 
   # https://www.sqlite.org/stricttables.html
   @strict ~w(INT INTEGER REAL TEXT BLOB ANY)
@@ -78,15 +78,7 @@ defmodule Ecto.Adapters.LibSql.DataType do
 
   @doc "How a type is stored, `:string` or `:binary`, by the option of that name."
   @spec storage(:binary_id_type | :uuid_type | :map_type | :array_type) :: :string | :binary
-  def storage(option) do
-    case Application.get_env(@app, option, :string) do
-      value when value in [:string, :binary] ->
-        value
-
-      other ->
-        raise ArgumentError, "the option #{inspect(option)} takes :string or :binary, not #{inspect(other)}"
-    end
-  end
+  def storage(option), do: Settings.get(option)
 
   @doc "The type of a `CAST`, `nil` where a value has its form already."
   @spec cast(term) :: String.t() | nil

@@ -223,8 +223,7 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
   end
 
   test "times have the form that columns have" do
-    Application.put_env(:ecto_libsql_port, :datetime_type, :text_datetime)
-    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :datetime_type) end)
+    TestSettings.put(datetime_type: :text_datetime)
     TestRepo.insert!(%Box{times: [~U[2024-02-29 23:59:59.000000Z]]})
     assert stored("times") == ~s(["2024-02-29 23:59:59"])
     assert TestRepo.exists?(from(b in Box, where: ^~U[2024-02-29 23:59:59.000000Z] in b.times))
@@ -232,10 +231,7 @@ defmodule Ecto.Adapters.LibSql.ArrayTest do
   end
 
   test "identifiers are text in arrays, also where columns have them as bytes" do
-    for option <- [:uuid_type, :binary_id_type] do
-      Application.put_env(:ecto_libsql_port, option, :binary)
-      on_exit(fn -> Application.delete_env(:ecto_libsql_port, option) end)
-    end
+    TestSettings.put(uuid_type: :binary, binary_id_type: :binary)
 
     other = "b3ce3f1c-9b1f-4f39-8f2c-0d4f6f0a9c11"
     TestRepo.insert!(%Box{uuids: [@uuid], ids: [@uuid]})

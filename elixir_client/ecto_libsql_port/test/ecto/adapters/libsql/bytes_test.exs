@@ -30,11 +30,7 @@ defmodule Ecto.Adapters.LibSql.BytesTest do
   end
 
   setup do
-    for name <- [:binary_id_type, :uuid_type], do: Application.put_env(:ecto_libsql_port, name, :binary)
-
-    on_exit(fn ->
-      for name <- [:binary_id_type, :uuid_type], do: Application.delete_env(:ecto_libsql_port, name)
-    end)
+    TestSettings.put(binary_id_type: :binary, uuid_type: :binary)
 
     # The columns of `loose` have no affinity and no type to go by.
     script("""
@@ -315,8 +311,7 @@ defmodule Ecto.Adapters.LibSql.BytesTest do
     end
 
     test "is told apart by its content only if that is asked for" do
-      Application.put_env(:ecto_libsql_port, :untyped_binaries, :text_or_blob)
-      on_exit(fn -> Application.delete_env(:ecto_libsql_port, :untyped_binaries) end)
+      TestSettings.put(untyped_binaries: :text_or_blob)
 
       TestRepo.query!("INSERT INTO loose VALUES (1, ?), (2, ?)", ["a", <<255>>])
       assert TestRepo.query!("SELECT typeof(bytes) FROM loose ORDER BY id").rows == [["text"], ["blob"]]

@@ -30,8 +30,7 @@ defmodule Ecto.Adapters.LibSql.ConstraintTest do
   end
 
   test "unique: by its columns, if the changesets were written for ecto_sqlite3" do
-    Application.put_env(:ecto_libsql_port, :unique_constraint_names, :columns)
-    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :unique_constraint_names) end)
+    TestSettings.put(unique_constraint_names: :columns)
 
     assert constraint("INSERT INTO users (email) VALUES ('a@x')") == [unique: "users_email_index"]
     assert constraint("INSERT INTO users (email, c) VALUES ('b@x', 'B'), ('c@x', 'b')") == [unique: "low"]

@@ -24,8 +24,7 @@ defmodule Ecto.Adapters.LibSql.UtcDesignatorTest do
   ]
 
   setup do
-    Application.put_env(:ecto_libsql_port, :utc_designator, true)
-    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :utc_designator) end)
+    TestSettings.put(utc_designator: true)
 
     migrate(fn ->
       import Ecto.Migration
@@ -188,15 +187,13 @@ defmodule Ecto.Adapters.LibSql.UtcDesignatorTest do
   end
 
   test "a wrong value is an error, and a space for the T is ecto_sqlite3's form without a Z" do
-    Application.put_env(:ecto_libsql_port, :utc_designator, "Z")
+    TestSettings.put(utc_designator: "Z")
 
     assert_raise ArgumentError, ~r/:utc_designator takes true or false/, fn ->
       TestRepo.query!("SELECT ?", [hd(@instants)])
     end
 
-    Application.put_env(:ecto_libsql_port, :utc_designator, true)
-    Application.put_env(:ecto_libsql_port, :datetime_type, :text_datetime)
-    on_exit(fn -> Application.delete_env(:ecto_libsql_port, :datetime_type) end)
+    TestSettings.put(utc_designator: true, datetime_type: :text_datetime)
     assert TestRepo.query!("SELECT ?", [~U[2026-01-02 03:04:05Z]]).rows == [["2026-01-02 03:04:05"]]
   end
 end

@@ -332,12 +332,9 @@ defmodule EctoLibSql.Protocol do
   end
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
-    case with_params(
-           params,
-           &request(options, state, fn left ->
-             Connection.execute(state.conn, sql, &1, Keyword.take(options, [:defensive]) ++ left)
-           end)
-         ) do
+    execute = fn params, left -> Connection.execute(state.conn, sql, params, defensive(options, left)) end
+
+    case with_params(params, fn params -> request(options, state, &execute.(params, &1)) end) do
       {:ok, result} ->
         command = query.command || Result.command(sql)
         {:ok, query, Result.new(result, command), State.engine_status(state, result.tx_status)}
@@ -488,6 +485,14 @@ defmodule EctoLibSql.Protocol do
       {:ok, left} when state.begun -> send.([{:in_transaction, true} | locks(options, left)])
       {:ok, left} -> send.(locks(options, left))
       :overdue -> {:error, LibsqlPort.Error.new(:timeout, "the time was up before the request was sent")}
+    end
+  end
+
+  # Of the adapter's migrations.
+  defp defensive(options, left) do
+    case Keyword.get(options, :defensive) do
+      nil -> left
+      defensive -> [{:defensive, defensive} | left]
     end
   end
 

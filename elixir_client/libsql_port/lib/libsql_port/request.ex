@@ -263,12 +263,15 @@ defmodule LibsqlPort.Request do
   end
 
   # Ceilings of the result travel as a map of options; without one there is none, which is the common and the cheap case.
-  defp limits([]), do: nil
+  defp limits(options), do: limits(options, nil)
 
-  defp limits(options) do
-    limits = Keyword.take(options, [:rows_max, :bytes_max, :live, :defensive])
-    if limits == [], do: nil, else: Map.new(limits)
+  defp limits([{name, value} | rest], limits) when name in [:rows_max, :bytes_max, :live, :defensive] do
+    # The first of a name holds.
+    limits(rest, Map.put_new(limits || %{}, name, value))
   end
+
+  defp limits([_ | rest], limits), do: limits(rest, limits)
+  defp limits([], limits), do: limits
 
   # Telemetry and logs are not to see what the connection hides.
   defp shown(%{show_statement: false}, _statement), do: nil

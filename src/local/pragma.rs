@@ -47,7 +47,7 @@ const SPECS: &[Spec] = &[
     spec("max_page_count", Kind::Integer(1, u32::MAX as i64 - 1), None),
     spec("secure_delete", Kind::Word(&["off", "on", "fast"]), Some("off")),
     spec("automatic_index", Kind::Bool, Some("1")),
-    spec("case_sensitive_like", Kind::Bool, Some("0")),
+    spec(CASE_SENSITIVE_LIKE, Kind::Bool, Some("0")),
     spec("cell_size_check", Kind::Bool, Some("1")),
     spec("checkpoint_fullfsync", Kind::Bool, Some("0")),
     spec("fullfsync", Kind::Bool, Some("0")),
@@ -66,6 +66,11 @@ const SPECS: &[Spec] = &[
 
 /// The one pragma that needs the writer turn and, in WAL, is set once for the file.
 pub const JOURNAL_MODE: &str = "journal_mode";
+
+/// Setting it, to whatever it is, puts functions that the engine does not know to be deterministic in the place of its
+/// LIKE: partial indexes, generated columns and expression indexes with LIKE are errors then, and a schema that has one
+/// cannot be read (<https://sqlite.org/pragma.html#pragma_case_sensitive_like>).
+const CASE_SENSITIVE_LIKE: &str = "case_sensitive_like";
 
 /// Pragmas that are options of `open` by another name.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -111,9 +116,18 @@ pub fn check_defensive(planned: &[(String, String)]) -> Result<()> {
 /// Sets the pragmas of a connection that has just been opened, but for the journal mode.
 pub fn apply(access: &mut Access, planned: &[(String, String)]) -> Result<()> {
     for (name, value) in planned.iter().filter(|(name, _)| name != JOURNAL_MODE) {
-        access.run_plain(&format!("PRAGMA {name} = {}", quoted(value)))?;
+        set(access, name, value)?;
     }
     Ok(())
+}
+
+fn set(access: &mut Access, name: &str, value: &str) -> Result<()> {
+    if name == CASE_SENSITIVE_LIKE
+        && (access.pragma_value("SELECT 'a' NOT LIKE 'A'") == Some(1)) == (value == "1")
+    {
+        return Ok(());
+    }
+    access.run_plain(&format!("PRAGMA {name} = {}", quoted(value)))
 }
 
 /// Sets them again. Those that shape a new file have had their time.
@@ -121,7 +135,7 @@ pub fn reset(access: &mut Access, planned: &[(String, String)], busy_timeout_ms:
     access.control.set_busy_timeout_ms(busy_timeout_ms);
     for (name, value) in planned {
         if SPECS.iter().any(|spec| spec.name == name && spec.default.is_some()) {
-            access.run_plain(&format!("PRAGMA {name} = {}", quoted(value)))?;
+            set(access, name, value)?;
         }
     }
     Ok(())

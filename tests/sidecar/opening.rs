@@ -100,6 +100,33 @@ fn pragmas_can_be_read_back() {
     }
 }
 
+/// The engine takes a LIKE that a pragma has set for one that is not deterministic.
+#[test]
+fn like_stays_deterministic() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    for given in [Term::Map(vec![]), map([("case_sensitive_like", false)])] {
+        let conn = sidecar.open_with(&path, option("pragmas", given)).unwrap();
+        conn.exec("CREATE TABLE IF NOT EXISTS t(a TEXT, b AS (a LIKE 'x%'), CHECK (a NOT GLOB '*y'))");
+        conn.exec("DROP INDEX IF EXISTS t_a");
+        conn.exec("CREATE INDEX t_a ON t(a) WHERE a LIKE 'x%'");
+        conn.exec("PRAGMA case_sensitive_like = off");
+        conn.call(tag::RESET, []).unwrap();
+        conn.close();
+    }
+    let conn = sidecar.open(&path);
+    conn.exec("INSERT INTO t (a) VALUES ('Xa'), ('b')");
+    let plan = conn.exec("EXPLAIN QUERY PLAN SELECT a FROM t WHERE a LIKE 'x%'");
+    assert_eq!(plan.rows[0][3].text(), "SCAN t USING COVERING INDEX t_a");
+    assert_eq!(conn.value("SELECT count(*) FROM t WHERE a LIKE 'x%'"), 1.into());
+    conn.exec("PRAGMA case_sensitive_like = on");
+    assert_eq!(conn.value("SELECT 'a' LIKE 'A'"), 0.into());
+    conn.close();
+    let conn =
+        sidecar.open_with(":memory:", option("pragmas", map([("case_sensitive_like", true)]))).unwrap();
+    assert_eq!(conn.value("SELECT 'a' LIKE 'A'"), 0.into());
+}
+
 #[test]
 fn unknown_names_and_values_are_refused() {
     let (_folder, path) = folder();

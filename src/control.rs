@@ -63,6 +63,7 @@ pub struct Control {
     waited_ns: AtomicU64,
     patient: AtomicBool,
     unstopped: AtomicBool,
+    sending: AtomicBool,
     credits: AtomicU32,
     gate: Mutex<()>,
     changed: Condvar,
@@ -84,6 +85,7 @@ impl Control {
             waited_ns: AtomicU64::new(0),
             patient: AtomicBool::new(true),
             unstopped: AtomicBool::new(false),
+            sending: AtomicBool::new(false),
             credits: AtomicU32::new(0),
             gate: Mutex::new(()),
             changed: Condvar::new(),
@@ -143,6 +145,14 @@ impl Control {
         outcome
     }
 
+    /// Runs `send`, which may wait for the client to read: that is no work that cannot be stopped.
+    pub fn sending<T>(&self, send: impl FnOnce() -> T) -> T {
+        self.sending.store(true, Ordering::Relaxed);
+        let outcome = send();
+        self.sending.store(false, Ordering::Relaxed);
+        outcome
+    }
+
     /// The deadline of what runs.
     pub fn deadline_ns(&self) -> u64 {
         self.deadline_ns.load(Ordering::Relaxed)
@@ -164,9 +174,13 @@ impl Control {
         }
     }
 
-    /// The request that still runs although it has to stop, or is over its time where nothing may stop it.
+    /// The request that still runs although it has to stop, or is over its time where nothing may stop it. One whose reply
+    /// the client does not read is none.
     pub fn overdue(&self) -> Option<u32> {
         let running = self.running.load(Ordering::Acquire);
+        if self.sending.load(Ordering::Relaxed) {
+            return None;
+        }
         let over = self.closing.load(Ordering::Relaxed)
             || self.cancelled.load(Ordering::Relaxed) == running
             || now_ns() >= self.deadline_ns.load(Ordering::Relaxed);
@@ -401,6 +415,15 @@ mod tests {
             control.close();
             assert_eq!(control.stop(), Some(Stop::Closed));
         });
+    }
+
+    #[test]
+    fn what_waits_for_the_client_to_read_is_not_overdue() {
+        let control = Control::new();
+        control.begin(300, 1);
+        assert_eq!(control.overdue(), Some(300));
+        control.sending(|| assert_eq!(control.overdue(), None));
+        assert_eq!(control.overdue(), Some(300));
     }
 
     #[test]

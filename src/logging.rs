@@ -170,7 +170,8 @@ const LINE_BYTES: usize = 4096;
 
 /// Writes a line to standard error, cut if it is long, unless it would have to wait.
 fn write_line(line: &[u8]) {
-    let mut stderr = io::stderr();
+    // Locked, lest another thread take the room between the look and the write.
+    let mut stderr = io::stderr().lock();
     if !poll(&stderr, Readiness::Write, Duration::ZERO) {
         return;
     }

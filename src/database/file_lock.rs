@@ -42,8 +42,8 @@ pub struct FileLock {
 
 impl FileLock {
     /// Opens the lock file, creating it if there is none, with the owner of the database at `database`, and for those who may
-    /// write it: whoever may only read could stop all writers by a lock. A symbolic link is not followed. Beside a database
-    /// that is not there none is made.
+    /// write it: whoever may only read could stop all writers by a lock. A symbolic link is not followed, and a file that is
+    /// something else, such as a database of this name, is left as it is. Beside a database that is not there none is made.
     pub fn open(path: &Path, database: &Path) -> io::Result<Self> {
         let model = std::fs::metadata(database)?;
         let file = match options().open(path) {
@@ -51,6 +51,12 @@ impl FileLock {
             opened => opened?,
         };
         let found = file.metadata()?;
+        if !begins_as_lock(&file)? {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no lock file has this name; one of the two needs another name",
+            ));
+        }
         if found.mode() & 0o777 & !writers(&model) != 0 {
             // One of an older version, or of before the database's mode was changed. Refused to all but the owner.
             let _ = file.set_permissions(Permissions::from_mode(writers(&model)));
@@ -153,6 +159,13 @@ impl FileLock {
             self.noted = Some(salts);
         }
     }
+}
+
+/// True if the file is empty or begins with a pid, or with zeros, which may be there after a loss of power.
+fn begins_as_lock(file: &File) -> io::Result<bool> {
+    let mut line = [0; PID_LINE_BYTES as usize];
+    let read = file.read_at(&mut line, 0)?;
+    Ok(line[..read].iter().all(|byte| matches!(byte, b'0'..=b'9' | b' ' | b'\n' | 0)))
 }
 
 fn options() -> OpenOptions {
@@ -326,6 +339,19 @@ mod tests {
         let refused = FileLock::open(&path, &folder.path().join("a.db")).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::NotFound);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = lock_path(&folder);
+        let database = folder.path().join("a.db");
+        std::fs::write(&path, b"SQLite format 3\0 and so on").unwrap();
+        assert!(FileLock::open(&path, &database).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"SQLite format 3\0 and so on");
+        std::fs::write(&path, [0; 200]).unwrap();
+        assert!(FileLock::open(&path, &database).unwrap().try_acquire().unwrap());
+        assert!(FileLock::open(&path, &database).is_ok(), "one that was signed");
     }
 
     #[test]

@@ -151,3 +151,47 @@ unsafe extern "C" fn on_commit(
     let _ = catch_unwind(AssertUnwindSafe(|| watch.committed(&schema.to_string_lossy(), pages)));
     ffi::SQLITE_OK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{code, open, query};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Stops whatever still runs once it has let a commit happen.
+    #[derive(Default)]
+    struct StopsBehindCommits(AtomicBool);
+
+    impl Watch for StopsBehindCommits {
+        fn should_stop(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn wait_for_lock(&self, _tries: u32) -> bool {
+            false
+        }
+
+        fn committed(&self, _schema: &str, _pages: u32) {}
+
+        fn may_commit(&self) -> bool {
+            self.0.store(true, Ordering::Relaxed);
+            true
+        }
+
+        fn may_use(&self, _what: Use, _name: &str) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_has_committed_is_not_stopped_any_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let flags = code::SQLITE_OPEN_READWRITE | code::SQLITE_OPEN_CREATE;
+        let mut handle = open::open(runtime.handle(), ":memory:", flags).unwrap();
+        // More instructions without a jump than between two looks, so that a look is due as the statement ends.
+        let (names, values): (Vec<_>, Vec<_>) = (0..1500).map(|n| (format!("c{n}"), n.to_string())).unzip();
+        query::run(&handle, &format!("CREATE TABLE t({})", names.join(", "))).unwrap();
+        handle.watch(Arc::new(StopsBehindCommits::default()));
+        query::run(&handle, &format!("INSERT INTO t VALUES ({})", values.join(", "))).unwrap();
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// So much stays in memory; whole blocks of it go to the file.
@@ -63,13 +64,14 @@ impl Ahead {
     }
 }
 
-/// A file that goes with its last descriptor, also if the program is killed.
+/// A file that goes with its last descriptor, also if the program is killed, and that nobody else may read before its name is
+/// gone.
 fn nameless_file() -> io::Result<File> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("libsql_port-{}-{number}", std::process::id()));
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
                 std::fs::remove_file(&path)?;
                 return Ok(file);

@@ -35,7 +35,7 @@ const SPECS: &[Spec] = &[
     spec("page_size", Kind::Power(512, 65536), None),
     spec("auto_vacuum", Kind::Word(&["none", "full", "incremental"]), None),
     spec("encoding", Kind::Word(&["utf-8", "utf-16", "utf-16le", "utf-16be"]), None),
-    spec("locking_mode", Kind::Word(&["normal", "exclusive"]), None),
+    spec("locking_mode", Kind::Word(&["normal", "exclusive"]), Some("normal")),
     spec(JOURNAL_MODE, Kind::Word(&["delete", "truncate", "persist", "memory", "wal", "off"]), None),
     spec("synchronous", Kind::Word(&["off", "normal", "full", "extra"]), Some("normal")),
     spec("foreign_keys", Kind::Bool, Some("1")),

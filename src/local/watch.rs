@@ -373,10 +373,10 @@ impl Watch for ConnectionWatch {
                 "PRAGMA {} acts on the whole program, not on this connection alone; it cannot be set over SQL",
                 name.to_ascii_lowercase()
             ),
-            // VACUUM attaches a temporary file, which has no name.
+            // VACUUM attaches a temporary file, which has no name. `:MEMORY:` is a file's.
             Use::Attach | Use::AttachUnknown
                 if self.files_refused.load(Ordering::Relaxed)
-                    && (what == Use::AttachUnknown || !name.is_empty() && !is(":memory:")) =>
+                    && (what == Use::AttachUnknown || !name.is_empty() && name != ":memory:") =>
             {
                 "this connection opens no further files (untrusted_sql): neither ATTACH nor VACUUM INTO".to_owned()
             }

@@ -42,7 +42,7 @@ pub enum Exit {
     System = 71,
     /// Standard output failed while requests still came.
     OutputFailed = 74,
-    /// A request that nothing can stop kept others waiting for longer than `stuck_limit`.
+    /// A request that nothing can stop ran on for longer than `stuck_limit`, whether or not anybody waited for it.
     Stuck = 75,
     /// The client sent what is not a frame.
     BrokenFrame = 76,

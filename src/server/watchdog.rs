@@ -43,9 +43,10 @@ impl Watchdog {
         Watchdog { limit, overdue: Vec::new() }
     }
 
-    /// The connections whose requests cannot be stopped.
+    /// The connections whose requests cannot be stopped. One that is only just overdue may be in its commit.
     pub fn stuck(&self) -> Vec<u32> {
-        self.overdue.iter().map(|overdue| overdue.connection).collect()
+        let is_stuck = |overdue: &&Overdue| overdue.since.elapsed() >= TOLD_AFTER.min(self.limit);
+        self.overdue.iter().filter(is_stuck).map(|overdue| overdue.connection).collect()
     }
 
     /// Looks at all requests that run; true if the program has to end.

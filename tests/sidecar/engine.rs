@@ -260,6 +260,52 @@ fn like_and_glob_stop_at_their_deadline_and_at_a_cancellation() {
 }
 
 #[test]
+fn searches_for_long_texts_stop_at_their_deadline() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    let long = |character: char| format!("replace(hex(zeroblob(2000000)), '0', '{character}')");
+    let (a, z) = (long('a'), long('z'));
+    for sql in [
+        format!("SELECT instr({a}, substr({a}, 2000000) || 'b')"),
+        format!("SELECT length(replace({a}, substr({a}, 2000000) || 'b', 'c'))"),
+        format!("SELECT length(ltrim({z}, {a} || 'z'))"),
+        format!("SELECT length(rtrim({z}, {a} || 'z'))"),
+    ] {
+        let failure = conn.within(300).query(&sql, list![]).unwrap_err();
+        assert_eq!(failure.code, "timeout", "{sql}");
+    }
+}
+
+#[test]
+fn a_select_has_no_more_aggregates_than_the_column_limit() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.script("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+    let sums: Vec<_> = (0..33_000).map(|number| format!("sum(a + {number})")).collect();
+    let columns: Vec<_> = sums.chunks(100).map(|sums| format!("max(0, {})", sums.join(", "))).collect();
+    let failure = conn.query(&format!("SELECT {} FROM t", columns.join(", ")), list![]).unwrap_err();
+    assert!(failure.message.contains("more than 2000 aggregate terms"), "{}", failure.message);
+    let allowed = format!("SELECT {} FROM t", columns[..20].join(", "));
+    assert_eq!(conn.query(&allowed, list![]).unwrap().rows[0][19].int(), 2000);
+}
+
+#[test]
+fn a_condition_of_many_constants_stops_while_it_is_compiled() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.exec("CREATE TABLE t(a)");
+    let mut terms: Vec<_> = (0..150_000).map(|number| format!("a <> {number}")).collect();
+    while terms.len() > 1 {
+        terms = terms.chunks(2).map(|pair| format!("({})", pair.join(" AND "))).collect();
+    }
+    // After the text was read: that alone stops as well.
+    let failure =
+        conn.within(3000).query(&format!("SELECT * FROM t WHERE {}", terms[0]), list![]).unwrap_err();
+    assert_eq!(failure.code, "timeout");
+    assert_eq!(conn.value("SELECT 1").int(), 1);
+}
+
+#[test]
 fn like_and_glob_use_an_index_as_before() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");

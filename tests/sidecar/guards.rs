@@ -51,10 +51,13 @@ fn pragmas_that_a_defensive_connection_would_pass_over_are_refused_at_open() {
     assert_eq!(failure.code, "invalid_option");
     assert!(failure.message.contains("defensive"), "{failure:?}");
     sidecar.open_with(&path, options("false")).unwrap().close();
-    // Without a journal is what opens it may ask for, and SQL may not.
+    // Without a journal on disk is what opens it may ask for, and SQL may not: the end of the program in a transaction would
+    // leave the file damaged.
     let conn = sidecar.open(&path);
-    conn.exec("PRAGMA journal_mode = off");
-    assert_ne!(conn.value("PRAGMA journal_mode").text(), "off");
+    for mode in ["off", "memory", "MEM"] {
+        conn.exec(&format!("PRAGMA journal_mode = {mode}"));
+        assert_eq!(conn.value("PRAGMA journal_mode").text(), "wal", "{mode}");
+    }
 }
 
 #[test]
@@ -172,6 +175,8 @@ fn untrusted_sql_opens_no_further_files() {
         format!("ATTACH '{}' AS o", other.display()),
         format!("ATTACH 'file:{}?mode=rwc' AS o", other.display()),
         format!("VACUUM INTO '{}'", other.display()),
+        // A file of this name, where the program runs.
+        "ATTACH ':MEMORY:' AS o".to_owned(),
     ] {
         let failure = refused(&conn, &sql);
         assert_eq!(failure.code, "not_authorized", "{sql}");

@@ -47,6 +47,24 @@ fn after_stuck_limit_the_program_ends_and_the_others_are_answered() {
 }
 
 #[test]
+fn a_client_that_reads_late_is_not_what_is_stuck() {
+    let mut process = Process::start(&["--stuck-limit-ms=500"]);
+    let mut frames = FrameReader::new(process.stdout.take().unwrap());
+    frames.next().unwrap().unwrap();
+    process.write(&frame(300, tag::OPEN, &crate::tuple![0, ":memory:", Term::Map(Vec::new())]));
+    let id = frames.next().unwrap().unwrap().payload.items()[0].int();
+    let rows = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r";
+    let options = map([("credits", 1_000_000)]);
+    process.write(&frame(301, tag::EXECUTE, &crate::tuple![id, 200, rows, list![], options]));
+    assert_eq!(frames.next().unwrap().unwrap().tag, tag::ROWS);
+    // The pipe is full soon. Four times the limit: for what must not happen there is no event.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    while frames.next().unwrap().expect("the answer").tag == tag::ROWS {}
+    drop(process.stdin.take());
+    assert_eq!(process.wait(BOUND).code(), Some(0));
+}
+
+#[test]
 fn whoever_waits_for_what_is_stuck_is_told_who_it_is() {
     let (_folder, path) = folder();
     let sidecar = Sidecar::start_with(&["--stuck-limit-ms=3000"]);

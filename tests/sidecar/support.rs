@@ -416,7 +416,7 @@ impl Sidecar {
     #[track_caller]
     pub fn end(&self) -> String {
         self.close_stdin();
-        let (status, stderr) = self.wait(Duration::from_secs(10));
+        let (status, stderr) = self.wait(Duration::from_secs(60));
         assert_eq!(status.code(), Some(0), "{stderr}");
         self.assert_pure();
         stderr

@@ -50,6 +50,13 @@ pub struct Arguments {
     /// Bytes that the engine may have allocated, for all connections together; 0 for no limit
     #[arg(long, default_value_t = Limits::default().heap_bytes_max)]
     pub heap_bytes_max: u64,
+    /// Bytes that the temporary files of the engine and of cursors may hold together; 0 for no limit
+    #[arg(long, default_value_t = Limits::default().temp_bytes_max)]
+    pub temp_bytes_max: u64,
+    /// Folder for temporary files, which have no names there; default: the first that can be written of SQLITE_TMPDIR, TMPDIR,
+    /// /var/tmp, /usr/tmp, /tmp and the working folder
+    #[arg(long)]
+    pub temp_directory: Option<std::path::PathBuf>,
     /// Milliseconds that a request may run on beyond its deadline, its cancellation or the end of its connection, in code of
     /// the engine that nothing stops, before the program ends itself for a new one; 0 for no limit
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(..=86_400_000))]
@@ -108,6 +115,7 @@ impl Arguments {
             result_rows_max: self.result_rows_max,
             result_bytes_max: self.result_bytes_max,
             heap_bytes_max: self.heap_bytes_max,
+            temp_bytes_max: self.temp_bytes_max,
             stuck_limit: Duration::from_millis(self.stuck_limit_ms),
             shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
             spin_us_max: self.spin_us_max,

@@ -29,6 +29,7 @@ mod run;
 mod sql;
 mod surroundings;
 mod sync;
+mod temp_space;
 mod value;
 
 /// What the benchmark of a session needs of the rooms below.

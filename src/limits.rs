@@ -29,6 +29,8 @@ pub struct Limits {
     pub result_bytes_max: u64,
     /// Bytes that the engine may have allocated, for all connections together; 0: no limit.
     pub heap_bytes_max: u64,
+    /// Bytes that all temporary files may hold together; 0: no limit.
+    pub temp_bytes_max: u64,
     /// Time from a request's deadline, its cancellation or the end of its connection to the end of the program, if it still
     /// runs then; zero: no limit.
     pub stuck_limit: Duration,
@@ -50,6 +52,7 @@ impl Default for Limits {
             result_rows_max: 10_000_000,
             result_bytes_max: 512 << 20,
             heap_bytes_max: 16 << 30,
+            temp_bytes_max: 32 << 30,
             stuck_limit: Duration::from_secs(60),
             shutdown_grace: Duration::from_millis(1000),
             spin_us_max: 200,

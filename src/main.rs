@@ -19,6 +19,10 @@ fn main() -> ExitCode {
         to: arguments.log_to,
         lines_per_second: arguments.log_lines_per_second,
     });
+    if let Some(folder) = &arguments.temp_directory {
+        // For the engine as well. No other thread runs yet.
+        std::env::set_var("SQLITE_TMPDIR", folder);
+    }
     descriptors::set_signals();
     descriptors::bound_allocator_arenas();
     let streams = match descriptors::take_standard_streams() {

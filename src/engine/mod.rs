@@ -11,6 +11,7 @@ pub mod handle;
 pub mod open;
 pub mod query;
 pub mod statement;
+mod temp_file;
 pub mod vector;
 pub mod vfs;
 pub mod watch;

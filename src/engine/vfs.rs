@@ -2,7 +2,8 @@
 //! are. A connection can then compare what it has open with what stands at the path, which SQLite does not do in WAL mode.
 //!
 //! Only `xOpen` is replaced: it opens by SQLite's own and writes a [`Note`] behind the file's memory. Reading and writing go
-//! to SQLite's functions without a detour. Other VFSes (`file:…?vfs=…`, databases in memory) take no notes.
+//! to SQLite's functions without a detour, but for [temporary files](super::temp_file). Other VFSes (`file:…?vfs=…`,
+//! databases in memory) take no notes.
 //!
 //! Invariant: SQLite gives `szOsFile` bytes, aligned to 8, for each file of a VFS
 //! (<https://sqlite.org/c3ref/vfs.html>), so a note fits behind the `szOsFile` bytes of the VFS below; a note counts only
@@ -10,6 +11,8 @@
 
 use super::file_id::FileId;
 use super::handle::Handle;
+use super::temp_file;
+use crate::temp_space::TempSpace;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -34,6 +37,8 @@ struct Note {
     methods: *const ffi::sqlite3_io_methods,
     kind: c_int,
     id: FileId,
+    /// What a temporary file holds; null for others.
+    space: *mut TempSpace,
 }
 
 /// The files of one database that a connection has open.
@@ -111,11 +116,27 @@ unsafe extern "C" fn open(
         } else {
             Some(identify(file, name))
         };
-        let note =
-            Note { methods, kind: if id.is_some() { kind } else { 0 }, id: id.unwrap_or(FileId::NOWHERE) };
-        note_of(vfs, file).write_unaligned(note);
+        let counted = match !methods.is_null() && flags & temp_file::KINDS != 0 {
+            true => temp_file::table(methods),
+            false => None,
+        };
+        let space = counted.map_or(ptr::null_mut(), |_| Box::into_raw(Box::default()));
+        let kind = if id.is_some() { kind } else { 0 };
+        note_of(vfs, file).write_unaligned(Note { methods, kind, id: id.unwrap_or(FileId::NOWHERE), space });
+        if let Some(counted) = counted {
+            (*file).pMethods = counted;
+        }
         code
     }
+}
+
+/// What the temporary file `file` holds.
+///
+/// # Safety
+/// `file` must be an open file of the registered VFS.
+pub(super) unsafe fn space_of(file: *mut ffi::sqlite3_file) -> *mut TempSpace {
+    // SAFETY: by the contract above, there is a note behind the file.
+    unsafe { note_of(REGISTERED.load(Ordering::Acquire), file).read_unaligned().space }
 }
 
 /// The client has said that nothing changes the file.

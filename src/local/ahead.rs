@@ -1,10 +1,9 @@
 //! Rows of a cursor that were read before somebody asked for them: what is left of its result, encoded, in memory and
 //! beyond a limit in a file without a name.
 
-use std::fs::{File, OpenOptions};
+use crate::temp_space::{self, TempSpace};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// So much stays in memory; whole blocks of it go to the file.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -15,6 +14,7 @@ pub struct Ahead {
     file: Option<File>,
     reader: Option<BufReader<File>>,
     in_file: u64,
+    space: TempSpace,
     block: Vec<u8>,
     taken: usize,
 }
@@ -28,10 +28,14 @@ impl Ahead {
         if self.block.len() >= BLOCK_BYTES {
             let file = match &mut self.file {
                 Some(file) => file,
-                none => none.insert(nameless_file()?),
+                none => none.insert(temp_space::nameless_file()?),
             };
+            let in_file = self.in_file + self.block.len() as u64;
+            if !self.space.resize(in_file) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             file.write_all(&self.block)?;
-            self.in_file += self.block.len() as u64;
+            self.in_file = in_file;
             self.block.clear();
         }
         Ok(())
@@ -61,24 +65,6 @@ impl Ahead {
         out.extend_from_slice(rest.get(..length).unwrap_or_default());
         self.taken += 4 + length;
         Ok(true)
-    }
-}
-
-/// A file that goes with its last descriptor, also if the program is killed, and that nobody else may read before its name is
-/// gone.
-fn nameless_file() -> io::Result<File> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("libsql_port-{}-{number}", std::process::id()));
-        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(file) => {
-                std::fs::remove_file(&path)?;
-                return Ok(file);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::foreign_key;
 use crate::clock::now_ns;
 use crate::engine::{code, constraint, EngineError, RawStatement};
 use crate::error::{Error, Result};
+use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
 use std::time::Duration;
@@ -42,6 +43,7 @@ impl Access {
                 let failure = constraint::read(&self.handle, &error);
                 Error::Engine(error, failure.map(Box::new))
             }
+            code::SQLITE_FULL if temp_space::take_refused() => no_temp_space(),
             // VACUUM INTO attaches its file while it runs.
             code::SQLITE_AUTH => match self.watch.take_refused() {
                 Some(message) => Error::new(ErrorCode::NotAuthorized, message),
@@ -104,6 +106,16 @@ fn snapshot_error(error: Error) -> Error {
 pub(super) fn read_only_transaction() -> Error {
     let message = "attempt to write in a read-only transaction".to_owned();
     Error::Engine(EngineError { code: code::SQLITE_READONLY, message, offset: None }, None)
+}
+
+/// Temporary files hold all that they may.
+pub(super) fn no_temp_space() -> Error {
+    let message = format!(
+        "the temporary files of this program would hold more than {} bytes (temp_bytes_max); sort or group fewer rows, read \
+         cursors to their end before writing, or raise the limit",
+        temp_space::max()
+    );
+    Error::new(ErrorCode::LimitExceeded, message)
 }
 
 /// Outside of a transaction a statement is committed with the last one that writes, so that an answer would say more than

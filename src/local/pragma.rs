@@ -3,6 +3,7 @@
 
 use super::access::Access;
 use crate::error::{Error, Result};
+use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::request::PragmaValue;
 
@@ -35,11 +36,11 @@ const SPECS: &[Spec] = &[
     spec("page_size", Kind::Power(512, 65536), None),
     spec("auto_vacuum", Kind::Word(&["none", "full", "incremental"]), None),
     spec("encoding", Kind::Word(&["utf-8", "utf-16", "utf-16le", "utf-16be"]), None),
-    spec("locking_mode", Kind::Word(&["normal", "exclusive"]), Some("normal")),
+    spec("locking_mode", Kind::Word(&["normal", "exclusive"]), None),
     spec(JOURNAL_MODE, Kind::Word(&["delete", "truncate", "persist", "memory", "wal", "off"]), None),
     spec("synchronous", Kind::Word(&["off", "normal", "full", "extra"]), Some("normal")),
     spec("foreign_keys", Kind::Bool, Some("1")),
-    spec("temp_store", Kind::Word(&["default", "file", "memory"]), Some("memory")),
+    spec(TEMP_STORE, Kind::Word(&["default", "file", "memory"]), Some("file")),
     spec("cache_size", SIGNED, Some("-32000")),
     spec("cache_spill", COUNT, Some("1")),
     spec("mmap_size", Kind::Integer(0, i64::MAX), Some("0")),
@@ -67,6 +68,19 @@ const SPECS: &[Spec] = &[
 /// The one pragma that needs the writer turn and, in WAL, is set once for the file.
 pub const JOURNAL_MODE: &str = "journal_mode";
 
+/// In memory the engine sorts record by record, in twice the time, and takes all memory for one statement; files it uses when
+/// what it sorts is larger than the cache. Where no file can be made, it is memory all the same.
+const TEMP_STORE: &str = "temp_store";
+
+/// Pragmas of a connection that `open` leaves alone, and the engine's own values of them: SQL may have set them since.
+const LEFT_ALONE: &[(&str, &str)] = &[
+    ("locking_mode", "normal"),
+    ("count_changes", "0"),
+    ("empty_result_callbacks", "0"),
+    ("full_column_names", "0"),
+    ("short_column_names", "1"),
+];
+
 /// Setting it, to whatever it is, puts functions that the engine does not know to be deterministic in the place of its
 /// LIKE: partial indexes, generated columns and expression indexes with LIKE are errors then, and a schema that has one
 /// cannot be read (<https://sqlite.org/pragma.html#pragma_case_sensitive_like>).
@@ -92,7 +106,11 @@ pub fn plan(given: &[(String, PragmaValue<'_>)]) -> Result<Vec<(String, String)>
     let mut planned = Vec::new();
     for (place, spec) in SPECS.iter().enumerate() {
         let given = values.iter().find(|(at, _)| *at == place).map(|(_, value)| value.clone());
-        if let Some(value) = given.or_else(|| spec.default.map(str::to_owned)) {
+        let default = match (spec.name, spec.default) {
+            (TEMP_STORE, Some(_)) if !temp_space::is_there() => Some("memory"),
+            (_, default) => default,
+        };
+        if let Some(value) = given.or_else(|| default.map(str::to_owned)) {
             planned.push((spec.name.to_owned(), value));
         }
     }
@@ -133,6 +151,11 @@ fn set(access: &mut Access, name: &str, value: &str) -> Result<()> {
 /// Sets them again. Those that shape a new file have had their time.
 pub fn reset(access: &mut Access, planned: &[(String, String)], busy_timeout_ms: u32) -> Result<()> {
     access.control.set_busy_timeout_ms(busy_timeout_ms);
+    for (name, value) in LEFT_ALONE {
+        let given = planned.iter().find(|(planned, _)| planned == name);
+        let value = given.map_or(*value, |(_, value)| value.as_str());
+        access.run_plain(&format!("PRAGMA {name} = {}", quoted(value)))?;
+    }
     for (name, value) in planned {
         if SPECS.iter().any(|spec| spec.name == name && spec.default.is_some()) {
             set(access, name, value)?;

@@ -7,6 +7,10 @@ use lru::LruCache;
 use rustc_hash::FxBuildHasher;
 use std::num::NonZeroUsize;
 
+/// The longest SQL text whose statement is kept. A longer one is an INSERT of many rows, whose next text differs; it takes
+/// megabytes, and compiling it is a small part of running it.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
 /// The cache. A statement in it is reset and has no parameters bound.
 pub struct StatementCache {
     by_sql: Option<LruCache<Box<str>, Statement, FxBuildHasher>>,
@@ -33,7 +37,7 @@ impl StatementCache {
             self.misses += 1;
             let statement = access.prepare(sql, true)?;
             match &mut self.by_sql {
-                Some(by_sql) if !statement.is_once_only() => {
+                Some(by_sql) if !statement.is_once_only() && sql.len() <= TEXT_BYTES_MAX => {
                     by_sql.put(sql.into(), statement);
                 }
                 _ => return Ok(self.passing.insert(statement)),

@@ -103,7 +103,10 @@ pub fn set_signals() {
         libc::SIGPIPE,
         libc::SIGQUIT,
         libc::SIGUSR1,
+        libc::SIGUSR2,
         libc::SIGXFSZ,
+        // A log line to a terminal with `stty tostop` would stop the program for good.
+        libc::SIGTTOU,
     ];
     let default = [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGCHLD];
     // SAFETY: SIG_IGN and SIG_DFL are dispositions for each of these; no handler is installed.

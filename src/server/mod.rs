@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::logging::forward::Forward;
 use crate::surroundings::Relief;
 use crate::surroundings::Surroundings;
+use crate::temp_space;
 use output::Output;
 use port_driver::handshake::Hello;
 use reader::{Input, Reading};
@@ -69,6 +70,13 @@ pub fn run(
         .map_err(StartError::Runtime)?;
     engine::open::initialise(runtime.handle()).map_err(StartError::Engine)?;
     engine::handle::set_heap_limit(limits.heap_bytes_max);
+    temp_space::set_max(limits.temp_bytes_max);
+    if !temp_space::is_there() {
+        tracing::warn!(
+            "no folder for temporary files can be written, so connections sort in memory (temp_store memory); name one by \
+             temp_directory"
+        );
+    }
     descriptors::set_non_blocking(&output).map_err(StartError::Descriptor)?;
     descriptors::enlarge_pipe(&input, INPUT_PIPE_BYTES);
 

@@ -11,10 +11,12 @@ use crate::limits::CHUNK_BYTES;
 use crate::local::access::{Access, Kind, Rows};
 use crate::local::ahead::Ahead;
 use crate::local::cursors::Cursor;
+use crate::local::errors::no_temp_space;
 use crate::local::rows::NoRows;
 use crate::local::session::Session;
 use crate::row_encoder::encode_row;
 use crate::run::Run;
+use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_nil, put_tuple, put_unsigned};
 use port_driver::frame::{begin_frame, end_frame, HEADER_BYTES};
@@ -104,6 +106,9 @@ impl Rows for Rest {
 }
 
 fn not_kept(error: &std::io::Error) -> Error {
+    if temp_space::take_refused() {
+        return no_temp_space();
+    }
     Error::new(
         ErrorCode::IoError,
         format!("the rows of a cursor cannot be kept in a temporary file: {error}"),

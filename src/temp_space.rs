@@ -27,11 +27,6 @@ pub fn max() -> u64 {
     MAX.load(Ordering::Relaxed)
 }
 
-/// What all temporary files hold.
-pub fn used() -> u64 {
-    USED.load(Ordering::Relaxed)
-}
-
 /// Whether this thread was refused space since it last asked.
 pub fn take_refused() -> bool {
     REFUSED.replace(false)
@@ -118,6 +113,10 @@ impl Drop for TempSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn used() -> u64 {
+        USED.load(Ordering::Relaxed)
+    }
 
     #[test]
     fn space_is_counted_given_back_and_limited() {

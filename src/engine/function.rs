@@ -52,6 +52,27 @@ pub enum FunctionError {
     /// An argument or the result is larger than a named limit: SQLITE_TOOBIG.
     #[error("{0}")]
     TooBig(String),
+    /// An argument is written wrongly: SQLITE_ERROR.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no memory for it: SQLITE_NOMEM.
+    #[error("out of memory")]
+    OutOfMemory,
+    /// The watch said stop: SQLITE_INTERRUPT.
+    #[error("interrupted")]
+    Stopped,
+}
+
+impl FunctionError {
+    fn code(&self) -> c_int {
+        match self {
+            FunctionError::Mismatch(_) => ffi::SQLITE_MISMATCH,
+            FunctionError::TooBig(_) => ffi::SQLITE_TOOBIG,
+            FunctionError::Invalid(_) => ffi::SQLITE_ERROR,
+            FunctionError::OutOfMemory => ffi::SQLITE_NOMEM,
+            FunctionError::Stopped => ffi::SQLITE_INTERRUPT,
+        }
+    }
 }
 
 /// The result of one call.
@@ -85,7 +106,8 @@ pub struct Window {
     pub start: fn() -> Box<dyn Aggregate>,
 }
 
-const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
+/// Deterministic and innocuous.
+pub(super) const FLAGS: c_int = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
 
 /// What stands for a function of a virtual table where there is no such table.
 unsafe extern "C" fn without_table(
@@ -224,13 +246,8 @@ unsafe fn reply(context: *mut ffi::sqlite3_context, outcome: Outcome) {
                 bytes.len() as u64,
                 ffi::SQLITE_TRANSIENT(),
             ),
-            Err(error) => {
-                let code = match &error {
-                    FunctionError::Mismatch(_) => ffi::SQLITE_MISMATCH,
-                    FunctionError::TooBig(_) => ffi::SQLITE_TOOBIG,
-                };
-                fail(context, &error.to_string(), code);
-            }
+            Err(FunctionError::OutOfMemory) => ffi::sqlite3_result_error_nomem(context),
+            Err(error) => fail(context, &error.to_string(), error.code()),
         }
     }
 }
@@ -248,7 +265,7 @@ unsafe fn fail(context: *mut ffi::sqlite3_context, message: &str, code: c_int) {
 
 /// # Safety
 /// As for [`fail`].
-unsafe fn guarded(context: *mut ffi::sqlite3_context, work: impl FnOnce() -> Option<Outcome>) {
+pub(super) unsafe fn guarded(context: *mut ffi::sqlite3_context, work: impl FnOnce() -> Option<Outcome>) {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Some(outcome)) => {
             // SAFETY: by the contract above.
@@ -312,7 +329,7 @@ unsafe fn change(
     unsafe {
         guarded(context, || {
             let Some(state) = state(context) else {
-                return Some(Err(FunctionError::TooBig("out of memory".to_owned())));
+                return Some(Err(FunctionError::OutOfMemory));
             };
             change(state.as_mut(), argument(*values)).err().map(Err)
         });

@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod file_id;
 pub mod function;
 pub mod handle;
+pub mod matcher;
 pub mod open;
 pub mod query;
 pub mod statement;

@@ -1,9 +1,11 @@
 //! The SQL functions that the sidecar brings, and their registration on every connection. The arithmetic is in
-//! [`decimal`], its SQL surface in [`decimal_sql`]; [`float_sql`] carries doubles through JSON; how the engine calls them is `engine::function`'s.
+//! [`decimal`], its SQL surface in [`decimal_sql`]; [`float_sql`] carries doubles through JSON; [`regexp`] is what SQLite leaves
+//! to applications. How the engine calls them is `engine::function`'s and `engine::matcher`'s.
 
 pub mod decimal;
 pub mod decimal_sql;
 pub mod float_sql;
+pub mod regexp;
 
 use crate::engine::{EngineError, Handle};
 use std::ffi::CStr;
@@ -23,6 +25,7 @@ const AUXILIARY: [(&CStr, i32); 7] = [
 pub fn register(handle: &Handle) -> Result<(), EngineError> {
     handle.register_vector_search()?;
     handle.register_concat()?;
+    handle.register_matcher(c"regexp", Box::<regexp::Regexp>::default())?;
     AUXILIARY.iter().try_for_each(|(name, arguments)| handle.register_auxiliary(name, *arguments))?;
     let mut scalars = decimal_sql::SCALARS.iter().chain(&float_sql::SCALARS);
     scalars.try_for_each(|function| handle.register_scalar(function))?;

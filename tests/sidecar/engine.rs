@@ -260,6 +260,31 @@ fn like_and_glob_stop_at_their_deadline_and_at_a_cancellation() {
 }
 
 #[test]
+fn random_rowids_stay_random_and_survive_vacuum() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    conn.exec("CREATE TABLE t(a) RANDOM ROWID");
+    for _ in 0..8 {
+        // One compiled statement, run again and again.
+        conn.exec("INSERT INTO t VALUES (1)");
+    }
+    let rowids = conn.exec("SELECT rowid FROM t ORDER BY rowid").rows;
+    let apart = rowids.windows(2).filter(|pair| pair[1][0].int() - pair[0][0].int() > 1).count();
+    assert_eq!(apart, 7, "{rowids:?}");
+    conn.exec("VACUUM");
+    assert_eq!(conn.value("PRAGMA integrity_check").text(), "ok");
+    assert_eq!(conn.exec("SELECT rowid FROM t ORDER BY rowid").rows, rowids);
+    for row in &rowids {
+        assert_eq!(
+            conn.query("SELECT count(*) FROM t WHERE rowid = ?", list![row[0].clone()]).unwrap().rows[0][0]
+                .int(),
+            1
+        );
+    }
+}
+
+#[test]
 fn a_select_has_no_more_aggregates_than_the_column_limit() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");
@@ -397,7 +422,7 @@ fn functions_whose_cost_is_a_product_stop_at_their_deadline_and_at_a_cancellatio
         (format!("length(replace({a} || 'b', {b}, 'xy'))"), 2_997_002.into()),
         (format!("length(ltrim({a} || 'b', 'xyza'))"), 1.into()),
         (format!("length(rtrim('b' || {a}, 'xyza'))"), 1.into()),
-        (format!("length(unhex('ab' || printf('%.*c', 3000000, '-') || 'cd', 'äöü-'))"), 2.into()),
+        ("length(unhex('ab' || printf('%.*c', 3000000, '-') || 'cd', 'äöü-'))".to_owned(), 2.into()),
         (
             "(SELECT count(*) FROM json_each((SELECT json_patch(json_group_object('a' || value, 1), \
               json_group_object('b' || value, iif(value % 2, 1, NULL))) FROM generate)))"

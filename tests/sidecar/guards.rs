@@ -436,6 +436,53 @@ fn the_engine_allocates_no_more_than_its_limit_and_the_program_goes_on() {
     assert_eq!(sidecar.open(":memory:").value("SELECT 2").int(), 2);
 }
 
+const SORT: &str = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r WHERE x < 80000) \
+                    SELECT hex(randomblob(400)) AS a FROM r ORDER BY a";
+
+#[test]
+fn temporary_files_hold_no_more_than_their_limit() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start_with(&["--temp-bytes-max=80000000"]);
+    let conn = sidecar.open(&path);
+    conn.exec("CREATE TABLE t(a)");
+    // Each of them needs about 64 MB: what was used is given back.
+    for _ in 0..3 {
+        assert_eq!(conn.value(&format!("SELECT count(*) FROM ({SORT} LIMIT -1 OFFSET 1)")).int(), 79_999);
+    }
+    let twice = format!("SELECT count(*) FROM ({SORT} LIMIT -1 OFFSET 1) JOIN ({SORT} LIMIT -1 OFFSET 1)");
+    let failure = conn.query(&twice, list![]).unwrap_err();
+    assert_eq!(failure.code, "limit_exceeded", "{failure:?}");
+    assert!(failure.message.contains("temp_bytes_max"), "{failure:?}");
+    // So do the rows of cursors that are read ahead.
+    let long = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r WHERE x < 200000) SELECT zeroblob(1000) FROM r";
+    conn.begin("immediate").unwrap();
+    let declared = conn.call(tag::DECLARE, [long.into(), list![]]).unwrap();
+    assert!(!declared.items().is_empty());
+    assert_eq!(conn.query("INSERT INTO t VALUES (1)", list![]).unwrap_err().code, "limit_exceeded");
+    conn.rollback().unwrap();
+    assert_eq!(conn.value(&format!("SELECT count(*) FROM ({SORT} LIMIT -1 OFFSET 1)")).int(), 79_999);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn temporary_files_are_where_the_option_says_and_have_no_name() {
+    let (folder, path) = folder();
+    let temporary = folder.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let sidecar = Sidecar::start_with(&[&format!("--temp-directory={}", temporary.display())]);
+    let conn = sidecar.open(&path);
+    conn.begin("deferred").unwrap();
+    // Half read, the sorter keeps its file.
+    let cursor = conn.call(tag::DECLARE, [SORT.into(), list![]]).unwrap().items()[0].clone();
+    let fetched = conn.send(tag::FETCH, [cursor, 1.into(), 0.into()]);
+    assert_eq!(sidecar.receive(fetched).tag, tag::MORE_ROWS);
+    let descriptors =
+        std::fs::read_dir(format!("/proc/{}/fd", sidecar.status().get("os_pid").int())).unwrap();
+    let open: Vec<_> = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect();
+    assert!(open.iter().any(|file| file.starts_with(&temporary)), "{open:?}");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "a kill leaves nothing behind");
+}
+
 #[test]
 fn memory_goes_back_to_the_system_after_a_large_result() {
     let sidecar = Sidecar::start();

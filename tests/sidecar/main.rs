@@ -26,6 +26,7 @@ mod parameters;
 mod pipelines;
 mod placement;
 mod programs;
+mod regexp;
 mod seeds;
 mod statements;
 mod stuck;

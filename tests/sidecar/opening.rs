@@ -21,7 +21,7 @@ fn a_new_file_has_the_defaults_that_are_documented() {
         ("journal_mode", Term::from("wal")),
         ("synchronous", 1.into()),
         ("foreign_keys", 1.into()),
-        ("temp_store", 2.into()),
+        ("temp_store", 1.into()),
         ("cache_size", (-32000).into()),
         ("busy_timeout", 5000.into()),
         ("query_only", 0.into()),

@@ -107,13 +107,15 @@ defmodule LibsqlPort.OptionsTest do
         heap_bytes_max: 8,
         spin_us_max: 9,
         stuck_limit: 10,
-        log_lines_per_second: 11
+        log_lines_per_second: 11,
+        temp_bytes_max: 12
       ]
 
       {:ok, defaults} = Options.sidecar([])
 
       unsaid =
-        for {name, nil} <- defaults, name not in [:name, :executable, :log_level, :log_format], do: name
+        for {name, nil} <- defaults, name not in [:name, :executable, :log_level, :log_format, :temp_directory],
+            do: name
 
       assert Enum.sort(unsaid) == Enum.sort(Keyword.keys(limits)), "a limit that this test does not know"
       {:ok, options} = Options.sidecar(limits)

@@ -79,6 +79,8 @@ defmodule LibsqlPort.Executable do
     result_rows_max: "--result-rows-max",
     result_bytes_max: "--result-bytes-max",
     heap_bytes_max: "--heap-bytes-max",
+    temp_bytes_max: "--temp-bytes-max",
+    temp_directory: "--temp-directory",
     spin_us_max: "--spin-us-max",
     stuck_limit: "--stuck-limit-ms",
     log_level: "--log-level",

@@ -20,13 +20,17 @@ defmodule LibsqlPort.Options do
       program does not count
     * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max`
       (the last three for each connection), `:result_rows_max`, `:result_bytes_max`, `:heap_bytes_max` (what the engine
-      may have allocated, for all connections together), `:spin_us_max` (microseconds to look for the next
+      may have allocated, for all connections together), `:temp_bytes_max` (what all temporary files may hold together, of
+      sorting, grouping, VACUUM and cursors; 32 GiB by default), `:spin_us_max` (microseconds to look for the next
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
       `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
       otherwise
     * `:stuck_limit` – ms that a request may run on beyond its timeout, its cancellation or the end of its connection, in
       code of the engine that nothing stops; then the program tells what was committed, ends (exit status 75) and is started
       again. Default 60000, 0 for no limit. The log names the connection and the files that it keeps from being written
+    * `:temp_directory` – folder for temporary files. They have no names there and go with the program. Default: the first that
+      can be written of `SQLITE_TMPDIR`, `TMPDIR`, `/var/tmp`, `/usr/tmp`, `/tmp` and the working folder. If there is none,
+      connections sort in memory
     * `:log_to` – `:logger` (default): the program's log lines become messages of `Logger`, with the metadata `:sidecar`
       (its name), `:os_pid` and `:domain` (`[:elixir, :libsql_port]`); `:stderr`: the program writes them to the VM's standard error
     * `:args` – further arguments for the program, a list of strings
@@ -53,8 +57,8 @@ defmodule LibsqlPort.Options do
       Default `false`: SQL may open and write every file that the program may
     * `:limits` – limits of SQLite for each statement, a keyword list: `:length` (bytes of a value or a row; default 256 MiB),
       `:sql_length` (64 MiB), `:column` (2000), `:expr_depth` (1000), `:compound_select` (500), `:vdbe_op` (10,000,000),
-      `:function_arg` (127), `:attached` (10), `:like_pattern_length` (50,000), `:variable_number` (32,766), `:trigger_depth`
-      (1000). [What they limit](https://sqlite.org/limits.html)
+      `:function_arg` (127), `:attached` (10), `:like_pattern_length` (50,000 bytes of a pattern of LIKE, GLOB or REGEXP),
+      `:variable_number` (32,766), `:trigger_depth` (1000). [What they limit](https://sqlite.org/limits.html)
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
     * `:telemetry` – whether requests are told as events (see `LibsqlPort.Telemetry`); default `true`
@@ -91,6 +95,8 @@ defmodule LibsqlPort.Options do
     {:result_rows_max, nil, {:integer, 0, @int_max}},
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:heap_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
+    {:temp_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
+    {:temp_directory, nil, :path},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
     {:stuck_limit, nil, {:integer, 0, 86_400_000}},
     {:log_to, :logger, {:one_of, [:logger, :stderr]}},

@@ -20,6 +20,7 @@ defmodule Ecto.Adapters.LibSql do
     * `like` and `ilike` are the same: LIKE ignores the case of ASCII letters, unless `case_sensitive_like: :on`.
       A backslash in a pattern stands for itself, as with ecto_sqlite3 and unlike PostgreSQL and MySQL: to look for a
       percent sign write `fragment("? LIKE ? ESCAPE '!'", post.title, ^"100!%")`.
+    * `fragment("? REGEXP ?", post.title, ^"(?i)^draft")` matches a regular expression, in the syntax of Rust's crate `regex`.
     * `Repo.stream/2` gives each row once, although the loop writes to the same table: before the first write the rest of
       the rows is read and kept, in memory and beyond 1 MiB in a temporary file. `stream: :live` leaves that out.
     * A prefix is the name of an attached database (option `:attach`).

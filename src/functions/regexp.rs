@@ -1,0 +1,305 @@
+//! `regexp(pattern, text)`, which `text REGEXP pattern` calls and SQLite leaves to applications. Syntax and guarantees are
+//! those of the crate `regex`: time linear in the text, no backtracking.
+//!
+//! Linear in the text is still the product of text and pattern. What may take long is searched by steps of this module's own,
+//! which can be stopped.
+
+use crate::engine::function::FunctionError;
+use crate::engine::matcher::{Matcher, Pace};
+use regex_automata::hybrid::dfa::{Cache, Config as LazyConfig, DFA};
+use regex_automata::meta::{self, BuildError, Regex};
+use regex_automata::nfa::thompson::{Compiler, Config as NfaConfig, State, WhichCaptures, NFA};
+use regex_automata::util::primitives::StateID;
+use regex_automata::Input;
+
+/// The largest compiled pattern, in bytes: what the crate `regex` has by default.
+const COMPILED_BYTES_MAX: usize = 10 << 20;
+
+/// How many patterns a connection keeps compiled.
+const KEPT_MAX: usize = 8;
+
+/// Bytes of the compiled patterns that a connection keeps, but for the one in use.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes that one pattern remembers of its searches.
+const CACHE_BYTES_MAX: usize = 1 << 20;
+
+/// A search of at most so many steps, were it to visit every state for every byte, is done in one go: milliseconds in the worst
+/// case, microseconds in all usual ones.
+const STEPS_AT_ONCE: usize = 1 << 20;
+
+/// Bytes of a state of a compiled pattern, at least.
+const STATE_BYTES: usize = 24;
+
+/// The function, with the patterns that were used last.
+#[derive(Default)]
+pub struct Regexp {
+    // The one that was used last comes first.
+    kept: Vec<Compiled>,
+}
+
+struct Compiled {
+    pattern: Vec<u8>,
+    regex: Regex,
+    states: usize,
+    // For large texts.
+    steps: Option<Box<Steps>>,
+}
+
+impl Matcher for Regexp {
+    fn matches(&mut self, pattern: &[u8], text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
+        self.compiled(pattern, pace)?.is_match(text, pace)
+    }
+}
+
+impl Regexp {
+    fn compiled(&mut self, pattern: &[u8], pace: &mut Pace<'_>) -> Result<&mut Compiled, FunctionError> {
+        match self.kept.iter().position(|kept| kept.pattern == pattern) {
+            Some(0) => {}
+            Some(index) => self.kept[..=index].rotate_right(1),
+            None => {
+                let compiled = Compiled::new(pattern)?;
+                pace.spend(compiled.bytes())?;
+                self.kept.truncate(KEPT_MAX - 1);
+                while self.kept.iter().map(Compiled::bytes).sum::<usize>() > KEPT_BYTES_MAX {
+                    self.kept.pop();
+                }
+                self.kept.insert(0, compiled);
+            }
+        }
+        Ok(&mut self.kept[0])
+    }
+}
+
+impl Compiled {
+    fn new(pattern: &[u8]) -> Result<Self, FunctionError> {
+        let text = utf8(pattern)?;
+        // Texts are not checked: an empty match may lie anywhere in what is no UTF-8.
+        let config = meta::Config::new()
+            .nfa_size_limit(Some(COMPILED_BYTES_MAX))
+            .hybrid_cache_capacity(CACHE_BYTES_MAX)
+            .utf8_empty(false);
+        let regex = Regex::builder()
+            .configure(config)
+            .syntax(syntax())
+            .build(text)
+            .map_err(|error| refused(&error))?;
+        let states = regex.memory_usage() / STATE_BYTES;
+        Ok(Compiled { pattern: pattern.to_vec(), regex, states, steps: None })
+    }
+
+    /// What it takes, about.
+    fn bytes(&self) -> usize {
+        self.pattern.len()
+            + self.regex.memory_usage()
+            + self.steps.as_ref().map_or(0, |steps| steps.nfa.memory_usage())
+    }
+
+    fn is_match(&mut self, text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
+        let steps = text.len().saturating_mul(self.states);
+        if steps <= STEPS_AT_ONCE {
+            // Most of them are spared.
+            pace.spend(1 + steps / 16)?;
+            return Ok(self.regex.is_match(text));
+        }
+        let steps = match &mut self.steps {
+            Some(steps) => steps,
+            none => none.insert(Box::new(Steps::new(utf8(&self.pattern)?)?)),
+        };
+        steps.is_match(text, pace)
+    }
+}
+
+/// A pattern may ask for bytes that are no character: `(?s-u:.)`.
+fn syntax() -> regex_automata::util::syntax::Config {
+    regex_automata::util::syntax::Config::new().utf8(false)
+}
+
+fn utf8(pattern: &[u8]) -> Result<&str, FunctionError> {
+    std::str::from_utf8(pattern)
+        .map_err(|_| FunctionError::Invalid("regexp: the pattern is not UTF-8".to_owned()))
+}
+
+fn refused(error: &BuildError) -> FunctionError {
+    match (error.syntax_error(), error.size_limit()) {
+        (Some(syntax), _) => FunctionError::Invalid(format!("regexp: {syntax}")),
+        (None, Some(limit)) => {
+            FunctionError::TooBig(format!("regexp: the compiled pattern is larger than {limit} bytes"))
+        }
+        (None, None) => FunctionError::Invalid(format!("regexp: {error}")),
+    }
+}
+
+/// A pattern that is searched for step by step.
+struct Steps {
+    nfa: NFA,
+    lazy: Option<(DFA, Cache)>,
+}
+
+impl Steps {
+    fn new(pattern: &str) -> Result<Self, FunctionError> {
+        let config = NfaConfig::new()
+            .nfa_size_limit(Some(COMPILED_BYTES_MAX))
+            .which_captures(WhichCaptures::None)
+            .utf8(false);
+        let nfa = Compiler::new()
+            .configure(config)
+            .syntax(syntax())
+            .build(pattern)
+            .map_err(|error| FunctionError::Invalid(format!("regexp: {error}")))?;
+        // A deterministic automaton cannot tell what a word is outside of ASCII: it stops there.
+        let config = LazyConfig::new()
+            .cache_capacity(CACHE_BYTES_MAX)
+            .skip_cache_capacity_check(true)
+            .unicode_word_boundary(true);
+        let dfa = DFA::builder().configure(config).build_from_nfa(nfa.clone()).ok();
+        let lazy = dfa.map(|dfa| {
+            let cache = dfa.create_cache();
+            (dfa, cache)
+        });
+        Ok(Steps { nfa, lazy })
+    }
+
+    fn is_match(&mut self, text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
+        let found = match &mut self.lazy {
+            Some((dfa, cache)) => walk(dfa, cache, text, pace)?,
+            None => None,
+        };
+        match found {
+            Some(found) => Ok(found),
+            None => visit(&self.nfa, text, pace),
+        }
+    }
+}
+
+/// The most bytes between two looks at the clock while the automaton's states are there already.
+const PIECE_BYTES_MAX: usize = 1 << 13;
+
+/// The most states that are visited in between while each byte makes a new one.
+const PIECE_STATES_MAX: usize = 1 << 19;
+
+/// One state at a time, made when it is first needed; `None` where this automaton cannot go on.
+fn walk(
+    dfa: &DFA,
+    cache: &mut Cache,
+    text: &[u8],
+    pace: &mut Pace<'_>,
+) -> Result<Option<bool>, FunctionError> {
+    let Ok(mut state) = dfa.start_state_forward(cache, &Input::new(text)) else { return Ok(None) };
+    let piece_bytes = (PIECE_STATES_MAX / dfa.get_nfa().states().len()).clamp(1, PIECE_BYTES_MAX);
+    for piece in text.chunks(piece_bytes) {
+        for byte in piece {
+            let Ok(next) = dfa.next_state(cache, state, *byte) else { return Ok(None) };
+            state = next;
+            if state.is_tagged() {
+                if state.is_match() {
+                    return Ok(Some(true));
+                } else if state.is_dead() {
+                    return Ok(Some(false));
+                } else if state.is_quit() {
+                    return Ok(None);
+                }
+            }
+        }
+        pace.look()?;
+    }
+    Ok(dfa.next_eoi_state(cache, state).ok().map(|state| state.is_match()))
+}
+
+/// All states at once.
+fn visit(nfa: &NFA, text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
+    let mut seen_at = Vec::new();
+    seen_at.try_reserve_exact(nfa.states().len()).map_err(|_| FunctionError::OutOfMemory)?;
+    seen_at.resize(nfa.states().len(), usize::MAX);
+    let (mut here, mut beyond): (Vec<StateID>, Vec<StateID>) = (Vec::new(), Vec::new());
+    for at in 0..=text.len() {
+        here.push(nfa.start_anchored());
+        while let Some(id) = here.pop() {
+            pace.spend(1)?;
+            if std::mem::replace(&mut seen_at[id.as_usize()], at) == at {
+                continue;
+            }
+            let byte = text.get(at).copied();
+            match nfa.state(id) {
+                State::Match { .. } => return Ok(true),
+                State::Fail => {}
+                State::Look { look, next } => {
+                    if nfa.look_matcher().matches(*look, text, at) {
+                        here.push(*next);
+                    }
+                }
+                State::Union { alternates } => here.extend_from_slice(alternates),
+                State::BinaryUnion { alt1, alt2 } => here.extend([*alt1, *alt2]),
+                State::Capture { next, .. } => here.push(*next),
+                State::ByteRange { trans } => {
+                    beyond.extend(byte.filter(|byte| trans.matches_byte(*byte)).map(|_| trans.next));
+                }
+                State::Sparse(transitions) => {
+                    beyond.extend(byte.and_then(|byte| transitions.matches_byte(byte)));
+                }
+                State::Dense(transitions) => {
+                    beyond.extend(byte.and_then(|byte| transitions.matches_byte(byte)));
+                }
+            }
+        }
+        std::mem::swap(&mut here, &mut beyond);
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn patterns() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[ab.^$|()*+?\\[\\]-]{0,12}",
+            "(\\(\\?[im]\\))?(\\\\b|\\\\w|\\\\d|[abÄä]|\\.|\\[a-c\\]|\\\\B|\\^|\\$|a\\*|b\\+|\\n){0,6}",
+        ]
+    }
+
+    fn texts() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            "[abcäÄ 1\n]{0,40}".prop_map(String::into_bytes),
+            proptest::collection::vec(prop_oneof![Just(b'a'), Just(0), Just(0xc3), any::<u8>()], 0..40),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn every_way_of_searching_finds_the_same(pattern in patterns(), text in texts()) {
+            if let Ok(compiled) = Compiled::new(pattern.as_bytes()) {
+                let expected = compiled.regex.is_match(text.as_slice());
+                let mut steps = Steps::new(&pattern).unwrap();
+                let mut left = 0;
+                let mut pace = Pace::new(None, &mut left);
+                prop_assert_eq!(steps.is_match(&text, &mut pace).unwrap(), expected);
+                prop_assert_eq!(visit(&steps.nfa, &text, &mut pace).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_patterns_that_were_used_last_are_kept() {
+        let (mut function, mut left) = (Regexp::default(), 0);
+        let mut use_pattern = |function: &mut Regexp, pattern: &str| {
+            function.compiled(pattern.as_bytes(), &mut Pace::new(None, &mut left)).unwrap();
+        };
+        for number in 0..20 {
+            use_pattern(&mut function, &format!("a{number}"));
+        }
+        use_pattern(&mut function, "a13");
+        let kept: Vec<_> = function.kept.iter().map(|kept| kept.pattern.as_slice()).collect();
+        assert_eq!(kept.len(), KEPT_MAX);
+        assert_eq!(kept[..2], [b"a13", b"a19"]);
+        for number in 100..110 {
+            use_pattern(&mut function, &format!("\\w{{{number}}}"));
+            let others: usize = function.kept[1..].iter().map(Compiled::bytes).sum();
+            assert!(others <= KEPT_BYTES_MAX, "{others}");
+        }
+        assert!(function.kept.len() < KEPT_MAX);
+    }
+}

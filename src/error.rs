@@ -9,7 +9,7 @@ use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
 use crate::engine::{code, EngineError};
 use port_driver::error_code::ErrorCode;
-use port_driver::reply::{Constraint, ConstraintKind, ErrorReply};
+use port_driver::reply::{self, Constraint, ConstraintKind, ErrorReply};
 use port_driver::request::{Refusal, RequestError};
 
 /// The result of a command.
@@ -95,8 +95,13 @@ impl Error {
         matches!(self, Error::Stopped(_) | Error::Turn(TurnError::Stopped { .. }))
     }
 
-    /// Hands the reply to `f`; a visitor, since it borrows from parts of `self` that are made on the way.
-    pub fn with_reply<T>(&self, tx_status: Option<u8>, f: impl FnOnce(&ErrorReply<'_>) -> T) -> T {
+    /// Appends the `error` reply to request `request_id`, of at most `reply_bytes_max` bytes.
+    pub fn reply(&self, out: &mut Vec<u8>, request_id: u32, reply_bytes_max: u32, tx_status: Option<u8>) {
+        self.with_fields(tx_status, |fields| reply::error(out, request_id, reply_bytes_max, fields));
+    }
+
+    /// Hands the reply's fields to `f`; a visitor, since it borrows from parts of `self` that are made on the way.
+    pub fn with_fields<T>(&self, tx_status: Option<u8>, f: impl FnOnce(&ErrorReply<'_>) -> T) -> T {
         let message = self.to_string();
         let (index, inner) = match self {
             Error::InBatch(index, inner) => (Some(*index), inner.as_ref()),
@@ -207,7 +212,7 @@ mod tests {
         let inner =
             EngineError { code: code::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
         let error = Error::InBatch(2, Box::new(Error::Engine(inner, None)));
-        error.with_reply(Some(1), |reply| {
+        error.with_fields(Some(1), |reply| {
             assert_eq!((reply.code, reply.index, reply.offset), (ErrorCode::Busy, Some(2), Some(3)));
             assert_eq!((reply.sqlite_code, reply.tx_status), (Some(code::SQLITE_BUSY), Some(1)));
         });

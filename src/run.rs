@@ -55,9 +55,7 @@ impl Run<'_> {
 
     /// Appends an `error` reply.
     pub fn error(&mut self, error: &Error, tx_status: Option<u8>) {
-        error.with_reply(tx_status, |error| {
-            reply::error(self.out, self.request_id, self.reply_bytes_max, error);
-        });
+        error.reply(self.out, self.request_id, self.reply_bytes_max, tx_status);
     }
 
     /// Waits until the client grants another chunk of rows.

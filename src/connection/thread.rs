@@ -84,9 +84,7 @@ impl Thread {
     fn leave(&mut self, out: &mut Vec<u8>) {
         let reply_bytes_max = self.surroundings.limits.reply_bytes_max();
         for job in self.connection.inbox.close(None).unwrap_or_default() {
-            Error::from(Stop::Closed).with_reply(None, |error| {
-                port_driver::reply::error(out, job.request_id, reply_bytes_max, error);
-            });
+            Error::from(Stop::Closed).reply(out, job.request_id, reply_bytes_max, None);
         }
         self.registry.closed(&self.connection);
         if let Some(request_id) = self.connection.inbox.take_close_request() {
@@ -242,9 +240,7 @@ pub fn run_request(
 pub fn lose(connection: &Connection, out: &mut Vec<u8>) {
     tracing::error!(connection = connection.id, "a panic ended this connection");
     for job in connection.inbox.close(None).unwrap_or_default() {
-        internal_error().with_reply(None, |error| {
-            port_driver::reply::error(out, job.request_id, crate::limits::REPLY_FRAME_BYTES, error);
-        });
+        internal_error().reply(out, job.request_id, crate::limits::REPLY_FRAME_BYTES, None);
     }
     event::connection_lost(out, connection.id, ErrorCode::Internal, "a bug ended this connection");
 }

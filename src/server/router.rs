@@ -104,7 +104,7 @@ impl Router {
 
     /// Answers with an error.
     pub fn refuse(&self, request_id: u32, error: &Error, replies: &mut Vec<u8>) {
-        error.with_reply(None, |error| reply::error(replies, request_id, self.reply_bytes_max(), error));
+        error.reply(replies, request_id, self.reply_bytes_max(), None);
     }
 
     /// Answers a frame that is too long to be read.

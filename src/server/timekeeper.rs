@@ -99,9 +99,7 @@ impl Timekeeper {
             }
             let mut out = Vec::new();
             for job in others.iter().filter_map(|connection| connection.inbox.close(None)).flatten() {
-                Error::from(Stop::Closed).with_reply(None, |error| {
-                    port_driver::reply::error(&mut out, job.request_id, self.reply_bytes_max, error);
-                });
+                Error::from(Stop::Closed).reply(&mut out, job.request_id, self.reply_bytes_max, None);
             }
             self.output.post(&mut out);
             sleep(TICK).await;
@@ -175,17 +173,12 @@ async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_by
         let mut out = Vec::new();
         for connection in table.all() {
             let expired = connection.inbox.expired(now_ns());
-            let mut answer = |request_id: u32, error: &Error| {
-                error.with_reply(None, |error| {
-                    port_driver::reply::error(&mut out, request_id, reply_bytes_max, error);
-                });
-            };
             for job in &expired.queued {
-                answer(job.request_id, &Stop::Timeout.into());
+                Error::from(Stop::Timeout).reply(&mut out, job.request_id, reply_bytes_max, None);
             }
             if let Some(request_id) = expired.close {
                 let message = "the deadline passed before the connection was closed; it goes on closing";
-                answer(request_id, &Error::new(ErrorCode::Timeout, message));
+                Error::new(ErrorCode::Timeout, message).reply(&mut out, request_id, reply_bytes_max, None);
             }
             if let Some(next) = expired.next_ns {
                 shared.next_deadline_ns.fetch_min(next, Ordering::SeqCst);

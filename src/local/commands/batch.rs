@@ -69,7 +69,7 @@ fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>, nested
                 run.out.truncate(start);
                 let status = Some(session.access.tx_status());
                 Error::InBatch(index, Box::new(error))
-                    .with_reply(status, |reply| put_error_item(run.out, reply));
+                    .with_fields(status, |reply| put_error_item(run.out, reply));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Compiling: what some statements do while they are compiled, and what is learned of them then.
 
-use super::access::{Access, Kind};
-use super::statement::Statement;
+use super::access::Access;
+use super::statement::{Kind, Statement};
 use crate::engine::{code, query, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};

@@ -1,7 +1,8 @@
 //! Whether the files that a connection has open are still those at their paths, asked at each turn, at each commit, and now
 //! and then before a read; and which files those are once one was attached.
 
-use super::access::{Access, Kind};
+use super::access::Access;
+use super::statement::Kind;
 use super::watch::{InTurn, PLACEMENT_LOOK_NS};
 use crate::clock::now_ns;
 use crate::database::placement::Displaced;

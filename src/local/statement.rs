@@ -1,6 +1,5 @@
 //! A compiled statement and what is known about it: columns as they go onto the wire, parameters, how long it ran.
 
-use super::access::Kind;
 use super::shadow::Doubt;
 use crate::engine::statement::ColumnText;
 use crate::engine::{Bound, EngineError, Handle, RawStatement};
@@ -11,6 +10,18 @@ use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_binary, put_empty_list, put_list};
 use port_driver::params::{Params, ParamsKind};
 use std::cell::OnceCell;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// It writes no database file.
+    pub read_only: bool,
+    /// Its first word.
+    pub keyword: Keyword,
+    /// Inside of a transaction, whoever runs it undoes it by a savepoint or the transaction as a whole.
+    pub guarded: bool,
+    /// A cursor goes on.
+    pub cursor: bool,
+}
 
 /// A statement that took longer than this last time does not run on the thread that reads requests.
 const SHORT_NS: u64 = 200_000;

@@ -3,9 +3,10 @@
 use super::execute::tail;
 use crate::engine::RawStatement;
 use crate::error::{Error, Result};
-use crate::local::access::{Access, Kind, Rows};
+use crate::local::access::{Access, Rows};
 use crate::local::rows::{Ceiling, NoRows};
 use crate::local::session::Session;
+use crate::local::statement::Kind;
 use crate::row_encoder::encode_row;
 use crate::run::Run;
 use crate::sql::keyword;

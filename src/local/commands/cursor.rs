@@ -8,12 +8,13 @@
 use crate::engine::{RawStatement, Step};
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_BYTES;
-use crate::local::access::{Access, Kind, Rows};
+use crate::local::access::{Access, Rows};
 use crate::local::ahead::Ahead;
 use crate::local::cursors::Cursor;
 use crate::local::errors::no_temp_space;
 use crate::local::rows::NoRows;
 use crate::local::session::Session;
+use crate::local::statement::Kind;
 use crate::row_encoder::encode_row;
 use crate::run::Run;
 use crate::temp_space;

@@ -2,10 +2,10 @@
 
 use crate::engine::{code, query};
 use crate::error::{Error, Result};
-use crate::local::access::Kind;
 use crate::local::pragma;
 use crate::local::rows::NoRows;
 use crate::local::session::Session;
+use crate::local::statement::Kind;
 use crate::run::Run;
 use crate::sql::keyword::Keyword;
 use crate::sql::quote::quoted;

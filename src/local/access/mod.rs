@@ -1,0 +1,254 @@
+//! The one door through which statements run.
+//!
+//! [`Access::run`] and its neighbours do for every statement what must not be forgotten at any: take the writer turn if
+//! it may write, look whether the work has to stop, step, undo what cannot be answered, and, when it has ended, put the
+//! callbacks back, notice attached files, and give the turn back if the transaction is over. What ends a transaction is
+//! the engine's word, not the SQL text.
+
+mod checkpoint;
+mod doubts;
+mod own;
+mod turn;
+
+use super::statement::{Kind, Statement};
+use super::turns::Turns;
+use super::watch::ConnectionWatch;
+use crate::clock::now_ns;
+use crate::control::Control;
+use crate::database::DatabaseFile;
+use crate::engine::{code, query, Handle, RawStatement, Step};
+use crate::error::{Error, Result};
+use crate::run::Place;
+use port_driver::params::Params;
+use std::sync::Arc;
+
+/// Takes the rows of a statement while it runs.
+pub trait Rows {
+    /// The statement has to wait for a turn.
+    fn about_to_wait(&mut self);
+    /// The current row. False: enough for now. After an error the statement is undone.
+    fn row(&mut self, row: &RawStatement) -> Result<bool>;
+}
+
+/// The handle with its turns. Field order is drop order: the handle closes before the turns go.
+pub struct Access {
+    /// The connection's id.
+    pub id: u32,
+    /// The engine's connection.
+    pub handle: Handle,
+    /// Deadline and cancellation of what runs.
+    pub control: Arc<Control>,
+    pub(super) watch: Arc<ConnectionWatch>,
+    pub(super) turns: Turns,
+    /// Open cursors of statements that write.
+    pub writing_cursors: u32,
+    /// What runs may only run inside a transaction: not after the engine, or a statement before it, has ended that.
+    pub inside: bool,
+    /// A read-only transaction is open, for which `PRAGMA query_only` is on until it ends; what it was before.
+    pub query_only: Option<bool>,
+    /// A pragma ran in the open transaction: it may have been `defer_foreign_keys`. The engine switches that off when the
+    /// transaction ends, and keeps the statements compiled under it, which find a violation too late to undo their own row.
+    /// So every statement is to be compiled anew then.
+    compile_anew: bool,
+    /// A doubt was settled for what runs.
+    doubts_settled: bool,
+    place: Option<Place>,
+    checkpoint_due: bool,
+    /// When the files were last found at their paths.
+    pub(super) placed_ns: u64,
+    /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
+    pub(super) schemas: i32,
+}
+
+impl Access {
+    /// A handle on the main file of `turns`.
+    pub fn new(
+        id: u32,
+        handle: Handle,
+        control: Arc<Control>,
+        watch: Arc<ConnectionWatch>,
+        turns: Turns,
+    ) -> Self {
+        Access {
+            id,
+            handle,
+            control,
+            watch,
+            turns,
+            writing_cursors: 0,
+            inside: false,
+            query_only: None,
+            compile_anew: false,
+            doubts_settled: false,
+            place: None,
+            checkpoint_due: false,
+            placed_ns: 0,
+            schemas: 2,
+        }
+    }
+
+    /// A request starts, on this thread.
+    pub fn begin(&mut self, place: Place) {
+        self.place = Some(place);
+        self.watch.set_place(place);
+        self.watch.forget_placement();
+    }
+
+    /// It has ended.
+    pub fn end(&mut self) {
+        self.place = None;
+        self.watch.set_place(Place::Thread);
+    }
+
+    /// The main database's file.
+    pub fn file(&self) -> &Arc<DatabaseFile> {
+        self.turns.main()
+    }
+
+    /// Runs a client's statement with `params` to its end. Returns the rows of the table that it changed.
+    pub fn run(
+        &mut self,
+        statement: &mut Statement,
+        params: &Params<'_>,
+        guarded: bool,
+        rows: &mut impl Rows,
+    ) -> Result<Changes> {
+        let kind = Kind { guarded, ..statement.kind() };
+        let mut started_ns = 0;
+        let outcome = self.within_turn(kind, rows, |access, rows| {
+            started_ns = now_ns();
+            for doubt in statement.doubts() {
+                access.look_up(doubt)?;
+            }
+            let before = access.handle.total_changes();
+            let mut bound = statement.bind_for_run(params)?;
+            access.step(&mut bound, kind, started_ns, rows)?;
+            Ok(Changes { any: !kind.read_only && access.handle.total_changes() != before })
+        });
+        match &outcome {
+            Ok(_) => {
+                statement.refresh_columns();
+                statement.ran(now_ns().saturating_sub(started_ns));
+            }
+            Err(_) => statement.ran(u64::MAX),
+        }
+        outcome
+    }
+
+    /// Runs a statement that is already bound, to its end or until `rows` has enough.
+    pub fn run_raw(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
+        self.within_turn(kind, rows, |access, rows| access.step(raw, kind, now_ns(), rows))
+    }
+
+    /// Runs `work`, which may write if `kind` says so, in the writer turn.
+    pub fn within_turn<R: Rows, T>(
+        &mut self,
+        kind: Kind,
+        rows: &mut R,
+        work: impl FnOnce(&mut Self, &mut R) -> Result<T>,
+    ) -> Result<T> {
+        self.enter(kind, || rows.about_to_wait())?;
+        // A statement that never runs long enough for the engine to ask would otherwise outlive its deadline here.
+        let outcome = self.check_stop().and_then(|()| work(self, rows));
+        self.leave_statement(kind, outcome)
+    }
+
+    fn step(
+        &mut self,
+        raw: &mut RawStatement,
+        kind: Kind,
+        started_ns: u64,
+        rows: &mut impl Rows,
+    ) -> Result<Step> {
+        let outcome = self.step_on(raw, kind, started_ns, rows);
+        if std::mem::take(&mut self.doubts_settled) {
+            self.watch.take_settled();
+        }
+        outcome
+    }
+
+    #[inline]
+    fn step_on(
+        &mut self,
+        raw: &mut RawStatement,
+        kind: Kind,
+        started_ns: u64,
+        rows: &mut impl Rows,
+    ) -> Result<Step> {
+        loop {
+            match raw.step() {
+                Ok(Step::Row) => match rows.row(raw) {
+                    Ok(true) => {}
+                    Ok(false) if kind.cursor => return Ok(Step::Row),
+                    // Ended here, in its turn: what it has written is committed by this, or is not.
+                    Ok(false) => {
+                        return raw.reset().map(|()| Step::Row).map_err(|code| self.step_error(code));
+                    }
+                    Err(error) => {
+                        self.undo(raw, kind);
+                        return Err(error);
+                    }
+                },
+                Ok(Step::Done) => return Ok(Step::Done),
+                Err(code) if code & 0xff == code::SQLITE_AUTH && self.settled(raw)? => {}
+                Err(code) => return Err(self.statement_error(raw, code, started_ns)),
+            }
+        }
+    }
+
+    /// The engine has compiled the statement anew before its first row, and a trigger of it writes what is doubted: true if
+    /// it may, and is to be stepped from its beginning.
+    #[cold]
+    fn settled(&mut self, raw: &mut RawStatement) -> Result<bool> {
+        let Some(doubt) = self.watch.take_doubt() else { return Ok(false) };
+        let _ = raw.reset();
+        self.look_up(&doubt)?;
+        self.watch.settle(doubt);
+        self.doubts_settled = true;
+        Ok(true)
+    }
+
+    /// A writing statement whose rows cannot be delivered must not be committed by its reset, nor stay in a transaction
+    /// that nobody has asked about.
+    #[cold]
+    fn undo(&mut self, raw: &mut RawStatement, kind: Kind) {
+        if kind.read_only {
+            return;
+        }
+        if self.handle.autocommit() {
+            self.without_commit(|_| {
+                let _ = raw.reset();
+            });
+        } else if !kind.guarded {
+            // Rolled back as a whole, as the engine does with an interrupted one; `tx_status` says so.
+            let _ = self.control.unstopped(|| query::run(&self.handle, "ROLLBACK"));
+        }
+    }
+
+    /// Whatever `work` ends is rolled back instead of committed. (`sqlite3_interrupt` would do it as well, but stops
+    /// every statement of the connection as long as one is active.)
+    pub fn without_commit<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.watch.refuse_commits(true);
+        let outcome = work(self);
+        self.watch.refuse_commits(false);
+        outcome
+    }
+
+    /// Runs `work` while SQL may write what a defensive connection protects. Switching it has the engine compile every
+    /// statement anew, so that none keeps the permission.
+    pub fn undefended<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let failed = |error| Error::Engine(error, None);
+        let before = self.handle.is_configured(code::SQLITE_DBCONFIG_DEFENSIVE);
+        self.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, false).map_err(failed)?;
+        let outcome = work(self);
+        self.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, before).map_err(failed)?;
+        outcome
+    }
+}
+
+/// What a statement has changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Changes {
+    /// Anything at all.
+    pub any: bool,
+}

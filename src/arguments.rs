@@ -128,7 +128,7 @@ fn long_version() -> String {
     format!(
         "{} ({})\nprotocol {}\nlibSQL {libsql}, SQLite {sqlite}\n{source_id}",
         env!("CARGO_PKG_VERSION"),
-        crate::server::BUILD,
+        crate::version::BUILD,
         port_driver::handshake::PROTOCOL
     )
 }

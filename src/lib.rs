@@ -9,6 +9,7 @@
 //! `server/reader.rs`). docs/architecture.md has the map and the invariants, docs/protocol.md the wire.
 
 pub mod arguments;
+pub mod descriptors;
 pub mod logging;
 pub mod server;
 
@@ -31,6 +32,7 @@ mod surroundings;
 mod sync;
 mod temp_space;
 mod value;
+mod version;
 
 /// What the benchmark of a session needs of the rooms below.
 #[doc(hidden)]

@@ -8,6 +8,9 @@ pub const REPLY_FRAME_BYTES: u32 = 1 << 20;
 /// The largest body of a row chunk that the VM's port driver reads in one piece (64 KiB with its length).
 pub const CHUNK_BYTES: u32 = 65_532;
 
+/// The stack of a thread on which statements run. The engine recurses with what an SQL text or a pattern nests.
+pub const STACK_BYTES: usize = 16 << 20;
+
 /// What the program allows; set by its command line.
 #[derive(Debug, Clone)]
 pub struct Limits {

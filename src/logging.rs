@@ -4,7 +4,7 @@
 pub mod forward;
 
 use crate::arguments::{LogFormat, LogLevel, LogTo};
-use crate::server::descriptors::{poll, Readiness};
+use crate::descriptors::{poll, Readiness};
 use forward::Forward;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

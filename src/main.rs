@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use libsql_port::arguments::Arguments;
-use libsql_port::logging;
-use libsql_port::server::{self, descriptors, Exit};
+use libsql_port::server::{self, Exit};
+use libsql_port::{descriptors, logging};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 

@@ -95,18 +95,18 @@ pub mod server {
     #[allow(clippy::new_without_default)]
     pub mod handover;
     pub mod output;
+}
 
-    /// A pipe that always has room.
-    pub mod descriptors {
-        use std::time::Duration;
+/// A pipe that always has room.
+pub mod descriptors {
+    use std::time::Duration;
 
-        pub enum Readiness {
-            Write,
-        }
+    pub enum Readiness {
+        Write,
+    }
 
-        pub fn poll(_pipe: &std::fs::File, _readiness: Readiness, _time: Duration) -> bool {
-            true
-        }
+    pub fn poll(_pipe: &std::fs::File, _readiness: Readiness, _time: Duration) -> bool {
+        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! The program around the connections: standard streams, the threads that read requests, time, the end.
 
-pub mod descriptors;
+mod exit;
 mod handover;
 mod log_events;
 mod output;
@@ -13,13 +13,17 @@ mod time;
 mod timekeeper;
 mod watchdog;
 
+pub use exit::Exit;
+
 use crate::database::Files;
+use crate::descriptors;
 use crate::engine;
 use crate::limits::Limits;
 use crate::logging::forward::Forward;
 use crate::surroundings::Relief;
 use crate::surroundings::Surroundings;
 use crate::temp_space;
+use crate::version::BUILD;
 use output::Output;
 use port_driver::handshake::Hello;
 use reader::{Input, Reading};
@@ -30,27 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::Table;
 use timekeeper::Timekeeper;
-
-/// Why the program ends; its exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// The client closed standard input, or is gone.
-    EndOfInput = 0,
-    /// A bug outside of any connection.
-    Bug = 70,
-    /// The system refused something at start.
-    System = 71,
-    /// Standard output failed while requests still came.
-    OutputFailed = 74,
-    /// A request that nothing can stop ran on for longer than `stuck_limit`, whether or not anybody waited for it.
-    Stuck = 75,
-    /// The client sent what is not a frame.
-    BrokenFrame = 76,
-}
-
-/// The stack of a thread on which statements run. The engine recurses with what an SQL text or a pattern nests.
-pub const STACK_BYTES: usize = 16 << 20;
 
 /// What this program can do that others of its protocol version may not.
 const CAPABILITIES: &[&str] = &["local", "memory", "batch", "script", "cursors", "writer_turn"];
@@ -98,8 +81,7 @@ pub fn run(
         limits: Arc::clone(&limits),
         relief: Arc::clone(&reading) as Arc<dyn Relief>,
     };
-    let router =
-        Router::new(surroundings, Arc::clone(&table), Arc::clone(&reading), Arc::clone(&output), time);
+    let router = Router::new(surroundings, Arc::clone(&table), reading.threads(), Arc::clone(&output), time);
     reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;
     let exit = runtime.block_on(timekeeper.run(&reading, &table, &files));
     if let Some(log) = &log {
@@ -147,10 +129,3 @@ fn say_hello(output: &Output, limits: &Limits) {
     hello.encode(&mut out);
     output.send(&mut out);
 }
-
-/// Target and profile.
-pub const BUILD: &str = if cfg!(debug_assertions) {
-    concat!(env!("LIBSQL_PORT_TARGET"), " debug")
-} else {
-    concat!(env!("LIBSQL_PORT_TARGET"), " release")
-};

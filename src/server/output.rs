@@ -4,7 +4,7 @@
 //!
 //! A thread that must not wait posts its frames instead: whoever has the lock next, or has it now, writes them.
 
-use super::descriptors::{poll, Readiness};
+use crate::descriptors::{poll, Readiness};
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use std::fs::File;
@@ -173,8 +173,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    use super::super::descriptors::set_non_blocking;
     use super::*;
+    use crate::descriptors::set_non_blocking;
     use std::io::Read;
 
     fn pipe() -> (std::io::PipeReader, Output) {

@@ -9,20 +9,20 @@
 //! The leader does wait while standard output is full: a client that reads no replies gets no further requests taken.
 //! The timekeeper then watches for the end of input in its place.
 
-use super::descriptors::{self, poll, Readiness};
+use super::exit::Exit;
 use super::handover::Handover;
 use super::output::Output;
 use super::router::{Routed, Router};
 use super::spin::Spin;
 use super::time::Time;
-use super::{Exit, STACK_BYTES};
 use crate::clock::now_ns;
 use crate::connection::job::Job;
 use crate::connection::thread::{lose, run_request, Outcome};
 use crate::connection::Connection;
 use crate::control::Stop;
+use crate::descriptors::{self, poll, Readiness};
 use crate::error::Error;
-use crate::limits::Limits;
+use crate::limits::{Limits, STACK_BYTES};
 use crate::run::{Lead, Outlet, Place};
 use crate::surroundings::Relief;
 use bytes::BytesMut;
@@ -102,7 +102,7 @@ pub struct Reading {
     handover: Handover<Box<Input>>,
     /// The leader waits for requests, and so will see the end of input.
     listening: AtomicBool,
-    threads: AtomicU32,
+    threads: Arc<AtomicU32>,
     /// The system has refused a thread, which has been logged.
     out_of_threads: AtomicBool,
     input_pipe: File,
@@ -118,7 +118,7 @@ impl Reading {
             handover: Handover::new(),
             out_of_threads: AtomicBool::new(false),
             listening: AtomicBool::new(false),
-            threads: AtomicU32::new(0),
+            threads: Arc::default(),
             input_pipe: File::from(input_pipe),
             output,
             time,
@@ -135,9 +135,9 @@ impl Reading {
         !self.listening.load(Ordering::Relaxed) && descriptors::is_hung_up(&self.input_pipe)
     }
 
-    /// Threads that read or stand by.
-    pub fn threads(&self) -> u32 {
-        self.threads.load(Ordering::Relaxed)
+    /// The count of threads that read or stand by.
+    pub fn threads(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.threads)
     }
 
     /// Starts a thread that leads with `input`.

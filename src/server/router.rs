@@ -1,11 +1,9 @@
 //! Who is addressed? The one match on a request's tag; what the program answers itself is answered here.
 
 use super::output::Output;
-use super::reader::Reading;
 use super::status;
 use super::table::Table;
 use super::time::Time;
-use super::STACK_BYTES;
 use crate::clock::deadline_ns;
 use crate::connection::inbox::Refused;
 use crate::connection::job::{Job, QueuedBytes};
@@ -13,6 +11,7 @@ use crate::connection::thread::{Registry, Thread};
 use crate::connection::Connection;
 use crate::control::Stop;
 use crate::error::Error;
+use crate::limits::STACK_BYTES;
 use crate::run::Outlet;
 use crate::surroundings::Surroundings;
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use port_driver::etf::DecodeError;
 use port_driver::frame::Header;
 use port_driver::reply;
 use port_driver::request::{self, tag, Refusal, Request};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 /// What is left to do with a request.
@@ -36,7 +36,7 @@ pub enum Routed {
 pub struct Router {
     surroundings: Surroundings,
     table: Arc<Table>,
-    reading: Arc<Reading>,
+    reading_threads: Arc<AtomicU32>,
     output: Arc<Output>,
     time: Time,
     queued_bytes: Arc<QueuedBytes>,
@@ -46,11 +46,11 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router with an empty table.
+    /// A router with an empty table. `reading_threads` is for the status.
     pub fn new(
         surroundings: Surroundings,
         table: Arc<Table>,
-        reading: Arc<Reading>,
+        reading_threads: Arc<AtomicU32>,
         output: Arc<Output>,
         time: Time,
     ) -> Self {
@@ -60,7 +60,7 @@ impl Router {
         Router {
             surroundings,
             table,
-            reading,
+            reading_threads,
             output,
             time,
             queued_bytes,
@@ -128,7 +128,7 @@ impl Router {
         let status = status::Status {
             connections: &self.table.all(),
             files: &self.surroundings.files.all(),
-            reading_threads: self.reading.threads(),
+            reading_threads: self.reading_threads.load(Ordering::Relaxed),
             requests: self.requests,
             bytes_in: self.bytes_in,
             bytes_out: self.output.bytes(),

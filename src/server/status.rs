@@ -88,5 +88,5 @@ fn put_file(out: &mut Vec<u8>, file: &DatabaseFile) {
 fn rss_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * super::descriptors::page_bytes())
+    Some(pages * crate::descriptors::page_bytes())
 }

@@ -1,6 +1,6 @@
 //! The handle that other threads have on the [`super::timekeeper`]: they tell it what it has to look at.
 
-use super::Exit;
+use super::exit::Exit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use tokio::sync::{mpsc, Notify};

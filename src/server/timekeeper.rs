@@ -1,16 +1,16 @@
 //! What happens because time passes, on tokio's timers and the main thread: a leader is relieved, queued requests
 //! expire, idle files are checkpointed, the client's end is noticed, the program ends within its grace.
 
-use super::descriptors;
+use super::exit::Exit;
 use super::output::Output;
 use super::reader::Reading;
 use super::table::Table;
 use super::time::{Shared, Time};
 use super::watchdog::Watchdog;
-use super::Exit;
 use crate::clock::{now_ns, NEVER};
 use crate::control::Stop;
 use crate::database::Files;
+use crate::descriptors;
 use crate::error::Error;
 use crate::limits::Limits;
 use port_driver::error_code::ErrorCode;

@@ -40,6 +40,7 @@ impl Outlet for Nowhere {
 struct Bench {
     backend: Backend,
     control: Arc<Control>,
+    questions: Questions,
     out: Vec<u8>,
     _runtime: tokio::runtime::Runtime,
     _folder: tempfile::TempDir,
@@ -67,7 +68,9 @@ impl Bench {
         let files = Arc::new(OpenFiles::default());
         let (backend, _) =
             Backend::open(&surroundings, 1, &control, &counters, &files, &request).expect("an open database");
-        let mut bench = Bench { backend, control, out: Vec::new(), _runtime: runtime, _folder: folder };
+        let questions = Questions::new(Arc::clone(&control));
+        let mut bench =
+            Bench { backend, control, questions, out: Vec::new(), _runtime: runtime, _folder: folder };
         bench.seed();
         bench
     }
@@ -93,7 +96,7 @@ impl Bench {
     /// Decodes and runs one request; its reply must not be an error.
     fn run(&mut self, tag: u8, payload: &[u8]) {
         self.control.begin(300, u64::MAX);
-        self.control.add_credits(300, 1_000_000);
+        self.questions.begin(1_000_000);
         let request = request::decode(tag, payload).expect("a request");
         let mut run = Run {
             request_id: 300,
@@ -104,6 +107,7 @@ impl Bench {
             reply_bytes_max: 1 << 20,
             out: &mut self.out,
             outlet: &mut Nowhere,
+            questions: &self.questions,
         };
         self.backend.run(&mut run, &request);
         self.backend.after_reply();

@@ -64,7 +64,6 @@ pub struct Control {
     patient: AtomicBool,
     unstopped: AtomicBool,
     sending: AtomicBool,
-    credits: AtomicU32,
     gate: Mutex<()>,
     changed: Condvar,
 }
@@ -86,7 +85,6 @@ impl Control {
             patient: AtomicBool::new(true),
             unstopped: AtomicBool::new(false),
             sending: AtomicBool::new(false),
-            credits: AtomicU32::new(0),
             gate: Mutex::new(()),
             changed: Condvar::new(),
         }
@@ -98,7 +96,6 @@ impl Control {
         self.waited_ns.store(0, Ordering::Relaxed);
         let lock_timeout_ns = self.lock_timeout_default_ns.load(Ordering::Relaxed);
         self.lock_timeout_ns.store(lock_timeout_ns, Ordering::Relaxed);
-        self.credits.store(0, Ordering::Relaxed);
         // An id may come again once it is answered: a cancellation of its first use is not meant for the second.
         self.cancelled.store(NOTHING, Ordering::Relaxed);
         self.running.store(request_id, Ordering::Release);
@@ -112,12 +109,17 @@ impl Control {
 
     /// Tells request `request_id` to stop, if it is the one that runs.
     pub fn cancel(&self, request_id: u32) -> bool {
-        if self.running.load(Ordering::Acquire) != request_id {
+        if !self.runs(request_id) {
             return false;
         }
         self.cancelled.store(request_id, Ordering::Release);
         self.wake();
         true
+    }
+
+    /// True while request `request_id` runs.
+    pub fn runs(&self, request_id: u32) -> bool {
+        self.running.load(Ordering::Acquire) == request_id
     }
 
     /// Everything on this connection has to stop, now and later.
@@ -187,7 +189,8 @@ impl Control {
         (running != NOTHING && over).then_some(running)
     }
 
-    /// Waits until `ready` holds. `ready` must become true together with a call of [`Self::wake`].
+    /// Waits until `ready` holds. `ready` must become true together with a call of [`Self::wake`]. Counts for no lock's
+    /// time.
     pub fn wait_until(&self, ready: impl FnMut() -> bool) -> Result<(), Stop> {
         match self.wait(NEVER, ready) {
             Ok(()) => Ok(()),
@@ -199,21 +202,23 @@ impl Control {
 
     /// The same for a lock: the lock timeout ends it too.
     pub fn wait_for_turn(&self, ready: impl FnMut() -> bool) -> Result<(), NoLock> {
-        self.wait(self.lock_wait_ends_ns(), ready)
+        let started = now_ns();
+        let outcome = self.wait(self.lock_wait_ends_ns(), ready);
+        self.add_wait(started);
+        outcome
     }
 
     fn wait(&self, until_ns: u64, mut ready: impl FnMut() -> bool) -> Result<(), NoLock> {
-        let started = now_ns();
         let mut gate = self.gate.lock();
-        let outcome = loop {
+        loop {
             if ready() {
-                break Ok(());
+                return Ok(());
             }
             if let Some(stop) = self.stop() {
-                break Err(stop.into());
+                return Err(stop.into());
             }
             if now_ns() >= until_ns {
-                break Err(NoLock::TimedOut);
+                return Err(NoLock::TimedOut);
             }
             match self.deadline_ns().min(until_ns) {
                 NEVER => self.changed.wait(&mut gate),
@@ -221,10 +226,7 @@ impl Control {
                     self.changed.wait_for(&mut gate, crate::clock::until(at));
                 }
             }
-        };
-        drop(gate);
-        self.add_wait(started);
-        outcome
+        }
     }
 
     /// Sleeps between two looks at a lock, as [`Self::pause`] does, but not beyond the lock timeout.
@@ -267,37 +269,6 @@ impl Control {
         // Taken so that no wake-up falls between a waiter's look and its sleep.
         drop(self.gate.lock());
         self.changed.notify_all();
-    }
-
-    /// Adds row chunks that request `request_id` may send.
-    pub fn add_credits(&self, request_id: u32, credits: u32) {
-        if self.running.load(Ordering::Acquire) == request_id {
-            let more = |now: u32| Some(now.saturating_add(credits));
-            let _ = self.credits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
-            self.wake();
-        }
-    }
-
-    /// Takes one credit, waiting for it. Returns true if it had to wait.
-    pub fn take_credit(&self) -> Result<(), Stop> {
-        let take = || {
-            let less = |now: u32| now.checked_sub(1);
-            self.credits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less).is_ok()
-        };
-        if take() {
-            return Ok(());
-        }
-        // The wait for the client is no wait for a lock.
-        let before = self.waited_ns.load(Ordering::Relaxed);
-        let outcome = self.wait_until(take);
-        self.waited_ns.store(before, Ordering::Relaxed);
-        outcome
-    }
-
-    /// True if a chunk could be sent without waiting.
-    #[cfg(test)]
-    pub fn has_credit(&self) -> bool {
-        self.credits.load(Ordering::Relaxed) > 0
     }
 
     /// Time spent waiting for turns and locks since `begin`.
@@ -438,28 +409,30 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_wakes_a_wait_for_credit() {
+    fn a_cancellation_ends_a_wait() {
         let control = Arc::new(Control::new());
         control.begin(300, NEVER);
         let waiter = {
             let control = Arc::clone(&control);
-            std::thread::spawn(move || control.take_credit())
+            std::thread::spawn(move || control.wait_until(|| false))
         };
         assert!(control.cancel(300));
         assert_eq!(waiter.join().unwrap(), Err(Stop::Cancelled));
     }
 
     #[test]
-    fn credits_belong_to_the_running_request() {
+    fn only_waits_for_locks_count_as_such() {
         let control = Control::new();
+        let ready_after_a_while = || {
+            let from_ns = now_ns();
+            while now_ns() < from_ns + 1000 {}
+            true
+        };
         control.begin(300, NEVER);
-        control.add_credits(299, 5);
-        assert!(!control.has_credit());
-        control.add_credits(300, 1);
-        assert_eq!(control.take_credit(), Ok(()));
-        assert!(!control.has_credit());
-        control.begin(301, 1);
-        assert_eq!(control.take_credit(), Err(Stop::Timeout));
+        assert_eq!(control.wait_until(ready_after_a_while), Ok(()));
+        assert_eq!(control.waited_ns(), 0);
+        assert_eq!(control.wait_for_turn(ready_after_a_while), Ok(()));
+        assert!(control.waited_ns() >= 1000);
     }
 
     #[test]
@@ -470,8 +443,7 @@ mod tests {
         assert_eq!(control.wait_for_turn(|| true), Ok(()));
         assert_eq!(control.wait_for_turn(|| false), Err(NoLock::TimedOut));
         assert_eq!(control.pause_for_lock(Duration::from_secs(9)), Err(NoLock::TimedOut));
-        control.add_credits(300, 1);
-        assert_eq!(control.take_credit(), Ok(()));
+        assert_eq!(control.wait_until(|| true), Ok(()));
         assert_eq!(control.stop(), None);
         // What a request has waited already counts.
         control.begin(301, NEVER);

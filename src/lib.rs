@@ -25,6 +25,7 @@ mod held;
 mod limits;
 mod local;
 mod memory;
+mod questions;
 mod row_encoder;
 mod run;
 mod sql;
@@ -43,6 +44,7 @@ pub mod bench {
     pub use crate::counters::Counters;
     pub use crate::database::{Files, OpenFiles};
     pub use crate::limits::Limits;
+    pub use crate::questions::Questions;
     pub use crate::run::{Lead, Outlet, Place, Run};
     pub use crate::surroundings::{Relief, Surroundings};
 }

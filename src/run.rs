@@ -1,8 +1,9 @@
-//! One request while it runs: who asked, since when, where the reply goes.
+//! One request while it runs: who asked, since when, where the reply goes, what it asks of its client.
 
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::questions::Questions;
 use port_driver::reply::{self, Tail};
 
 /// The way out for replies, and for word that the running thread is about to wait. Implemented by the server, once for
@@ -45,6 +46,8 @@ pub struct Run<'r> {
     pub out: &'r mut Vec<u8>,
     /// Where it goes.
     pub outlet: &'r mut dyn Outlet,
+    /// What it asks of its client.
+    pub questions: &'r Questions,
 }
 
 impl Run<'_> {
@@ -59,10 +62,10 @@ impl Run<'_> {
     }
 
     /// Waits until the client grants another chunk of rows.
-    pub fn wait_for_credit(&mut self, control: &Control) -> Result<()> {
+    pub fn wait_for_credit(&mut self) -> Result<()> {
         // A chunk means that more come: this is not a short statement any more.
         self.outlet.about_to_wait();
-        control.take_credit()?;
+        self.questions.wait_for_credit()?;
         Ok(())
     }
 

@@ -10,6 +10,8 @@ pub mod control;
 pub mod counters;
 #[path = "../../src/held.rs"]
 pub mod held;
+#[path = "../../src/questions.rs"]
+pub mod questions;
 
 #[path = "../../src/database"]
 pub mod database {

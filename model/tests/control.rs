@@ -24,7 +24,7 @@ fn a_cancellation_ends_the_wait_of_its_request() {
     explore("cancel", 4, || {
         let control = running(NEVER);
         let canceller = beside(&control, |control| assert!(control.cancel(300)));
-        assert_eq!(control.take_credit(), Err(Stop::Cancelled));
+        assert_eq!(control.wait_until(|| false), Err(Stop::Cancelled));
         canceller.join().unwrap();
     });
 }
@@ -35,7 +35,7 @@ fn a_close_ends_every_wait() {
         let control = running(NEVER);
         let closer = beside(&control, Control::close);
         assert_eq!(control.wait_for_turn(|| false), Err(NoLock::Stopped(Stop::Closed)));
-        assert_eq!(control.take_credit(), Err(Stop::Closed));
+        assert_eq!(control.wait_until(|| false), Err(Stop::Closed));
         closer.join().unwrap();
     });
 }
@@ -48,7 +48,7 @@ fn a_deadline_and_a_lock_timeout_end_a_wait() {
             clock::advance(10);
             control.wake();
         });
-        assert_eq!(control.take_credit(), Err(Stop::Timeout));
+        assert_eq!(control.wait_until(|| false), Err(Stop::Timeout));
         time.join().unwrap();
     });
     explore("lock timeout", 4, || {
@@ -77,22 +77,6 @@ fn what_is_waited_for_is_seen() {
         };
         assert_eq!(control.wait_until(|| ready.load(Ordering::Acquire)), Ok(()));
         maker.join().unwrap();
-    });
-}
-
-#[test]
-fn credits_are_neither_lost_nor_counted_twice() {
-    explore("credits", 3, || {
-        let control = running(NEVER);
-        let givers = [1, 2].map(|credits| beside(&control, move |control| control.add_credits(300, credits)));
-        for _ in 0..3 {
-            assert_eq!(control.take_credit(), Ok(()));
-        }
-        for giver in givers {
-            giver.join().unwrap();
-        }
-        control.close();
-        assert_eq!(control.take_credit(), Err(Stop::Closed), "there is no fourth one");
     });
 }
 

@@ -8,6 +8,7 @@ use libsql_port_model::connection::job::{Job, QueuedBytes};
 use libsql_port_model::control::{Control, Stop};
 use libsql_port_model::counters::Counters;
 use libsql_port_model::explore;
+use libsql_port_model::questions::Questions;
 use loom::sync::{Condvar, Mutex};
 use loom::thread::{self, JoinHandle};
 use port_driver::request::tag;
@@ -20,6 +21,7 @@ type Run = fn(&Connection, &Job);
 struct Connection {
     inbox: Inbox,
     control: Arc<Control>,
+    questions: Arc<Questions>,
     queued_bytes: Arc<QueuedBytes>,
     run: Run,
     running: AtomicBool,
@@ -45,10 +47,18 @@ impl Connection {
     fn new(run: Run) -> Arc<Self> {
         let control = Arc::new(Control::new());
         let queued_bytes = QueuedBytes::new(1000);
+        let questions = Arc::new(Questions::new(Arc::clone(&control)));
         let counters = Arc::new(Counters::default());
         Arc::new(Connection {
-            inbox: Inbox::new(Arc::clone(&control), counters, 10, Arc::clone(&queued_bytes)),
+            inbox: Inbox::new(
+                Arc::clone(&control),
+                Arc::clone(&questions),
+                counters,
+                10,
+                Arc::clone(&queued_bytes),
+            ),
             control,
+            questions,
             queued_bytes,
             run,
             running: AtomicBool::new(false),
@@ -220,7 +230,7 @@ fn a_close_from_elsewhere_leaves_no_request_behind() {
 fn a_close_ends_what_waits_and_is_answered_once() {
     explore("close", 3, || {
         let connection = Connection::new(|connection, _| {
-            assert_eq!(connection.control.take_credit(), Err(Stop::Closed));
+            assert_eq!(connection.questions.wait_for_credit(), Err(Stop::Closed));
         });
         let thread = connection.start();
         connection.submit(job(300));
@@ -263,7 +273,7 @@ fn a_cancellation_hits_its_request_alone() {
 fn who_is_told_to_stop_stops() {
     explore("cancel a wait", 3, || {
         let connection = Connection::new(|connection, _| {
-            assert_eq!(connection.control.take_credit(), Err(Stop::Cancelled));
+            assert_eq!(connection.questions.wait_for_credit(), Err(Stop::Cancelled));
         });
         let thread = connection.start();
         connection.submit(job(300));
@@ -320,18 +330,18 @@ fn credits_reach_their_request_wherever_it_is() {
         let connection = Connection::new(|connection, job| {
             let credits = if job.request_id == 300 { 2 } else { 0 };
             for _ in 0..credits {
-                assert_eq!(connection.control.take_credit(), Ok(()));
+                assert_eq!(connection.questions.wait_for_credit(), Ok(()));
             }
             if job.request_id == 301 {
                 connection.control.close();
-                assert_eq!(connection.control.take_credit(), Err(Stop::Closed), "they are 300's");
+                assert_eq!(connection.questions.wait_for_credit(), Err(Stop::Closed), "they are 300's");
             }
         });
         let thread = connection.start();
         connection.submit(job(300));
         connection.submit(job(301));
-        let client = connection.beside(|me| me.inbox.add_credits(300, 1));
-        connection.inbox.add_credits(300, 1);
+        let client = connection.beside(|me| me.inbox.grant_credits(300, 1));
+        connection.inbox.grant_credits(300, 1);
         client.join().unwrap();
         connection.settle(2);
         connection.end(thread);

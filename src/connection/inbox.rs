@@ -8,6 +8,7 @@ use super::admission::admits;
 use super::job::{Job, QueuedBytes};
 use crate::control::Control;
 use crate::counters::Counters;
+use crate::questions::Questions;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -65,6 +66,7 @@ pub struct Inbox {
     state: Mutex<State>,
     arrived: Condvar,
     control: Arc<Control>,
+    questions: Arc<Questions>,
     counters: Arc<Counters>,
     queue_requests_max: u32,
     queued_bytes: Arc<QueuedBytes>,
@@ -74,6 +76,7 @@ impl Inbox {
     /// An empty one; the connection's thread has the right, and is about to open the database.
     pub fn new(
         control: Arc<Control>,
+        questions: Arc<Questions>,
         counters: Arc<Counters>,
         queue_requests_max: u32,
         queued_bytes: Arc<QueuedBytes>,
@@ -88,6 +91,7 @@ impl Inbox {
             }),
             arrived: Condvar::new(),
             control,
+            questions,
             counters,
             queue_requests_max,
             queued_bytes,
@@ -111,6 +115,7 @@ impl Inbox {
     }
 
     fn begin(&self, job: &Job) {
+        self.questions.begin(job.credits);
         self.control.begin(job.request_id, job.deadline_ns);
         self.control.set_lock_timeout_ms(job.lock_timeout_ms);
     }
@@ -184,7 +189,6 @@ impl Inbox {
                     state.owner = Owner::Thread;
                     // Within the lock, so that a cancellation finds the job either queued or running.
                     self.begin(&job);
-                    self.control.add_credits(job.request_id, job.credits);
                     return Next::Run(job);
                 }
                 if std::mem::take(&mut state.idle_checkpoint) {
@@ -212,11 +216,11 @@ impl Inbox {
     }
 
     /// Grants row chunks to request `request_id`, be it running or still waiting. One that has ended needs none.
-    pub fn add_credits(&self, request_id: u32, credits: u32) {
+    pub fn grant_credits(&self, request_id: u32, credits: u32) {
         let mut state = self.state.lock();
         match state.queue.iter_mut().find(|job| job.request_id == request_id) {
             Some(job) => job.credits = job.credits.saturating_add(credits),
-            None => self.control.add_credits(request_id, credits),
+            None => self.questions.grant(request_id, credits),
         }
     }
 
@@ -304,7 +308,9 @@ mod tests {
     /// The inbox of a connection whose thread has nothing to do: nothing waits, nobody has the right.
     fn idle(queue_requests_max: u32) -> Inbox {
         let control = Arc::new(Control::new());
-        let inbox = Inbox::new(control, Arc::default(), queue_requests_max, QueuedBytes::new(1000));
+        let questions = Arc::new(Questions::new(Arc::clone(&control)));
+        let inbox =
+            Inbox::new(control, questions, Arc::default(), queue_requests_max, QueuedBytes::new(1000));
         inbox.state.lock().owner = Owner::Idle;
         inbox
     }
@@ -374,13 +380,13 @@ mod tests {
         let inbox = idle(10);
         assert!(inbox.try_lead(&job(300, NEVER)));
         inbox.submit(job(301, NEVER)).unwrap();
-        inbox.add_credits(301, 2);
-        assert!(!inbox.control.has_credit(), "they are not 300's");
+        inbox.grant_credits(301, 2);
+        assert!(!inbox.questions.has_credit(), "they are not 300's");
         inbox.end_lead();
         assert!(matches!(inbox.next(), Next::Run(job) if job.request_id == 301));
-        assert_eq!(inbox.control.take_credit(), Ok(()));
-        assert_eq!(inbox.control.take_credit(), Ok(()));
-        assert!(!inbox.control.has_credit());
+        assert_eq!(inbox.questions.wait_for_credit(), Ok(()));
+        assert_eq!(inbox.questions.wait_for_credit(), Ok(()));
+        assert!(!inbox.questions.has_credit());
     }
 
     #[test]

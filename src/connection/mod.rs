@@ -9,6 +9,7 @@ pub mod thread;
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::database::OpenFiles;
+use crate::questions::Questions;
 use backend::Backend;
 use inbox::Inbox;
 use job::QueuedBytes;
@@ -22,6 +23,8 @@ pub struct Connection {
     pub id: u32,
     /// What makes running work stop.
     pub control: Arc<Control>,
+    /// What the request that runs asks of the client.
+    pub questions: Arc<Questions>,
     /// Counts.
     pub counters: Arc<Counters>,
     /// What waits, and who may run it.
@@ -35,13 +38,21 @@ impl Connection {
     /// A connection whose thread is about to open the database.
     pub fn new(id: u32, queue_requests_max: u32, queued_bytes: Arc<QueuedBytes>) -> Self {
         let control = Arc::new(Control::new());
+        let questions = Arc::new(Questions::new(Arc::clone(&control)));
         let counters = Arc::new(Counters::default());
-        let (stops, counts) = (Arc::clone(&control), Arc::clone(&counters));
+        let inbox = Inbox::new(
+            Arc::clone(&control),
+            Arc::clone(&questions),
+            Arc::clone(&counters),
+            queue_requests_max,
+            queued_bytes,
+        );
         Connection {
             id,
             control,
+            questions,
             counters,
-            inbox: Inbox::new(stops, counts, queue_requests_max, queued_bytes),
+            inbox,
             backend: Mutex::new(None),
             files: Arc::default(),
         }

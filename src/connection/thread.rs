@@ -11,6 +11,7 @@ use crate::engine::handle::memory_used;
 use crate::error::{Error, Result};
 use crate::local::open::Info;
 use crate::memory;
+use crate::questions::Questions;
 use crate::run::{Outlet, Place, Run};
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
@@ -105,6 +106,7 @@ impl Thread {
         let mut run = new_run(
             opening,
             Place::Thread,
+            &connection.questions,
             out,
             &mut *self.outlet,
             self.surroundings.limits.reply_bytes_max(),
@@ -145,15 +147,15 @@ impl Thread {
         let mut backend = connection.backend();
         let Some(open) = backend.as_mut() else { return };
         let outcome = match request::decode(job.tag, &job.payload) {
-            Ok(request) => run_request(open, job, Place::Thread, &request, out, &mut *self.outlet),
+            Ok(request) => {
+                run_request(open, job, Place::Thread, &connection.questions, &request, out, &mut *self.outlet)
+            }
             Err(Refusal::Fatal(error)) => {
                 self.surroundings.relief.broken_frame(&error);
                 Outcome::Answered
             }
             Err(refusal) => {
-                let mut run =
-                    new_run(job, Place::Thread, out, &mut *self.outlet, open.limits().reply_bytes_max());
-                run.error(&refusal.into(), None);
+                Error::from(refusal).reply(out, job.request_id, open.limits().reply_bytes_max(), None);
                 Outcome::Answered
             }
         };
@@ -217,6 +219,7 @@ pub fn run_request(
     backend: &mut Backend,
     job: &Job,
     place: Place,
+    questions: &Questions,
     request: &Request<'_>,
     out: &mut Vec<u8>,
     outlet: &mut dyn Outlet,
@@ -224,13 +227,13 @@ pub fn run_request(
     let base = out.len();
     let reply_bytes_max = backend.limits().reply_bytes_max();
     let result = catch_unwind(AssertUnwindSafe(|| {
-        backend.run(&mut new_run(job, place, out, outlet, reply_bytes_max), request);
+        backend.run(&mut new_run(job, place, questions, out, outlet, reply_bytes_max), request);
     }));
     match result {
         Ok(()) => Outcome::Answered,
         Err(_) => {
             out.truncate(base.min(out.len()));
-            new_run(job, place, out, outlet, reply_bytes_max).error(&internal_error(), None);
+            internal_error().reply(out, job.request_id, reply_bytes_max, None);
             Outcome::Panicked
         }
     }
@@ -248,6 +251,7 @@ pub fn lose(connection: &Connection, out: &mut Vec<u8>) {
 fn new_run<'r>(
     job: &Job,
     place: Place,
+    questions: &'r Questions,
     out: &'r mut Vec<u8>,
     outlet: &'r mut dyn Outlet,
     reply_bytes_max: u32,
@@ -261,6 +265,7 @@ fn new_run<'r>(
         reply_bytes_max,
         out,
         outlet,
+        questions,
     }
 }
 

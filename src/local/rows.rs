@@ -113,7 +113,6 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         let frame = begin_frame(run.out, run.request_id, tag::RESULT);
         put_tuple(run.out, RESULT_ARITY);
         let list = begin_list(run.out);
-        control.add_credits(run.request_id, ceiling.credits);
         RowWriter {
             run,
             control,
@@ -155,7 +154,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
     pub fn finish(mut self, columns: &[u8], mut tail: Tail, wrote: bool) -> Result<()> {
         if self.in_chunks {
             if !wrote {
-                self.run.wait_for_credit(self.control)?;
+                self.run.wait_for_credit()?;
             }
             self.send_chunk();
             let frame = begin_frame(self.run.out, self.run.request_id, tag::RESULT);
@@ -194,7 +193,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         if !self.in_chunks {
             self.turn_into_chunk();
         }
-        self.run.wait_for_credit(self.control)?;
+        self.run.wait_for_credit()?;
         self.send_chunk();
         self.begin_chunk();
         self.run.out.extend_from_slice(&self.spill);
@@ -211,6 +210,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         self.run.out.extend_from_slice(&rows);
         self.rows_in_frame = count;
         self.in_chunks = true;
+        self.run.questions.allow(self.ceiling.credits);
     }
 
     fn begin_chunk(&mut self) {

@@ -335,7 +335,8 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     let mut out = std::mem::take(&mut input.scratch);
     let lead = reading.publish(input);
     let mut outlet = LeaderOutlet { reading, lead };
-    let outcome = run_request(open, &job, Place::Reader(lead), &request, &mut out, &mut outlet);
+    let outcome =
+        run_request(open, &job, Place::Reader(lead), &connection.questions, &request, &mut out, &mut outlet);
     drop(backend);
     if outcome == Outcome::Panicked {
         lose(connection, &mut out);

@@ -214,7 +214,7 @@ impl Router {
     fn credit(&self, header: Header, payload: &[u8]) -> Result<Routed, Unrouted> {
         let connection = self.connection(tag::CREDIT, payload)?;
         if let Request::Credit { credits } = request::decode(tag::CREDIT, payload)? {
-            connection.inbox.add_credits(header.request_id, credits);
+            connection.inbox.grant_credits(header.request_id, credits);
         }
         Ok(Routed::Done)
     }

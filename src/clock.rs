@@ -37,6 +37,14 @@ pub fn until(at_ns: u64) -> Duration {
     Duration::from_nanos(at_ns.saturating_sub(now_ns()))
 }
 
+/// Waits until `at_ns`, on the timers of a tokio runtime; for ever, and without one, if it is [`NEVER`].
+pub async fn sleep_until(at_ns: u64) {
+    match at_ns {
+        NEVER => std::future::pending().await,
+        at => tokio::time::sleep(until(at)).await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

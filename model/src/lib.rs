@@ -4,7 +4,7 @@
 pub mod clock;
 pub mod sync;
 
-#[path = "../../src/control.rs"]
+#[path = "../../src/control/mod.rs"]
 pub mod control;
 #[path = "../../src/counters.rs"]
 pub mod counters;

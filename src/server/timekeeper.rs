@@ -7,7 +7,7 @@ use super::reader::Reading;
 use super::table::Table;
 use super::time::{Shared, Time};
 use super::watchdog::Watchdog;
-use crate::clock::{now_ns, NEVER};
+use crate::clock::{self, now_ns, NEVER};
 use crate::control::Stop;
 use crate::database::Files;
 use crate::descriptors;
@@ -158,15 +158,8 @@ async fn watch_leader(shared: &Shared, reading: &Reading) {
 
 async fn expire_queued(shared: &Shared, table: &Table, output: &Output, reply_bytes_max: u32) {
     loop {
-        let next = shared.next_deadline_ns.load(Ordering::SeqCst);
-        let due = async {
-            match next {
-                NEVER => std::future::pending().await,
-                at => sleep(crate::clock::until(at)).await,
-            }
-        };
         tokio::select! {
-            () = due => {}
+            () = clock::sleep_until(shared.next_deadline_ns.load(Ordering::SeqCst)) => {}
             () = shared.deadline_set.notified() => continue,
         }
         shared.next_deadline_ns.store(NEVER, Ordering::SeqCst);

@@ -4,12 +4,17 @@
 //! One [`Control`] per connection. The thread that runs a request calls `begin` and `end`; any other thread may call
 //! `cancel` and `close`. The engine's progress and busy callbacks and every wait of this crate (writer turn, credit)
 //! look at it, so a wait ends as soon as the work has to. A cancellation names a request, and so never hits the next.
+//! Asynchronous work races with [`Control::stopped`].
+
+mod stopped;
+mod wakers;
 
 use crate::clock::{now_ns, NEVER};
 use crate::held::Held;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 use std::time::Duration;
+use wakers::Wakers;
 
 /// Why work stopped before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,7 @@ pub struct Control {
     patient: AtomicBool,
     unstopped: AtomicBool,
     sending: AtomicBool,
-    gate: Mutex<()>,
+    gate: Mutex<Wakers>,
     changed: Condvar,
 }
 
@@ -85,7 +90,7 @@ impl Control {
             patient: AtomicBool::new(true),
             unstopped: AtomicBool::new(false),
             sending: AtomicBool::new(false),
-            gate: Mutex::new(()),
+            gate: Mutex::new(Wakers::default()),
             changed: Condvar::new(),
         }
     }
@@ -133,8 +138,10 @@ impl Control {
         let before = self.deadline_ns();
         let time_ns = u64::try_from(time.as_nanos()).unwrap_or(NEVER);
         self.deadline_ns.store(before.min(now_ns().saturating_add(time_ns)), Ordering::Relaxed);
+        self.wake();
         let outcome = work();
         self.deadline_ns.store(before, Ordering::Relaxed);
+        self.wake();
         outcome
     }
 
@@ -144,6 +151,8 @@ impl Control {
         let before = self.unstopped.swap(true, Ordering::Relaxed);
         let outcome = work();
         self.unstopped.store(before, Ordering::Relaxed);
+        // Who waits for a stop did not hear of one that came meanwhile.
+        self.wake();
         outcome
     }
 
@@ -266,9 +275,11 @@ impl Control {
 
     /// Lets whoever waits look again.
     pub fn wake(&self) {
-        // Taken so that no wake-up falls between a waiter's look and its sleep.
-        drop(self.gate.lock());
+        // Within the lock, so that no wake-up falls between a waiter's look and its sleep; a task is woken outside of it,
+        // since that runs what is not ours.
+        let waiting = self.gate.lock().take();
         self.changed.notify_all();
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Time spent waiting for turns and locks since `begin`.

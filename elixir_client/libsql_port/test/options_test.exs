@@ -114,7 +114,8 @@ defmodule LibsqlPort.OptionsTest do
       {:ok, defaults} = Options.sidecar([])
 
       unsaid =
-        for {name, nil} <- defaults, name not in [:name, :executable, :log_level, :log_format, :temp_directory],
+        for {name, nil} <- defaults,
+            name not in [:name, :executable, :log_level, :log_format, :temp_directory],
             do: name
 
       assert Enum.sort(unsaid) == Enum.sort(Keyword.keys(limits)), "a limit that this test does not know"

@@ -6,6 +6,7 @@ pub mod code;
 pub mod concat;
 pub mod constraint;
 pub mod file_id;
+mod file_note;
 pub mod function;
 pub mod handle;
 pub mod matcher;

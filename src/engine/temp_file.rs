@@ -2,9 +2,9 @@
 //! beyond it fails as on a full disk (<https://sqlite.org/c3ref/io_methods.html>).
 //!
 //! Invariant: a counted file has the methods of [`table`], which are those of the VFS below but for the three here; behind
-//! its memory lies a [`Note`](super::vfs) whose `space` is a `Box<TempSpace>` from its opening to its closing.
+//! its memory lies a [`Note`](super::file_note::Note) whose `space` is a `Box<TempSpace>` from its opening to its closing.
 
-use super::vfs::space_of;
+use super::file_note::space_of;
 use crate::temp_space::TempSpace;
 use libsql_ffi as ffi;
 use std::ffi::{c_int, c_void};

@@ -5,20 +5,18 @@
 //! to SQLite's functions without a detour, but for [temporary files](super::temp_file). Other VFSes (`file:…?vfs=…`,
 //! databases in memory) take no notes.
 //!
-//! Invariant: SQLite gives `szOsFile` bytes, aligned to 8, for each file of a VFS
-//! (<https://sqlite.org/c3ref/vfs.html>), so a note fits behind the `szOsFile` bytes of the VFS below; a note counts only
-//! while the file's methods are those that it was opened with. Files of another VFS are never looked at.
+//! Invariant: see [the notes](super::file_note). Files of another VFS are never looked at.
 
 use super::file_id::FileId;
+use super::file_note::{note_of, note_offset, Note, REGISTERED};
 use super::handle::Handle;
 use super::temp_file;
-use crate::temp_space::TempSpace;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
 /// How much of a log's index is mapped at a time, and how long the header in it is in words of four bytes, of which there are two copies.
 const INDEX_PAGE_BYTES: c_int = 32_768;
@@ -26,20 +24,6 @@ const INDEX_HEADER_WORDS: usize = 12;
 
 /// How often a look at index and log is repeated if they change meanwhile.
 const INDEX_LOOKS_MAX: u32 = 5;
-
-/// The VFS once it is registered, which it stays.
-static REGISTERED: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(ptr::null_mut());
-
-/// What stands behind an open file.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Note {
-    methods: *const ffi::sqlite3_io_methods,
-    kind: c_int,
-    id: FileId,
-    /// What a temporary file holds; null for others.
-    space: *mut TempSpace,
-}
 
 /// The files of one database that a connection has open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,21 +63,6 @@ pub fn register() -> c_int {
     unsafe { ffi::sqlite3_vfs_register(vfs, 1) }
 }
 
-/// Where the note stands behind a file of `file_bytes`.
-fn note_offset(file_bytes: c_int) -> c_int {
-    (file_bytes + 7) & !7
-}
-
-/// # Safety
-/// `vfs` must be the one that [`register`] made, and `file` a file of it, open or not.
-unsafe fn note_of(vfs: *mut ffi::sqlite3_vfs, file: *mut ffi::sqlite3_file) -> *mut Note {
-    // SAFETY: by the contract above, `pAppData` is the VFS below, and the file's memory reaches behind the note.
-    unsafe {
-        let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
-        file.cast::<u8>().offset(note_offset((*below).szOsFile) as isize).cast::<Note>()
-    }
-}
-
 unsafe extern "C" fn open(
     vfs: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -128,15 +97,6 @@ unsafe extern "C" fn open(
         }
         code
     }
-}
-
-/// What the temporary file `file` holds.
-///
-/// # Safety
-/// `file` must be an open file of the registered VFS.
-pub(super) unsafe fn space_of(file: *mut ffi::sqlite3_file) -> *mut TempSpace {
-    // SAFETY: by the contract above, there is a note behind the file.
-    unsafe { note_of(REGISTERED.load(Ordering::Acquire), file).read_unaligned().space }
 }
 
 /// The client has said that nothing changes the file.

@@ -7,7 +7,9 @@ defmodule LibsqlPort.Stub do
 
   @doc "Options that start a stub in one of its modes."
   def options(mode, options \\ []) do
-    Keyword.merge([executable: path(), args: [mode], log_to: :stderr], options)
+    # A stub is a script that is compiled as it starts, which takes long where others want the processor too.
+    defaults = [executable: path(), args: [mode], log_to: :stderr, start_timeout: 60_000]
+    Keyword.merge(defaults, options)
   end
 
   @doc "A stub under the test's supervisor, and a connection to it."

@@ -46,7 +46,7 @@ defmodule EctoLibSql do
 
   use DBConnection
 
-  alias EctoLibSql.{ByHand, CallOptions, Deadline, Options, Pool, Protocol, Query, Result, State}
+  alias EctoLibSql.{ByHand, CallOptions, Deadline, Lane, Options, Pool, Protocol, Query, Result, State}
 
   @type conn :: DBConnection.conn()
   @type params :: [term] | keyword | %{optional(atom | String.t()) => term}
@@ -141,11 +141,12 @@ defmodule EctoLibSql do
     with :ok <- CallOptions.check(options), do: enter(call, conn, query, params, options)
   end
 
-  # The one way into the pool: with options that are checked, and the deadline of the whole call.
+  # The one way into the pool, or past it: with options that are checked, and the deadline of the whole call.
   defp enter(call, conn, query, params, options) do
     options = Deadline.entering(conn, options)
 
-    with {:error, error} <- apply(DBConnection, call, [conn, query, params, options]) do
+    with :pool <- Lane.run(call, conn, query, params, options),
+         {:error, error} <- apply(DBConnection, call, [conn, query, params, options]) do
       {:error, Deadline.told(error, options)}
     end
   end

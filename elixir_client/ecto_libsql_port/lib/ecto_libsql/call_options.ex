@@ -5,6 +5,7 @@ defmodule EctoLibSql.CallOptions do
   # passed over, because calls bear those of Ecto, its telemetry and the application. Called by `EctoLibSql`.
 
   alias EctoLibSql.Error
+  alias EctoLibSql.Lane.Slots
 
   @takes [
     timeout: "milliseconds or :infinity",
@@ -13,7 +14,8 @@ defmodule EctoLibSql.CallOptions do
     checkout_retries: "an integer, 0 or more",
     max_rows: "an integer, 1 or more",
     chunk_bytes: "an integer, 0 or more",
-    stream: ":live or nil"
+    stream: ":live or nil",
+    lane: "false, in a call"
   ]
 
   @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
@@ -43,6 +45,9 @@ defmodule EctoLibSql.CallOptions do
   defp unfit([{:max_rows, value} | rest]) when is_integer(value) and value > 0, do: unfit(rest)
   defp unfit([{:chunk_bytes, value} | rest]) when is_integer(value) and value >= 0, do: unfit(rest)
   defp unfit([{:stream, value} | rest]) when value in [:live, nil], do: unfit(rest)
+
+  # What is no `false` is the lane itself, put here by the adapter.
+  defp unfit([{:lane, value} | rest]) when value == false or is_struct(value, Slots), do: unfit(rest)
 
   for {name, _takes} <- @takes do
     defp unfit([{unquote(name), _value} = wrong | _rest]), do: wrong

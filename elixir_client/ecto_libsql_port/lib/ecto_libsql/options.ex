@@ -48,6 +48,19 @@ defmodule EctoLibSql.Options do
     * `:sidecar_options` – options of `LibsqlPort.start_link/1` for it. Its name is that of the Repo and `Sidecar`, such as
       `MyApp.Repo.Sidecar`, by which `LibsqlPort.status/1` and `LibsqlPort.connect/2` find it
 
+  ## The lane
+
+  A single statement outside of transactions and checkouts needs no connection of its own. It goes past the pool to one of a
+  few connections that all callers of the Repo share, one at a time, if it is a SELECT, VALUES, INSERT, REPLACE, UPDATE or
+  DELETE that was run before. They are opened as they are needed, with all options of the pool's connections, and closed when
+  nobody uses them. If none is free, the statement takes the pool.
+
+    * `:lane` – `true`, `false`, or a keyword list of `:size` (how many connections there may be beside those of the pool;
+      default: as many as the pool has) and `:idle_timeout` (milliseconds until one that is not used is closed; default
+      30000). Default `true`; `false` for a Repo with `pool_size: 1`, because there a temporary table or a pragma that one call leaves
+      on the connection is met by the next. Has no effect in the sandbox, with a `:pool` of another module, or with
+      `:configure`. Of Repos alone. `Repo.all(query, lane: false)` takes the pool
+
   ## Errors
 
     * `:show_statement` – whether errors hold the statement; default `true`
@@ -108,6 +121,7 @@ defmodule EctoLibSql.Options do
     :show_statement,
     :disconnect_on_error_codes,
     :ignored_options,
+    :lane,
     :uri,
     :encryption_key
   ]

@@ -92,9 +92,12 @@ defmodule EctoLibSql.Pool do
     with {:ok, sidecar} <- start_sidecar(supervisor, options),
          options = Keyword.put(options, :sidecar, sidecar),
          :ok <- openable(options),
-         {:ok, _} <- keeper(supervisor, options) do
-      spec = %{id: :pool, start: {__MODULE__, :start_connections, [options]}, restart: :transient}
-      Supervisor.start_child(supervisor, Map.merge(spec, %{type: :worker, significant: true}))
+         {:ok, _} <- keeper(supervisor, options),
+         spec = %{id: :pool, start: {__MODULE__, :start_connections, [options]}, restart: :transient},
+         spec = Map.merge(spec, %{type: :worker, significant: true}),
+         {:ok, pool} <- Supervisor.start_child(supervisor, spec),
+         {:ok, _} <- start_lane(supervisor, options) do
+      {:ok, pool}
     else
       {:error, reason} ->
         Supervisor.stop(supervisor)
@@ -109,8 +112,21 @@ defmodule EctoLibSql.Pool do
   @spec start_connections(keyword) :: Supervisor.on_start_child()
   def start_connections(options) do
     options = Keyword.put(options, :private_copy, EctoLibSql.PrivateCopy.new())
-    %{start: {module, function, arguments}} = DBConnection.child_spec(EctoLibSql.Protocol, options)
-    apply(module, function, arguments)
+
+    if options[:lane_ref] do
+      EctoLibSql.ObservedPool.start_link(EctoLibSql.Protocol, options)
+    else
+      %{start: {module, function, arguments}} = DBConnection.child_spec(EctoLibSql.Protocol, options)
+      apply(module, function, arguments)
+    end
+  end
+
+  @doc "Starts what opens the connections of a Repo's lane under a supervisor, if there is one."
+  @spec start_lane(Supervisor.supervisor(), keyword) :: Supervisor.on_start_child()
+  def start_lane(supervisor, options) do
+    if options[:lane_ref] && !options[:lane_elsewhere],
+      do: Supervisor.start_child(supervisor, {EctoLibSql.Lane.Connections, options}),
+      else: {:ok, nil}
   end
 
   @doc "Starts the sidecar of a Repo under a supervisor, or finds the one that the option `:sidecar` names."

@@ -20,7 +20,8 @@ defmodule EctoLibSql.Pools do
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
          {:ok, sidecar} <- started(Pool.start_sidecar(supervisor, options), supervisor),
          :ok <- started(Pool.openable([sidecar: sidecar] ++ options), supervisor),
-         {:ok, _pools} <- started(Supervisor.start_child(supervisor, pools), supervisor) do
+         {:ok, _pools} <- started(Supervisor.start_child(supervisor, pools), supervisor),
+         {:ok, _lane} <- started(Pool.start_lane(supervisor, [sidecar: sidecar] ++ options), supervisor) do
       {:ok, supervisor}
     end
   end

@@ -299,6 +299,10 @@ defmodule EctoLibSql.Protocol do
   def handle_execute(%Query{operation: :state} = query, _params, _options, state),
     do: {:ok, query, state, state}
 
+  # What `EctoLibSql.Lane` has met on the connection.
+  def handle_execute(%Query{operation: :lost}, _params, options, state),
+    do: {:disconnect, options[:error], state}
+
   def handle_execute(%Query{operation: :checkout} = query, _params, options, state) do
     if open_by_hand?(state, single: true) do
       error = DBConnection.ConnectionError.exception("an earlier checkout left a transaction open")

@@ -14,7 +14,8 @@ defmodule EctoLibSql.Query do
           statement: String.t() | nil,
           name: String.t() | nil,
           command: atom,
-          operation: :execute | :script | :compile | :state | :checkout | :checkin | :abandon | :restore,
+          operation:
+            :execute | :script | :compile | :state | :lost | :checkout | :checkin | :abandon | :restore,
           json: [boolean]
         }
 

@@ -34,6 +34,8 @@ defmodule EctoLibSql.Sandbox do
     %{private_copy: switch, conn: conn} =
       fn -> EctoLibSql.Direct.state(meta) end |> Task.async() |> Task.await(:infinity)
 
+    EctoLibSql.Lane.switch(meta.opts[:lane], not on?)
+
     cond do
       not on? -> PrivateCopy.put(switch, nil)
       # Asked twice: the connection is one to a copy already.

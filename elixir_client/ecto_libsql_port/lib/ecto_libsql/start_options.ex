@@ -30,6 +30,7 @@ defmodule EctoLibSql.StartOptions do
     configure: :function,
     connection_listeners: :listeners,
     pool: :pool,
+    lane: :lane,
     ownership_timeout: :timeout,
     ownership_mode: :ownership_mode,
     ownership_log: {:one_of, [nil | @levels]},
@@ -62,7 +63,7 @@ defmodule EctoLibSql.StartOptions do
   @of_application Settings.names()
 
   # Of this adapter alone.
-  @internal [:sidecar_name, :memory_name, :private_copy]
+  @internal [:sidecar_name, :memory_name, :private_copy, :lane_ref, :lane_elsewhere]
 
   @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
   @spec check(keyword) :: :ok | {:error, Error.t()}
@@ -144,6 +145,13 @@ defmodule EctoLibSql.StartOptions do
       (function_exported?(value, :checkout, 3) or function_exported?(value, :unboxed_run, 2))
   end
 
+  defp fits?(:lane, value) when is_boolean(value), do: true
+
+  defp fits?(:lane, value) do
+    Keyword.keyword?(value) and Keyword.keys(value) -- [:size, :idle_timeout] == [] and
+      Enum.all?(value, fn {_name, number} -> fits?({:integer, 1}, number) end)
+  end
+
   defp fits?(:ownership_mode, {:shared, owner}), do: is_pid(owner)
   defp fits?(:ownership_mode, value), do: value in [:auto, :manual]
 
@@ -170,6 +178,7 @@ defmodule EctoLibSql.StartOptions do
   defp takes(:boolean), do: "true or false"
   defp takes(:timeout), do: ":infinity or milliseconds from 1"
   defp takes(:range), do: "a range of milliseconds such as 60_000..120_000"
+  defp takes(:lane), do: "true, false or a list of :size and :idle_timeout, each an integer, 1 or more"
   defp takes(:pool), do: "a module that implements a pool of DBConnection"
   defp takes(:ownership_mode), do: ":auto, :manual or {:shared, process}"
   defp takes(:mfa), do: "{module, function, arguments}"

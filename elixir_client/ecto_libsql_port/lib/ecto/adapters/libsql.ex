@@ -65,7 +65,7 @@ defmodule Ecto.Adapters.LibSql do
     TypeCodec
   }
 
-  alias EctoLibSql.{Options, Pool, Pools, StartOptions}
+  alias EctoLibSql.{Lane, Options, Pool, Pools, StartOptions}
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -189,22 +189,44 @@ defmodule Ecto.Adapters.LibSql do
 
     case {StartOptions.check(config), Keyword.get(config, :pool_count, 1)} do
       {:ok, 1} ->
+        config = with_lane(config)
         {:ok, %{start: {Pool, :start_link, arguments}} = child, meta} = super(config)
-        {:ok, %{child | start: {Pool, :start_link_for_repo, arguments}}, meta}
+        {:ok, %{child | start: {Pool, :start_link_for_repo, arguments}}, beside_lane(meta, config)}
 
       {:ok, _count} ->
         config =
-          config |> Keyword.reject(&(&1 == {:sidecar, nil})) |> Options.anchored() |> Pool.named_memory()
+          config
+          |> Keyword.reject(&(&1 == {:sidecar, nil}))
+          |> Options.anchored()
+          |> Pool.named_memory()
+          |> with_lane()
 
         {:ok, child, meta} =
-          config |> Keyword.put_new(:sidecar, Pool.sidecar_options(config)[:name]) |> super()
+          ([lane_elsewhere: true] ++ config)
+          |> Keyword.put_new(:sidecar, Pool.sidecar_options(config)[:name])
+          |> super()
 
-        {:ok, Pools.child_spec({child, config}), meta}
+        {:ok, Pools.child_spec({child, config}), beside_lane(meta, config)}
 
       # Ecto would raise errors of its own functions for some of them, so it gets none of them; the start refuses.
       {{:error, error}, _count} ->
         {:ok, child, meta} = super(Keyword.take(config, [:repo]) ++ [telemetry_prefix: []])
         {:ok, %{child | start: {Pool, :refuse, [error]}}, meta}
+    end
+  end
+
+  # The lane is found by the options that Ecto adds to those of each call.
+  defp with_lane(config) do
+    case Lane.new(config) do
+      nil -> config
+      lane -> Keyword.put(config, :lane_ref, lane)
+    end
+  end
+
+  defp beside_lane(meta, config) do
+    case config[:lane_ref] do
+      nil -> meta
+      lane -> %{meta | opts: [{:lane, lane} | meta.opts]}
     end
   end
 

@@ -1,0 +1,207 @@
+defmodule EctoLibSql.Lane.Slots do
+  @moduledoc false
+  # The connections of a lane as its callers see them: which are open, which are free, and the state of each. Shared by
+  # `EctoLibSql.Lane`, which takes them, and `EctoLibSql.Lane.Connections`, which opens and closes them. Sends no message on
+  # the way of a call.
+  #
+  # A slot is a word of an `:atomics` array. Whoever swaps the word holds the slot:
+  #
+  #   * 0 – no connection
+  #   * a time, two bits to the left – free since then
+  #   * the same with bit 0 – leased since then
+  #   * with bits 0 and 1 – leased, to be closed afterwards
+  #
+  # A lease is given back by swapping its own word, so one that was taken away meanwhile is not given back. Two leases of a
+  # slot never have the same word, because time has passed between them.
+  #
+  # Behind the words of the slots stand two flags: whether a connection is being opened, and whether `Connections` looks at
+  # the leases. The tables belong to the process that called `new/2`, which is the supervisor of the Repo.
+
+  import Bitwise
+
+  @enforce_keys [:ref, :size, :base, :states, :texts, :idle_timeout]
+  @derive {Inspect, only: [:size]}
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          ref: :atomics.atomics_ref(),
+          size: pos_integer,
+          base: integer,
+          states: :ets.table(),
+          texts: EctoLibSql.Lane.Texts.t(),
+          idle_timeout: pos_integer
+        }
+  @type slot :: pos_integer
+  @typedoc "The word of a slot."
+  @type word :: non_neg_integer
+  @typedoc "A time of `System.monotonic_time/0`."
+  @type time :: integer
+
+  @leased 1
+  @closing 2
+  @marks 3
+
+  @doc "Slots without a connection."
+  @spec new(pos_integer, pos_integer) :: t
+  def new(size, idle_timeout) do
+    %__MODULE__{
+      ref: :atomics.new(size + 2, signed: false),
+      size: size,
+      base: System.monotonic_time() - 1,
+      states: :ets.new(__MODULE__, [:public, read_concurrency: true]),
+      texts: EctoLibSql.Lane.Texts.new(),
+      idle_timeout: idle_timeout
+    }
+  end
+
+  # --- callers --------------------------------------------------------------------------------------------------
+
+  @doc """
+  Leases the first free slot. Returns its state and since when it has been free. `:none` if none is free, `:room` if there
+  could be one more.
+  """
+  @spec lease(t, time) :: {:ok, slot, word, EctoLibSql.State.t(), time} | :none | :room
+  def lease(slots, now), do: lease(slots, 1, stamp(slots, now) ||| @leased, :none)
+
+  # The first one: so the few that are needed are used often, and the others grow idle and are closed.
+  defp lease(%{size: size}, slot, _word, rest) when slot > size, do: rest
+
+  defp lease(%{ref: ref} = slots, slot, word, rest) do
+    free = :atomics.get(ref, slot)
+
+    cond do
+      free == 0 ->
+        lease(slots, slot + 1, word, :room)
+
+      (free &&& @marks) == 0 and :atomics.compare_exchange(ref, slot, free, word) == :ok ->
+        leased(slots, slot, word, free, rest)
+
+      true ->
+        lease(slots, slot + 1, word, rest)
+    end
+  end
+
+  defp leased(slots, slot, word, free, rest) do
+    case :ets.lookup(slots.states, slot) do
+      [{_slot, state}] ->
+        if :atomics.get(slots.ref, slots.size + 2) == 0, do: wake(slots)
+        {:ok, slot, word, state, time(slots, free)}
+
+      # It is closed at this moment.
+      [] ->
+        lease(slots, slot + 1, word, rest)
+    end
+  end
+
+  @doc "Gives a lease back."
+  @spec release(t, slot, word, time) :: :ok
+  def release(%{ref: ref} = slots, slot, word, now) do
+    with seen when is_integer(seen) <- :atomics.compare_exchange(ref, slot, word, stamp(slots, now)) do
+      if seen == (word ||| @closing), do: tell(slots, {:released, slot, seen})
+      :ok
+    end
+  end
+
+  @doc "The connection of a leased slot is of no further use. The lease is not given back."
+  @spec lost(t, slot, word, Exception.t()) :: :ok
+  def lost(slots, slot, word, error), do: tell(slots, {:lost, slot, word, error})
+
+  @doc "Asks for one more connection, unless one is being opened."
+  @spec grow(t) :: :ok
+  def grow(%{ref: ref, size: size} = slots) do
+    if :atomics.get(ref, size + 1) == 0 and :atomics.compare_exchange(ref, size + 1, 0, 1) == :ok,
+      do: tell(slots, :grow),
+      else: :ok
+  end
+
+  defp wake(%{ref: ref, size: size} = slots) do
+    if :atomics.compare_exchange(ref, size + 2, 0, 1) == :ok, do: tell(slots, :wake), else: :ok
+  end
+
+  @doc "Sends a message to the process that opens and closes the connections, if it runs."
+  @spec tell(t, term) :: :ok
+  def tell(slots, message) do
+    case :ets.lookup(slots.states, :connections) do
+      [{_, pid}] -> send(pid, {:lane, message})
+      [] -> nil
+    end
+
+    :ok
+  rescue
+    # The Repo has been stopped, and its tables with it.
+    ArgumentError -> :ok
+  end
+
+  # --- connections ----------------------------------------------------------------------------------------------
+
+  @doc "Makes the calling process the one that is told. Whatever was open before is not any more."
+  @spec own(t) :: :ok
+  def own(%{ref: ref} = slots) do
+    # First, so that what is told from now on is not lost.
+    :ets.insert(slots.states, {:connections, self()})
+    for slot <- 1..slots.size, do: take(slots, slot)
+    for flag <- 1..2, do: :atomics.put(ref, slots.size + flag, 0)
+    :ok
+  end
+
+  @doc "Offers a connection to callers."
+  @spec open(t, slot, EctoLibSql.State.t()) :: :ok
+  def open(slots, slot, state) do
+    :ets.insert(slots.states, {slot, state})
+    :atomics.put(slots.ref, slot, stamp(slots, System.monotonic_time()))
+  end
+
+  @doc "Takes a slot away from callers, leased or not. A lease is not given back then. Returns the word that it had."
+  @spec take(t, slot) :: word
+  def take(slots, slot) do
+    word = :atomics.exchange(slots.ref, slot, 0)
+    :ets.delete(slots.states, slot)
+    word
+  end
+
+  @doc "Takes a slot away if it still has this word."
+  @spec take(t, slot, word) :: boolean
+  def take(slots, slot, word) do
+    taken? = :atomics.compare_exchange(slots.ref, slot, word, 0) == :ok
+    if taken?, do: :ets.delete(slots.states, slot)
+    taken?
+  end
+
+  @doc "Takes a slot away if the lease of this word holds it, also if it is to be closed after that."
+  @spec take_lease(t, slot, word) :: boolean
+  def take_lease(slots, slot, word), do: take(slots, slot, word) or take(slots, slot, word ||| @closing)
+
+  @doc "Takes a slot away now, or when its lease is given back: `:later`."
+  @spec retire(t, slot) :: :now | :later
+  def retire(slots, slot) do
+    word = :atomics.get(slots.ref, slot)
+
+    cond do
+      not leased?(word) -> if take(slots, slot, word), do: :now, else: retire(slots, slot)
+      :atomics.compare_exchange(slots.ref, slot, word, word ||| @closing) == :ok -> :later
+      true -> retire(slots, slot)
+    end
+  end
+
+  @doc "The word of a slot."
+  @spec word(t, slot) :: word
+  def word(slots, slot), do: :atomics.get(slots.ref, slot)
+
+  @doc "Whether a word is that of a lease."
+  @spec leased?(word) :: boolean
+  def leased?(word), do: (word &&& @leased) != 0
+
+  @doc "Since when a slot has been free or leased."
+  @spec time(t, word) :: time
+  def time(slots, word), do: (word >>> 2) + slots.base
+
+  @doc "No connection is being opened any more."
+  @spec grown(t) :: :ok
+  def grown(slots), do: :atomics.put(slots.ref, slots.size + 1, 0)
+
+  @doc "From now on the next lease is told, with `:wake`; or it is not."
+  @spec sleep(t, boolean) :: :ok
+  def sleep(slots, asleep?), do: :atomics.put(slots.ref, slots.size + 2, if(asleep?, do: 0, else: 1))
+
+  defp stamp(slots, now), do: (now - slots.base) <<< 2
+end

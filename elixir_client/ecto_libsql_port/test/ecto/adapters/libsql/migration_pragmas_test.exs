@@ -65,7 +65,7 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
     "query_only = 1",
     "busy_timeout = 1",
     "journal_mode = delete",
-    "temp_store = 1",
+    "temp_store = 2",
     "foreign_keys = 0",
     "max_page_count = 1000000",
     "read_uncommitted(1)"
@@ -75,7 +75,7 @@ defmodule Ecto.Adapters.LibSql.MigrationPragmasTest do
   @outside [
     "synchronous = 0",
     "journal_mode = delete",
-    "temp_store = 1",
+    "temp_store = 2",
     "foreign_keys = 0"
   ]
 

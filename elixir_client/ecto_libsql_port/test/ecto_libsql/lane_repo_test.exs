@@ -7,7 +7,7 @@ defmodule EctoLibSql.LaneRepoTest do
   import ExUnit.CaptureLog
 
   @moduletag timeout: 120_000
-  @moduletag repo: [pool_size: 3]
+  @moduletag repo: [lane: true, pool_size: 3]
 
   defmodule Item do
     use Ecto.Schema
@@ -29,6 +29,7 @@ defmodule EctoLibSql.LaneRepoTest do
   end
 
   @tag repo: [
+         lane: true,
          pool_size: 2,
          after_connect: {After, :connect, ["after"]},
          case_sensitive_like: true,
@@ -47,7 +48,7 @@ defmodule EctoLibSql.LaneRepoTest do
     assert ["beside"] in rows
   end
 
-  @tag repo: [pool_size: 2, sidecar_options: [connections_max: 2]]
+  @tag repo: [lane: true, pool_size: 2, sidecar_options: [connections_max: 2]]
   test "where no connection can be opened all is left to the pool, and nothing is logged" do
     growing? = fn -> :atomics.get(lane().ref, lane().size + 1) == 1 end
 
@@ -62,7 +63,7 @@ defmodule EctoLibSql.LaneRepoTest do
     assert {_, [:pool]} = where(fn -> TestRepo.query!("SELECT 1") end)
   end
 
-  @tag repo: [database: ":memory:", pool_size: 3]
+  @tag repo: [lane: true, database: ":memory:", pool_size: 3]
   test "a database in memory is that of the Repo" do
     items()
     insert = fn -> TestRepo.insert!(%Item{name: "a"}) end
@@ -73,7 +74,7 @@ defmodule EctoLibSql.LaneRepoTest do
     assert {%{rows: ^count}, [:lane]} = where(fn -> TestRepo.query!("SELECT count(*) FROM items") end)
   end
 
-  @tag repo: [database: "file:own?vfs=memdb", pool_size: 2]
+  @tag repo: [lane: true, database: "file:own?vfs=memdb", pool_size: 2]
   test "databases of which each connection has its own have no lane" do
     for _ <- 1..20, do: TestRepo.query!("SELECT 1")
     wait_until(fn -> not :sys.get_state(connections()).on? end)
@@ -208,7 +209,7 @@ defmodule EctoLibSql.LaneRepoTest do
     TestRepo.insert!(%Item{name: "of the first"})
     other = path <> "-other"
     on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: other) end)
-    {:ok, pid} = TestRepo.start_link(name: nil, database: other, pool_size: 2, log: false)
+    {:ok, pid} = TestRepo.start_link(name: nil, lane: true, database: other, pool_size: 2, log: false)
     read = fn -> TestRepo.all(from(i in Item, select: i.name)) end
     warm(read)
     first = TestRepo.put_dynamic_repo(pid)

@@ -8,7 +8,7 @@ defmodule EctoLibSql.LaneTest do
   alias LibsqlPort.Connection
 
   @moduletag timeout: 120_000
-  @moduletag repo: [pool_size: 3]
+  @moduletag repo: [lane: true, pool_size: 3]
 
   defmodule Item do
     use Ecto.Schema
@@ -208,9 +208,9 @@ defmodule EctoLibSql.LaneTest do
 
   for {what, options} <- [
         {"with lane: false", [lane: false]},
-        {"with one connection, whose state is that of all calls", [pool_size: 1]},
-        {"with options for each connection", [configure: {Function, :identity, []}]},
-        {"in the sandbox", [pool: Ecto.Adapters.SQL.Sandbox]}
+        {"unless it is asked for", [pool_size: 2]},
+        {"with options for each connection", [lane: true, configure: {Function, :identity, []}]},
+        {"in the sandbox", [lane: true, pool: Ecto.Adapters.SQL.Sandbox]}
       ] do
     @tag repo: options
     test "there is no lane #{what}" do
@@ -220,7 +220,7 @@ defmodule EctoLibSql.LaneTest do
   end
 
   @tag repo: [pool_size: 1, lane: true]
-  test "a Repo with one connection has a lane if it asks for it" do
+  test "a Repo with one connection has a lane as well" do
     warm(fn -> TestRepo.query!("SELECT 1") end)
   end
 
@@ -324,7 +324,7 @@ defmodule EctoLibSql.LaneTest do
     assert [^conn] = lane_conns()
   end
 
-  @tag repo: [pool_size: 3, backoff_min: 10, backoff_max: 100]
+  @tag repo: [lane: true, pool_size: 3, backoff_min: 10, backoff_max: 100]
   test "after the end of the sidecar nothing is repeated, and the lane comes back" do
     slow =
       "INSERT INTO items (name) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
@@ -341,7 +341,7 @@ defmodule EctoLibSql.LaneTest do
     assert Enum.all?(lane_conns(), &(&1.handle.hello["os_pid"] != os_pid))
   end
 
-  @tag repo: [pool_size: 3, backoff_min: 10, backoff_max: 100]
+  @tag repo: [lane: true, pool_size: 3, backoff_min: 10, backoff_max: 100]
   test "a call that finds its connection's sidecar ended is not lost" do
     open(3)
     os_pid = hd(lane_conns()).handle.hello["os_pid"]

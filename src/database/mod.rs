@@ -88,8 +88,12 @@ impl DatabaseFile {
     /// This program has committed to it, or it has a WAL with something in it: of a program that was killed, or of
     /// connections of this one that had left it before.
     pub fn has_wal(&self) -> bool {
-        let of_others = || std::fs::metadata(format!("{}-wal", self.name)).is_ok_and(|wal| wal.len() > 0);
-        self.was_written.load(Ordering::Relaxed) || of_others()
+        self.was_written.load(Ordering::Relaxed) || self.wal_has_content()
+    }
+
+    /// Its WAL is there and not empty.
+    pub fn wal_has_content(&self) -> bool {
+        std::fs::metadata(format!("{}-wal", self.name)).is_ok_and(|wal| wal.len() > 0)
     }
 
     /// Pages in the WAL that no checkpoint of this program has copied.

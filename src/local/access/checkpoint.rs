@@ -5,6 +5,12 @@ use crate::database::DatabaseFile;
 use crate::engine::handle::{Checkpointed, TxStatus};
 use crate::engine::{code, query};
 use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the last connection tries to write the log back, and how long it waits in between.
+const LAST_CHECKPOINT_TRIES: u32 = 25;
+const LAST_CHECKPOINT_PAUSE: Duration = Duration::from_millis(2);
 
 impl Access {
     /// Checkpoints in the turn, on behalf of a client. Returns what became of the main database.
@@ -80,7 +86,16 @@ impl Access {
             let wanted = |schema: &str, file: &DatabaseFile| left(schema) && file.has_wal();
             // A connection that was stopped while it opened has not seen yet that there is a WAL, and would pass it over.
             let _ = self.control.unstopped(|| query::integer(&self.handle, "PRAGMA schema_version"));
-            self.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_TRUNCATE);
+            for _ in 0..LAST_CHECKPOINT_TRIES {
+                self.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_TRUNCATE);
+                let is_left =
+                    |(schema, file): (&str, &Arc<DatabaseFile>)| left(schema) && file.wal_has_content();
+                if !self.turns.files().any(is_left) {
+                    break;
+                }
+                // A connection that has only begun to open reads the header, and counts as none yet.
+                std::thread::sleep(LAST_CHECKPOINT_PAUSE);
+            }
         }
     }
 }

@@ -60,8 +60,7 @@ impl Thread {
     fn live(&mut self, opening: &Job) {
         let mut out = Vec::new();
         if self.open(opening, &mut out) {
-            let control = Arc::clone(&self.connection.control);
-            control.sending(|| self.outlet.send(&mut out));
+            self.outlet.send(&mut out);
             while self.step(&mut out) {}
         } else {
             self.leave(&mut out);
@@ -163,7 +162,7 @@ impl Thread {
         if outcome == Outcome::Panicked {
             lose(&connection, out);
         }
-        connection.control.sending(|| self.outlet.send(out));
+        self.outlet.send(out);
         // What a statement took once is not kept for ever.
         let large = out.capacity() > GIVEN_BACK_BYTES;
         if out.capacity() > BUFFER_KEPT_BYTES {

@@ -225,8 +225,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
             end_list(self.run.out, list, std::mem::take(&mut self.rows_in_frame));
             end_frame(self.run.out, frame, self.run.reply_bytes_max);
         }
-        let run = &mut *self.run;
-        self.control.sending(|| run.outlet.send(run.out));
+        self.run.outlet.send(self.run.out);
         self.base = self.run.out.len();
     }
 }

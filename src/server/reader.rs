@@ -19,7 +19,7 @@ use crate::clock::now_ns;
 use crate::connection::job::Job;
 use crate::connection::thread::{lose, run_request, Outcome};
 use crate::connection::Connection;
-use crate::control::Stop;
+use crate::control::{Control, Stop};
 use crate::descriptors::{self, poll, Readiness};
 use crate::error::Error;
 use crate::limits::{Limits, STACK_BYTES};
@@ -334,7 +334,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     }
     let mut out = std::mem::take(&mut input.scratch);
     let lead = reading.publish(input);
-    let mut outlet = LeaderOutlet { reading, lead };
+    let mut outlet = LeaderOutlet { reading, lead, control: &connection.control };
     let outcome =
         run_request(open, &job, Place::Reader(lead), &connection.questions, &request, &mut out, &mut outlet);
     drop(backend);
@@ -369,11 +369,12 @@ fn pass_on(mut input: Box<Input>, connection: &Connection, job: Job) -> Handled 
 struct LeaderOutlet<'r> {
     reading: &'r Reading,
     lead: Lead,
+    control: &'r Control,
 }
 
 impl Outlet for LeaderOutlet<'_> {
     fn send(&mut self, frames: &mut Vec<u8>) {
-        self.reading.output.send(frames);
+        self.control.sending(|| self.reading.output.send(frames));
     }
 
     fn about_to_wait(&mut self) {

@@ -9,7 +9,7 @@ use crate::connection::inbox::Refused;
 use crate::connection::job::{Job, QueuedBytes};
 use crate::connection::thread::{Registry, Thread};
 use crate::connection::Connection;
-use crate::control::Stop;
+use crate::control::{Control, Stop};
 use crate::error::Error;
 use crate::limits::STACK_BYTES;
 use crate::run::Outlet;
@@ -158,10 +158,12 @@ impl Router {
             .into());
         }
         let job = Job::new(header.request_id, tag::OPEN, payload, received_ns, deadline_ns);
+        let outlet =
+            ThreadOutlet { output: Arc::clone(&self.output), control: Arc::clone(&connection.control) };
         let thread = Thread {
             connection: Arc::clone(&connection),
             surroundings: self.surroundings.clone(),
-            outlet: Box::new(ThreadOutlet(Arc::clone(&self.output))),
+            outlet: Box::new(outlet),
             registry: Arc::clone(&self.table) as Arc<dyn Registry>,
         };
         let name = format!("libsql-conn-{}", connection.id);
@@ -269,11 +271,14 @@ impl Router {
 }
 
 /// A connection's own thread writes its replies itself.
-struct ThreadOutlet(Arc<Output>);
+struct ThreadOutlet {
+    output: Arc<Output>,
+    control: Arc<Control>,
+}
 
 impl Outlet for ThreadOutlet {
     fn send(&mut self, frames: &mut Vec<u8>) {
-        self.0.send(frames);
+        self.control.sending(|| self.output.send(frames));
     }
 
     fn about_to_wait(&mut self) {}

@@ -134,3 +134,19 @@ pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Sync + Send + 
     });
     println!("{name}: {} executions", executions.load(Ordering::Relaxed));
 }
+
+/// A control on which request 300 runs.
+pub fn running(deadline_ns: u64) -> Arc<control::Control> {
+    let control = Arc::new(control::Control::new());
+    control.begin(300, deadline_ns);
+    control
+}
+
+/// Does `work` with the control in a thread of the model.
+pub fn beside(
+    control: &Arc<control::Control>,
+    work: impl FnOnce(&control::Control) + 'static,
+) -> loom::thread::JoinHandle<()> {
+    let control = Arc::clone(control);
+    loom::thread::spawn(move || work(&control))
+}

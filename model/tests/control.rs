@@ -2,22 +2,9 @@
 
 use libsql_port_model::clock::{self, NEVER};
 use libsql_port_model::control::{Control, NoLock, Stop};
-use libsql_port_model::explore;
+use libsql_port_model::{beside, explore, running};
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
-
-/// A control on which request 300 runs.
-fn running(deadline_ns: u64) -> Arc<Control> {
-    let control = Arc::new(Control::new());
-    control.begin(300, deadline_ns);
-    control
-}
-
-fn beside(control: &Arc<Control>, work: impl FnOnce(&Control) + 'static) -> JoinHandle<()> {
-    let control = Arc::clone(control);
-    thread::spawn(move || work(&control))
-}
 
 #[test]
 fn a_cancellation_ends_the_wait_of_its_request() {

@@ -2,9 +2,8 @@
 
 use libsql_port_model::clock::{self, NEVER};
 use libsql_port_model::control::{Control, Stop};
-use libsql_port_model::explore;
+use libsql_port_model::{beside, explore, running};
 use loom::sync::{Condvar, Mutex};
-use loom::thread::{self, JoinHandle};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,18 +46,6 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
             Poll::Pending => sleeper.sleep(),
         }
     }
-}
-
-/// A control on which request 300 runs.
-fn running(deadline_ns: u64) -> Arc<Control> {
-    let control = Arc::new(Control::new());
-    control.begin(300, deadline_ns);
-    control
-}
-
-fn beside(control: &Arc<Control>, work: impl FnOnce(&Control) + 'static) -> JoinHandle<()> {
-    let control = Arc::clone(control);
-    thread::spawn(move || work(&control))
 }
 
 /// `reason` comes at any moment of a task that awaits the stop.

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-/// How much of a log's index is mapped at a time, and how long the header in it is in words of four bytes, of which there are two copies.
+/// How much of a log's index is mapped at a time, and how long the header in it is in words of four bytes, of which there
+/// are two copies.
 const INDEX_PAGE_BYTES: c_int = 32_768;
 const INDEX_HEADER_WORDS: usize = 12;
 

@@ -248,13 +248,7 @@ fn like_and_glob_stop_at_their_deadline_and_at_a_cancellation() {
         ("UPDATE t SET found = replace(a, 'a', 'é') LIKE ?", format!("%{}b", "é".repeat(24_000))),
     ] {
         // The engine's own took hours.
-        let failure = conn.within(300).query(sql, list![pattern.as_str()]).unwrap_err();
-        assert_eq!(failure.code, "timeout", "{sql}");
-        eventually("the turn is free", || sidecar.writer("test.db") == nil());
-        let id = conn.send(tag::EXECUTE, [sql.into(), list![pattern.as_str()]]);
-        eventually("it runs", || sidecar.writer("test.db") == conn.id.into());
-        assert_eq!(conn.cancel(id), true.into());
-        assert_eq!(conn.outcome(id).unwrap_err().code, "cancelled");
+        conn.assert_stops(300, sql, list![pattern.as_str()]);
     }
     assert_eq!(conn.value("SELECT found FROM t"), nil());
 }
@@ -403,14 +397,7 @@ fn functions_whose_cost_is_a_product_stop_at_their_deadline_and_at_a_cancellatio
     let conn = sidecar.open(&path);
     with_long_values(&conn);
     for expression in LONG_CALLS {
-        let sql = format!("UPDATE t SET found = {expression}");
-        let failure = conn.within(1000).query(&sql, list![]).unwrap_err();
-        assert_eq!(failure.code, "timeout", "{sql}");
-        eventually("the turn is free", || sidecar.writer("test.db") == nil());
-        let id = conn.start(&sql);
-        eventually("it runs", || sidecar.writer("test.db") == conn.id.into());
-        assert_eq!(conn.cancel(id), true.into());
-        assert_eq!(conn.outcome(id).unwrap_err().code, "cancelled", "{sql}");
+        conn.assert_stops(1000, &format!("UPDATE t SET found = {expression}"), list![]);
     }
     assert_eq!(conn.value("SELECT found FROM t"), nil());
     // The same functions, with less to do, go through many looks at the clock and answer as ever.

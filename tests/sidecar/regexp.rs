@@ -169,14 +169,7 @@ fn a_search_stops_at_its_deadline_and_at_a_cancellation() {
         "b REGEXP '\\b(\\w\\W){40}\\d'",
         "(SELECT count(*) FROM patterns WHERE 'a' REGEXP pattern)",
     ] {
-        let sql = format!("UPDATE t SET found = {expression}");
-        let failure = conn.within(1000).query(&sql, list![]).unwrap_err();
-        assert_eq!(failure.code, "timeout", "{sql}");
-        eventually("the turn is free", || sidecar.writer("test.db") == nil());
-        let id = conn.start(&sql);
-        eventually("it runs", || sidecar.writer("test.db") == conn.id.into());
-        assert_eq!(conn.cancel(id), true.into());
-        assert_eq!(conn.outcome(id).unwrap_err().code, "cancelled", "{sql}");
+        conn.assert_stops(1000, &format!("UPDATE t SET found = {expression}"), list![]);
     }
     assert_eq!(conn.value("SELECT found FROM t"), nil());
 }

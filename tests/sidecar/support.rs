@@ -641,6 +641,18 @@ impl<'s> Conn<'s> {
         self.send(tag::EXECUTE, [sql.into(), crate::list![]])
     }
 
+    /// A write to `test.db` stops at its deadline, gives the turn back, and stops at a cancellation.
+    #[track_caller]
+    pub fn assert_stops(&self, timeout_ms: u32, sql: &str, params: Term) {
+        let failure = self.within(timeout_ms).query(sql, params.clone()).unwrap_err();
+        assert_eq!(failure.code, "timeout", "{sql}");
+        eventually("the turn is free", || self.sidecar.writer("test.db") == nil());
+        let id = self.send(tag::EXECUTE, [sql.into(), params]);
+        eventually("it runs", || self.sidecar.writer("test.db") == self.id.into());
+        assert_eq!(self.cancel(id), true.into());
+        assert_eq!(self.outcome(id).unwrap_err().code, "cancelled", "{sql}");
+    }
+
     /// Reads chunks, giving a credit for each, up to the end of the result.
     #[track_caller]
     pub fn outcome(&self, id: u32) -> Result<Outcome, Failure> {

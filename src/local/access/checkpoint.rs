@@ -73,8 +73,8 @@ impl Access {
         self.turns.files().for_each(|(_, file)| file.postpone_idle_checkpoint());
     }
 
-    /// Rolls back what is open and leaves the files; the last connection of this program checkpoints what is in a WAL, in a turn, as SQLite would
-    /// do without one.
+    /// Rolls back what is open and leaves the files; the last connection of this program checkpoints what is in a WAL, in a
+    /// turn, as SQLite would do without one.
     pub fn close_files(&mut self) {
         // Before it leaves: whoever is the last of two that end together must not find the turn taken.
         self.roll_back();

@@ -244,12 +244,23 @@ defmodule Ecto.Adapters.LibSql do
   @impl Ecto.Adapter.Transaction
   def transaction(meta, options, fun) do
     EndedPool.check!(meta)
-    unless in_transaction?(meta), do: TableKind.know(meta)
     options = transaction_options(meta, options)
 
-    if checked_out?(meta),
-      do: super(meta, options, fun),
-      else: EndedPool.inside(meta, fn -> super(meta, options, fun) end)
+    cond do
+      in_transaction?(meta) -> super(meta, options, fun)
+      checked_out?(meta) -> outermost(meta, fn -> super(meta, options, fun) end)
+      true -> outermost(meta, fn -> EndedPool.inside(meta, fn -> super(meta, options, fun) end) end)
+    end
+  end
+
+  defp outermost(meta, transaction) do
+    TableKind.know(meta)
+
+    try do
+      transaction.()
+    after
+      TableKind.transaction_ended(meta)
+    end
   end
 
   defp transaction_options(%{pid: pool} = meta, options) do
@@ -283,12 +294,15 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Migration
   def execute_ddl(meta, definition, options) do
-    TableKind.forget(meta)
     IndexColumns.check!(meta, definition, options)
 
-    if is_tuple(definition),
-      do: CompileCheck.run(meta, definition, options, fn -> command(meta, definition, options) end),
-      else: execute_sql(meta, definition, [pragmas: :refused] ++ options)
+    try do
+      if is_tuple(definition),
+        do: CompileCheck.run(meta, definition, options, fn -> command(meta, definition, options) end),
+        else: execute_sql(meta, definition, [pragmas: :refused] ++ options)
+    after
+      TableKind.forget(meta)
+    end
   end
 
   defp command(meta, definition, options) do

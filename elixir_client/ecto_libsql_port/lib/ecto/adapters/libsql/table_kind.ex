@@ -4,12 +4,21 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   # has no RETURNING for most writes of a virtual table. Called by the adapter for each write of a struct.
   #
   # They are looked up once for each Repo and kept in the table of its prepared queries, which ends with it; a command of a
-  # migration forgets them.
+  # migration forgets them, and so does the end of the transaction around it.
+  #
+  # In a transaction nothing is looked up unless a command ran in it: it goes on with what was known when it began. A read
+  # that the application did not ask for would be the first thing that a deferred transaction does. Whoever commits before
+  # its first write would make that write fail, and a writer of a file that is not in WAL mode would wait for its lock while
+  # the transaction waits for the writer.
 
   alias Ecto.Adapters.LibSql.{InsertAll, Quoting}
   alias Ecto.Adapters.SQL
 
+  # The entry of the table: the kinds, `nil` if nothing was looked up yet; how many times they had been forgotten when they were
+  # looked up; how many times they have been.
   @key {__MODULE__, :kinds}
+  @looked_up 3
+  @forgotten 4
 
   @doc "What a source is."
   @spec of(map, String.t() | atom | nil, String.t()) :: :table | :view | :virtual
@@ -40,10 +49,7 @@ defmodule Ecto.Adapters.LibSql.TableKind do
           "Repo.all/2 first, in one transaction with the #{operation} without a select"
   end
 
-  @doc """
-  Looks the kinds up, where they are unknown. Called before a transaction begins: a read in it would be the first thing that
-  a deferred transaction does, and whoever commits before its first write would make that fail.
-  """
+  @doc "Looks the kinds up, where they are unknown. Called before a transaction begins."
   @spec know(map) :: :ok
   def know(%{cache: _} = meta) do
     kinds(meta)
@@ -52,26 +58,72 @@ defmodule Ecto.Adapters.LibSql.TableKind do
 
   def know(_meta), do: :ok
 
-  @doc "Forgets what was looked up."
-  @spec forget(map) :: true
-  def forget(%{cache: cache}), do: :ets.delete(cache, @key)
-  def forget(_meta), do: true
+  @doc "Forgets what was looked up. Called after each command of a migration."
+  @spec forget(map) :: :ok
+  def forget(%{cache: cache} = meta) do
+    if SQL.in_transaction?(meta), do: Process.put(changed(cache), :unknown)
+    :ets.update_counter(cache, @key, {@forgotten, 1}, {@key, nil, -1, 0})
+    :ok
+  rescue
+    # The Repo has been stopped, and its table with it.
+    ArgumentError -> :ok
+  end
+
+  def forget(_meta), do: :ok
+
+  @doc "The outermost transaction of the calling process has ended: what its commands have changed is visible to all."
+  @spec transaction_ended(map) :: :ok
+  def transaction_ended(%{cache: cache} = meta) do
+    if Process.delete(changed(cache)), do: forget(meta), else: :ok
+  end
+
+  def transaction_ended(_meta), do: :ok
+
+  defp changed(cache), do: {__MODULE__, cache}
 
   defp kinds(%{cache: cache} = meta) do
-    case :ets.lookup(cache, @key) do
-      [{_key, kinds}] -> kinds
-      [] -> remember(cache, look_up(meta))
+    case Process.get(changed(cache)) do
+      nil -> shared(meta)
+      :unknown -> own(meta)
+      kinds -> kinds
     end
   end
 
   defp kinds(meta), do: look_up(meta) || %{}
 
-  # Nothing is kept if the question failed, as in a transaction that the engine has rolled back.
-  defp remember(_cache, nil), do: %{}
+  defp shared(%{cache: cache} = meta) do
+    case :ets.lookup(cache, @key) do
+      [{_key, kinds, times, times}] ->
+        kinds
 
-  defp remember(cache, kinds) do
-    :ets.insert(cache, {@key, kinds})
-    kinds
+      [{_key, kinds, _earlier, times}] ->
+        if kinds && SQL.in_transaction?(meta), do: kinds, else: ask(meta, times)
+
+      [] ->
+        ask(meta, 0)
+    end
+  end
+
+  # What is forgotten meanwhile stays so. Nothing is kept if the question failed.
+  defp ask(%{cache: cache} = meta, times) do
+    case look_up(meta) do
+      nil ->
+        %{}
+
+      kinds ->
+        entry = [{2, kinds}, {@looked_up, times}]
+        :ets.update_element(cache, @key, entry) || :ets.insert_new(cache, {@key, kinds, times, times})
+        kinds
+    end
+  end
+
+  # What the transaction itself has changed is nobody else's yet, and may be rolled back. Nothing is kept if the question
+  # failed, as in a transaction that the engine has rolled back.
+  defp own(%{cache: cache} = meta) do
+    case look_up(meta) do
+      nil -> %{}
+      kinds -> tap(kinds, &Process.put(changed(cache), &1))
+    end
   end
 
   defp look_up(meta) do

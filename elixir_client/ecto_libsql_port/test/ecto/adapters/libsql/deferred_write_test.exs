@@ -51,4 +51,26 @@ defmodule Ecto.Adapters.LibSql.DeferredWriteTest do
                )
     end)
   end
+
+  # It makes the adapter forget which tables are views.
+  defp command_elsewhere(sql) do
+    meta = Ecto.Adapter.lookup_meta(TestRepo)
+    fn -> Ecto.Adapters.LibSql.execute_ddl(meta, sql, []) end |> Task.async() |> Task.await(:infinity)
+  end
+
+  test "after a command of another process's migration since the transaction began" do
+    {{:ok, _}, requests} =
+      requests(fn ->
+        TestRepo.transaction(
+          fn ->
+            command_elsewhere("CREATE TABLE others (x)")
+            while_others_commit(fn -> TestRepo.insert!(%Row{num: 1}) end)
+          end,
+          mode: :deferred
+        )
+      end)
+
+    # Whatever the other process sends comes before.
+    assert [%{request: :execute, sql: "INSERT INTO" <> _}, %{request: :commit}] = Enum.take(requests, -2)
+  end
 end

@@ -44,6 +44,76 @@ defmodule Ecto.Adapters.LibSql.TableKindTest do
     assert result == {:error, :rollback}
   end
 
+  describe "a command of a migration" do
+    alias Ecto.Adapters.LibSql.TableKind
+
+    setup do
+      %{meta: Ecto.Adapter.lookup_meta(TestRepo), elsewhere: start_supervised!(Task.Supervisor)}
+    end
+
+    defp command(meta, sql), do: Ecto.Adapters.LibSql.execute_ddl(meta, sql, [])
+    defp of(meta), do: TableKind.of(meta, nil, "v")
+
+    defp elsewhere(supervisor, fun),
+      do: supervisor |> Task.Supervisor.async(fun) |> Task.await(:infinity)
+
+    test "is known to its transaction, and to all when that has been committed", context do
+      %{meta: meta, elsewhere: elsewhere} = context
+      assert of(meta) == :table
+
+      TestRepo.transaction(fn ->
+        command(meta, "CREATE VIEW v AS SELECT 1 AS id")
+        assert of(meta) == :view
+        assert elsewhere(elsewhere, fn -> of(meta) end) == :table
+
+        command(meta, "DROP VIEW v")
+        assert of(meta) == :table
+        command(meta, "CREATE VIEW v AS SELECT 2 AS id")
+        assert of(meta) == :view
+      end)
+
+      assert elsewhere(elsewhere, fn -> of(meta) end) == :view
+      assert of(meta) == :view
+    end
+
+    test "is known to nobody when it has been rolled back", %{meta: meta, elsewhere: elsewhere} do
+      for finish <- [fn -> TestRepo.rollback(:no) end, fn -> raise "no" end, fn -> throw(:no) end] do
+        try do
+          TestRepo.transaction(fn ->
+            command(meta, "CREATE VIEW v AS SELECT 1 AS id")
+            assert of(meta) == :view
+            finish.()
+          end)
+        rescue
+          RuntimeError -> :ok
+        catch
+          :no -> :ok
+        end
+
+        assert of(meta) == :table
+        assert elsewhere(elsewhere, fn -> of(meta) end) == :table
+      end
+    end
+
+    test "is looked up once afterwards", %{meta: meta} do
+      for _ <- 1..2 do
+        command(meta, "CREATE VIEW v AS SELECT 1 AS id")
+        {_, requests} = requests(fn -> for _ <- 1..3, do: assert(of(meta) == :view) end)
+        assert [%{sql: "SELECT schema, name, type FROM pragma_table_list" <> _}] = requests
+
+        {_, requests} =
+          requests(fn ->
+            TestRepo.transaction(fn ->
+              command(meta, "DROP VIEW v")
+              for _ <- 1..3, do: assert(of(meta) == :table)
+            end)
+          end)
+
+        assert Enum.count(requests, &(to_string(&1.sql) =~ "pragma_table_list")) == 1
+      end
+    end
+  end
+
   describe "a view" do
     setup do
       for sql <- [

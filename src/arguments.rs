@@ -1,6 +1,7 @@
 //! The command line: every limit of [`Limits`] by its name.
 
 use crate::limits::Limits;
+use crate::temp_space;
 use clap::{Parser, ValueEnum};
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// Prepared statements of one connection
     #[arg(long, default_value_t = Limits::default().statements_max, value_parser = clap::value_parser!(u32).range(1..))]
     pub statements_max: u32,
+    /// Bytes of the compiled statements of one connection: those prepared, and again as many in its cache; 0 for no limit
+    #[arg(long, default_value_t = Limits::default().statement_bytes_max)]
+    pub statement_bytes_max: u64,
     /// Open cursors of one connection
     #[arg(long, default_value_t = Limits::default().cursors_max, value_parser = clap::value_parser!(u32).range(1..))]
     pub cursors_max: u32,
@@ -103,6 +107,14 @@ pub enum LogLevel {
 }
 
 impl Arguments {
+    /// Has temporary files lie in `temp_directory`, if there is one. An error if none can be made there.
+    pub fn use_temp_directory(&self) -> Result<(), String> {
+        let Some(folder) = &self.temp_directory else { return Ok(()) };
+        temp_space::set_folder(folder).map_err(|error| {
+            format!("no temporary file can be made in temp_directory, which is {}: {error}", folder.display())
+        })
+    }
+
     /// The limits that they set.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -111,6 +123,7 @@ impl Arguments {
             queue_requests_max: self.queue_requests_max,
             queue_bytes_max: self.queue_bytes_max,
             statements_max: self.statements_max,
+            statement_bytes_max: self.statement_bytes_max,
             cursors_max: self.cursors_max,
             result_rows_max: self.result_rows_max,
             result_bytes_max: self.result_bytes_max,

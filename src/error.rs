@@ -57,6 +57,16 @@ fn stop_words(stop: Stop) -> &'static str {
     }
 }
 
+/// What a failed write is, whoever made it.
+pub fn io_code(error: &std::io::Error) -> ErrorCode {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::FileTooLarge => ErrorCode::DiskFull,
+        _ => ErrorCode::IoError,
+    }
+}
+
 impl Error {
     /// An error of the request's own.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -79,9 +89,8 @@ impl Error {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                     ErrorCode::ReadOnly
                 }
-                std::io::ErrorKind::StorageFull => ErrorCode::DiskFull,
                 std::io::ErrorKind::NotFound => ErrorCode::CannotOpen,
-                _ => ErrorCode::IoError,
+                _ => io_code(source),
             },
             Error::Displaced(_) => ErrorCode::FileReplaced,
             Error::ForeignWal(_) => ErrorCode::ForeignWal,

@@ -25,6 +25,7 @@ mod held;
 mod limits;
 mod local;
 mod memory;
+mod os_thread;
 mod questions;
 mod row_encoder;
 mod run;

@@ -24,6 +24,8 @@ pub struct Limits {
     pub queue_bytes_max: u64,
     /// Prepared statements of one connection.
     pub statements_max: u32,
+    /// Bytes of the compiled statements of one connection: those prepared, and again as many in its cache; 0: no limit.
+    pub statement_bytes_max: u64,
     /// Open cursors of one connection.
     pub cursors_max: u32,
     /// Rows of one result that is not streamed; 0: no limit.
@@ -51,6 +53,7 @@ impl Default for Limits {
             queue_requests_max: 1024,
             queue_bytes_max: 256 << 20,
             statements_max: 1000,
+            statement_bytes_max: 64 << 20,
             cursors_max: 100,
             result_rows_max: 10_000_000,
             result_bytes_max: 512 << 20,

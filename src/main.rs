@@ -19,9 +19,9 @@ fn main() -> ExitCode {
         to: arguments.log_to,
         lines_per_second: arguments.log_lines_per_second,
     });
-    if let Some(folder) = &arguments.temp_directory {
-        // For the engine as well. No other thread runs yet.
-        std::env::set_var("SQLITE_TMPDIR", folder);
+    if let Err(error) = arguments.use_temp_directory() {
+        tracing::error!("{error}");
+        return ExitCode::from(2);
     }
     descriptors::set_signals();
     descriptors::bound_allocator_arenas();

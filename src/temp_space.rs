@@ -13,8 +13,43 @@ static USED: AtomicU64 = AtomicU64::new(0);
 /// 0: no limit.
 static MAX: AtomicU64 = AtomicU64::new(0);
 
+/// The only folder for temporary files, if the client has named one.
+static NAMED: OnceLock<PathBuf> = OnceLock::new();
+
 thread_local! {
     static REFUSED: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on temporary files lie in `folder` and nowhere else: whoever names one means it. An error if none can be made there.
+pub fn set_folder(folder: &Path) -> io::Result<()> {
+    let folder = folder.canonicalize()?;
+    nameless_file_in(&folder)?;
+    let _ = NAMED.set(folder);
+    Ok(())
+}
+
+/// Where the engine is to make its next temporary file; `None`: it looks for a folder itself, as [`folders`] does.
+pub fn new_path() -> Option<PathBuf> {
+    NAMED.get().map(|folder| new_path_in(folder))
+}
+
+/// The engine could not make a temporary file on this thread.
+pub fn note_failed() {
+    FAILED.set(true);
+}
+
+/// Whether it could not since this was last asked.
+pub fn take_failed() -> bool {
+    FAILED.replace(false)
+}
+
+/// Where temporary files should lie, in words.
+pub fn place() -> String {
+    match NAMED.get() {
+        Some(folder) => format!("temp_directory, which is {}", folder.display()),
+        None => "any of the usual folders; name one by temp_directory".to_owned(),
+    }
 }
 
 /// Sets the limit; 0: none.
@@ -33,9 +68,12 @@ pub fn take_refused() -> bool {
 }
 
 /// Where temporary files may lie, in SQLite's order (<https://sqlite.org/tempfiles.html>, section 5).
-fn folders() -> impl Iterator<Item = PathBuf> {
-    let named = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
-    named.chain(["/var/tmp", "/usr/tmp", "/tmp", "."].into_iter().map(PathBuf::from))
+fn folders() -> Vec<PathBuf> {
+    if let Some(folder) = NAMED.get() {
+        return vec![folder.clone()];
+    }
+    let set = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    set.chain(["/var/tmp", "/usr/tmp", "/tmp", "."].into_iter().map(PathBuf::from)).collect()
 }
 
 /// A file that goes with its last descriptor, also if the program is killed, and that nobody else may read before its name is
@@ -53,11 +91,15 @@ pub fn nameless_file() -> io::Result<File> {
     Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-fn nameless_file_in(folder: &Path) -> io::Result<File> {
+fn new_path_in(folder: &Path) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    folder.join(format!("libsql_port-{}-{number}", std::process::id()))
+}
+
+fn nameless_file_in(folder: &Path) -> io::Result<File> {
     loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("libsql_port-{}-{number}", std::process::id()));
+        let path = new_path_in(folder);
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
                 std::fs::remove_file(&path)?;

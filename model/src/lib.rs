@@ -10,6 +10,8 @@ pub mod control;
 pub mod counters;
 #[path = "../../src/held.rs"]
 pub mod held;
+#[path = "../../src/os_thread.rs"]
+pub mod os_thread;
 #[path = "../../src/questions.rs"]
 pub mod questions;
 

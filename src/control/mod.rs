@@ -11,6 +11,7 @@ mod wakers;
 
 use crate::clock::{now_ns, NEVER};
 use crate::held::Held;
+use crate::os_thread::{self, Progress};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub struct Control {
     /// The transaction that the connection is held for, whose number `begin` gave it.
     pub held: Held,
     running: AtomicU32,
+    thread: AtomicU32,
     cancelled: AtomicU32,
     closing: AtomicBool,
     deadline_ns: AtomicU64,
@@ -79,6 +81,7 @@ impl Control {
         Control {
             held: Held::default(),
             running: AtomicU32::new(NOTHING),
+            thread: AtomicU32::new(0),
             cancelled: AtomicU32::new(NOTHING),
             closing: AtomicBool::new(false),
             deadline_ns: AtomicU64::new(NEVER),
@@ -95,7 +98,7 @@ impl Control {
         }
     }
 
-    /// A request starts to run here.
+    /// A request starts to run here, on this thread.
     pub fn begin(&self, request_id: u32, deadline_ns: u64) {
         self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
         self.waited_ns.store(0, Ordering::Relaxed);
@@ -103,6 +106,7 @@ impl Control {
         self.lock_timeout_ns.store(lock_timeout_ns, Ordering::Relaxed);
         // An id may come again once it is answered: a cancellation of its first use is not meant for the second.
         self.cancelled.store(NOTHING, Ordering::Relaxed);
+        self.thread.store(os_thread::current(), Ordering::Relaxed);
         self.running.store(request_id, Ordering::Release);
     }
 
@@ -196,6 +200,11 @@ impl Control {
             || self.cancelled.load(Ordering::Relaxed) == running
             || now_ns() >= self.deadline_ns.load(Ordering::Relaxed);
         (running != NOTHING && over).then_some(running)
+    }
+
+    /// What the thread that runs the request has done so far, if the system tells.
+    pub fn progress(&self) -> Option<Progress> {
+        os_thread::progress(self.thread.load(Ordering::Relaxed))
     }
 
     /// Waits until `ready` holds. `ready` must become true together with a call of [`Self::wake`]. Counts for no lock's

@@ -11,6 +11,7 @@ use super::watch::{Use, Watch};
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
 use std::sync::Arc;
 
 /// How many of the engine's instructions run between two looks at the watch: about 20 µs of work.
@@ -122,6 +123,7 @@ unsafe extern "C" fn on_use(
         | ffi::SQLITE_DROP_VTABLE
         | ffi::SQLITE_REINDEX => (Use::Schema, first),
         ffi::SQLITE_ALTER_TABLE => (Use::Schema, second),
+        ffi::SQLITE_CREATE_TEMP_TRIGGER => (Use::TableOfNew, second),
         ffi::SQLITE_ATTACH if first.is_null() => (Use::AttachUnknown, c"".as_ptr()),
         ffi::SQLITE_ATTACH => (Use::Attach, first),
         _ => return ffi::SQLITE_OK,
@@ -129,9 +131,19 @@ unsafe extern "C" fn on_use(
     if name.is_null() {
         return ffi::SQLITE_OK;
     }
-    // SAFETY: SQLite hands back the context of the installation, and a NUL-ended name that lives through the call.
-    let (watch, name) = unsafe { (watch_of(context), CStr::from_ptr(name)) };
-    let allowed = catch_unwind(AssertUnwindSafe(|| watch.may_use(what, &name.to_string_lossy())));
+    let table = match action {
+        ffi::SQLITE_CREATE_INDEX | ffi::SQLITE_CREATE_TEMP_INDEX | ffi::SQLITE_CREATE_TRIGGER => second,
+        _ => ptr::null(),
+    };
+    // SAFETY: SQLite hands back the context of the installation, and NUL-ended names that live through the call.
+    let (watch, name, table) = unsafe {
+        let table = if table.is_null() { None } else { Some(CStr::from_ptr(table)) };
+        (watch_of(context), CStr::from_ptr(name), table)
+    };
+    let allowed = catch_unwind(AssertUnwindSafe(|| {
+        table.is_none_or(|table| watch.may_use(Use::TableOfNew, &table.to_string_lossy()))
+            && watch.may_use(what, &name.to_string_lossy())
+    }));
     match allowed {
         Ok(true) => ffi::SQLITE_OK,
         _ => ffi::SQLITE_DENY,

@@ -7,7 +7,7 @@
 use super::file_id::FileId;
 use crate::temp_space::TempSpace;
 use libsql_ffi as ffi;
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -21,9 +21,26 @@ pub(super) struct Note {
     pub methods: *const ffi::sqlite3_io_methods,
     pub kind: c_int,
     pub id: FileId,
-    /// What a temporary file holds; null for others.
-    pub space: *mut TempSpace,
+    /// What belongs to a temporary file; null for others.
+    pub temp: *mut TempFile,
 }
+
+/// What belongs to a temporary file that is open.
+#[derive(Default)]
+pub struct TempFile {
+    pub(super) space: TempSpace,
+    _name: Option<Name>,
+}
+
+impl TempFile {
+    /// An empty file, opened by this name if it was given one.
+    pub fn new(name: Option<Name>) -> Self {
+        TempFile { space: TempSpace::default(), _name: name }
+    }
+}
+
+/// What a file is opened by.
+pub type Name = Box<[c_char]>;
 
 /// Where the note stands behind a file of `file_bytes`.
 pub(super) fn note_offset(file_bytes: c_int) -> c_int {
@@ -40,11 +57,11 @@ pub(super) unsafe fn note_of(vfs: *mut ffi::sqlite3_vfs, file: *mut ffi::sqlite3
     }
 }
 
-/// What the temporary file `file` holds.
+/// What belongs to the temporary file `file`.
 ///
 /// # Safety
 /// `file` must be an open file of the registered VFS.
-pub(super) unsafe fn space_of(file: *mut ffi::sqlite3_file) -> *mut TempSpace {
+pub(super) unsafe fn temp_of(file: *mut ffi::sqlite3_file) -> *mut TempFile {
     // SAFETY: by the contract above, there is a note behind the file.
-    unsafe { note_of(REGISTERED.load(Ordering::Acquire), file).read_unaligned().space }
+    unsafe { note_of(REGISTERED.load(Ordering::Acquire), file).read_unaligned().temp }
 }

@@ -160,6 +160,13 @@ impl RawStatement {
         unsafe { ffi::sqlite3_stmt_status(self.raw, ffi::SQLITE_STMTSTATUS_REPREPARE, 0) }
     }
 
+    /// What it takes of the engine's memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        // SAFETY: `raw` is a statement that was not finalized.
+        let bytes = unsafe { ffi::sqlite3_stmt_status(self.raw, ffi::SQLITE_STMTSTATUS_MEMUSED, 0) };
+        u64::try_from(bytes).unwrap_or(0)
+    }
+
     /// Columns of a row, 0 for a statement that yields none.
     pub fn column_count(&self) -> c_int {
         // SAFETY: `raw` is a statement that was not finalized.

@@ -2,12 +2,14 @@
 //! beyond it fails as on a full disk (<https://sqlite.org/c3ref/io_methods.html>).
 //!
 //! Invariant: a counted file has the methods of [`table`], which are those of the VFS below but for the three here; behind
-//! its memory lies a [`Note`](super::file_note::Note) whose `space` is a `Box<TempSpace>` from its opening to its closing.
+//! its memory lies a [`Note`](super::file_note::Note) whose `temp` is a `Box<TempFile>` from its opening to the end of its
+//! closing. The VFS below keeps the pointer to the name that it was opened by, if that was given, and reads it until then.
 
-use super::file_note::space_of;
-use crate::temp_space::TempSpace;
+use super::file_note::{temp_of, Name};
+use crate::temp_space;
 use libsql_ffi as ffi;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 /// Kinds of files that are temporary.
@@ -15,6 +17,14 @@ pub const KINDS: c_int = ffi::SQLITE_OPEN_TEMP_DB
     | ffi::SQLITE_OPEN_TEMP_JOURNAL
     | ffi::SQLITE_OPEN_TRANSIENT_DB
     | ffi::SQLITE_OPEN_SUBJOURNAL;
+
+/// The name of the next one, if the client has said where they are to lie. What SQLite opens by a name ends with more than
+/// one NUL: behind the first it looks for the parameters of a URI.
+pub fn new_name() -> Option<Name> {
+    let path = temp_space::new_path()?;
+    let bytes = path.as_os_str().as_bytes().iter().chain(&[0; 3]);
+    Some(bytes.map(|byte| c_char::from_ne_bytes([*byte])).collect())
+}
 
 /// The methods of the VFS below, and those of counted files.
 struct Methods {
@@ -53,7 +63,7 @@ unsafe extern "C" fn write(
     offset: ffi::sqlite3_int64,
 ) -> c_int {
     // SAFETY: SQLite calls with a file that has these methods, see the invariant.
-    let space: &mut TempSpace = unsafe { &mut *space_of(file) };
+    let space = unsafe { &mut (*temp_of(file)).space };
     let end = u64::try_from(offset.saturating_add(i64::from(count))).unwrap_or(0);
     if end > space.bytes() && !space.resize(end) {
         return ffi::SQLITE_FULL;
@@ -72,7 +82,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
         None => ffi::SQLITE_IOERR_TRUNCATE,
     };
     // SAFETY: as in `write`.
-    let space: &mut TempSpace = unsafe { &mut *space_of(file) };
+    let space = unsafe { &mut (*temp_of(file)).space };
     let size = u64::try_from(size).unwrap_or(0);
     if code == ffi::SQLITE_OK && size < space.bytes() {
         space.resize(size);
@@ -82,7 +92,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: as in `write`; nobody uses the file after this, so the box is taken back once.
-    drop(unsafe { Box::from_raw(space_of(file)) });
+    let _closed_before = unsafe { Box::from_raw(temp_of(file)) };
     match METHODS.get().and_then(|methods| methods.below.xClose) {
         // SAFETY: as in `write`.
         Some(close) => unsafe { close(file) },

@@ -8,9 +8,10 @@
 //! Invariant: see [the notes](super::file_note). Files of another VFS are never looked at.
 
 use super::file_id::FileId;
-use super::file_note::{note_of, note_offset, Note, REGISTERED};
+use super::file_note::{note_of, note_offset, Note, TempFile, REGISTERED};
 use super::handle::Handle;
 use super::temp_file;
+use crate::temp_space;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -75,10 +76,17 @@ unsafe extern "C" fn open(
     // VFS has, and gets what SQLite would have given it.
     unsafe {
         let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
+        let is_temporary = flags & temp_file::KINDS != 0;
+        // Without a name the engine looks for a folder itself.
+        let own_name = if is_temporary && name.is_null() { temp_file::new_name() } else { None };
+        let opened_as = own_name.as_ref().map_or(name, |name| name.as_ptr());
         let code = match (*below).xOpen {
-            Some(open) => open(below, name, file, flags, out_flags),
+            Some(open) => open(below, opened_as, file, flags, out_flags),
             None => ffi::SQLITE_CANTOPEN,
         };
+        if is_temporary && code != ffi::SQLITE_OK {
+            temp_space::note_failed();
+        }
         let methods = if code == ffi::SQLITE_OK { (*file).pMethods } else { ptr::null() };
         let kind = flags & (ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_WAL);
         let id = if methods.is_null() || name.is_null() || kind == 0 || is_immutable(kind, name) {
@@ -86,13 +94,20 @@ unsafe extern "C" fn open(
         } else {
             Some(identify(file, name))
         };
-        let counted = match !methods.is_null() && flags & temp_file::KINDS != 0 {
+        let counted = match !methods.is_null() && is_temporary {
             true => temp_file::table(methods),
             false => None,
         };
-        let space = counted.map_or(ptr::null_mut(), |_| Box::into_raw(Box::default()));
+        let temp = match counted {
+            Some(_) => Box::into_raw(Box::new(TempFile::new(own_name))),
+            None => {
+                // Whoever keeps its name may read it later.
+                std::mem::forget(own_name);
+                ptr::null_mut()
+            }
+        };
         let kind = if id.is_some() { kind } else { 0 };
-        note_of(vfs, file).write_unaligned(Note { methods, kind, id: id.unwrap_or(FileId::NOWHERE), space });
+        note_of(vfs, file).write_unaligned(Note { methods, kind, id: id.unwrap_or(FileId::NOWHERE), temp });
         if let Some(counted) = counted {
             (*file).pMethods = counted;
         }

@@ -31,6 +31,8 @@ pub enum Use {
     TemporarySchema,
     /// An index there that is created.
     NewTemporaryIndex,
+    /// A table for which an index or a trigger is created. Asked before that.
+    TableOfNew,
     /// A file that is attached, by its name.
     Attach,
     /// One whose name is not known before the statement runs; `name` is empty.

@@ -6,6 +6,7 @@ pub mod decimal;
 pub mod decimal_sql;
 pub mod float_sql;
 pub mod regexp;
+mod regexp_pattern;
 
 use crate::engine::{EngineError, Handle};
 use std::ffi::CStr;

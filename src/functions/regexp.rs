@@ -4,13 +4,16 @@
 //! Linear in the text is still the product of text and pattern. What may take long is searched by steps of this module's own,
 //! which can be stopped.
 
+use super::regexp_pattern;
 use crate::engine::function::FunctionError;
 use crate::engine::matcher::{Matcher, Pace};
 use regex_automata::hybrid::dfa::{Cache, Config as LazyConfig, DFA};
-use regex_automata::meta::{self, BuildError, Regex};
+use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::{Compiler, Config as NfaConfig, State, WhichCaptures, NFA};
 use regex_automata::util::primitives::StateID;
 use regex_automata::Input;
+use regex_syntax::hir::Hir;
+use std::fmt::Display;
 
 /// The largest compiled pattern, in bytes: what the crate `regex` has by default.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
@@ -58,7 +61,7 @@ impl Regexp {
             Some(0) => {}
             Some(index) => self.kept[..=index].rotate_right(1),
             None => {
-                let compiled = Compiled::new(pattern)?;
+                let compiled = Compiled::new(pattern, pace)?;
                 pace.spend(compiled.bytes())?;
                 self.kept.truncate(KEPT_MAX - 1);
                 while self.kept.iter().map(Compiled::bytes).sum::<usize>() > KEPT_BYTES_MAX {
@@ -72,8 +75,8 @@ impl Regexp {
 }
 
 impl Compiled {
-    fn new(pattern: &[u8]) -> Result<Self, FunctionError> {
-        let text = utf8(pattern)?;
+    fn new(pattern: &[u8], pace: &mut Pace<'_>) -> Result<Self, FunctionError> {
+        let parsed = regexp_pattern::parse(pattern, pace)?;
         // Texts are not checked: an empty match may lie anywhere in what is no UTF-8.
         let config = meta::Config::new()
             .nfa_size_limit(Some(COMPILED_BYTES_MAX))
@@ -81,9 +84,8 @@ impl Compiled {
             .utf8_empty(false);
         let regex = Regex::builder()
             .configure(config)
-            .syntax(syntax())
-            .build(text)
-            .map_err(|error| refused(&error))?;
+            .build_from_hir(&parsed)
+            .map_err(|error| refused(&error, error.size_limit()))?;
         let states = regex.memory_usage() / STATE_BYTES;
         Ok(Compiled { pattern: pattern.to_vec(), regex, states, steps: None })
     }
@@ -104,29 +106,18 @@ impl Compiled {
         }
         let steps = match &mut self.steps {
             Some(steps) => steps,
-            none => none.insert(Box::new(Steps::new(utf8(&self.pattern)?)?)),
+            none => none.insert(Box::new(Steps::new(&regexp_pattern::parse(&self.pattern, pace)?)?)),
         };
         steps.is_match(text, pace)
     }
 }
 
-/// A pattern may ask for bytes that are no character: `(?s-u:.)`.
-fn syntax() -> regex_automata::util::syntax::Config {
-    regex_automata::util::syntax::Config::new().utf8(false)
-}
-
-fn utf8(pattern: &[u8]) -> Result<&str, FunctionError> {
-    std::str::from_utf8(pattern)
-        .map_err(|_| FunctionError::Invalid("regexp: the pattern is not UTF-8".to_owned()))
-}
-
-fn refused(error: &BuildError) -> FunctionError {
-    match (error.syntax_error(), error.size_limit()) {
-        (Some(syntax), _) => FunctionError::Invalid(format!("regexp: {syntax}")),
-        (None, Some(limit)) => {
+fn refused(error: &impl Display, size_limit: Option<usize>) -> FunctionError {
+    match size_limit {
+        Some(limit) => {
             FunctionError::TooBig(format!("regexp: the compiled pattern is larger than {limit} bytes"))
         }
-        (None, None) => FunctionError::Invalid(format!("regexp: {error}")),
+        None => FunctionError::Invalid(format!("regexp: {error}")),
     }
 }
 
@@ -137,16 +128,15 @@ struct Steps {
 }
 
 impl Steps {
-    fn new(pattern: &str) -> Result<Self, FunctionError> {
+    fn new(parsed: &Hir) -> Result<Self, FunctionError> {
         let config = NfaConfig::new()
             .nfa_size_limit(Some(COMPILED_BYTES_MAX))
             .which_captures(WhichCaptures::None)
             .utf8(false);
         let nfa = Compiler::new()
             .configure(config)
-            .syntax(syntax())
-            .build(pattern)
-            .map_err(|error| FunctionError::Invalid(format!("regexp: {error}")))?;
+            .build_from_hir(parsed)
+            .map_err(|error| refused(&error, error.size_limit()))?;
         // A deterministic automaton cannot tell what a word is outside of ASCII: it stops there.
         let config = LazyConfig::new()
             .cache_capacity(CACHE_BYTES_MAX)
@@ -271,11 +261,12 @@ mod tests {
 
         #[test]
         fn every_way_of_searching_finds_the_same(pattern in patterns(), text in texts()) {
-            if let Ok(compiled) = Compiled::new(pattern.as_bytes()) {
+            let mut left = 0;
+            let mut pace = Pace::new(None, &mut left);
+            if let Ok(compiled) = Compiled::new(pattern.as_bytes(), &mut pace) {
                 let expected = compiled.regex.is_match(text.as_slice());
-                let mut steps = Steps::new(&pattern).unwrap();
-                let mut left = 0;
-                let mut pace = Pace::new(None, &mut left);
+                let parsed = regexp_pattern::parse(pattern.as_bytes(), &mut pace).unwrap();
+                let mut steps = Steps::new(&parsed).unwrap();
                 prop_assert_eq!(steps.is_match(&text, &mut pace).unwrap(), expected);
                 prop_assert_eq!(visit(&steps.nfa, &text, &mut pace).unwrap(), expected);
             }

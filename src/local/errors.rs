@@ -43,6 +43,7 @@ impl Access {
                 let failure = constraint::read(&self.handle, &error);
                 Error::Engine(error, failure.map(Box::new))
             }
+            code::SQLITE_CANTOPEN if temp_space::take_failed() => no_temp_file(),
             code::SQLITE_FULL if temp_space::take_refused() => no_temp_space(),
             // VACUUM INTO attaches its file while it runs.
             code::SQLITE_AUTH => match self.watch.take_refused() {
@@ -76,6 +77,8 @@ impl Access {
         }
         match self.control.stop() {
             Some(stop) => stop.into(),
+            // Only a statement that has to yield a row ends so.
+            None if self.watch.refuses_commits() => no_row(),
             None => Error::new(
                 ErrorCode::Unsupported,
                 "the statement writes although the engine calls it read-only; it was undone: run it in an immediate \
@@ -88,6 +91,11 @@ impl Access {
     pub fn check_stop(&self) -> Result<()> {
         self.control.stop().map_or(Ok(()), |stop| Err(stop.into()))
     }
+}
+
+/// What has to yield a row has yielded none.
+pub fn no_row() -> Error {
+    Error::new(ErrorCode::NoRows, "the statement yields no row")
 }
 
 fn snapshot_error(error: Error) -> Error {
@@ -109,6 +117,11 @@ pub(super) fn read_only_transaction() -> Error {
 }
 
 /// Temporary files hold all that they may.
+fn no_temp_file() -> Error {
+    let place = temp_space::place();
+    Error::new(ErrorCode::CannotOpen, format!("the engine cannot make a temporary file in {place}"))
+}
+
 pub(super) fn no_temp_space() -> Error {
     let message = format!(
         "the temporary files of this program would hold more than {} bytes (temp_bytes_max); sort or group fewer rows, read \

@@ -86,7 +86,7 @@ pub fn open(
     let session = Session {
         cursors: Cursors::default(),
         prepared: PreparedStatements::default(),
-        cache: StatementCache::new(options.statement_cache),
+        cache: StatementCache::new(options.statement_cache, surroundings.limits.statement_bytes_max),
         access,
         limits: Arc::clone(&surroundings.limits),
         counters: Arc::clone(counters),

@@ -75,6 +75,7 @@ const TEMP_STORE: &str = "temp_store";
 /// Pragmas of a connection that `open` leaves alone, and the engine's own values of them: SQL may have set them since.
 const LEFT_ALONE: &[(&str, &str)] = &[
     ("locking_mode", "normal"),
+    ("max_page_count", "4294967294"),
     ("count_changes", "0"),
     ("empty_result_callbacks", "0"),
     ("full_column_names", "0"),

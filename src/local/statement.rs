@@ -150,6 +150,11 @@ impl Statement {
         self.parameter_count
     }
 
+    /// What it takes of memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.raw.memory_bytes() + self.columns.len() as u64
+    }
+
     /// The engine's statement.
     pub fn raw(&self) -> &RawStatement {
         &self.raw

@@ -13,18 +13,27 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// The cache. A statement in it is reset and has no parameters bound.
 pub struct StatementCache {
-    by_sql: Option<LruCache<Box<str>, Statement, FxBuildHasher>>,
+    by_sql: Option<LruCache<Box<str>, Cached, FxBuildHasher>>,
+    bytes: u64,
+    bytes_max: u64,
     // Where a statement lives for its one run if it must not be kept.
     passing: Option<Statement>,
     hits: u64,
     misses: u64,
 }
 
+struct Cached {
+    statement: Statement,
+    // As they were counted: what a statement takes changes as it runs.
+    bytes: u64,
+}
+
 impl StatementCache {
-    /// Keeps at most `size` statements; 0 keeps none.
-    pub fn new(size: u32) -> Self {
+    /// Keeps at most `size` statements of `bytes_max` bytes together; a size of 0 keeps none, 0 bytes are no limit.
+    pub fn new(size: u32, bytes_max: u64) -> Self {
         let by_sql = NonZeroUsize::new(size as usize).map(|size| LruCache::with_hasher(size, FxBuildHasher));
-        StatementCache { by_sql, passing: None, hits: 0, misses: 0 }
+        let bytes_max = if bytes_max == 0 { u64::MAX } else { bytes_max };
+        StatementCache { by_sql, bytes: 0, bytes_max, passing: None, hits: 0, misses: 0 }
     }
 
     /// The statement of `sql`, compiled if it is not here.
@@ -36,28 +45,47 @@ impl StatementCache {
         } else {
             self.misses += 1;
             let statement = access.prepare(sql, true)?;
-            match &mut self.by_sql {
-                Some(by_sql) if !statement.is_once_only() && sql.len() <= TEXT_BYTES_MAX => {
-                    by_sql.put(sql.into(), statement);
-                }
-                _ => return Ok(self.passing.insert(statement)),
+            if let Some(refused) = self.keep(sql, statement) {
+                return Ok(self.passing.insert(refused));
             }
         }
         match self.by_sql.as_mut().and_then(|by_sql| by_sql.peek_mut(sql)) {
-            Some(statement) => Ok(statement),
+            Some(cached) => Ok(&mut cached.statement),
             None => Ok(self.passing.insert(access.prepare(sql, false)?)),
         }
+    }
+
+    /// Takes a statement that is not here in, or gives it back.
+    fn keep(&mut self, sql: &str, statement: Statement) -> Option<Statement> {
+        let Some(by_sql) = &mut self.by_sql else { return Some(statement) };
+        if statement.is_once_only() || sql.len() > TEXT_BYTES_MAX {
+            return Some(statement);
+        }
+        let bytes = statement.memory_bytes() + sql.len() as u64;
+        if bytes > self.bytes_max {
+            return Some(statement);
+        }
+        while self.bytes > self.bytes_max - bytes {
+            let Some((_, left)) = by_sql.pop_lru() else { break };
+            self.bytes -= left.bytes;
+        }
+        self.bytes += bytes;
+        if let Some((_, left)) = by_sql.push(sql.into(), Cached { statement, bytes }) {
+            self.bytes -= left.bytes;
+        }
+        None
     }
 
     /// The statement of `sql` if it is here; changes neither order nor counters.
     #[inline]
     pub fn peek(&self, sql: &str) -> Option<&Statement> {
-        self.by_sql.as_ref()?.peek(sql)
+        self.by_sql.as_ref()?.peek(sql).map(|cached| &cached.statement)
     }
 
     /// Finalizes all statements.
     pub fn clear(&mut self) {
         self.passing = None;
+        self.bytes = 0;
         if let Some(by_sql) = &mut self.by_sql {
             by_sql.clear();
         }

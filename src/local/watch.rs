@@ -201,6 +201,11 @@ impl ConnectionWatch {
         self.commits_refused.store(refuse, Ordering::Relaxed);
     }
 
+    /// Whether commits are turned into rollbacks now.
+    pub fn refuses_commits(&self) -> bool {
+        self.commits_refused.load(Ordering::Relaxed)
+    }
+
     /// A statement is about to be compiled.
     pub fn begin_compiling(&self) {
         self.uses_writer.store(false, Ordering::Relaxed);
@@ -271,7 +276,8 @@ impl ConnectionWatch {
         let compiling = self.compiling.load(Ordering::Relaxed);
         let own = match what {
             // libSQL writes these itself, in no trigger: while its index is created or dropped, and while statements run.
-            Use::Rows => compiling && !self.changes_schema.load(Ordering::Relaxed),
+            // So are an index and a trigger of their tables made only by a client.
+            Use::Rows | Use::TableOfNew => compiling && !self.changes_schema.load(Ordering::Relaxed),
             Use::RowsOfTrigger => true,
             // It also creates and drops them, as part of what the client changes.
             Use::Schema | Use::NewIndex | Use::TemporarySchema | Use::NewTemporaryIndex => first_change,

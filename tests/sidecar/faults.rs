@@ -174,3 +174,21 @@ fn long_patterns_and_deep_texts_are_errors_at_most() {
     let _ = conn.query("INSERT INTO t0 VALUES (1)", list![]);
     assert_eq!(conn.value("SELECT 1").int(), 1);
 }
+
+#[test]
+fn a_full_disk_under_the_rows_of_a_cursor_is_one() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    conn.exec("CREATE TABLE t(a)");
+    conn.begin("immediate").unwrap();
+    let long = format!("SELECT zeroblob(1000) FROM ({})", numbers(5000));
+    conn.call(tag::DECLARE, [long.as_str().into(), list![]]).unwrap();
+    limit_file_size(sidecar.pid, 1_000_000);
+    assert_eq!(conn.query("INSERT INTO t VALUES (1)", list![]).unwrap_err().code, "disk_full");
+    conn.rollback().unwrap();
+    limit_file_size(sidecar.pid, libc::RLIM_INFINITY);
+    conn.begin("immediate").unwrap();
+    conn.call(tag::DECLARE, [long.as_str().into(), list![]]).unwrap();
+    conn.exec("INSERT INTO t VALUES (1)");
+}

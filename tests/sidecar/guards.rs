@@ -216,6 +216,12 @@ fn the_table_of_a_vector_index_is_neither_dropped_nor_altered_nor_brought_along(
         "ALTER TABLE tv_shadow DROP COLUMN data",
         "DROP TABLE libsql_vector_meta_shadow",
         "ALTER TABLE libsql_vector_meta_shadow RENAME TO other",
+        "CREATE INDEX i ON tv_shadow(data)",
+        "CREATE UNIQUE INDEX IF NOT EXISTS main.i ON \"TV_SHADOW\"(data)",
+        "CREATE TRIGGER r AFTER INSERT ON tv_shadow BEGIN DELETE FROM t; END",
+        "CREATE TRIGGER main.r BEFORE DELETE ON tv_shadow BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TEMP TRIGGER r AFTER INSERT ON main.tv_shadow BEGIN DELETE FROM t; END",
+        "CREATE INDEX i ON libsql_vector_meta_shadow(name)",
     ] {
         assert_eq!(refused(&conn, sql).code, "not_authorized", "{sql}");
         conn.exec("BEGIN IMMEDIATE");
@@ -481,6 +487,38 @@ fn temporary_files_are_where_the_option_says_and_have_no_name() {
     let open: Vec<_> = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect();
     assert!(open.iter().any(|file| file.starts_with(&temporary)), "{open:?}");
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "a kill leaves nothing behind");
+}
+
+#[test]
+fn a_folder_for_temporary_files_that_cannot_be_used_is_an_error_at_start() {
+    let (folder, path) = folder();
+    std::fs::write(&path, "a file").unwrap();
+    for place in [folder.path().join("not there"), path, "/proc".into()] {
+        let mut process = Process::start(&[&format!("--temp-directory={}", place.display())]);
+        assert_eq!(process.wait(BOUND).code(), Some(2), "{}", place.display());
+        let words = process.stderr();
+        assert!(words.contains("temp_directory") && words.contains(place.to_str().unwrap()), "{words}");
+    }
+}
+
+#[test]
+fn a_folder_for_temporary_files_that_is_gone_is_an_error_of_what_needs_one() {
+    let (folder, path) = folder();
+    let temporary = folder.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let sidecar = Sidecar::start_with(&[&format!("--temp-directory={}", temporary.display())]);
+    let conn = sidecar.open(&path);
+    std::fs::remove_dir(&temporary).unwrap();
+    let sorted = format!("SELECT count(*) FROM ({SORT} LIMIT -1 OFFSET 1)");
+    let failure = conn.query(&sorted, list![]).unwrap_err();
+    assert_eq!(failure.code, "cannot_open");
+    assert!(
+        failure.message.contains("temp_directory") && failure.message.contains("temporary"),
+        "{failure:?}"
+    );
+    assert_eq!(conn.value("SELECT 1"), 1.into());
+    std::fs::create_dir(&temporary).unwrap();
+    assert_eq!(conn.value(&sorted).int(), 79_999);
 }
 
 #[test]

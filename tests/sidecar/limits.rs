@@ -50,6 +50,56 @@ fn statements_max() {
     prepare().unwrap();
 }
 
+/// Statements that take some 100 KB each: the engine's program for a SELECT of so many columns.
+fn wide(number: usize) -> String {
+    format!("SELECT {number}{}", ", hex(x'00')".repeat(200))
+}
+
+#[test]
+fn statement_bytes_max_of_prepared_statements() {
+    let sidecar = Sidecar::start_with(&["--statement-bytes-max=500000"]);
+    let conn = sidecar.open(":memory:");
+    let prepare = |number| conn.call(tag::PREPARE, [wide(number).as_str().into()]);
+    let mut ids = Vec::new();
+    let refused = loop {
+        match prepare(ids.len()) {
+            Ok(prepared) => ids.push(prepared.items()[0].clone()),
+            Err(failure) => break failure,
+        }
+    };
+    assert!(!ids.is_empty() && ids.len() <= 5, "{}", ids.len());
+    assert_limit(refused, "limit_exceeded", "statement_bytes_max is 500000");
+    conn.call(tag::CLOSE_STATEMENT, [ids[0].clone()]).unwrap();
+    prepare(100).unwrap();
+    conn.call(tag::RESET, []).unwrap();
+    for number in 0..ids.len() {
+        prepare(number).expect("reset has closed all");
+    }
+}
+
+#[test]
+fn statement_bytes_max_of_the_cache() {
+    let sidecar = Sidecar::start_with(&["--statement-bytes-max=500000"]);
+    let conn = sidecar.open(":memory:");
+    let used = |name| conn.status().get(name).int();
+    let bytes = || conn.status().get("memory").get("statement_bytes").int();
+    for number in 0..50 {
+        conn.exec(&wide(number));
+        assert!(bytes() < 1_000_000, "those that leave are finalized");
+    }
+    let kept = used("cache_used");
+    assert!((1..=5).contains(&kept), "{kept}");
+    let hits = used("cache_hits");
+    conn.exec(&wide(49));
+    assert_eq!(used("cache_hits"), hits + 1);
+    // One alone is too large: it runs, and the others stay.
+    let sidecar = Sidecar::start_with(&["--statement-bytes-max=20000"]);
+    let conn = sidecar.open(":memory:");
+    conn.exec("SELECT 1");
+    conn.exec(&wide(1));
+    assert_eq!(conn.status().get("cache_used").int(), 1);
+}
+
 #[test]
 fn cursors_max() {
     let sidecar = Sidecar::start_with(&["--cursors-max=2"]);

@@ -28,6 +28,8 @@ mod placement;
 mod programs;
 mod regexp;
 mod seeds;
+#[path = "../torture/shim.rs"]
+mod shim;
 mod statements;
 mod stuck;
 mod support;

@@ -101,6 +101,19 @@ fn what_is_no_pattern_or_too_large_is_an_error() {
 }
 
 #[test]
+fn classes_of_characters_are_limited_together() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    for class in ["[\\x00-\\x{10ffff}--a]", "\\PL", "[\\w&&\\pL]", "[^[^a]]", "(\\pL|\\pN)"] {
+        let pattern = format!("(?i){}", class.repeat(2000));
+        let failure = is(&conn, "a".into(), pattern.as_str().into()).unwrap_err();
+        assert_eq!(failure.code, "too_big", "{class}");
+        assert!(failure.message.contains("the most is 1048576"), "{failure:?}");
+        assert!(is(&conn, "a".into(), class.into()).is_ok(), "{class}");
+    }
+}
+
+#[test]
 fn it_may_stand_in_every_part_of_a_schema() {
     let (_folder, path) = folder();
     let sidecar = Sidecar::start();

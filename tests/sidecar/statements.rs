@@ -171,6 +171,35 @@ fn a_query_one_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn a_query_one_without_a_row_undoes_what_triggers_wrote() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.script(
+        "CREATE TABLE t(a); CREATE TABLE log(a); CREATE TRIGGER r BEFORE INSERT ON t WHEN new.a < 0 \
+         BEGIN INSERT INTO log VALUES (new.a); SELECT RAISE(IGNORE); END",
+    )
+    .unwrap();
+    let insert = |a: i32| conn.query_one("INSERT INTO t VALUES (?) RETURNING a", list![a]);
+    for within_transaction in [false, true] {
+        if within_transaction {
+            conn.begin("immediate").unwrap();
+        }
+        assert_eq!(insert(-1).unwrap_err().code, "no_rows");
+        assert_eq!(
+            conn.value("SELECT count(*) FROM log"),
+            0.into(),
+            "in a transaction: {within_transaction}"
+        );
+        assert_eq!(insert(1).unwrap().value(), &1.into());
+        conn.exec("INSERT INTO t VALUES (-2)");
+        assert_eq!(conn.value("SELECT count(*) FROM log"), 1.into(), "without query_one it stays");
+        conn.exec("DELETE FROM log");
+    }
+    conn.commit().unwrap();
+    assert_eq!(conn.value("SELECT count(*) FROM t"), 2.into());
+}
+
+#[test]
 fn a_result_above_its_ceiling_is_an_error_and_is_not_kept() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");

@@ -65,6 +65,31 @@ fn a_client_that_reads_late_is_not_what_is_stuck() {
 }
 
 #[test]
+fn what_a_slow_disk_keeps_is_not_stuck() {
+    let (folder, path) = folder();
+    let off = folder.path().join("fast");
+    std::fs::write(&off, "").unwrap();
+    let sidecar = crate::shim::start(
+        &["--stuck-limit-ms=1000"],
+        &[
+            ("TORTURE_ROOT", folder.path().to_str().unwrap().to_owned()),
+            ("TORTURE_OPS", "w".to_owned()),
+            ("TORTURE_PAUSE", "20000".to_owned()),
+            ("TORTURE_OFF", off.to_str().unwrap().to_owned()),
+        ],
+    );
+    let conn = sidecar.open(&path);
+    conn.exec("PRAGMA wal_autocheckpoint = 0");
+    conn.exec("CREATE TABLE kept(a)");
+    conn.exec(&format!("INSERT INTO kept SELECT randomblob(3000) FROM ({})", numbers(200)));
+    std::fs::remove_file(&off).unwrap();
+    // Four times the limit at least: a checkpoint looks at no clock.
+    let checkpoint = conn.within(100).send(tag::CHECKPOINT, [atom("full")]);
+    let _ = sidecar.answer(checkpoint);
+    assert_eq!(conn.value("SELECT count(*) FROM kept"), 200.into());
+}
+
+#[test]
 fn whoever_waits_for_what_is_stuck_is_told_who_it_is() {
     let (_folder, path) = folder();
     let sidecar = Sidecar::start_with(&["--stuck-limit-ms=3000"]);

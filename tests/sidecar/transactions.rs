@@ -141,9 +141,14 @@ fn reset_is_as_good_as_new() {
     let attached = folder.path().join("attached.db");
     conn.query("ATTACH ? AS at", list![attached.to_str().unwrap()]).unwrap();
     conn.exec("ATTACH ':memory:' AS \"odd \"\"name\"");
-    for pragma in
-        ["foreign_keys = OFF", "cache_size = 7", "synchronous = OFF", "busy_timeout = 1", "query_only = OFF"]
-    {
+    for pragma in [
+        "foreign_keys = OFF",
+        "cache_size = 7",
+        "synchronous = OFF",
+        "busy_timeout = 1",
+        "query_only = OFF",
+        "max_page_count = 50",
+    ] {
         conn.exec(&format!("PRAGMA {pragma}"));
     }
     let prepared = conn.call(tag::PREPARE, ["SELECT 1".into()]).unwrap().items()[0].clone();
@@ -162,10 +167,14 @@ fn reset_is_as_good_as_new() {
     assert_eq!(conn.value("SELECT count(*) FROM t"), 0.into());
     assert_eq!(conn.value("SELECT count(*) FROM sqlite_temp_schema"), 0.into());
     assert_eq!(conn.value("SELECT count(*) FROM pragma_database_list WHERE seq > 1"), 0.into());
-    for (pragma, value) in
-        [("foreign_keys", 1), ("cache_size", -100), ("synchronous", 1), ("busy_timeout", 1234)]
-    {
-        assert_eq!(conn.value(&format!("PRAGMA {pragma}")), value.into(), "{pragma}");
+    for (pragma, value) in [
+        ("foreign_keys", 1),
+        ("cache_size", -100),
+        ("synchronous", 1),
+        ("busy_timeout", 1234),
+        ("max_page_count", 4_294_967_294),
+    ] {
+        assert_eq!(conn.value(&format!("PRAGMA {pragma}")).int(), value, "{pragma}");
     }
     let id = conn.send(tag::EXECUTE_PREPARED, [prepared, list![]]);
     assert_eq!(conn.outcome(id).unwrap_err().code, "unknown_statement");

@@ -56,7 +56,7 @@ pub fn round(round: &mut Round) -> Counts {
 /// the trace was when it was.
 fn traced(round: &mut Round, root: &Path, trace: &Path, synchronous: &str) -> ([Notes; 2], [Vec<u64>; 2]) {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let sidecar = shim::start(&[("TORTURE_ROOT", text(root)), ("TORTURE_TRACE", text(trace))]);
+    let sidecar = shim::start(&[], &[("TORTURE_ROOT", text(root)), ("TORTURE_TRACE", text(trace))]);
     let path = root.join("ledger.db");
     ledger::create(&sidecar, &path);
     let mut notes = [Notes::of(1), Notes::of(2)];

@@ -7,6 +7,7 @@
  *   TORTURE_AT     the number of the call that fails, from 1; 0: none
  *   TORTURE_ERRNO  how it fails; -1: a write that is cut short
  *   TORTURE_LASTS  1: all later ones fail as well
+ *   TORTURE_PAUSE  microseconds that each of these calls takes longer: a slow disk
  *   TORTURE_OFF    while this file exists, none fails
  *   TORTURE_HIT    made when the first one fails
  *   TORTURE_TRACE  file to which writes, truncations, syncs and removals are appended, see record()
@@ -30,6 +31,7 @@ static struct {
   const char *root, *ops, *off, *hit;
   long at;
   int error, lasts, trace;
+  useconds_t pause;
 } conf;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t tracing = PTHREAD_MUTEX_INITIALIZER;
@@ -53,6 +55,7 @@ static void configure(void) {
   conf.at = (text = getenv("TORTURE_AT")) ? atol(text) : 0;
   conf.error = (text = getenv("TORTURE_ERRNO")) ? atoi(text) : EIO;
   conf.lasts = (text = getenv("TORTURE_LASTS")) ? atoi(text) : 0;
+  conf.pause = (text = getenv("TORTURE_PAUSE")) ? (useconds_t)atoi(text) : 0;
   conf.trace = (text = getenv("TORTURE_TRACE")) ? real_open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
 }
 
@@ -81,8 +84,10 @@ static const char *name_of(int fd, char *buffer) {
 static int fails(char op, const char *name) {
   long call;
   pthread_once(&once, configure);
-  if (!name || conf.at == 0 || !conf.ops || !strchr(conf.ops, op)) return 0;
+  if (!name || !conf.ops || !strchr(conf.ops, op)) return 0;
   if (conf.off && access(conf.off, F_OK) == 0) return 0;
+  if (conf.pause) usleep(conf.pause);
+  if (conf.at == 0) return 0;
   call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
   if (call != conf.at && !(conf.lasts && call > conf.at)) return 0;
   if (conf.hit) close(real_open(conf.hit, O_WRONLY | O_CREAT, 0600));

@@ -22,9 +22,10 @@ fn library() -> &'static Path {
     })
 }
 
-/// The program with the library, which reads these variables.
-pub fn start(variables: &[(&str, String)]) -> Sidecar {
+/// The program with these options and with the library, which reads these variables.
+pub fn start(arguments: &[&str], variables: &[(&str, String)]) -> Sidecar {
     let mut command = Command::new(env!("CARGO_BIN_EXE_libsql_port"));
-    command.env("LD_PRELOAD", library()).envs(variables.iter().map(|(name, value)| (name, value)));
+    command.args(arguments).env("LD_PRELOAD", library());
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     Sidecar::of(Process::spawn(&mut command, Stdio::piped()))
 }

@@ -24,15 +24,18 @@ pub fn round(round: &mut Round) -> Counts {
     std::fs::create_dir(&root).unwrap();
     let (hit, path) = (round.folder.join("hit"), root.join("ledger.db"));
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let sidecar = shim::start(&[
-        ("TORTURE_ROOT", text(&root)),
-        ("TORTURE_OPS", round.rng.choice(OPS).unwrap().to_owned()),
-        ("TORTURE_AT", at.to_string()),
-        ("TORTURE_ERRNO", round.rng.choice(ERRORS).unwrap().to_string()),
-        ("TORTURE_LASTS", lasts.to_string()),
-        ("TORTURE_OFF", text(&off)),
-        ("TORTURE_HIT", text(&hit)),
-    ]);
+    let sidecar = shim::start(
+        &[],
+        &[
+            ("TORTURE_ROOT", text(&root)),
+            ("TORTURE_OPS", round.rng.choice(OPS).unwrap().to_owned()),
+            ("TORTURE_AT", at.to_string()),
+            ("TORTURE_ERRNO", round.rng.choice(ERRORS).unwrap().to_string()),
+            ("TORTURE_LASTS", lasts.to_string()),
+            ("TORTURE_OFF", text(&off)),
+            ("TORTURE_HIT", text(&hit)),
+        ],
+    );
     let mut notes = [Notes::of(1), Notes::of(2)];
     let mut refusals = 0;
     for _visit in 0..3 {

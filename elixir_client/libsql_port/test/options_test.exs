@@ -108,7 +108,8 @@ defmodule LibsqlPort.OptionsTest do
         spin_us_max: 9,
         stuck_limit: 10,
         log_lines_per_second: 11,
-        temp_bytes_max: 12
+        temp_bytes_max: 12,
+        statement_bytes_max: 13
       ]
 
       {:ok, defaults} = Options.sidecar([])

@@ -19,7 +19,7 @@ impl Access {
                 let index = table.get(..table.len().saturating_sub(SHADOW.len())).unwrap_or("");
                 if table.eq_ignore_ascii_case(VECTOR_INDEXES) || self.is_vector_index(index) {
                     return Err(refused(format!(
-                        "{table} belongs to a vector index, which alone may write it"
+                        "{table} belongs to a vector index, which alone may write it; it has neither further indexes nor triggers"
                     )));
                 }
             }

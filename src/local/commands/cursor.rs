@@ -6,7 +6,7 @@
 //! read ahead, unless it was declared live. A cursor beside which nothing is written costs nothing.
 
 use crate::engine::{RawStatement, Step};
-use crate::error::{Error, Result};
+use crate::error::{io_code, Error, Result};
 use crate::limits::CHUNK_BYTES;
 use crate::local::access::{Access, Rows};
 use crate::local::ahead::Ahead;
@@ -110,10 +110,7 @@ fn not_kept(error: &std::io::Error) -> Error {
     if temp_space::take_refused() {
         return no_temp_space();
     }
-    Error::new(
-        ErrorCode::IoError,
-        format!("the rows of a cursor cannot be kept in a temporary file: {error}"),
-    )
+    Error::new(io_code(error), format!("the rows of a cursor cannot be kept in a temporary file: {error}"))
 }
 
 /// Sends up to `rows_max` rows or `bytes_max` bytes of body, at least one row if there is one.

@@ -1,11 +1,14 @@
 //! Execute and query_one: bind, step, rows out, counters and transaction status in the same reply.
 
+use crate::engine::RawStatement;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::local::access::{Access, Changes};
+use crate::local::access::{Access, Changes, Rows};
+use crate::local::errors::no_row;
 use crate::local::rows::{Ceiling, RowWriter};
 use crate::local::session::Session;
 use crate::local::statement::Statement;
+use crate::local::watch::ConnectionWatch;
 use crate::run::Run;
 use port_driver::error_code::ErrorCode;
 use port_driver::params::Params;
@@ -90,10 +93,24 @@ fn run_statement(
     let control = Arc::clone(&access.control);
     let base = run.out.len();
     let mut writer = RowWriter::new(run, &control, Ceiling::new(options, limits), wanted == Wanted::One);
-    let changes = match access.run(statement, params, wanted == Wanted::One, &mut writer) {
+    let outcome = match wanted {
+        Wanted::All => access.run(statement, params, false, &mut writer),
+        Wanted::One if statement.read_only() => access.run(statement, params, true, &mut writer),
+        // The rows of a statement that writes come before its commit. Without one there is none: a trigger may have written
+        // and then passed over the row by RAISE(IGNORE).
+        Wanted::One => {
+            let watch = Arc::clone(&access.watch);
+            watch.refuse_commits(true);
+            let mut rows = AllowsCommits { watch: &watch, rows: &mut writer };
+            let outcome = access.run(statement, params, true, &mut rows);
+            watch.refuse_commits(false);
+            outcome
+        }
+    };
+    let changes = match outcome {
         Ok(_) if wanted == Wanted::One && writer.rows() == 0 => {
             writer.abandon();
-            return Err(Error::new(ErrorCode::NoRows, "the statement yields no row"));
+            return Err(no_row());
         }
         Ok(changes) => changes,
         Err(error) => {
@@ -105,6 +122,23 @@ fn run_statement(
     let finished = writer.finish(statement.columns(), tail(access, changes), !statement.read_only());
     finished.inspect_err(|_| run.out.truncate(base.min(run.out.len())))?;
     Ok(rows)
+}
+
+/// Lets the statement commit once it has yielded a row.
+struct AllowsCommits<'a, R> {
+    watch: &'a ConnectionWatch,
+    rows: &'a mut R,
+}
+
+impl<R: Rows> Rows for AllowsCommits<'_, R> {
+    fn about_to_wait(&mut self) {
+        self.rows.about_to_wait();
+    }
+
+    fn row(&mut self, row: &RawStatement) -> Result<bool> {
+        self.watch.refuse_commits(false);
+        self.rows.row(row)
+    }
 }
 
 /// What follows the rows, but for times.

@@ -75,6 +75,7 @@ defmodule LibsqlPort.Executable do
     queue_requests_max: "--queue-requests-max",
     queue_bytes_max: "--queue-bytes-max",
     statements_max: "--statements-max",
+    statement_bytes_max: "--statement-bytes-max",
     cursors_max: "--cursors-max",
     result_rows_max: "--result-rows-max",
     result_bytes_max: "--result-bytes-max",

@@ -18,8 +18,9 @@ defmodule LibsqlPort.Options do
       Meanwhile `LibsqlPort.connect/2` waits, up to its `:connect_timeout`
     * `:max_restarts`, `:max_seconds` – restart intensity of the processes in this VM; default 10 in 10. The end of a
       program does not count
-    * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max`, `:queue_requests_max`, `:statements_max`, `:cursors_max`
-      (the last three for each connection), `:result_rows_max`, `:result_bytes_max`, `:heap_bytes_max` (what the engine
+    * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max`, `:queue_requests_max`, `:statements_max`,
+      `:statement_bytes_max` (what the compiled statements of a connection may take: those prepared, and again as much in
+      its cache; 64 MiB by default), `:cursors_max` (the last four for each connection), `:result_rows_max`, `:result_bytes_max`, `:heap_bytes_max` (what the engine
       may have allocated, for all connections together), `:temp_bytes_max` (what all temporary files may hold together, of
       sorting, grouping, VACUUM and cursors; 32 GiB by default), `:spin_us_max` (microseconds to look for the next
       request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
@@ -28,9 +29,9 @@ defmodule LibsqlPort.Options do
     * `:stuck_limit` – ms that a request may run on beyond its timeout, its cancellation or the end of its connection, in
       code of the engine that nothing stops; then the program tells what was committed, ends (exit status 75) and is started
       again. Default 60000, 0 for no limit. The log names the connection and the files that it keeps from being written
-    * `:temp_directory` – folder for temporary files. They have no names there and go with the program. Default: the first that
-      can be written of `SQLITE_TMPDIR`, `TMPDIR`, `/var/tmp`, `/usr/tmp`, `/tmp` and the working folder. If there is none,
-      connections sort in memory
+    * `:temp_directory` – folder for temporary files. They have no names there and go with the program. The program does not start
+      if none can be made there. Default: the first that can be written of `SQLITE_TMPDIR`, `TMPDIR`, `/var/tmp`, `/usr/tmp`,
+      `/tmp` and the working folder. If there is none, connections sort in memory
     * `:log_to` – `:logger` (default): the program's log lines become messages of `Logger`, with the metadata `:sidecar`
       (its name), `:os_pid` and `:domain` (`[:elixir, :libsql_port]`); `:stderr`: the program writes them to the VM's standard error
     * `:args` – further arguments for the program, a list of strings
@@ -91,6 +92,7 @@ defmodule LibsqlPort.Options do
     {:queue_requests_max, nil, {:integer, 1, @int_max}},
     {:queue_bytes_max, nil, {:integer, 1, 1_099_511_627_776}},
     {:statements_max, nil, {:integer, 1, @int_max}},
+    {:statement_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:cursors_max, nil, {:integer, 1, @int_max}},
     {:result_rows_max, nil, {:integer, 0, @int_max}},
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},

@@ -1,6 +1,7 @@
 //! Compiling: what some statements do while they are compiled, and what is learned of them then.
 
 use super::access::Access;
+use super::shadow::Doubt;
 use super::statement::{Kind, Statement};
 use crate::engine::{code, query, Handle, RawStatement};
 use crate::error::{Error, Result};
@@ -17,7 +18,10 @@ impl Access {
         let statement = self.with_schema(keyword, |access| {
             access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))
         })?;
-        Ok(statement.writing_if(self.watch.uses_writer()).doubting(self.watch.take_settled()))
+        Ok(statement
+            .writing_if(self.watch.uses_writer())
+            .once_if(self.watch.changes_schema())
+            .doubting(self.watch.take_settled()))
     }
 
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
@@ -50,7 +54,27 @@ impl Access {
     /// too after "no such table", but takes a lock that it does not get for equality, and not after others, such as that of
     /// an ON CONFLICT whose index another connection has created.
     fn with_schema<T>(&mut self, keyword: Keyword, compile: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        self.undo_compiled();
         self.watch.take_settled();
+        self.watch.allow_changes(self.temporary);
+        let outcome = self.in_turn_if_wanted(keyword, compile);
+        self.watch.allow_changes(false);
+        self.watch.set_compiled_within(false);
+        if outcome.is_err() {
+            self.undo_compiled();
+        } else if self.is_compiled_within() && self.handle.autocommit() {
+            // A full disk or the like has ended the transaction, and libSQL has gone on.
+            self.undo_compiled();
+            return Err(self.step_error(code::SQLITE_IOERR));
+        }
+        outcome
+    }
+
+    fn in_turn_if_wanted<T>(
+        &mut self,
+        keyword: Keyword,
+        compile: impl Fn(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         // Looks up what is doubted of the statement, each of which refuses it once.
         let compile = |access: &mut Self| loop {
             let compiled = compile(access);
@@ -64,6 +88,10 @@ impl Access {
                 }
                 Some(doubt) if compiled.is_err() => {
                     access.look_up(&doubt)?;
+                    if let Doubt::NewIndex(index) = &doubt {
+                        access.begin_compiled()?;
+                        access.drop_remains(index)?;
+                    }
                     access.watch.settle(doubt);
                 }
                 _ => return compiled,
@@ -83,12 +111,17 @@ impl Access {
     }
 
     /// Takes the writer turn for what changes a schema. It stays until the statement has run, or the request has ended: what
-    /// libSQL has created by then must be there when it runs.
+    /// libSQL has created by then must be there when it runs. Which of them drop a vector index, libSQL alone knows.
     fn enter_to_compile(&mut self, keyword: Keyword) -> Result<()> {
         let watch = Arc::clone(&self.watch);
         let kind = Kind { read_only: false, keyword, guarded: false, cursor: false };
         self.enter(kind, || watch.about_to_wait())?;
-        self.check_stop()
+        self.check_stop()?;
+        if self.has_vector_indexes()? {
+            self.begin_compiled()?;
+        }
+        self.watch.allow_changes(true);
+        Ok(())
     }
 
     /// Lets the engine see whether another connection has changed a schema, which it does not do to compile, only to run.

@@ -54,11 +54,15 @@ impl Access {
         }
     }
 
-    /// An interrupted or busy engine means, if the work had to stop, that it did.
+    /// An interrupted or busy engine means, if the work had to stop, that it did. libSQL makes errors of its own of those that
+    /// end its statements.
     pub(super) fn stopped_or(&self, error: Error) -> Error {
         match &error {
             Error::Engine(engine, _)
-                if matches!(engine.code & 0xff, code::SQLITE_INTERRUPT | code::SQLITE_BUSY) =>
+                if matches!(
+                    engine.code & 0xff,
+                    code::SQLITE_INTERRUPT | code::SQLITE_BUSY | code::SQLITE_ERROR
+                ) =>
             {
                 match self.control.stop() {
                     Some(stop) => stop.into(),

@@ -38,6 +38,7 @@ pub struct Statement {
     keyword: Keyword,
     last_run_ns: u64,
     doubts: Vec<Doubt>,
+    once: bool,
 }
 
 impl Statement {
@@ -77,6 +78,7 @@ impl Statement {
             keyword,
             last_run_ns: u64::MAX,
             doubts: Vec::new(),
+            once: matches!(keyword, Keyword::Pragma | Keyword::Explain),
             raw,
         };
         statement.read_columns();
@@ -86,6 +88,12 @@ impl Statement {
     /// The same statement, which writes in any case if `writes`.
     pub fn writing_if(mut self, writes: bool) -> Self {
         self.read_only &= !writes;
+        self
+    }
+
+    /// The same statement, which must not be used a second time if `once`.
+    pub fn once_if(mut self, once: bool) -> Self {
+        self.once |= once;
         self
     }
 
@@ -112,7 +120,7 @@ impl Statement {
 
     /// Compiling it has an effect of its own, or tells what was true then: it must not be used a second time.
     pub fn is_once_only(&self) -> bool {
-        matches!(self.keyword, Keyword::Pragma | Keyword::Explain)
+        self.once
     }
 
     /// What cursors of the same connection have yet to read may change by it.

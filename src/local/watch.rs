@@ -47,6 +47,8 @@ pub struct ConnectionWatch {
     compiling: AtomicBool,
     uses_writer: AtomicBool,
     wants_turn: AtomicBool,
+    changes_allowed: AtomicBool,
+    compiled_within: AtomicBool,
     changes_schema: AtomicBool,
     new_index: Mutex<Option<String>>,
     doubt: Mutex<Option<Doubt>>,
@@ -88,6 +90,8 @@ impl ConnectionWatch {
             compiling: AtomicBool::new(false),
             uses_writer: AtomicBool::new(false),
             wants_turn: AtomicBool::new(false),
+            changes_allowed: AtomicBool::new(false),
+            compiled_within: AtomicBool::new(false),
             changes_schema: AtomicBool::new(false),
             new_index: Mutex::new(None),
             doubt: Mutex::new(None),
@@ -224,7 +228,23 @@ impl ConnectionWatch {
         self.uses_writer.load(Ordering::Relaxed)
     }
 
-    /// It was refused because it has to be compiled in the writer turn, which is not held.
+    /// Whether what is compiled may change a schema: the turn is held for it.
+    pub fn allow_changes(&self, allow: bool) {
+        self.changes_allowed.store(allow, Ordering::Relaxed);
+    }
+
+    /// What is compiled is compiled within a transaction for it. It is not stopped: an interrupted write would end that
+    /// transaction, and libSQL goes on. Nor does anything commit.
+    pub fn set_compiled_within(&self, within: bool) {
+        self.compiled_within.store(within, Ordering::Relaxed);
+    }
+
+    /// The statement that was compiled last changes a schema.
+    pub fn changes_schema(&self) -> bool {
+        self.changes_schema.load(Ordering::Relaxed)
+    }
+
+    /// It was refused because it has to be compiled in the writer turn, which was not taken for it.
     pub fn wants_turn(&self) -> bool {
         self.wants_turn.load(Ordering::Relaxed)
     }
@@ -312,7 +332,7 @@ impl Watch for ConnectionWatch {
             std::thread::yield_now();
             self.yield_at_ns.store(now_ns + SLICE_NS, Ordering::Relaxed);
         }
-        self.control.stop().is_some()
+        self.control.stop().is_some() && !self.compiled_within.load(Ordering::Relaxed)
     }
 
     fn wait_for_lock(&self, tries: u32) -> bool {
@@ -333,7 +353,7 @@ impl Watch for ConnectionWatch {
             if !self.turn_held.load(Ordering::Relaxed) {
                 tracing::error!("libSQL commits while a statement is compiled, without the writer turn");
             }
-            return true;
+            return !self.compiled_within.load(Ordering::Relaxed);
         }
         self.turn_held.load(Ordering::Relaxed)
             && !self.commits_refused.load(Ordering::Relaxed)
@@ -356,8 +376,8 @@ impl Watch for ConnectionWatch {
                 self.doubt_is_own.store(true, Ordering::Relaxed);
             }
             if matches!(what, Use::Schema | Use::NewIndex) {
-                let held = self.turn_held.load(Ordering::Relaxed);
-                self.wants_turn.fetch_or(!held, Ordering::Relaxed);
+                let allowed = self.changes_allowed.load(Ordering::Relaxed);
+                self.wants_turn.fetch_or(!allowed, Ordering::Relaxed);
             }
         }
         if self.wants_turn() {

@@ -36,4 +36,5 @@ mod support;
 mod term;
 mod transactions;
 mod values;
+mod vectors;
 mod writers;

@@ -6,9 +6,11 @@
 //! the engine's word, not the SQL text.
 
 mod checkpoint;
+mod compiled;
 mod doubts;
 mod own;
 mod turn;
+mod within;
 
 use super::statement::{Kind, Statement};
 use super::turns::Turns;
@@ -21,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::run::Place;
 use port_driver::params::Params;
 use std::sync::Arc;
+use within::Within;
 
 /// Takes the rows of a statement while it runs.
 pub trait Rows {
@@ -52,6 +55,10 @@ pub struct Access {
     compile_anew: bool,
     /// A doubt was settled for what runs.
     doubts_settled: bool,
+    /// What the statement that was compiled last, and has not run yet, was compiled within.
+    compiled_within: Option<Within>,
+    /// What is compiled changes the temporary schema alone.
+    pub(in crate::local) temporary: bool,
     place: Option<Place>,
     checkpoint_due: bool,
     /// When the files were last found at their paths.
@@ -80,6 +87,8 @@ impl Access {
             query_only: None,
             compile_anew: false,
             doubts_settled: false,
+            compiled_within: None,
+            temporary: false,
             place: None,
             checkpoint_due: false,
             placed_ns: 0,

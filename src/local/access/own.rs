@@ -35,10 +35,12 @@ impl Access {
     pub fn run_temporary(&mut self, sql: &str) -> Result<()> {
         let held = self.turns.is_held();
         self.watch.set_turn_held(true);
+        self.temporary = true;
         let outcome = self.prepare_first(sql).and_then(|(statement, _)| {
             let Some(mut statement) = statement else { return Ok(()) };
             query::rows(&mut statement, |_| true).map_err(|code| self.step_error(code))
         });
+        self.temporary = false;
         self.watch.set_turn_held(held);
         outcome
     }

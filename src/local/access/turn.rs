@@ -56,6 +56,10 @@ impl Access {
             self.handle.install_callbacks();
             self.compile_anew |= !self.handle.autocommit();
         }
+        let outcome = match self.compiled_within {
+            None => outcome,
+            Some(_) => self.end_compiled(kind.keyword, outcome),
+        };
         let outcome = match self.handle.has_schemas(self.schemas) {
             true => outcome,
             false => self.refresh_attached().and(outcome),

@@ -45,6 +45,12 @@ pub fn declare(
         Target::Statement(id) => prepared.sql(id)?,
     };
     let mut statement = access.prepare(sql, false)?;
+    if access.is_compiled_within() {
+        return Err(Error::new(
+            ErrorCode::InvalidRequest,
+            "a statement that changes the schema of a database with vector indexes cannot be declared as a cursor; execute it",
+        ));
+    }
     statement.bind(params)?;
     let writes = !statement.read_only();
     // The turns stay from here until the cursor is closed: what it writes ends with it.

@@ -26,7 +26,9 @@ pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     let base = run.out.len();
     session.counters.requests.fetch_add(1, Ordering::Relaxed);
     session.access.begin(run.place);
-    if let Err(error) = admit(session, run, request).and_then(|()| dispatch(session, run, request)) {
+    let outcome = admit(session, run, request).and_then(|()| dispatch(session, run, request));
+    session.access.undo_compiled();
+    if let Err(error) = outcome {
         run.out.truncate(base.min(run.out.len()));
         count(session, &error);
         run.error(&error, Some(session.access.tx_status()));

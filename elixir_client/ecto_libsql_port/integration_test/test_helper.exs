@@ -68,7 +68,8 @@ Code.require_file("#{ecto}/integration_test/support/schemas.exs", __DIR__)
 Code.require_file("#{ecto_sql}/integration_test/support/migration.exs", __DIR__)
 
 {exclusions, _} = Code.eval_file("exclusions.exs", __DIR__)
-ExUnit.start(exclude: exclusions, capture_log: false)
+# A message that a test awaits may take longer than ExUnit's 100 ms on a busy machine.
+ExUnit.start(exclude: exclusions, capture_log: false, assert_receive_timeout: 10_000)
 
 {:ok, _} = Ecto.Adapters.LibSql.ensure_all_started(TestRepo.config(), :temporary)
 

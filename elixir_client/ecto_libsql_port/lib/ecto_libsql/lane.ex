@@ -22,13 +22,14 @@ defmodule EctoLibSql.Lane do
   @idle_timeout 30_000
 
   @doc """
-  The lane of a Repo with these options, without connections yet; `nil` if it has none: not asked for, behind a pool that is
-  not `DBConnection`'s own, or with options of their own for each connection (`:configure`).
+  The lane of a Repo with these options, without connections yet; `nil` if it has none: switched off, behind a pool that is
+  not `DBConnection`'s own, with options of their own for each connection (`:configure`), or, unless the options ask for it,
+  with a single connection, whose temporary tables and pragmas are those of all calls.
   """
   @spec new(keyword) :: t | nil
   def new(options) do
     connections = Keyword.get(options, :pool_size, 10) * Keyword.get(options, :pool_count, 1)
-    lane = Keyword.get(options, :lane, false)
+    lane = Keyword.get(options, :lane, connections > 1)
     pool = Keyword.get(options, :pool, DBConnection.ConnectionPool)
 
     if lane && pool == DBConnection.ConnectionPool && !options[:configure] do

@@ -57,8 +57,8 @@ defmodule EctoLibSql.Options do
 
     * `:lane` – `true`, `false`, or a keyword list of `:size` (how many connections there may be beside those of the pool;
       default: as many as the pool has) and `:idle_timeout` (milliseconds until one that is not used is closed; default
-      30000). Default `false`. With `pool_size: 1` a temporary table or a pragma that one call leaves on the pool's connection is
-      not met by the next call on the lane. Has no effect in the sandbox, with a `:pool` of another module, or with
+      30000). Default `true`; `false` for a Repo with `pool_size: 1`, because there a temporary table or a pragma that one call leaves
+      on the connection is met by the next. Has no effect in the sandbox, with a `:pool` of another module, or with
       `:configure`. Of Repos alone. `Repo.all(query, lane: false)` takes the pool
 
   ## Errors

@@ -7,7 +7,7 @@ defmodule EctoLibSql.LaneRepoTest do
   import ExUnit.CaptureLog
 
   @moduletag timeout: 120_000
-  @moduletag repo: [lane: true, pool_size: 3]
+  @moduletag repo: [pool_size: 3]
 
   defmodule Item do
     use Ecto.Schema

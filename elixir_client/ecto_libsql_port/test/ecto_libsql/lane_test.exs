@@ -8,7 +8,7 @@ defmodule EctoLibSql.LaneTest do
   alias LibsqlPort.Connection
 
   @moduletag timeout: 120_000
-  @moduletag repo: [lane: true, pool_size: 3]
+  @moduletag repo: [pool_size: 3]
 
   defmodule Item do
     use Ecto.Schema
@@ -208,7 +208,7 @@ defmodule EctoLibSql.LaneTest do
 
   for {what, options} <- [
         {"with lane: false", [lane: false]},
-        {"unless it is asked for", [pool_size: 2]},
+        {"with one connection, whose state is that of all calls", [pool_size: 1]},
         {"with options for each connection", [lane: true, configure: {Function, :identity, []}]},
         {"in the sandbox", [lane: true, pool: Ecto.Adapters.SQL.Sandbox]}
       ] do
@@ -220,7 +220,7 @@ defmodule EctoLibSql.LaneTest do
   end
 
   @tag repo: [pool_size: 1, lane: true]
-  test "a Repo with one connection has a lane as well" do
+  test "a Repo with one connection has a lane if it asks for it" do
     warm(fn -> TestRepo.query!("SELECT 1") end)
   end
 

@@ -20,6 +20,8 @@ defmodule EctoLibSql.Lane do
   @type t :: Slots.t()
 
   @idle_timeout 30_000
+  # More callers at once than a small pool has connections are common, and a connection that nobody needs is not opened.
+  @size_min 16
 
   @doc """
   The lane of a Repo with these options, without connections yet; `nil` if it has none: switched off, behind a pool that is
@@ -34,7 +36,7 @@ defmodule EctoLibSql.Lane do
 
     if lane && pool == DBConnection.ConnectionPool && !options[:configure] do
       given = if lane == true, do: [], else: lane
-      Slots.new(given[:size] || connections, given[:idle_timeout] || @idle_timeout)
+      Slots.new(given[:size] || max(connections, @size_min), given[:idle_timeout] || @idle_timeout)
     end
   end
 

@@ -219,6 +219,13 @@ defmodule EctoLibSql.LaneTest do
     end
   end
 
+  for {pool, size} <- [{2, 16}, {16, 16}, {17, 17}] do
+    @tag repo: [pool_size: pool]
+    test "there may be #{size} connections beside a pool of #{pool}" do
+      assert lane().size == unquote(size)
+    end
+  end
+
   @tag repo: [pool_size: 1, lane: true]
   test "a Repo with one connection has a lane if it asks for it" do
     warm(fn -> TestRepo.query!("SELECT 1") end)

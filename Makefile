@@ -1,9 +1,9 @@
 # Every target is one script of scripts/, so that what CI runs and what a person runs are the same lines.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test torture bench fmt lint clean
+.PHONY: help setup build demo test torture bench bench-check fmt lint clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install what is missing (apt on Debian and Ubuntu; elsewhere it says what to install)
 	@scripts/setup
@@ -22,6 +22,9 @@ torture: setup ## load and faults at length; TORTURE_SECONDS=600 for ten minutes
 
 bench: build ## micro and macro benchmarks; BENCH_QUICK=1 for a short run
 	@scripts/bench
+
+bench-check: setup ## what requests cost in instructions, compared with the figures in benches/instructions.txt
+	@scripts/bench-check
 
 fmt: ## format Rust and Elixir sources in place
 	@scripts/setup lint && scripts/format

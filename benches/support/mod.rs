@@ -1,0 +1,158 @@
+//! A session as the sidecar has it, without pipes and threads: from a decoded request to the reply's bytes.
+
+use libsql_port::bench::*;
+use port_driver::etf::encoder::{
+    put_binary, put_empty_list, put_float, put_integer, put_list, put_nil, put_tuple,
+};
+use port_driver::request::{self, tag, Open, OpenOptions};
+use std::hint::black_box;
+use std::sync::Arc;
+
+pub const POINT: &str = "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1";
+pub const SCAN: &str = "SELECT id, short, value, long, empty, bytes FROM bulk LIMIT 10000";
+pub const INSERT: &str = "INSERT INTO log (text, number) VALUES (?1, ?2)";
+
+struct NoRelief;
+
+impl Relief for NoRelief {
+    fn relieve(&self, _lead: Lead) {}
+
+    fn broken_frame(&self, _error: &port_driver::etf::DecodeError) {}
+}
+
+/// Throws replies away, as fast as a pipe could take them at best.
+struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn send(&mut self, frames: &mut Vec<u8>) {
+        black_box(&frames[..]);
+        frames.clear();
+    }
+
+    fn about_to_wait(&mut self) {}
+}
+
+/// An open connection on a WAL file.
+pub struct Bench {
+    backend: Backend,
+    control: Arc<Control>,
+    questions: Questions,
+    out: Vec<u8>,
+    _runtime: tokio::runtime::Runtime,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// With so many rows of six mixed columns.
+    pub fn new(rows: u32) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let limits = Limits { result_bytes_max: 0, ..Limits::default() };
+        let surroundings = Surroundings {
+            runtime: runtime.handle().clone(),
+            files: Arc::new(Files::default()),
+            limits: Arc::new(limits),
+            relief: Arc::new(NoRelief),
+        };
+        let control = Arc::new(Control::new());
+        let path = folder.path().join("bench.db");
+        let request = Open {
+            timeout_ms: 0,
+            path: path.to_str().expect("a UTF-8 path"),
+            options: OpenOptions { checkpoint_idle_ms: 0, ..OpenOptions::default() },
+        };
+        let counters = Arc::new(Counters::default());
+        let files = Arc::new(OpenFiles::default());
+        let (backend, _) =
+            Backend::open(&surroundings, 1, &control, &counters, &files, &request).expect("an open database");
+        let questions = Questions::new(Arc::clone(&control));
+        let mut bench =
+            Bench { backend, control, questions, out: Vec::new(), _runtime: runtime, _folder: folder };
+        bench.seed(rows);
+        bench
+    }
+
+    fn seed(&mut self, rows: u32) {
+        self.script("CREATE TABLE bulk (id INTEGER PRIMARY KEY, short TEXT, value REAL, long TEXT, empty, bytes BLOB)");
+        self.script("CREATE TABLE log (id INTEGER PRIMARY KEY, text TEXT, number INTEGER)");
+        self.script(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) INSERT INTO bulk \
+             SELECT i, printf('%020d', i), i * 1.5, printf('%050d', i), NULL, randomblob(32) FROM n"
+        ));
+    }
+
+    /// Runs every statement of a text.
+    pub fn script(&mut self, sql: &str) {
+        let mut payload = Vec::new();
+        put_tuple(&mut payload, 3);
+        put_integer(&mut payload, 1);
+        put_integer(&mut payload, 0);
+        put_binary(&mut payload, sql.as_bytes());
+        self.run(tag::SCRIPT, &payload);
+    }
+
+    /// Decodes and runs one request; its reply must not be an error.
+    pub fn run(&mut self, tag: u8, payload: &[u8]) {
+        self.control.begin(300, u64::MAX);
+        self.questions.begin(1_000_000);
+        let request = request::decode(tag, payload).expect("a request");
+        let mut run = Run {
+            request_id: 300,
+            received_ns: 1,
+            started_ns: now_ns(),
+            transaction: None,
+            place: Place::Thread,
+            reply_bytes_max: 1 << 20,
+            out: &mut self.out,
+            outlet: &mut Nowhere,
+            questions: &self.questions,
+        };
+        self.backend.run(&mut run, &request);
+        self.backend.after_reply();
+        self.control.end();
+        assert_ne!(self.out[13], tag::ERROR, "{}", String::from_utf8_lossy(&self.out));
+        black_box(&self.out[..]);
+        self.out.clear();
+    }
+}
+
+/// The payload of an `execute`.
+pub fn execute(sql: &str, params: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put_tuple(&mut payload, 4);
+    put_integer(&mut payload, 1);
+    put_integer(&mut payload, 0);
+    put_binary(&mut payload, sql.as_bytes());
+    params(&mut payload);
+    payload
+}
+
+/// The parameters of [`POINT`].
+pub fn point_params(out: &mut Vec<u8>) {
+    put_list(out, 1);
+    put_integer(out, 4711);
+    put_empty_list(out);
+}
+
+/// The parameters of [`INSERT`].
+pub fn insert_params(out: &mut Vec<u8>) {
+    put_list(out, 2);
+    put_binary(out, b"a line of a log, of some length");
+    put_integer(out, 42);
+    put_empty_list(out);
+}
+
+/// Encodes a thousand rows of six values that are at hand.
+pub fn encode_rows(out: &mut Vec<u8>) {
+    out.clear();
+    for id in 0..1000 {
+        put_list(out, 6);
+        put_integer(out, id);
+        put_binary(out, b"twenty characters...");
+        put_float(out, 1.5);
+        put_binary(out, b"fifty characters of text, as wide as a line can be");
+        put_nil(out);
+        put_binary(out, &[7; 32]);
+        put_empty_list(out);
+    }
+}

@@ -8,11 +8,15 @@ mod support;
 use port_driver::etf::encoder::{put_binary, put_empty_list, put_integer, put_tuple};
 use port_driver::request::tag;
 use std::hint::black_box;
+use std::io::Write;
 use std::process::ExitCode;
 use support::*;
 
-/// Each work, and how often it is repeated. `scripts/bench-check` reads the names from `--list`.
-const WORKS: &[(&str, u32, fn(u32))] = &[
+/// A name, how often the work is repeated, and the work.
+type Work = (&'static str, u32, fn(u32));
+
+/// What is measured. `scripts/bench-check` reads the names from `--list`.
+const WORKS: &[Work] = &[
     ("select_1", 500, |times| {
         repeat(&mut Bench::new(1), times, tag::EXECUTE, &execute("SELECT 1", put_empty_list))
     }),
@@ -44,8 +48,11 @@ const WORKS: &[(&str, u32, fn(u32))] = &[
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1).unwrap_or_default();
     if argument == "--list" {
-        WORKS.iter().for_each(|(name, times, _)| println!("{name} {times}"));
-        return ExitCode::SUCCESS;
+        let line = |(name, times, _): &Work| writeln!(std::io::stdout(), "{name} {times}");
+        return match WORKS.iter().try_for_each(line) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
     }
     match WORKS.iter().find(|(name, ..)| *name == argument) {
         Some((_, times, work)) => {

@@ -41,7 +41,7 @@ pub enum Error {
     Open {
         /// As the client gave it.
         path: String,
-        /// What libsql said.
+        /// What the engine said.
         source: OpenError,
     },
     /// Statement `0` of a batch failed.
@@ -118,6 +118,7 @@ impl Error {
         };
         let (sqlite_code, offset, constraint) = match inner {
             Error::Engine(error, constraint) => (Some(error.code), error.offset, constraint.as_deref()),
+            Error::Open { source: OpenError::Refused(error), .. } => (Some(error.code), None, None),
             _ => (None, None, None),
         };
         let constraint = constraint.map(|failure| Constraint {

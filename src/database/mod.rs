@@ -37,9 +37,17 @@ pub struct DatabaseFile {
     checkpoint_idle_ms: AtomicU32,
 }
 
-/// What a connection knows of the folder of a file.
+/// The folder of a file as it was at one time. A connection keeps the one at which its files were found at their paths: a later
+/// one, at which they were not, would say from then on that nothing has changed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FolderState(Option<(u64, u64)>);
+
+impl FolderState {
+    /// No name in the folder has changed until `later`. False if nothing is known of one of them.
+    pub fn is_that_of(self, later: FolderState) -> bool {
+        self.0.is_some() && self.0 == later.0
+    }
+}
 
 impl DatabaseFile {
     fn new(name: String, lock_path: Option<PathBuf>) -> Self {
@@ -137,13 +145,9 @@ impl DatabaseFile {
         self.written_ns.store(now_ns(), Ordering::Relaxed);
     }
 
-    /// Whether names in the file's folder may have changed since `before`, which becomes what is known now: by a look of now, or
-    /// by the one that came with the turn.
-    pub fn folder_has_changed(&self, before: &mut FolderState, look: bool) -> bool {
-        let now = self.turn.folder_changes(look);
-        let has_changed = now.is_none() || now != before.0;
-        before.0 = now;
-        has_changed
+    /// The file's folder: by a look of now, or by the one that came with the turn.
+    pub fn folder(&self, look: bool) -> FolderState {
+        FolderState(self.turn.folder_changes(look))
     }
 
     /// Says where the file stands, as the engine has it: the name may be a text that only comes near to it.

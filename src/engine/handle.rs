@@ -1,8 +1,8 @@
 //! One `sqlite3*`: status, errors, limits, checkpoints. Statements are in [`super::statement`].
 //!
-//! Invariant: `raw` is open as long as the `libsql::Connection` beside it lives, and only the thread that holds the
-//! `&Handle` calls into it (NOMUTEX). libsql closes with `sqlite3_close_v2`, so a statement that outlives the handle
-//! keeps it as a zombie instead of dangling.
+//! Invariant: `raw` is open as long as the handle lives, and only the thread that holds the `&Handle` calls into it
+//! (NOMUTEX). It is closed with `sqlite3_close_v2`, so a statement that outlives the handle keeps it as a zombie instead
+//! of dangling.
 
 use super::watch::Watch;
 use libsql_ffi as ffi;
@@ -25,9 +25,7 @@ pub struct EngineError {
 pub struct Handle {
     raw: *mut ffi::sqlite3,
     uncounted: Cell<i64>,
-    _connection: libsql::Connection,
-    _database: libsql::Database,
-    // Behind the connection, so that it is dropped after it: SQLite holds a pointer to this box.
+    // Dropped after the handle is closed: SQLite holds a pointer to this box.
     pub(super) watch: Option<Box<Arc<dyn Watch>>>,
 }
 
@@ -73,25 +71,12 @@ pub struct Checkpointed {
 }
 
 impl Handle {
+    /// Takes over `raw` and closes it when dropped.
+    ///
     /// # Safety
-    /// `raw` must be the open handle that `connection` owns, and no other thread may use it.
-    pub(super) unsafe fn new(
-        raw: *mut ffi::sqlite3,
-        connection: libsql::Connection,
-        database: libsql::Database,
-    ) -> Option<Self> {
-        if raw.is_null() {
-            return None;
-        }
-        // SAFETY: an open handle, by the contract above.
-        unsafe { ffi::sqlite3_extended_result_codes(raw, 1) };
-        Some(Handle {
-            raw,
-            uncounted: Cell::new(0),
-            _connection: connection,
-            _database: database,
-            watch: None,
-        })
+    /// `raw` must be null or what `sqlite3_open_v2` has given, and nobody else may have it.
+    pub(super) unsafe fn new(raw: *mut ffi::sqlite3) -> Option<Self> {
+        (!raw.is_null()).then(|| Handle { raw, uncounted: Cell::new(0), watch: None })
     }
 
     pub(super) fn raw(&self) -> *mut ffi::sqlite3 {
@@ -285,6 +270,13 @@ pub fn versions() -> (String, String, String) {
             text(ffi::sqlite3_sourceid()).unwrap_or_default(),
             text(ffi::libsql_libversion()).unwrap_or_default(),
         )
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: `raw` is this handle's alone, and nothing calls into it from here on. The code is always OK.
+        unsafe { ffi::sqlite3_close_v2(self.raw) };
     }
 }
 

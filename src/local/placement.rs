@@ -46,9 +46,8 @@ impl Access {
         self.watch.set_in_turn(|in_turn| {
             for (schema, file) in self.turns.files() {
                 let Some(opened) = self.handle.opened(schema) else { continue };
-                let mut folder = FolderState::default();
                 // Before the look at the files: what changes after it is seen the next time.
-                file.folder_has_changed(&mut folder, true);
+                let folder = file.folder(true);
                 let look = || {
                     file.check_placement(&opened)?;
                     if opened.wal.is_some() {
@@ -60,6 +59,7 @@ impl Access {
                 if checked.is_ok() {
                     checked = look();
                 }
+                let folder = if checked.is_ok() { folder } else { FolderState::default() };
                 in_turn.push(InTurn { file: Arc::clone(file), opened, folder });
             }
         });

@@ -149,9 +149,7 @@ impl ConnectionWatch {
     /// True if no name in the folders of those files has changed since they were found, as the turns say that were taken just
     /// now.
     pub fn is_still_placed(&self) -> bool {
-        let mut files = self.in_turn.lock();
-        let changed = |InTurn { file, folder, .. }: &mut InTurn| file.folder_has_changed(folder, false);
-        let still = !files.iter_mut().any(changed);
+        let still = self.in_turn.lock().iter().all(|known| known.folder.is_that_of(known.file.folder(false)));
         if still {
             self.placed_ns.store(now_ns(), Ordering::Relaxed);
         }
@@ -187,9 +185,17 @@ impl ConnectionWatch {
         }
         let overdue = now_ns.saturating_sub(self.looked_ns.load(Ordering::Relaxed)) >= PLACEMENT_LOOK_NS;
         let mut files = self.in_turn.lock();
-        let displaced = |InTurn { file, opened, folder }: &mut InTurn| {
-            let look = file.folder_has_changed(folder, true) || overdue;
-            look.then(|| file.check_placement(opened).err()).flatten()
+        let displaced = |known: &mut InTurn| {
+            // Before the look at the file: what changes after it is seen the next time.
+            let folder = known.file.folder(true);
+            if known.folder.is_that_of(folder) && !overdue {
+                return None;
+            }
+            let checked = known.file.check_placement(&known.opened);
+            if checked.is_ok() {
+                known.folder = folder;
+            }
+            checked.err()
         };
         match files.iter_mut().find_map(displaced) {
             None => true,

@@ -175,6 +175,12 @@ fn paths_that_cannot_be_opened() {
     let none = || Term::Map(Vec::new());
     assert_eq!(code(folder.path().to_str().unwrap(), none()), "cannot_open");
     assert_eq!(code("/no/such/folder/a.db", none()), "cannot_open");
+    let failure = sidecar.open_with("/no/such/folder/a.db", none()).map(|conn| conn.id).unwrap_err();
+    assert_eq!(failure.sqlite_code, Some(14), "{failure:?}");
+    assert_eq!(
+        failure.message,
+        "cannot open the database /no/such/folder/a.db: unable to open database file"
+    );
     assert_eq!(code(path.to_str().unwrap(), option("mode", atom("read_write"))), "cannot_open");
     assert_eq!(code(path.to_str().unwrap(), option("mode", atom("read_only"))), "cannot_open");
     assert!(!path.exists());
@@ -263,6 +269,16 @@ fn foreign_and_corrupt_files_are_told_apart() {
     assert_eq!(conn.value("SELECT 1"), 1.into());
     conn.close();
     assert_eq!(sidecar.status().get("connections").int(), 0);
+}
+
+#[test]
+fn a_private_database_has_the_mode_that_it_was_opened_with() {
+    let sidecar = Sidecar::start();
+    for path in [":memory:", ""] {
+        let reading = sidecar.open_with(path, option("mode", atom("read_only"))).unwrap();
+        let failure = reading.query("CREATE TABLE t(a)", list![]).unwrap_err();
+        assert_eq!(failure.code, "read_only", "{path:?}: {failure:?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::support::*;
 use crate::term::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 type Disturb = fn(&Path);
 
@@ -194,24 +195,53 @@ fn nothing_is_written_into_a_file_that_is_no_longer_at_its_path() {
     let sidecar = Sidecar::start();
     for (disturbance, disturb) in DISTURBANCES {
         for form in FORMS {
-            let what = format!("{disturbance}; {}", form.name);
-            let (folder, path) = folder();
-            let conn = sidecar.open(&path);
-            conn.exec("CREATE TABLE t(a)");
-            conn.exec("INSERT INTO t VALUES (1)");
-            (form.before)(&conn);
-            disturb(&path);
-            let failure = (form.after)(&conn).expect_err(&what);
-            assert_eq!(failure.code, "file_replaced", "{what}: {failure:?}");
-            assert!(failure.message.contains("test.db"), "{what}: {failure:?}");
-            assert_ne!(failure.tx_status, Some(3), "{what}: nothing stays open: {failure:?}");
-            // It stays so.
-            let failure = run(&conn, "INSERT INTO t VALUES (9)").expect_err(&what);
-            assert_eq!(failure.code, "file_replaced", "{what}: {failure:?}");
-            conn.close();
-            let _ = fs::remove_dir_all(beside(folder.path(), "-renamed"));
+            is_refused_and_stays_so(&sidecar, &format!("{disturbance}; {}", form.name), form, *disturb);
         }
     }
+}
+
+#[test]
+fn a_refused_commit_is_the_last_one_however_long_ago_the_folder_changed() {
+    let sidecar = Sidecar::start();
+    for (disturbance, disturb) in DISTURBANCES {
+        // Those that have their turn before the disturbance, so that nothing but the commit looks at the files.
+        let late = ["commit", "COMMIT", "a batch in a transaction", "a cursor that is exhausted"];
+        for form in FORMS.iter().filter(|form| late.contains(&form.name)) {
+            is_refused_and_stays_so(&sidecar, &format!("{disturbance}; {}", form.name), form, |path| {
+                disturb(path);
+                folder_is_quiet(path);
+            });
+        }
+    }
+}
+
+/// Waits until the folder's time of change is so long ago that a look at it counts for good.
+fn folder_is_quiet(path: &Path) {
+    let quiet = || match fs::metadata(path.parent().unwrap()) {
+        Ok(found) => found.modified().unwrap().elapsed().is_ok_and(|age| age > Duration::from_millis(60)),
+        // Renamed: nothing is looked up in it.
+        Err(_) => true,
+    };
+    eventually("the folder is quiet", quiet);
+}
+
+#[track_caller]
+fn is_refused_and_stays_so(sidecar: &Sidecar, what: &str, form: &Form, disturb: impl Fn(&Path)) {
+    let (folder, path) = folder();
+    let conn = sidecar.open(&path);
+    conn.exec("CREATE TABLE t(a)");
+    conn.exec("INSERT INTO t VALUES (1)");
+    (form.before)(&conn);
+    disturb(&path);
+    let failure = (form.after)(&conn).expect_err(what);
+    assert_eq!(failure.code, "file_replaced", "{what}: {failure:?}");
+    assert!(failure.message.contains("test.db"), "{what}: {failure:?}");
+    assert_ne!(failure.tx_status, Some(3), "{what}: nothing stays open: {failure:?}");
+    // It stays so.
+    let failure = run(&conn, "INSERT INTO t VALUES (9)").expect_err(what);
+    assert_eq!(failure.code, "file_replaced", "{what}: {failure:?}");
+    conn.close();
+    let _ = fs::remove_dir_all(beside(folder.path(), "-renamed"));
 }
 
 /// Rows of `t` that a connection opened now finds; none if there is no such table.

@@ -55,10 +55,10 @@ fn a_client_that_reads_late_is_not_what_is_stuck() {
     let id = frames.next().unwrap().unwrap().payload.items()[0].int();
     let rows = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r";
     let options = map([("credits", 1_000_000)]);
-    process.write(&frame(301, tag::EXECUTE, &crate::tuple![id, 200, rows, list![], options]));
+    process.write(&frame(301, tag::EXECUTE, &crate::tuple![id, 2000, rows, list![], options]));
     assert_eq!(frames.next().unwrap().unwrap().tag, tag::ROWS);
-    // The pipe is full soon. Four times the limit: for what must not happen there is no event.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // The pipe is full soon. The deadline and four times the limit: for what must not happen there is no event.
+    std::thread::sleep(std::time::Duration::from_secs(4));
     while frames.next().unwrap().expect("the answer").tag == tag::ROWS {}
     drop(process.stdin.take());
     assert_eq!(process.wait(BOUND).code(), Some(0));

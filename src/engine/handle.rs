@@ -125,6 +125,20 @@ impl Handle {
         unsafe { ffi::sqlite3_txn_state(self.raw, std::ptr::null()) == ffi::SQLITE_TXN_WRITE }
     }
 
+    /// True while some attached database is read or written.
+    #[inline]
+    pub fn holds_any_lock(&self) -> bool {
+        // SAFETY: `raw` is open.
+        unsafe { ffi::sqlite3_txn_state(self.raw, std::ptr::null()) != ffi::SQLITE_TXN_NONE }
+    }
+
+    /// True while `schema` is read or written.
+    pub fn holds_lock(&self, schema: &str) -> bool {
+        let Ok(schema) = CString::new(schema) else { return false };
+        // SAFETY: `raw` is open; the name ends with a NUL, and an unknown one gives -1.
+        unsafe { ffi::sqlite3_txn_state(self.raw, schema.as_ptr()) > ffi::SQLITE_TXN_NONE }
+    }
+
     /// Rows that the last INSERT, UPDATE or DELETE changed itself.
     pub fn changes(&self) -> i64 {
         // SAFETY: `raw` is open.

@@ -140,3 +140,41 @@ fn a_schema_is_changed_in_the_turn_from_its_compiling_on() {
     impatient.exec("DROP TABLE u");
     assert_eq!(sidecar.end(), "");
 }
+
+#[test]
+fn who_reads_a_file_without_a_wal_does_not_wait_for_the_turn_of_who_has_to_commit() {
+    let (folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let attached = folder.path().join("attached.db");
+    let open = |pragmas: Term| {
+        let conn = sidecar.open_with(&path, map([("pragmas", pragmas)])).unwrap();
+        conn.query("ATTACH ? AS other", list![attached.to_str().unwrap()]).unwrap();
+        conn
+    };
+    let rollback_mode = || map([("journal_mode", "delete")]);
+    // Both files without a WAL; then the attached one alone.
+    for (pragmas, read) in [(rollback_mode(), "main"), (map([("journal_mode", "wal")]), "other")] {
+        let (reader, writer) = (open(pragmas.clone()), open(pragmas));
+        for table in ["main.t", "other.t"] {
+            writer.exec(&format!("CREATE TABLE IF NOT EXISTS {table}(a)"));
+        }
+        reader.begin("deferred").unwrap();
+        reader.exec(&format!("SELECT * FROM {read}.t"));
+        writer.begin("immediate").unwrap();
+        writer.exec("INSERT INTO main.t VALUES (1)");
+        let failure = reader.query("INSERT INTO main.t VALUES (2)", list![]).unwrap_err();
+        assert_eq!(failure.code, "busy", "{failure:?}");
+        for words in [format!("connection {}", writer.id), format!("reads {read}"), "immediate".to_owned()] {
+            assert!(failure.message.contains(&words), "{failure:?}");
+        }
+        reader.rollback().unwrap();
+        writer.commit().unwrap();
+        // Where nobody has the turn, it writes.
+        reader.begin("deferred").unwrap();
+        reader.exec(&format!("SELECT * FROM {read}.t"));
+        reader.exec("INSERT INTO main.t VALUES (2)");
+        reader.commit().unwrap();
+        reader.close();
+        writer.close();
+    }
+}

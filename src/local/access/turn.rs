@@ -33,7 +33,11 @@ impl Access {
             return Err(read_only_transaction());
         }
         if !self.turns.is_complete() {
-            if let Err(error) = self.turns.take(&self.control, before_waiting) {
+            let taken = match self.read_in_rollback_mode() {
+                Some(schema) => self.take_without_waiting(&schema),
+                None => self.turns.take(&self.control, before_waiting),
+            };
+            if let Err(error) = taken {
                 return Err(self.cause(error));
             }
             self.watch.set_turn_held(true);
@@ -41,6 +45,35 @@ impl Access {
         }
         self.watch.set_pragma_runs(kind.keyword == Keyword::Pragma);
         Ok(())
+    }
+
+    /// A database that is being read, and that has no WAL. Whoever has its turn cannot commit before that ends, since a commit
+    /// takes every such file of its transaction for itself: so the turn is not waited for.
+    #[inline]
+    fn read_in_rollback_mode(&self) -> Option<String> {
+        if self.turns.is_held() || !self.handle.holds_any_lock() {
+            return None;
+        }
+        let without_wal = |schema: &str| self.handle.opened(schema).is_none_or(|opened| opened.wal.is_none());
+        let mut schemas = self.turns.files().map(|(schema, _)| schema);
+        schemas.find(|schema| self.handle.holds_lock(schema) && without_wal(schema)).map(str::to_owned)
+    }
+
+    #[cold]
+    fn take_without_waiting(&mut self, schema: &str) -> Result<()> {
+        if self.turns.take_now() {
+            return Ok(());
+        }
+        let holder = self.turns.files().find_map(|(_, file)| file.turn.holder());
+        let holder =
+            holder.map_or("another program".to_owned(), |id| format!("connection {id} of this program"));
+        Err(Error::new(
+            ErrorCode::Busy,
+            format!(
+                "the writer turn is held by {holder}, which cannot commit while this connection reads {schema}, a database \
+                 that is not in WAL mode: roll back or close the cursor, and begin with mode immediate what is going to write"
+            ),
+        ))
     }
 
     /// After a statement: what it has left.

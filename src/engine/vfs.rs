@@ -101,8 +101,10 @@ unsafe extern "C" fn open(
         let temp = match counted {
             Some(_) => Box::into_raw(Box::new(TempFile::new(own_name))),
             None => {
-                // Whoever keeps its name may read it later.
-                std::mem::forget(own_name);
+                if !methods.is_null() {
+                    // Open, though not counted: the VFS below may read its name later.
+                    std::mem::forget(own_name);
+                }
                 ptr::null_mut()
             }
         };

@@ -200,9 +200,8 @@ impl Thread {
         if closed.is_err() {
             tracing::error!(connection = connection.id, "a panic while closing");
         }
-        if before.saturating_sub(memory_used()) > GIVEN_BACK_BYTES as i64 {
-            memory::give_back();
-        }
+        let freed = usize::try_from(before.saturating_sub(memory_used())).unwrap_or(0);
+        memory::give_back_after(freed, GIVEN_BACK_BYTES);
         self.leave(out);
     }
 }

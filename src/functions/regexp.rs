@@ -7,6 +7,7 @@
 use super::regexp_pattern;
 use crate::engine::function::FunctionError;
 use crate::engine::matcher::{Matcher, Pace};
+use crate::memory;
 use regex_automata::hybrid::dfa::{Cache, Config as LazyConfig, DFA};
 use regex_automata::meta::{self, Regex};
 use regex_automata::nfa::thompson::{Compiler, Config as NfaConfig, State, WhichCaptures, NFA};
@@ -21,10 +22,11 @@ const COMPILED_BYTES_MAX: usize = 10 << 20;
 /// How many patterns a connection keeps compiled.
 const KEPT_MAX: usize = 8;
 
-/// Bytes of the compiled patterns that a connection keeps, but for the one in use.
+/// Bytes of the compiled patterns that a connection keeps, with what they remember of their searches, beside the one that was
+/// used last.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes that one pattern remembers of its searches.
+/// Bytes that one automaton of a pattern remembers of its searches. A pattern has up to three.
 const CACHE_BYTES_MAX: usize = 1 << 20;
 
 /// A search of at most so many steps, were it to visit every state for every byte, is done in one go: milliseconds in the worst
@@ -34,16 +36,21 @@ const STEPS_AT_ONCE: usize = 1 << 20;
 /// Bytes of a state of a compiled pattern, at least.
 const STATE_BYTES: usize = 24;
 
+/// Searches after which it is looked whether the patterns have come to remember too much.
+const SEARCHES_PER_LOOK: u32 = 256;
+
 /// The function, with the patterns that were used last.
 #[derive(Default)]
 pub struct Regexp {
     // The one that was used last comes first.
     kept: Vec<Compiled>,
+    searches: u32,
 }
 
 struct Compiled {
     pattern: Vec<u8>,
     regex: Regex,
+    cache: meta::Cache,
     states: usize,
     // For large texts.
     steps: Option<Box<Steps>>,
@@ -51,7 +58,20 @@ struct Compiled {
 
 impl Matcher for Regexp {
     fn matches(&mut self, pattern: &[u8], text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
-        self.compiled(pattern, pace)?.is_match(text, pace)
+        let compiled = self.compiled(pattern, pace)?;
+        let grows = !compiled.is_short(text);
+        let found = compiled.is_match(text, pace);
+        self.searches = self.searches.wrapping_add(1);
+        if grows || self.searches.is_multiple_of(SEARCHES_PER_LOOK) {
+            self.drop_surplus();
+        }
+        found
+    }
+}
+
+impl Drop for Regexp {
+    fn drop(&mut self) {
+        memory::freed(self.kept.iter().map(Compiled::bytes).sum());
     }
 }
 
@@ -64,13 +84,18 @@ impl Regexp {
                 let compiled = Compiled::new(pattern, pace)?;
                 pace.spend(compiled.bytes())?;
                 self.kept.truncate(KEPT_MAX - 1);
-                while self.kept.iter().map(Compiled::bytes).sum::<usize>() > KEPT_BYTES_MAX {
-                    self.kept.pop();
-                }
                 self.kept.insert(0, compiled);
+                self.drop_surplus();
             }
         }
         Ok(&mut self.kept[0])
+    }
+
+    /// Beside the pattern that was used last.
+    fn drop_surplus(&mut self) {
+        while self.kept.iter().skip(1).map(Compiled::bytes).sum::<usize>() > KEPT_BYTES_MAX {
+            self.kept.pop();
+        }
     }
 }
 
@@ -87,22 +112,33 @@ impl Compiled {
             .build_from_hir(&parsed)
             .map_err(|error| refused(&error, error.size_limit()))?;
         let states = regex.memory_usage() / STATE_BYTES;
-        Ok(Compiled { pattern: pattern.to_vec(), regex, states, steps: None })
+        let cache = regex.create_cache();
+        Ok(Compiled { pattern: pattern.to_vec(), regex, cache, states, steps: None })
     }
 
     /// What it takes, about.
     fn bytes(&self) -> usize {
         self.pattern.len()
             + self.regex.memory_usage()
-            + self.steps.as_ref().map_or(0, |steps| steps.nfa.memory_usage())
+            + self.cache.memory_usage()
+            + self.steps.as_ref().map_or(0, |steps| steps.bytes())
+    }
+
+    /// Were the search to visit every state for every byte.
+    fn steps_at_most(&self, text: &[u8]) -> usize {
+        text.len().saturating_mul(self.states)
+    }
+
+    fn is_short(&self, text: &[u8]) -> bool {
+        self.steps_at_most(text) <= STEPS_AT_ONCE
     }
 
     fn is_match(&mut self, text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
-        let steps = text.len().saturating_mul(self.states);
-        if steps <= STEPS_AT_ONCE {
+        if self.is_short(text) {
             // Most of them are spared.
-            pace.spend(1 + steps / 16)?;
-            return Ok(self.regex.is_match(text));
+            pace.spend(1 + self.steps_at_most(text) / 16)?;
+            let input = Input::new(text).earliest(true);
+            return Ok(self.regex.search_half_with(&mut self.cache, &input).is_some());
         }
         let steps = match &mut self.steps {
             Some(steps) => steps,
@@ -148,6 +184,12 @@ impl Steps {
             (dfa, cache)
         });
         Ok(Steps { nfa, lazy })
+    }
+
+    fn bytes(&self) -> usize {
+        // The automaton shares the states of the pattern.
+        let remembered = self.lazy.as_ref().map_or(0, |(_, cache)| cache.memory_usage());
+        self.nfa.memory_usage() + remembered
     }
 
     fn is_match(&mut self, text: &[u8], pace: &mut Pace<'_>) -> Result<bool, FunctionError> {
@@ -292,5 +334,25 @@ mod tests {
             assert!(others <= KEPT_BYTES_MAX, "{others}");
         }
         assert!(function.kept.len() < KEPT_MAX);
+    }
+
+    #[test]
+    fn what_patterns_remember_of_their_searches_counts() {
+        let (mut function, mut left) = (Regexp::default(), 0);
+        let letters: String = ('а'..='я').chain('a'..='z').collect();
+        let text = "aé".repeat(30_000) + &letters.repeat(1000);
+        for number in 0..2 * KEPT_MAX {
+            let pattern = format!("\\w{{{}}}[^z]{{3,{}}}qq[а-я]{{50}}", 20 + number, 20 + number);
+            let mut search = |text: &str| {
+                let mut pace = Pace::new(None, &mut left);
+                assert!(!function.matches(pattern.as_bytes(), text.as_bytes(), &mut pace).unwrap());
+                function.kept[0].bytes()
+            };
+            let (short, long) = (search("aé"), search(&text));
+            assert!(long > short + CACHE_BYTES_MAX / 4, "{short} {long}");
+            let others: usize = function.kept[1..].iter().map(Compiled::bytes).sum();
+            assert!(others <= KEPT_BYTES_MAX, "{others}");
+        }
+        assert!(function.kept.len() < KEPT_MAX, "{} patterns", function.kept.len());
     }
 }

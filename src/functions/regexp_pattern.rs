@@ -12,6 +12,10 @@ use std::convert::Infallible;
 /// The most ranges of characters that the classes of a pattern may have: some hundreds of milliseconds and 40 MB.
 const RANGES_MAX: u64 = 1 << 20;
 
+/// The most ranges that are compiled, where a repetition compiles what it repeats again and again: no pattern that has more
+/// is within the size of a compiled one, and compiling up to that size takes tenths of a second.
+const COMPILED_RANGES_MAX: u64 = 1 << 18;
+
 /// As many characters are looked up for their case in the time that a range takes.
 const FOLDED_PER_RANGE: u64 = 16;
 
@@ -25,14 +29,20 @@ pub fn parse(pattern: &[u8], pace: &mut Pace<'_>) -> Result<Hir, FunctionError> 
     let text = std::str::from_utf8(pattern)
         .map_err(|_| FunctionError::Invalid("regexp: the pattern is not UTF-8".to_owned()))?;
     let tree = ast::parse::Parser::new().parse(text).map_err(|error| invalid(&error))?;
-    let ranges = ranges(&tree);
-    if ranges > RANGES_MAX {
+    let Ranges { read, compiled } = ranges(&tree);
+    if read > RANGES_MAX {
         return Err(FunctionError::TooBig(format!(
-            "regexp: the character classes of the pattern are too large together: they count as {ranges} ranges of \
+            "regexp: the character classes of the pattern are too large together: they count as {read} ranges of \
              characters, and the most is {RANGES_MAX}"
         )));
     }
-    pace.spend(usize::try_from(ranges).unwrap_or(usize::MAX))?;
+    if compiled > COMPILED_RANGES_MAX {
+        return Err(FunctionError::TooBig(format!(
+            "regexp: the repetitions of the pattern are too large: their character classes have {compiled} ranges of \
+             characters together, and the most is {COMPILED_RANGES_MAX}"
+        )));
+    }
+    pace.spend(usize::try_from(read.saturating_add(compiled)).unwrap_or(usize::MAX))?;
     translator().translate(text, &tree).map_err(|error| invalid(&error))
 }
 
@@ -44,12 +54,30 @@ fn invalid(error: &impl std::fmt::Display) -> FunctionError {
     FunctionError::Invalid(format!("regexp: {error}"))
 }
 
-/// What the classes of a pattern cost, in ranges.
-fn ranges(tree: &Ast) -> u64 {
-    let counting = Counting { ranges: 0, folded: 0, depth: 0, folds: false };
+/// What the classes of a pattern cost.
+struct Ranges {
+    read: u64,
+    compiled: u64,
+}
+
+fn ranges(tree: &Ast) -> Ranges {
+    let counting = Counting { ranges: 0, folded: 0, depth: 0, folds: false, compiled: 0, repeated: vec![1] };
     let counted = ast::visit(tree, counting).unwrap_or_else(|never| match never {});
     let folded = if counted.folds { counted.folded / FOLDED_PER_RANGE } else { 0 };
-    counted.ranges.saturating_add(folded)
+    Ranges { read: counted.ranges.saturating_add(folded), compiled: counted.compiled }
+}
+
+/// How often what is repeated is compiled.
+fn copies(repetition: &ast::Repetition) -> u64 {
+    use ast::{RepetitionKind, RepetitionRange};
+    match &repetition.op.kind {
+        RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore | RepetitionKind::OneOrMore => 1,
+        RepetitionKind::Range(
+            RepetitionRange::Exactly(count)
+            | RepetitionRange::AtLeast(count)
+            | RepetitionRange::Bounded(_, count),
+        ) => u64::from(*count).max(1),
+    }
 }
 
 struct Counting {
@@ -60,6 +88,10 @@ struct Counting {
     depth: u64,
     /// Somewhere in the pattern case does not count.
     folds: bool,
+    /// Ranges, as often as they are compiled.
+    compiled: u64,
+    /// How often what is visited is compiled, after each repetition around it.
+    repeated: Vec<u64>,
 }
 
 impl Counting {
@@ -69,8 +101,18 @@ impl Counting {
         self.folded = self.folded.saturating_add(characters.saturating_mul(times));
     }
 
-    fn add_word(&mut self, negated: bool) {
-        self.add(RANGES_OF_WORD, if negated { CHARACTERS } else { CHARACTERS / 8 });
+    fn add_compiled(&mut self, ranges: u64) {
+        let copies = self.repeated.last().copied().unwrap_or(1);
+        self.compiled = self.compiled.saturating_add(ranges.saturating_mul(copies));
+    }
+
+    fn add_perl(&mut self, class: &ast::ClassPerl) {
+        self.add(RANGES_OF_WORD, if class.negated { CHARACTERS } else { CHARACTERS / 8 });
+        self.add_compiled(match class.kind {
+            ast::ClassPerlKind::Digit => 64,
+            ast::ClassPerlKind::Space => 16,
+            ast::ClassPerlKind::Word => RANGES_OF_WORD,
+        });
     }
 
     fn add_property(&mut self, class: &ast::ClassUnicode) {
@@ -81,7 +123,9 @@ impl Counting {
             let size = |range: &regex_syntax::hir::ClassUnicodeRange| {
                 u64::from(u32::from(range.end()) - u32::from(range.start())) + 1
             };
-            self.add(RANGES_OF_WORD.max(class.ranges().len() as u64), class.iter().map(size).sum());
+            let ranges = class.ranges().len() as u64;
+            self.add(RANGES_OF_WORD.max(ranges), class.iter().map(size).sum());
+            self.add_compiled(ranges);
         }
     }
 
@@ -109,7 +153,11 @@ impl ast::Visitor for Counting {
         match tree {
             Ast::ClassBracketed(class) => self.enter(class),
             Ast::ClassUnicode(class) => self.add_property(class),
-            Ast::ClassPerl(class) => self.add_word(class.negated),
+            Ast::ClassPerl(class) => self.add_perl(class),
+            Ast::Repetition(repetition) => {
+                let around = self.repeated.last().copied().unwrap_or(1);
+                self.repeated.push(around.saturating_mul(copies(repetition)));
+            }
             Ast::Flags(set) => self.set_flags(&set.flags),
             Ast::Group(group) => {
                 if let ast::GroupKind::NonCapturing(flags) = &group.kind {
@@ -122,8 +170,10 @@ impl ast::Visitor for Counting {
     }
 
     fn visit_post(&mut self, tree: &Ast) -> Result<(), Infallible> {
-        if let Ast::ClassBracketed(_) = tree {
-            self.depth -= 1;
+        match tree {
+            Ast::ClassBracketed(_) => self.depth -= 1,
+            Ast::Repetition(_) => drop(self.repeated.pop()),
+            _ => {}
         }
         Ok(())
     }
@@ -131,14 +181,21 @@ impl ast::Visitor for Counting {
     fn visit_class_set_item_pre(&mut self, item: &ast::ClassSetItem) -> Result<(), Infallible> {
         match item {
             ast::ClassSetItem::Empty(_) | ast::ClassSetItem::Union(_) => {}
-            ast::ClassSetItem::Literal(_) => self.add(1, 1),
+            ast::ClassSetItem::Literal(_) => {
+                self.add(1, 1);
+                self.add_compiled(1);
+            }
             ast::ClassSetItem::Range(range) => {
                 let size = u32::from(range.end.c).saturating_sub(u32::from(range.start.c));
                 self.add(1, u64::from(size) + 1);
+                self.add_compiled(1);
             }
-            ast::ClassSetItem::Ascii(class) => self.add(8, if class.negated { CHARACTERS } else { 128 }),
+            ast::ClassSetItem::Ascii(class) => {
+                self.add(8, if class.negated { CHARACTERS } else { 128 });
+                self.add_compiled(8);
+            }
             ast::ClassSetItem::Unicode(class) => self.add_property(class),
-            ast::ClassSetItem::Perl(class) => self.add_word(class.negated),
+            ast::ClassSetItem::Perl(class) => self.add_perl(class),
             ast::ClassSetItem::Bracketed(class) => self.enter(class),
         }
         Ok(())
@@ -190,6 +247,32 @@ mod tests {
             assert!(matches!(parsed(&later), Err(FunctionError::TooBig(_))), "{shown}");
         }
         assert!(matches!(parsed(&"\\pL".repeat(2000)), Err(FunctionError::TooBig(_))));
+    }
+
+    #[test]
+    fn repetitions_multiply_what_is_compiled() {
+        for pattern in [
+            "a\\w{500}z",
+            "\\pL{5000}",
+            "(?i)\\w{300,}",
+            "(?:a|\\w){1,300}",
+            "((\\w{10}){10}x{2}){10}",
+            "[\\w.-]{1000}*",
+            "(?:[a-c\\d]{100}){100}",
+        ] {
+            let failure = parsed(pattern).unwrap_err();
+            let FunctionError::TooBig(message) = failure else { panic!("{failure:?}") };
+            assert!(message.contains("the most is 262144"), "{pattern}: {message}");
+        }
+        for pattern in [
+            "\\w{1,100}",
+            "^[\\w .-]{1,255}$",
+            "(?:\\w{2}\\d{1000})+",
+            "(\\w+)*{3}[a-z]{10000}",
+            "\\w{100}|\\w{100}",
+        ] {
+            assert!(parsed(pattern).is_ok(), "{pattern}");
+        }
     }
 
     #[test]

@@ -341,7 +341,7 @@ fn a_deep_statement_stops_while_it_is_compiled() {
 }
 
 /// What each of these compares is the product of two lengths: the engine's own took minutes to hours.
-const LONG_CALLS: [&str; 13] = [
+const LONG_CALLS: [&str; 20] = [
     "instr(a, b)",
     "instr(CAST(a AS BLOB), CAST(b AS BLOB))",
     "length(replace(a, b, 'x'))",
@@ -355,13 +355,20 @@ const LONG_CALLS: [&str; 13] = [
     "geopoly_overlap(polygon, polygon)",
     "geopoly_within(polygon, polygon)",
     "(SELECT length(snippet(f, 0, '', '', '', 5)) FROM f('a'))",
+    "(SELECT length(snippet(g, '', '', '', 0, 64)) FROM g WHERE g MATCH many)",
+    "(SELECT length(snippet(g, '', '', '', 0, -64)) FROM g WHERE g MATCH many)",
+    "(SELECT length(offsets(g)) FROM g WHERE g MATCH many)",
+    "(SELECT length(matchinfo(g, replace(hex(zeroblob(1000)), '00', 's'))) FROM g WHERE g MATCH many)",
+    "(SELECT length(matchinfo(g, replace(hex(zeroblob(10000)), '00', 'xyb'))) FROM g WHERE g MATCH many)",
+    "(SELECT length(matchinfo(g, printf('%.*c', 20000000, 'l'))) FROM g WHERE g MATCH 'a')",
+    "(SELECT count(*) FROM g WHERE g MATCH '\"' || replace(hex(zeroblob(5000)), '00', 'a ') || '\"')",
 ];
 
 /// A table with the columns that they use.
 fn with_long_values(conn: &Conn<'_>) {
     conn.exec(
         "CREATE TABLE t(found, a TEXT, b TEXT, repeated TEXT, characters TEXT, object TEXT, other_object TEXT, nulls TEXT, \
-         polygon TEXT)",
+         polygon TEXT, many TEXT)",
     );
     let characters: String = ('\u{4e00}'..'\u{9c40}').collect();
     let object = |key: &str, value: &str, keys: &mut dyn Iterator<Item = u32>| {
@@ -376,7 +383,7 @@ fn with_long_values(conn: &Conn<'_>) {
     corners.push(corners[0].clone());
     conn.query(
         "INSERT INTO t VALUES (NULL, printf('%.*c', 20000000, 'a'), printf('%.*c', 5000000, 'a') || 'b', \
-         replace(hex(zeroblob(400)), '00', ?1), ?1, ?2, ?3, ?4, ?5)",
+         replace(hex(zeroblob(400)), '00', ?1), ?1, ?2, ?3, ?4, ?5, replace(hex(zeroblob(200)), '00', 'a OR ') || 'a')",
         list![
             characters.as_str(),
             object("a", "1", &mut (0..300_000)).as_str(),
@@ -386,8 +393,10 @@ fn with_long_values(conn: &Conn<'_>) {
         ],
     )
     .unwrap();
-    conn.exec("CREATE VIRTUAL TABLE f USING fts5(a)");
-    conn.query("INSERT INTO f VALUES (?)", list!["a ".repeat(500_000).as_str()]).unwrap();
+    for (table, module) in [("f", "fts5"), ("g", "fts4")] {
+        conn.exec(&format!("CREATE VIRTUAL TABLE {table} USING {module}(a)"));
+        conn.query(&format!("INSERT INTO {table} VALUES (?)"), list!["a ".repeat(500_000).as_str()]).unwrap();
+    }
 }
 
 #[test]
@@ -423,6 +432,36 @@ fn functions_whose_cost_is_a_product_stop_at_their_deadline_and_at_a_cancellatio
         );
         assert_eq!(conn.value(&sql), expected, "{expression}");
     }
+}
+
+#[test]
+fn functions_of_full_text_tables_answer_after_many_looks_at_the_clock() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.exec("CREATE VIRTUAL TABLE g USING fts4(a, b)");
+    conn.query("INSERT INTO g VALUES (?, 'x a')", list!["a b ".repeat(100_000).as_str()]).unwrap();
+    let value = |function: &str, query: &str| {
+        let sql = format!("SELECT {function} FROM g WHERE g MATCH ?");
+        conn.query(&sql, list![query]).unwrap().value().clone()
+    };
+    let words = |format: &str, query: &str| -> Vec<u32> {
+        let Term::Binary(bytes) = value(&format!("matchinfo(g, '{format}')"), query) else { panic!() };
+        bytes.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
+    };
+    assert_eq!(words("pcnals", "a OR b"), [2, 2, 1, 200_000, 2, 200_000, 2, 2, 1]);
+    let hits = [100_000, 100_000, 1, 1, 1, 1, 100_000, 100_000, 1, 0, 0, 0];
+    assert_eq!(words("x", "a OR b"), hits);
+    assert_eq!(words("yb", "a OR b"), [100_000, 1, 100_000, 0, 3, 1]);
+    assert_eq!(words("xs", "\"a b\""), [100_000, 100_000, 1, 0, 0, 0, 1, 0]);
+    assert_eq!(words("y", "a NEAR/1 b"), [100_000, 0, 100_000, 0]);
+    assert_eq!(value("snippet(g, '<', '>', '…', 0, 3)", "b OR a"), "<a> <b> <a>…".into());
+    assert_eq!(value("snippet(g, '<', '>', '…')", "x"), "<x> a".into());
+    // Four numbers for each word: the positions are of 1 to 6 digits.
+    let positions: usize = (0..200_000).map(|word| format!("0 {} {} 1 ", word % 2, 2 * word).len()).sum();
+    let last = "1 0 2 1";
+    let offsets = value("offsets(g)", "a OR b");
+    assert_eq!(offsets.text().len(), positions + last.len());
+    assert!(offsets.text().starts_with("0 0 0 1 0 1 2 1 0 0 4 1 ") && offsets.text().ends_with(last));
 }
 
 #[test]

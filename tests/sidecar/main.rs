@@ -14,6 +14,7 @@ mod endurance;
 mod engine;
 mod faults;
 mod frames;
+mod growth;
 mod guards;
 mod handshake;
 mod held;

@@ -85,7 +85,7 @@ fn what_is_no_pattern_or_too_large_is_an_error() {
         assert_eq!(failure.code, "sql_error");
         assert!(failure.message.contains("regexp") && failure.message.contains(words), "{failure:?}");
     }
-    let failure = is(&conn, "a".into(), "\\w{1000}{1000}".into()).unwrap_err();
+    let failure = is(&conn, "a".into(), "(abc){1000}{1000}".into()).unwrap_err();
     assert_eq!(failure.code, "too_big");
     assert!(failure.message.contains("compiled pattern is larger than 10485760 bytes"), "{failure:?}");
     let nested = "(".repeat(10_000) + &")".repeat(10_000);
@@ -111,6 +111,42 @@ fn classes_of_characters_are_limited_together() {
         assert!(failure.message.contains("the most is 1048576"), "{failure:?}");
         assert!(is(&conn, "a".into(), class.into()).is_ok(), "{class}");
     }
+}
+
+#[test]
+fn repetitions_of_classes_are_refused_before_they_are_compiled() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    for pattern in ["a\\w{500}z", "\\pL{5000}", "(?i)(\\w{30}){1,30}", "(?:a|[\\w-]){300,}"] {
+        let failure = is(&conn, "a".into(), pattern.into()).unwrap_err();
+        assert_eq!(failure.code, "too_big", "{pattern}");
+        assert!(failure.message.contains("repetitions of the pattern are too large"), "{failure:?}");
+    }
+    for pattern in ["^\\w{1,100}$", "^\\d{1,1000}$|^[a-z]{1,10000}$", "^(\\w+ ?){1,50}$"] {
+        assert_eq!(is(&conn, "abc".into(), pattern.into()).unwrap(), 1.into(), "{pattern}");
+    }
+}
+
+#[test]
+fn the_memory_of_patterns_goes_back_when_their_connection_closes() {
+    let sidecar = Sidecar::start();
+    let rss = || sidecar.status().get("rss_bytes").int();
+    let before = rss();
+    let letters: String = ('а'..='я').chain('a'..='z').collect();
+    let text = "aé".repeat(30_000) + &letters.repeat(1000);
+    let conns: Vec<_> = (0..10).map(|_| sidecar.open(":memory:")).collect();
+    for conn in &conns {
+        for number in 20..28 {
+            let pattern = format!("\\w{{{number}}}[^z]{{3,{number}}}qq[а-я]{{50}}");
+            assert_eq!(is(conn, text.as_str().into(), pattern.as_str().into()).unwrap(), 0.into());
+        }
+    }
+    let used = rss() - before;
+    assert!(used > 50_000_000, "{used}");
+    for conn in conns {
+        conn.close();
+    }
+    eventually("the memory is back", || rss() - before < used / 4);
 }
 
 #[test]

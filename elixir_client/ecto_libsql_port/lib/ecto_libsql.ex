@@ -46,7 +46,19 @@ defmodule EctoLibSql do
 
   use DBConnection
 
-  alias EctoLibSql.{ByHand, CallOptions, Deadline, Lane, Options, Pool, Protocol, Query, Result, State}
+  alias EctoLibSql.{
+    ByHand,
+    CallOptions,
+    Deadline,
+    Lane,
+    Options,
+    Pool,
+    PoolStatus,
+    Protocol,
+    Query,
+    Result,
+    State
+  }
 
   @type conn :: DBConnection.conn()
   @type params :: [term] | keyword | %{optional(atom | String.t()) => term}
@@ -66,6 +78,22 @@ defmodule EctoLibSql do
   @doc "A child specification: `{EctoLibSql, database: \"app.db\", name: MyApp.DB}`."
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options), do: %{Pool.child_spec(options) | id: options[:name] || __MODULE__}
+
+  @doc """
+  Returns what a pool is doing, as an `EctoLibSql.PoolStatus`: its connections, who holds them and for how long, how many
+  calls wait, and counts since its start. Takes a Repo, the name or pid of a dynamic one, or a pool of `start_link/1`. Asks
+  no process, so a busy pool does not delay it.
+
+  An `EctoLibSql.Error` of code `:invalid_request` if there is no such Repo or pool on this node, or if it is in the sandbox
+  or has a `:pool` of another module.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:", pool_size: 1)
+      iex> EctoLibSql.checkout(db, fn _conn -> EctoLibSql.pool_status(db) end)
+      ...> |> then(fn {:ok, status} -> {status.checked_out, status.idle, length(status.holders)} end)
+      {1, 0, 1}
+  """
+  @spec pool_status(module | pid | GenServer.name()) :: {:ok, PoolStatus.t()} | {:error, Exception.t()}
+  defdelegate pool_status(repo_or_pool), to: PoolStatus, as: :of
 
   # --- statements -----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ defmodule EctoLibSql.Deadline do
   # The sidecar's part ends a little before `DBConnection`'s: the statement is stopped, its caller told `:timeout`, and the
   # connection stays usable. `DBConnection` would take it away.
 
-  alias EctoLibSql.{Error, State}
+  alias EctoLibSql.{Error, PoolGauges, State}
 
   # The default of `DBConnection`.
   @timeout 15_000
@@ -34,7 +34,7 @@ defmodule EctoLibSql.Deadline do
   @doc "The options of a checkout or transaction that begins at the pool."
   @spec enter(keyword) :: keyword
   def enter(options) do
-    options = Keyword.put_new(options, :checkout_retries, @retries)
+    options = options |> PoolGauges.observed() |> Keyword.put_new(:checkout_retries, @retries)
 
     case Keyword.get(options, :timeout, @timeout) do
       :infinity -> options

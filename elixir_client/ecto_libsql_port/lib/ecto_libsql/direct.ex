@@ -2,7 +2,7 @@ defmodule EctoLibSql.Direct do
   @moduledoc false
   # The driver behind a Repo or without one: for what is no query, such as locks, storage and structure.
 
-  alias EctoLibSql.{Protocol, Query, State}
+  alias EctoLibSql.{PoolGauges, Protocol, Query, State}
 
   @doc "The sidecar of a Repo and the path of its database, `nil` for one in memory. Takes what Ecto keeps of a Repo."
   @spec database(map) :: {LibsqlPort.sidecar(), String.t() | nil}
@@ -27,7 +27,7 @@ defmodule EctoLibSql.Direct do
         _ -> pool
       end
 
-    case DBConnection.execute(pool, %Query{operation: :state}, [], meta.opts) do
+    case DBConnection.execute(pool, %Query{operation: :state}, [], PoolGauges.observed(meta.opts)) do
       {:ok, _query, state} -> state
       {:error, error} -> raise error
     end

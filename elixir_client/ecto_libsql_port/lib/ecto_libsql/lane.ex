@@ -81,6 +81,7 @@ defmodule EctoLibSql.Lane do
          {:ok, encoded} <- encode(query, params, options),
          {:ok, slot, word, state, idle_since} <- Slots.lease(lane, now) do
       if kind == :plain or Texts.ask(lane.texts, sql, options, state) == :plain do
+        Slots.count(lane, :run)
         {:ok, {lane, slot, word}, encoded, state, idle_since}
       else
         Slots.release(lane, slot, word, System.monotonic_time())
@@ -88,7 +89,12 @@ defmodule EctoLibSql.Lane do
       end
     else
       :room ->
+        Slots.count(lane, :fallback)
         Slots.grow(lane)
+        :pool
+
+      :none ->
+        Slots.count(lane, :fallback)
         :pool
 
       _other ->

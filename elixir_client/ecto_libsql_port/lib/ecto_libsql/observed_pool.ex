@@ -1,47 +1,172 @@
 defmodule EctoLibSql.ObservedPool do
   @moduledoc false
-  # `DBConnection.ConnectionPool`, which tells the lane beside it when all connections are to be replaced. It is that pool:
-  # each message goes to its callbacks, and whoever uses it does so by the functions of `DBConnection`. Started by
-  # `EctoLibSql.Pool` for a Repo with a lane.
+  # `DBConnection.ConnectionPool`, with what it has not: gauges (`EctoLibSql.pool_status/1`), events for those who wait, a
+  # limit to its queue, errors that tell who holds the connections, and a word to the lane beside it when all connections
+  # are to be replaced. It is that pool: each message goes to its callbacks, and whoever uses it does so by the functions of
+  # `DBConnection`, with the option `pool: EctoLibSql.ObservedPool`. Without that option it works, and counts nothing.
+  #
+  # `checkout/3` runs in the caller's process, all that is below `init/1` in the pool's.
 
   use GenServer
 
-  alias DBConnection.ConnectionPool
-  alias EctoLibSql.Lane
+  alias DBConnection.{ConnectionError, ConnectionPool, Holder}
+  alias EctoLibSql.{Lane, PoolGauges, PoolStatus, State}
 
-  @spec start_link(module, keyword) :: GenServer.on_start()
-  def start_link(module, options) do
+  require Holder
+
+  @behaviour DBConnection.Pool
+
+  # A full queue is looked through for calls whose processes have ended, not more often than this.
+  @clearing_ms 100
+
+  @spec start_link({module, keyword}) :: GenServer.on_start()
+  def start_link({module, options}) do
     GenServer.start_link(__MODULE__, {module, options}, Keyword.take(options, [:name, :spawn_opt]))
   end
 
-  @impl true
+  # --- callers --------------------------------------------------------------------------------------------------
+
+  @impl DBConnection.Pool
+  def checkout(pool, callers, options) do
+    asked = System.monotonic_time()
+
+    case ConnectionPool.checkout(pool, callers, options) do
+      {:ok, Holder.pool_ref(holder: holder), _module, idle_since, %State{gauges: %PoolGauges{} = gauges}} = ok ->
+        # A connection that has been free has been so since some time. To one that waited it was handed on.
+        waited = PoolGauges.checked_out(gauges, holder, asked, idle_since == 0)
+        if waited > gauges.threshold, do: tell(:wait, %{duration: waited}, pool, options, %{})
+        ok
+
+      {:error, %ConnectionError{} = error} ->
+        {:error, refused(error, asked, pool, options)}
+
+      other ->
+        other
+    end
+  end
+
+  @impl DBConnection.Pool
+  defdelegate disconnect_all(pool, interval, options), to: ConnectionPool
+
+  @impl DBConnection.Pool
+  defdelegate get_connection_metrics(pool), to: ConnectionPool
+
+  # The caller was refused, or dropped from the queue. The type and its `reason` are those of `DBConnection`.
+  defp refused(error, asked, pool, options) do
+    duration = System.monotonic_time() - asked
+
+    with pid when is_pid(pid) <- GenServer.whereis(pool), %{gauges: gauges} <- PoolGauges.of(pid) do
+      PoolGauges.count(gauges, :drops)
+      status = PoolStatus.of_pool(pid)
+      error = if status, do: %{error | message: explained(error.message, status)}, else: error
+      tell(:drop, %{duration: duration}, pool, options, %{reason: error.reason, error: error})
+      error
+    else
+      _ended_or_foreign -> error
+    end
+  end
+
+  defp explained(message, status), do: String.trim_trailing(message) <> "\n\n" <> PoolStatus.explain(status)
+
+  defp tell(event, measurements, pool, options, metadata) do
+    metadata = Map.merge(%{pool: pool, repo: options[:repo]}, metadata)
+    :telemetry.execute([:ecto_libsql_port, :pool, event], measurements, metadata)
+  end
+
+  # --- the pool -------------------------------------------------------------------------------------------------
+
+  @impl GenServer
   def init({module, options}) do
-    with {:ok, pool} <- ConnectionPool.init({module, Keyword.delete(options, :lane_ref)}),
-         do: {:ok, {options[:lane_ref], pool}}
+    gauges = PoolGauges.new(options)
+    {lane, options} = Keyword.pop(options, :lane_ref)
+
+    with {:ok, {_status, queue, _codel, _times} = pool} <-
+           ConnectionPool.init({module, [{:gauges, gauges} | options]}) do
+      size = Keyword.get(options, :pool_size, 1)
+      queue_max = Keyword.get(options, :queue_max, :infinity)
+      PoolGauges.publish(%{gauges: gauges, queue: queue, size: size, queue_max: queue_max, lane: lane})
+      {:ok, {%{gauges: gauges, size: size, queue_max: queue_max, lane: lane, cleared_at: nil}, pool}}
+    end
   end
 
-  @impl true
-  def handle_call({:disconnect_all, interval} = request, from, {lane, pool}) do
-    Lane.disconnect_all(lane, interval)
-    request |> ConnectionPool.handle_call(from, pool) |> with_lane(lane)
+  @impl GenServer
+  def handle_call(request, from, {own, pool}) do
+    with {:disconnect_all, interval} <- request, do: Lane.disconnect_all(own.lane, interval)
+    request |> ConnectionPool.handle_call(from, pool) |> with_own(own)
   end
 
-  def handle_call(request, from, {lane, pool}),
-    do: request |> ConnectionPool.handle_call(from, pool) |> with_lane(lane)
+  @impl GenServer
+  def handle_info(
+        {:db_connection, from, {:checkout, _callers, _now, true}} = message,
+        {%{queue_max: max} = own, pool}
+      )
+      when is_integer(max) and elem(pool, 0) == :busy do
+    case room(own, elem(pool, 1)) do
+      {true, own} ->
+        to_pool(message, own, pool)
 
-  @impl true
-  def handle_info(message, {lane, pool}), do: message |> ConnectionPool.handle_info(pool) |> with_lane(lane)
+      {false, own} ->
+        Holder.reply_error(from, full(max))
+        {:noreply, {own, pool}}
+    end
+  end
+
+  # The time of a caller is up, if it has the connection still.
+  def handle_info({:timeout, deadline, {_queue, holder, _pid, _length}} = message, {own, pool}) do
+    if Holder.handle_deadline(holder, deadline), do: PoolGauges.count(own.gauges, :timeouts)
+    to_pool(message, own, pool)
+  end
+
+  # One of the pool's own timers.
+  def handle_info({:timeout, _timer, _of_pool} = message, {own, pool}) do
+    PoolGauges.sweep(own.gauges, own.size)
+    to_pool(message, own, pool)
+  end
+
+  def handle_info(message, {own, pool}), do: to_pool(message, own, pool)
 
   # Older versions of the pool have none.
-  @impl true
-  def terminate(reason, {_lane, pool}) do
+  @impl GenServer
+  def terminate(reason, {_own, pool}) do
     if function_exported?(ConnectionPool, :terminate, 2),
       do: apply(ConnectionPool, :terminate, [reason, pool])
   end
 
+  defp to_pool(message, own, pool), do: message |> ConnectionPool.handle_info(pool) |> with_own(own)
+
   # The state is the last element of what a callback returns, but for `{:noreply, state, timeout}` and its like, which the
   # pool does not return.
-  defp with_lane({:reply, reply, pool}, lane), do: {:reply, reply, {lane, pool}}
-  defp with_lane({:noreply, pool}, lane), do: {:noreply, {lane, pool}}
-  defp with_lane({:stop, reason, pool}, lane), do: {:stop, reason, {lane, pool}}
+  defp with_own({:reply, reply, pool}, own), do: {:reply, reply, {own, pool}}
+  defp with_own({:noreply, pool}, own), do: {:noreply, {own, pool}}
+  defp with_own({:stop, reason, pool}, own), do: {:stop, reason, {own, pool}}
+
+  # --- the queue's limit ----------------------------------------------------------------------------------------
+
+  # The queue of a busy pool has nothing but calls.
+  defp room(%{queue_max: max} = own, queue) do
+    if :ets.info(queue, :size) < max, do: {true, own}, else: clear(own, queue)
+  end
+
+  # The pool learns that the process of a call has ended when the call's turn comes.
+  defp clear(%{queue_max: max, cleared_at: before} = own, queue) do
+    now = System.monotonic_time(:millisecond)
+
+    if before == nil or now - before >= @clearing_ms do
+      for {{_since, _number, {pid, _ref}} = key} <- :ets.tab2list(queue),
+          not Process.alive?(pid),
+          do: :ets.delete(queue, key)
+
+      {:ets.info(queue, :size) < max, %{own | cleared_at: now}}
+    else
+      {false, own}
+    end
+  end
+
+  defp full(max) do
+    %ConnectionError{
+      message:
+        "connection not available and request was refused: #{max} others wait already, the limit of :queue_max",
+      reason: :queue_full
+    }
+  end
 end

@@ -35,6 +35,15 @@ defmodule EctoLibSql.Options do
       default none: until its `:timeout`. Each query may say otherwise: `Repo.insert(user, lock_timeout: 0)`
     * `:timeout` – of each request, and of a checkout as `DBConnection` has it; default 15000
 
+  ## The pool
+
+  Beside those of `DBConnection.start_link/2`; without effect in the sandbox or with a `:pool` of another module:
+
+    * `:queue_max` – how many calls may wait for a connection. The next one gets a `DBConnection.ConnectionError` with the
+      reason `:queue_full` at once. Default `:infinity`: DBConnection drops calls that wait too long (`:queue_target`)
+    * `:queue_threshold` – milliseconds after which a wait for a connection is an event; default 50. See
+      `EctoLibSql.PoolStatus`
+
   ## Safety
 
     * `:defensive` – `true` (default): SQL cannot write what would corrupt the file or the program's memory
@@ -122,6 +131,8 @@ defmodule EctoLibSql.Options do
     :disconnect_on_error_codes,
     :ignored_options,
     :lane,
+    :queue_max,
+    :queue_threshold,
     :uri,
     :encryption_key
   ]

@@ -9,7 +9,7 @@ defmodule EctoLibSql.Pool do
 
   use Supervisor
 
-  alias EctoLibSql.{Error, Options, Settings, StartOptions}
+  alias EctoLibSql.{Error, Options, PoolGauges, Settings, StartOptions}
 
   @predecessors 3
   # Longer than a sidecar is given to end.
@@ -111,14 +111,9 @@ defmodule EctoLibSql.Pool do
   """
   @spec start_connections(keyword) :: Supervisor.on_start_child()
   def start_connections(options) do
-    options = Keyword.put(options, :private_copy, EctoLibSql.PrivateCopy.new())
-
-    if options[:lane_ref] do
-      EctoLibSql.ObservedPool.start_link(EctoLibSql.Protocol, options)
-    else
-      %{start: {module, function, arguments}} = DBConnection.child_spec(EctoLibSql.Protocol, options)
-      apply(module, function, arguments)
-    end
+    options = options |> Keyword.put(:private_copy, EctoLibSql.PrivateCopy.new()) |> PoolGauges.observed()
+    %{start: {module, function, arguments}} = DBConnection.child_spec(EctoLibSql.Protocol, options)
+    apply(module, function, arguments)
   end
 
   @doc "Starts what opens the connections of a Repo's lane under a supervisor, if there is one."

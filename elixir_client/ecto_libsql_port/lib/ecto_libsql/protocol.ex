@@ -72,6 +72,7 @@ defmodule EctoLibSql.Protocol do
       conn_id: State.connection_id(conn),
       sidecar: sidecar,
       private_copy: options[:private_copy],
+      gauges: options[:gauges],
       transaction_mode: mode,
       show_statement: Keyword.get(options, :show_statement, true),
       disconnect_on: Keyword.get(options, :disconnect_on_error_codes, [])

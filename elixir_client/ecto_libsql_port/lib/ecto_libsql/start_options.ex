@@ -16,6 +16,8 @@ defmodule EctoLibSql.StartOptions do
     pool_count: {:integer, 1},
     queue_target: {:integer, 1},
     queue_interval: {:integer, 1},
+    queue_max: :queue_max,
+    queue_threshold: {:integer, 0},
     idle_interval: {:integer, 1},
     idle_limit: {:integer, 0},
     checkout_retries: {:integer, 0},
@@ -138,6 +140,7 @@ defmodule EctoLibSql.StartOptions do
   defp fits?({:one_of, values}, value), do: value in values
   defp fits?(:boolean, value), do: is_boolean(value)
   defp fits?(:timeout, value), do: value == :infinity or fits?({:integer, 1}, value)
+  defp fits?(:queue_max, value), do: value == :infinity or fits?({:integer, 1}, value)
   defp fits?(:range, value), do: match?(%Range{first: first} when first >= 0, value)
   # Ecto puts its own pool in the place of a sandbox, which is none.
   defp fits?(:pool, value) do
@@ -177,6 +180,7 @@ defmodule EctoLibSql.StartOptions do
   defp takes({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)
   defp takes(:boolean), do: "true or false"
   defp takes(:timeout), do: ":infinity or milliseconds from 1"
+  defp takes(:queue_max), do: ":infinity or an integer, 1 or more"
   defp takes(:range), do: "a range of milliseconds such as 60_000..120_000"
   defp takes(:lane), do: "true, false or a list of :size and :idle_timeout, each an integer, 1 or more"
   defp takes(:pool), do: "a module that implements a pool of DBConnection"

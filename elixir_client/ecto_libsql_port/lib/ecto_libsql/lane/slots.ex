@@ -19,7 +19,7 @@ defmodule EctoLibSql.Lane.Slots do
 
   import Bitwise
 
-  @enforce_keys [:ref, :size, :base, :states, :texts, :idle_timeout]
+  @enforce_keys [:ref, :size, :base, :states, :texts, :idle_timeout, :counts]
   @derive {Inspect, only: [:size]}
   defstruct @enforce_keys
 
@@ -29,7 +29,8 @@ defmodule EctoLibSql.Lane.Slots do
           base: integer,
           states: :ets.table(),
           texts: EctoLibSql.Lane.Texts.t(),
-          idle_timeout: pos_integer
+          idle_timeout: pos_integer,
+          counts: :counters.counters_ref()
         }
   @type slot :: pos_integer
   @typedoc "The word of a slot."
@@ -50,7 +51,8 @@ defmodule EctoLibSql.Lane.Slots do
       base: System.monotonic_time() - 1,
       states: :ets.new(__MODULE__, [:public, read_concurrency: true]),
       texts: EctoLibSql.Lane.Texts.new(),
-      idle_timeout: idle_timeout
+      idle_timeout: idle_timeout,
+      counts: :counters.new(2, [:write_concurrency])
     }
   end
 
@@ -112,6 +114,25 @@ defmodule EctoLibSql.Lane.Slots do
     if :atomics.get(ref, size + 1) == 0 and :atomics.compare_exchange(ref, size + 1, 0, 1) == :ok,
       do: tell(slots, :grow),
       else: :ok
+  end
+
+  @doc "Counts a statement that ran here, or one that took the pool because no slot was free."
+  @spec count(t, :run | :fallback) :: :ok
+  def count(%{counts: counts}, :run), do: :counters.add(counts, 1, 1)
+  def count(%{counts: counts}, :fallback), do: :counters.add(counts, 2, 1)
+
+  @doc "How many slots there are, how many are open and leased, and the counts."
+  @spec status(t) :: EctoLibSql.PoolStatus.lane()
+  def status(%{ref: ref, size: size, counts: counts}) do
+    open = for slot <- 1..size, word = :atomics.get(ref, slot), word != 0, do: word
+
+    %{
+      size: size,
+      open: length(open),
+      busy: Enum.count(open, &leased?/1),
+      runs: :counters.get(counts, 1),
+      fallbacks: :counters.get(counts, 2)
+    }
   end
 
   defp wake(%{ref: ref, size: size} = slots) do

@@ -15,6 +15,7 @@ pub mod prepared;
 pub mod rows;
 pub mod session;
 mod shadow;
+mod slice;
 pub mod statement;
 pub mod statement_cache;
 pub mod turns;

@@ -1,6 +1,7 @@
 //! What the engine asks of a connection while it compiles and runs: stop? wait? commit? and what it tells after a commit.
 
 use super::shadow::{is_shadow, Doubt};
+use super::slice::Slices;
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::placement::Displaced;
@@ -15,10 +16,6 @@ use std::sync::{Arc, OnceLock};
 
 /// How long a statement may run on the thread that reads requests before that thread lets another one read.
 const READER_BUDGET_NS: u64 = 300_000;
-
-/// How long a statement computes before it lets other threads have the processor. With more endless statements than
-/// processors a short one elsewhere would else wait for a whole time slice of each.
-const SLICE_NS: u64 = 500_000;
 
 /// How old a look at the files may be that a commit rests on.
 const PLACEMENT_FRESH_NS: u64 = 1_000_000;
@@ -41,7 +38,8 @@ pub struct ConnectionWatch {
     relief: Arc<dyn Relief>,
     lead: AtomicU64,
     relieve_at_ns: AtomicU64,
-    yield_at_ns: AtomicU64,
+    /// When what computes lets others have the processor.
+    pub slices: Slices,
     turn_held: AtomicBool,
     commits_refused: AtomicBool,
     compiling: AtomicBool,
@@ -84,7 +82,7 @@ impl ConnectionWatch {
             relief,
             lead: AtomicU64::new(NO_LEAD),
             relieve_at_ns: AtomicU64::new(u64::MAX),
-            yield_at_ns: AtomicU64::new(0),
+            slices: Slices::default(),
             turn_held: AtomicBool::new(false),
             commits_refused: AtomicBool::new(false),
             compiling: AtomicBool::new(false),
@@ -334,10 +332,7 @@ impl Watch for ConnectionWatch {
     fn should_stop(&self) -> bool {
         let now_ns = now_ns();
         self.relieve_if(|at| now_ns >= at);
-        if now_ns >= self.yield_at_ns.load(Ordering::Relaxed) {
-            std::thread::yield_now();
-            self.yield_at_ns.store(now_ns + SLICE_NS, Ordering::Relaxed);
-        }
+        self.slices.look(now_ns);
         self.control.stop().is_some() && !self.compiled_within.load(Ordering::Relaxed)
     }
 

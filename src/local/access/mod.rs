@@ -106,6 +106,7 @@ impl Access {
     /// It has ended.
     pub fn end(&mut self) {
         self.place = None;
+        self.watch.slices.end();
         self.watch.set_place(Place::Thread);
     }
 

@@ -23,7 +23,8 @@ defmodule EctoLibSql.Options do
       `database: System.fetch_env!("DATABASE_URL")` there
     * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
     * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`, each as `:database`; the name is Ecto's
-      `:prefix`
+      `:prefix`. Their journal mode is left as it is. In one that is not in WAL mode, a reader keeps every transaction of
+      connections that have it attached from committing: run `PRAGMA archive.journal_mode = wal` once, it stays in the file
 
   ## Transactions and time
 

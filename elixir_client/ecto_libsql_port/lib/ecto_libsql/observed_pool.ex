@@ -10,7 +10,7 @@ defmodule EctoLibSql.ObservedPool do
   use GenServer
 
   alias DBConnection.{ConnectionError, ConnectionPool, Holder}
-  alias EctoLibSql.{Lane, PoolGauges, PoolStatus, State}
+  alias EctoLibSql.{Lane, PoolGauges, PoolGrowth, PoolStatus, State}
 
   require Holder
 
@@ -79,13 +79,14 @@ defmodule EctoLibSql.ObservedPool do
   def init({module, options}) do
     gauges = PoolGauges.new(options)
     {lane, options} = Keyword.pop(options, :lane_ref)
+    options = [{:gauges, gauges} | options]
 
     with {:ok, {_status, queue, _codel, _times} = pool} <-
-           ConnectionPool.init({module, [{:gauges, gauges} | options]}) do
+           ConnectionPool.init({module, PoolGrowth.first(options)}) do
+      growth = PoolGrowth.start(module, options, queue)
       size = Keyword.get(options, :pool_size, 1)
-      queue_max = Keyword.get(options, :queue_max, :infinity)
-      PoolGauges.publish(%{gauges: gauges, queue: queue, size: size, queue_max: queue_max, lane: lane})
-      {:ok, {%{gauges: gauges, size: size, queue_max: queue_max, lane: lane, cleared_at: nil}, pool}}
+      own = %{gauges: gauges, size: size, lane: lane, growth: growth, cleared_at: nil}
+      {:ok, {published(Map.put(own, :queue_max, Keyword.get(options, :queue_max, :infinity)), queue), pool}}
     end
   end
 
@@ -123,16 +124,69 @@ defmodule EctoLibSql.ObservedPool do
     to_pool(message, own, pool)
   end
 
+  def handle_info({PoolGrowth, :shrink}, {own, pool}),
+    do: {:noreply, {regrown(own, pool, &PoolGrowth.shrink(&1, elem(pool, 0))), pool}}
+
+  def handle_info(
+        {:"ETS-TRANSFER", holder, pid, {:checkin, _, _}},
+        {%{growth: %{given_up: pid}}, _pool} = state
+      ) do
+    :ets.delete(holder)
+    {:noreply, state}
+  end
+
+  # Not one of DBConnection's own, which has a supervisor there.
+  def handle_info(
+        {:DOWN, _monitor, :process, pid, _reason},
+        {%{growth: %{connections: connections}} = own, pool}
+      )
+      when is_map_key(connections, pid),
+      do: {:noreply, {regrown(own, pool, &PoolGrowth.ended(&1, pid, elem(pool, 0))), pool}}
+
   def handle_info(message, {own, pool}), do: to_pool(message, own, pool)
 
   # Older versions of the pool have none.
   @impl GenServer
-  def terminate(reason, {_own, pool}) do
+  def terminate(reason, {own, pool}) do
+    PoolGrowth.stop(own.growth)
+
     if function_exported?(ConnectionPool, :terminate, 2),
       do: apply(ConnectionPool, :terminate, [reason, pool])
   end
 
-  defp to_pool(message, own, pool), do: message |> ConnectionPool.handle_info(pool) |> with_own(own)
+  defp to_pool(message, %{growth: nil} = own, pool),
+    do: message |> ConnectionPool.handle_info(pool) |> with_own(own)
+
+  defp to_pool(message, own, pool) do
+    with {:noreply, pool} <- ConnectionPool.handle_info(message, pool),
+         do: {:noreply, {regrown(own, pool, &grow(&1, message, elem(pool, 0))), pool}}
+  end
+
+  defp grow(growth, {:db_connection, _from, {:checkout, _callers, _now, _queue?}}, status),
+    do: PoolGrowth.asked(growth, status)
+
+  defp grow(growth, {:"ETS-TRANSFER", holder, from, {:checkin, _queue, _now}}, status),
+    do: PoolGrowth.came(growth, holder, from, status)
+
+  defp grow(growth, _other, _status), do: growth
+
+  defp regrown(%{growth: growth} = own, pool, grow) do
+    grown = grow.(growth)
+    own = %{own | growth: grown}
+    if PoolGrowth.size(grown) != PoolGrowth.size(growth), do: published(own, elem(pool, 1)), else: own
+  end
+
+  defp published(%{growth: growth, size: size_max} = own, queue) do
+    size = if growth, do: PoolGrowth.size(growth), else: size_max
+
+    PoolGauges.publish(
+      own
+      |> Map.take([:gauges, :queue_max, :lane])
+      |> Map.merge(%{queue: queue, size: size, size_max: size_max})
+    )
+
+    own
+  end
 
   # The state is the last element of what a callback returns, but for `{:noreply, state, timeout}` and its like, which the
   # pool does not return.

@@ -40,6 +40,9 @@ defmodule EctoLibSql.Options do
 
   Beside those of `DBConnection.start_link/2`; without effect in the sandbox or with a `:pool` of another module:
 
+    * `:pool_size_min` – how many connections are always there. The others (`:pool_size` is the sum) are opened when calls
+      wait, one after the other, and closed when they were not needed during `:pool_idle_timeout` (milliseconds, default 30000).
+      Default: all are opened at the start
     * `:queue_max` – how many calls may wait for a connection. The next one gets a `DBConnection.ConnectionError` with the
       reason `:queue_full` at once. Default `:infinity`: DBConnection drops calls that wait too long (`:queue_target`)
     * `:queue_threshold` – milliseconds after which a wait for a connection is an event; default 50. See
@@ -132,6 +135,8 @@ defmodule EctoLibSql.Options do
     :disconnect_on_error_codes,
     :ignored_options,
     :lane,
+    :pool_size_min,
+    :pool_idle_timeout,
     :queue_max,
     :queue_threshold,
     :uri,

@@ -25,6 +25,7 @@ defmodule EctoLibSql.PoolGauges do
           gauges: t,
           queue: :ets.table(),
           size: pos_integer,
+          size_max: pos_integer,
           queue_max: pos_integer | :infinity,
           lane: EctoLibSql.Lane.Slots.t() | nil
         }

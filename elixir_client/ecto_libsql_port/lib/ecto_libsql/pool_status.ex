@@ -3,10 +3,11 @@ defmodule EctoLibSql.PoolStatus do
   What a pool is doing: the result of `EctoLibSql.pool_status/1`. Times are in milliseconds.
 
     * `pools` – how many pools the numbers are of: those of `:pool_count` are added up
-    * `size` – connections that there are to be, `:pool_size`. They are:
+    * `size_max` – how many connections there may be, `:pool_size`
+    * `size` – how many there are now: as many, or from `:pool_size_min` on as many as are needed. They are:
       * `checked_out` – in use
       * `idle` – open and free
-      * `opening` – the rest: being opened, or, for a moment once a second, being checked
+      * `opening` – the rest: being opened or closed, or, for a moment once a second, being checked
     * `holders` – the processes that use a connection, the longest first. For each:
       * `pid`
       * `name` – its registered name, else its label (`Process.set_label/1`), else the function in which it began as
@@ -48,6 +49,7 @@ defmodule EctoLibSql.PoolStatus do
 
   defstruct pools: 0,
             size: 0,
+            size_max: 0,
             checked_out: 0,
             idle: 0,
             opening: 0,
@@ -77,6 +79,7 @@ defmodule EctoLibSql.PoolStatus do
   @type t :: %__MODULE__{
           pools: non_neg_integer,
           size: non_neg_integer,
+          size_max: non_neg_integer,
           checked_out: non_neg_integer,
           idle: non_neg_integer,
           opening: non_neg_integer,
@@ -92,7 +95,19 @@ defmodule EctoLibSql.PoolStatus do
         }
 
   # Of several pools.
-  @added [:pools, :size, :checked_out, :idle, :opening, :waiting, :checkouts, :waits, :drops, :timeouts]
+  @added [
+    :pools,
+    :size,
+    :size_max,
+    :checked_out,
+    :idle,
+    :opening,
+    :waiting,
+    :checkouts,
+    :waits,
+    :drops,
+    :timeouts
+  ]
   # Who is named in an error.
   @named_max 5
 
@@ -103,6 +118,9 @@ defmodule EctoLibSql.PoolStatus do
       [_ | _] = pools -> {:ok, pools |> Enum.map(&read/1) |> Enum.reduce(&add/2)}
       [] -> {:error, no_pool(repo_or_pool)}
     end
+  rescue
+    # It has ended while it was read, and its tables with it.
+    ArgumentError -> {:error, no_pool(repo_or_pool)}
   end
 
   @doc false
@@ -174,6 +192,7 @@ defmodule EctoLibSql.PoolStatus do
     %__MODULE__{
       pools: 1,
       size: size,
+      size_max: pool.size_max,
       checked_out: length(held),
       idle: idle,
       opening: max(size - idle - length(held), 0),

@@ -16,6 +16,8 @@ defmodule EctoLibSql.StartOptions do
     pool_count: {:integer, 1},
     queue_target: {:integer, 1},
     queue_interval: {:integer, 1},
+    pool_size_min: {:integer, 1},
+    pool_idle_timeout: {:integer, 1},
     queue_max: :queue_max,
     queue_threshold: {:integer, 0},
     idle_interval: {:integer, 1},
@@ -72,6 +74,7 @@ defmodule EctoLibSql.StartOptions do
   def check(options) do
     with {:ok, _driver_options, _mode} <- Options.check(options),
          :ok <- values(options),
+         :ok <- sizes(options[:pool_size_min], Keyword.get(options, :pool_size, 1)),
          :ok <- names(options),
          :ok <- host(options),
          do: sidecar_options(options[:sidecar_options])
@@ -85,6 +88,11 @@ defmodule EctoLibSql.StartOptions do
         do: error("the option #{inspect(name)} takes #{takes(type)}, not #{inspect(value)}")
     end)
   end
+
+  defp sizes(min, max) when min > max and min != nil,
+    do: error("the option :pool_size_min, #{min}, is more than :pool_size, #{max}")
+
+  defp sizes(_min, _max), do: :ok
 
   defp names(options) do
     ignored = options[:ignored_options] || []

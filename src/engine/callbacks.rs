@@ -112,8 +112,8 @@ unsafe extern "C" fn on_use(
         ffi::SQLITE_CREATE_TEMP_TABLE | ffi::SQLITE_DROP_TEMP_INDEX | ffi::SQLITE_DROP_TEMP_TABLE => {
             (Use::TemporarySchema, first)
         }
-        ffi::SQLITE_CREATE_TABLE
-        | ffi::SQLITE_CREATE_TRIGGER
+        ffi::SQLITE_CREATE_TABLE => (Use::NewTable, first),
+        ffi::SQLITE_CREATE_TRIGGER
         | ffi::SQLITE_CREATE_VIEW
         | ffi::SQLITE_CREATE_VTABLE
         | ffi::SQLITE_DROP_INDEX

@@ -25,6 +25,8 @@ pub enum Use {
     Function,
     /// An object of a database's schema (not of the temporary one) that is created, altered, dropped or indexed anew.
     Schema,
+    /// A table that is created; else as [`Self::Schema`].
+    NewTable,
     /// An index that is created; else as [`Self::Schema`].
     NewIndex,
     /// A table or index of the temporary schema that is created or dropped.

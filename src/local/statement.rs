@@ -67,7 +67,10 @@ impl Statement {
 
     /// What is known about a statement that has just been compiled.
     fn of(raw: RawStatement, sql: &str) -> Self {
-        let keyword = keyword::first(sql);
+        let keyword = match raw.explain() {
+            0 => keyword::first(sql),
+            _ => Keyword::Explain,
+        };
         let mut statement = Statement {
             columns: Vec::new(),
             column_count: 0,

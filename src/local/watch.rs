@@ -47,6 +47,7 @@ pub struct ConnectionWatch {
     wants_turn: AtomicBool,
     changes_allowed: AtomicBool,
     compiled_within: AtomicBool,
+    unstoppable: AtomicBool,
     changes_schema: AtomicBool,
     new_index: Mutex<Option<String>>,
     doubt: Mutex<Option<Doubt>>,
@@ -90,6 +91,7 @@ impl ConnectionWatch {
             wants_turn: AtomicBool::new(false),
             changes_allowed: AtomicBool::new(false),
             compiled_within: AtomicBool::new(false),
+            unstoppable: AtomicBool::new(false),
             changes_schema: AtomicBool::new(false),
             new_index: Mutex::new(None),
             doubt: Mutex::new(None),
@@ -241,6 +243,7 @@ impl ConnectionWatch {
     /// transaction, and libSQL goes on. Nor does anything commit.
     pub fn set_compiled_within(&self, within: bool) {
         self.compiled_within.store(within, Ordering::Relaxed);
+        self.unstoppable.store(within, Ordering::Relaxed);
     }
 
     /// The statement that was compiled last changes a schema.
@@ -304,7 +307,9 @@ impl ConnectionWatch {
             Use::Rows | Use::TableOfNew => compiling && !self.changes_schema.load(Ordering::Relaxed),
             Use::RowsOfTrigger => true,
             // It also creates and drops them, as part of what the client changes.
-            Use::Schema | Use::NewIndex | Use::TemporarySchema | Use::NewTemporaryIndex => first_change,
+            Use::Schema | Use::NewTable | Use::NewIndex | Use::TemporarySchema | Use::NewTemporaryIndex => {
+                first_change
+            }
             Use::Function if compiling && name.eq_ignore_ascii_case("libsql_vector_idx") => {
                 return self.new_index.lock().clone().map(Doubt::NewIndex);
             }
@@ -333,7 +338,7 @@ impl Watch for ConnectionWatch {
         let now_ns = now_ns();
         self.relieve_if(|at| now_ns >= at);
         self.slices.look(now_ns);
-        self.control.stop().is_some() && !self.compiled_within.load(Ordering::Relaxed)
+        self.control.stop().is_some() && !self.unstoppable.load(Ordering::Relaxed)
     }
 
     fn wait_for_lock(&self, tries: u32) -> bool {
@@ -369,19 +374,24 @@ impl Watch for ConnectionWatch {
         let compiling = self.compiling.load(Ordering::Relaxed);
         let mut first_change = false;
         let new_index = matches!(what, Use::NewIndex | Use::NewTemporaryIndex);
-        if compiling && (new_index || matches!(what, Use::Schema | Use::TemporarySchema)) {
+        if compiling && (new_index || matches!(what, Use::Schema | Use::NewTable | Use::TemporarySchema)) {
             first_change = !self.changes_schema.swap(true, Ordering::Relaxed);
             if first_change {
                 *self.new_index.lock() = new_index.then(|| name.to_owned());
+                if what == Use::NewTable {
+                    // libSQL does nothing more while it is compiled, and its SELECT may take long.
+                    self.unstoppable.store(false, Ordering::Relaxed);
+                }
             } else if self.doubt.lock().is_some() {
                 self.doubt_is_own.store(true, Ordering::Relaxed);
             }
-            if matches!(what, Use::Schema | Use::NewIndex) {
+            if matches!(what, Use::Schema | Use::NewTable | Use::NewIndex) {
                 let allowed = self.changes_allowed.load(Ordering::Relaxed);
                 self.wants_turn.fetch_or(!allowed, Ordering::Relaxed);
             }
         }
-        if self.wants_turn() {
+        // What is compiled anew while it runs has the turn or needs none.
+        if compiling && self.wants_turn() {
             return false;
         }
         if let Some(doubt) = self.doubt_of(what, name, first_change) {

@@ -72,7 +72,8 @@ fn skip_blank(mut sql: &[u8]) -> &[u8] {
         sql = match sql {
             // A byte order mark is white space to SQLite's tokenizer.
             [0xef, 0xbb, 0xbf, rest @ ..] => rest,
-            [b' ' | b'\t' | b'\n' | b'\x0c' | b'\r' | b';', rest @ ..] => rest,
+            // A vertical tab is white space there behind another one; in front it is an error.
+            [b' ' | b'\t' | b'\n' | b'\x0b' | b'\x0c' | b'\r' | b';', rest @ ..] => rest,
             [b'-', b'-', rest @ ..] => after(rest, b"\n"),
             [b'/', b'*', rest @ ..] => after(rest, b"*/"),
             _ => return sql,
@@ -95,6 +96,7 @@ mod tests {
     fn words_are_found_behind_comments() {
         assert_eq!(first("pragma foreign_keys"), Keyword::Pragma);
         assert_eq!(first(" -- x\n/* y */ ;\u{feff}\tPRAGMA x"), Keyword::Pragma);
+        assert_eq!(first(" \u{b}\u{c}\u{b}PRAGMA x"), Keyword::Pragma);
         assert_eq!(first("Explain query plan select 1"), Keyword::Explain);
         assert_eq!(first("ATTACH 'a' AS b"), Keyword::Attach);
         assert_eq!(first("rollback;"), Keyword::Rollback);

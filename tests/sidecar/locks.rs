@@ -178,3 +178,23 @@ fn who_reads_a_file_without_a_wal_does_not_wait_for_the_turn_of_who_has_to_commi
         writer.close();
     }
 }
+
+#[test]
+fn a_schema_change_that_got_no_turn_refuses_nothing_afterwards() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let (conn, other) = (sidecar.open(&path), sidecar.open(&path));
+    conn.exec("CREATE TABLE t(a)");
+    let insert = "INSERT INTO t VALUES (1)";
+    conn.exec(insert);
+    let prepared = conn.call(tag::PREPARE, [insert.into()]).unwrap().items()[0].clone();
+    other.begin("immediate").unwrap();
+    assert_eq!(conn.within(100).query("CREATE TABLE u(a)", list![]).unwrap_err().code, "timeout");
+    other.exec("CREATE TABLE w(a)");
+    other.commit().unwrap();
+    // Compiled anew while they run, since the schema has changed.
+    conn.exec(insert);
+    let id = conn.send(tag::EXECUTE_PREPARED, [prepared, list![]]);
+    conn.outcome(id).unwrap();
+    assert_eq!(conn.value("SELECT count(*) FROM t"), 3.into());
+}

@@ -83,7 +83,7 @@ fn what_is_not_run_neither_creates_nor_drops_an_index() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(&path);
     with_rows(&conn);
-    let ways: [fn(&Conn<'_>, &str); 7] = [
+    let ways: [fn(&Conn<'_>, &str); 9] = [
         |conn, sql| drop(conn.call(tag::DESCRIBE, [sql.into()]).unwrap()),
         |conn, sql| {
             let prepared = conn.call(tag::PREPARE, [sql.into()]).unwrap().items()[0].clone();
@@ -91,6 +91,8 @@ fn what_is_not_run_neither_creates_nor_drops_an_index() {
         },
         |conn, sql| drop(conn.exec(&format!("EXPLAIN {sql}"))),
         |conn, sql| drop(conn.exec(&format!("/* plan */ EXPLAIN QUERY PLAN {sql}"))),
+        |conn, sql| drop(conn.exec(&format!("\u{c}\u{b}EXPLAIN {sql}"))),
+        |conn, sql| drop(conn.script(&format!(" \u{b}EXPLAIN {sql}")).unwrap()),
         |conn, sql| assert_eq!(conn.query(sql, list![1]).unwrap_err().code, "parameter_count"),
         |conn, sql| assert_eq!(conn.query_one(sql, list![]).unwrap_err().code, "no_rows"),
         |conn, sql| {
@@ -191,4 +193,49 @@ fn an_index_that_was_not_created_to_its_end_is_created_anew() {
     assert!(failure.code == "not_authorized" && failure.message.contains("create that again"), "{failure:?}");
     conn.exec(CREATE);
     assert_whole(&conn);
+}
+
+#[test]
+fn a_vacuum_copies_an_index_as_it_is() {
+    let (folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    with_rows(&conn);
+    conn.exec(CREATE);
+    let copy = folder.path().join("copy.db");
+    conn.query("VACUUM INTO ?", list![copy.to_str().unwrap()]).unwrap();
+    conn.exec("VACUUM");
+    conn.exec("VACUUM");
+    for conn in [conn, sidecar.open(&copy)] {
+        assert_eq!(conn.value("PRAGMA integrity_check"), "ok".into());
+        assert_eq!(conn.value("SELECT count(*) FROM libsql_vector_meta_shadow"), 1.into());
+        assert_whole(&conn);
+        conn.exec("REINDEX");
+        conn.exec("DROP TABLE v");
+        assert_eq!(conn.value("SELECT count(*) FROM libsql_vector_meta_shadow"), 0.into());
+    }
+}
+
+#[test]
+fn a_table_of_a_long_select_stops_while_it_is_compiled_beside_an_index_too() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    with_rows(&conn);
+    conn.exec(CREATE);
+    let doubled = |table: usize| {
+        let level = |n: usize| {
+            format!(
+                "t{table}_{n}(x) AS (SELECT x FROM t{table}_{p} UNION ALL SELECT x + 1 FROM t{table}_{p})",
+                p = n - 1
+            )
+        };
+        let levels: Vec<_> = (1..16).map(level).collect();
+        format!("t{table}_0(x) AS (SELECT 1), {}", levels.join(", "))
+    };
+    let tables: Vec<_> = (0..12).map(doubled).collect();
+    let joined: Vec<_> = (0..12).map(|table| format!("t{table}_15")).collect();
+    let sql = format!("CREATE TABLE r AS WITH {} SELECT * FROM {}", tables.join(", "), joined.join(", "));
+    conn.assert_stops(300, &sql, list![]);
+    assert_eq!(names(&conn), "libsql_vector_meta_shadow,v,vi,vi_shadow,vi_shadow_idx");
 }

@@ -2,7 +2,9 @@
 //! is left of cursors. They hold no more than `temp_bytes_max` together, have no name, and so go with the program.
 
 use std::cell::Cell;
+use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
+use std::hash::BuildHasher;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -91,10 +93,13 @@ pub fn nameless_file() -> io::Result<File> {
     Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
+/// A name that nobody can guess, in a folder where others may write too.
 fn new_path_in(folder: &Path) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static SECRET: OnceLock<RandomState> = OnceLock::new();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    folder.join(format!("libsql_port-{}-{number}", std::process::id()))
+    let random = SECRET.get_or_init(RandomState::new).hash_one(number);
+    folder.join(format!("libsql_port-{}-{number}-{random:016x}", std::process::id()))
 }
 
 fn nameless_file_in(folder: &Path) -> io::Result<File> {
@@ -158,6 +163,17 @@ mod tests {
 
     fn used() -> u64 {
         USED.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn names_differ_in_what_cannot_be_guessed() {
+        let random = || {
+            let path = new_path_in(Path::new("/folder"));
+            path.to_str().and_then(|name| name.rsplit('-').next().map(str::to_owned)).unwrap()
+        };
+        let names: std::collections::HashSet<_> = (0..1000).map(|_| random()).collect();
+        assert_eq!(names.len(), 1000);
+        assert!(names.iter().all(|name| name.len() == 16));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use port_driver::etf::encoder::{put_binary, put_empty_list, put_integer, put_tuple};
+use port_driver::etf::encoder::{put_binary, put_bool, put_empty_list, put_integer, put_list, put_tuple};
 use port_driver::request::tag;
 use std::hint::black_box;
 use std::io::Write;
@@ -88,8 +88,8 @@ fn batch(statements: u32) -> Vec<u8> {
     put_tuple(&mut payload, 4);
     put_integer(&mut payload, 1);
     put_integer(&mut payload, 0);
-    port_driver::etf::encoder::put_bool(&mut payload, true);
-    port_driver::etf::encoder::put_list(&mut payload, statements);
+    put_bool(&mut payload, true);
+    put_list(&mut payload, statements);
     for _ in 0..statements {
         put_tuple(&mut payload, 2);
         put_binary(&mut payload, INSERT.as_bytes());

@@ -67,10 +67,7 @@ impl Statement {
 
     /// What is known about a statement that has just been compiled.
     fn of(raw: RawStatement, sql: &str) -> Self {
-        let keyword = match raw.explain() {
-            0 => keyword::first(sql),
-            _ => Keyword::Explain,
-        };
+        let keyword = keyword_of(&raw, keyword::first(sql));
         let mut statement = Statement {
             columns: Vec::new(),
             column_count: 0,
@@ -277,6 +274,14 @@ impl Statement {
         if self.column_count > 0 {
             put_empty_list(&mut self.columns);
         }
+    }
+}
+
+/// The keyword of a statement whose text starts with `first`. Whether it is an EXPLAIN is the engine's word.
+pub fn keyword_of(statement: &RawStatement, first: Keyword) -> Keyword {
+    match statement.explain() {
+        0 => first,
+        _ => Keyword::Explain,
     }
 }
 

@@ -64,9 +64,8 @@ impl Access {
         if self.turns.take_now() {
             return Ok(());
         }
-        let holder = self.turns.files().find_map(|(_, file)| file.turn.holder());
-        let holder =
-            holder.map_or("another program".to_owned(), |id| format!("connection {id} of this program"));
+        let holder = self.turns.files().find_map(|(_, file)| file.turn.held_by());
+        let holder = holder.unwrap_or_else(|| "another program".to_owned());
         Err(Error::new(
             ErrorCode::Busy,
             format!(

@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::local::access::{Access, Rows};
 use crate::local::rows::{Ceiling, NoRows};
 use crate::local::session::Session;
-use crate::local::statement::Kind;
+use crate::local::statement::{keyword_of, Kind};
 use crate::row_encoder::encode_row;
 use crate::run::Run;
-use crate::sql::keyword::{self, Keyword};
+use crate::sql::keyword;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_integer, put_tuple, put_unsigned};
 use port_driver::frame::{begin_frame, end_frame};
@@ -196,7 +196,7 @@ fn run_next(access: &mut Access, run: &mut Run<'_>, next: &Next<'_>, statements:
     let keyword = keyword::first(&next.sql[next.at..]);
     let (statement, consumed) = access.prepare_at(next.text, next.at, keyword)?;
     let Some(mut statement) = statement else { return Ok(consumed) };
-    let keyword = if statement.explain() == 0 { keyword } else { Keyword::Explain };
+    let keyword = keyword_of(&statement, keyword);
     *statements += 1;
     if statement.parameter_count() > 0 {
         return Err(Error::new(

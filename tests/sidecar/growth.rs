@@ -176,3 +176,48 @@ fn a_statement_of_many_rows_or_constants_stops_while_it_is_read() {
         assert!(stopped < whole, "{sql:.40}: {stopped:?} of {whole:?}");
     }
 }
+
+#[test]
+fn searching_for_many_words_and_indexing_a_long_text_look_at_the_clock() {
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    conn.exec("CREATE TABLE t(found)");
+    conn.exec("INSERT INTO t VALUES (NULL)");
+    let words = |count: usize, between: &str| {
+        (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(between)
+    };
+    for module in ["fts4", "fts5"] {
+        conn.exec(&format!("CREATE VIRTUAL TABLE {module} USING {module}(a)"));
+        let search = format!("UPDATE t SET found = (SELECT count(*) FROM {module} WHERE {module} MATCH ?)");
+        conn.query(&search, list![words(1000, " OR ").as_str()]).unwrap();
+        // The time that they took grew with the square of their number.
+        for text in [words(200_000, " "), words(200_000, " OR "), words(200_000, " NEAR ")] {
+            conn.assert_stops(200, &search, list![text.as_str()]);
+        }
+        let texts = format!("SELECT ?1 FROM ({})", numbers(100));
+        let insert = format!("INSERT INTO {module} {texts}");
+        conn.assert_stops(200, &insert, list![words(1_000_000, " ").as_str()]);
+    }
+    assert_eq!(conn.value("SELECT found FROM t"), 0.into());
+}
+
+#[test]
+fn a_check_that_was_stopped_has_found_no_damage() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    for module in ["fts4", "fts5"] {
+        conn.exec(&format!("CREATE VIRTUAL TABLE {module} USING {module}(a)"));
+        conn.exec(&format!("INSERT INTO {module} SELECT 'word' || i FROM ({})", numbers(100_000)));
+        let mut stopped = 0;
+        for timeout_ms in 1_u32.. {
+            let check = format!("INSERT INTO {module}({module}) VALUES ('integrity-check')");
+            match conn.within(timeout_ms * timeout_ms).query(&check, list![]) {
+                Ok(_) => break,
+                Err(failure) => assert_eq!(failure.code, "timeout", "{failure:?}"),
+            }
+            stopped += 1;
+        }
+        assert!(stopped > 0, "the clock was looked at");
+    }
+}

@@ -4,29 +4,60 @@ use crate::list;
 use crate::support::*;
 use crate::term::*;
 
-/// A full-text table, which takes minutes to read a query of so many words: the time grows with their square.
-fn with_words(conn: &Conn<'_>) {
-    conn.exec("CREATE VIRTUAL TABLE f USING fts5(a)");
-    conn.exec("INSERT INTO f VALUES ('a b c')");
-    conn.exec("CREATE TABLE found(number)");
-    conn.exec("CREATE TABLE kept(a)");
+/// A sidecar in which one statement never ends, once it is sent by [`Never::end`]: its first read of the file computes for ever.
+struct Never {
+    folder: tempfile::TempDir,
+    path: std::path::PathBuf,
+    sidecar: Sidecar,
 }
 
-const SEARCH: &str = "INSERT INTO found SELECT count(*) FROM f(?)";
+const SEARCH: &str = "INSERT INTO found SELECT sum(a) FROM read";
 
-fn many_words() -> Term {
-    list![format!("{}a", "a OR ".repeat(200_000)).as_str()]
+impl Never {
+    fn start(arguments: &[&str]) -> Never {
+        let (folder, path) = folder();
+        std::fs::write(folder.path().join("off"), "").unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let sidecar = crate::shim::start(
+            arguments,
+            &[
+                ("TORTURE_ROOT", folder.path().to_str().unwrap().to_owned()),
+                ("TORTURE_OPS", "r".to_owned()),
+                ("TORTURE_SPIN", "1".to_owned()),
+                ("TORTURE_OFF", at("off")),
+                ("TORTURE_HIT", at("hit")),
+            ],
+        );
+        Never { folder, path, sidecar }
+    }
+
+    /// A connection with the tables, whose cache has none of the rows that [`SEARCH`] reads.
+    fn open(&self) -> Conn<'_> {
+        let conn = self.sidecar.open(&self.path);
+        conn.script("CREATE TABLE found(number); CREATE TABLE kept(a); CREATE TABLE read(a)").unwrap();
+        conn.exec(SEARCH);
+        conn.exec("DELETE FROM found");
+        self.sidecar.open(&self.path).exec("INSERT INTO read VALUES (1)");
+        conn
+    }
+
+    /// Runs it and waits until nothing can stop it any more.
+    fn end(&self, conn: &Conn<'_>) -> u32 {
+        std::fs::remove_file(self.folder.path().join("off")).unwrap();
+        let id = conn.within(100).send(tag::EXECUTE, [SEARCH.into(), list![]]);
+        eventually("it reads", || self.folder.path().join("hit").exists());
+        assert_eq!(self.sidecar.writer("test.db"), conn.id.into(), "it has the turn");
+        id
+    }
 }
 
 #[test]
 fn after_stuck_limit_the_program_ends_and_the_others_are_answered() {
-    let (_folder, path) = folder();
-    let sidecar = Sidecar::start_with(&["--stuck-limit-ms=500"]);
-    let (conn, other, idle) = (sidecar.open(&path), sidecar.open(&path), sidecar.open(&path));
-    with_words(&conn);
+    let never = Never::start(&["--stuck-limit-ms=500"]);
+    let sidecar = &never.sidecar;
+    let (conn, other, idle) = (never.open(), sidecar.open(&never.path), sidecar.open(&never.path));
     idle.exec("INSERT INTO kept VALUES (1)");
-    let stuck = conn.within(100).send(tag::EXECUTE, [SEARCH.into(), many_words()]);
-    eventually("it has the turn", || sidecar.writer("test.db") == conn.id.into());
+    let stuck = never.end(&conn);
     let running = other.start(ENDLESS);
     let queued = other.start("SELECT 1");
     // It waits for the turn that the stuck one has.
@@ -40,7 +71,7 @@ fn after_stuck_limit_the_program_ends_and_the_others_are_answered() {
     assert!(sidecar.receive_or_end(stuck).is_none(), "nobody knows what became of it");
 
     let sidecar = Sidecar::start();
-    let conn = sidecar.open(&path);
+    let conn = sidecar.open(&never.path);
     assert_eq!(conn.value("SELECT count(*) FROM kept"), 1.into());
     assert_eq!(conn.value("SELECT count(*) FROM found"), 0.into());
     assert_eq!(conn.value("PRAGMA integrity_check"), "ok".into());
@@ -91,12 +122,10 @@ fn what_a_slow_disk_keeps_is_not_stuck() {
 
 #[test]
 fn whoever_waits_for_what_is_stuck_is_told_who_it_is() {
-    let (_folder, path) = folder();
-    let sidecar = Sidecar::start_with(&["--stuck-limit-ms=3000"]);
-    let (conn, other) = (sidecar.open(&path), sidecar.open(&path));
-    with_words(&conn);
-    conn.within(100).send(tag::EXECUTE, [SEARCH.into(), many_words()]);
-    eventually("it has the turn", || sidecar.writer("test.db") == conn.id.into());
+    let never = Never::start(&["--stuck-limit-ms=3000"]);
+    let sidecar = &never.sidecar;
+    let (conn, other) = (never.open(), sidecar.open(&never.path));
+    never.end(&conn);
     let failure = other.within(200).query("INSERT INTO kept VALUES (1)", list![]).unwrap_err();
     assert_eq!(failure.code, "timeout");
     assert!(failure.message.contains(&format!("connection {}", conn.id)), "{}", failure.message);
@@ -106,11 +135,10 @@ fn whoever_waits_for_what_is_stuck_is_told_who_it_is() {
 
 #[test]
 fn without_a_limit_the_program_goes_on_and_the_log_tells_of_it() {
-    let (_folder, path) = folder();
-    let sidecar = Sidecar::start_with(&["--stuck-limit-ms=0", "--log-to=client"]);
-    let conn = sidecar.open(&path);
-    with_words(&conn);
-    conn.within(100).send(tag::EXECUTE, [SEARCH.into(), many_words()]);
+    let never = Never::start(&["--stuck-limit-ms=0", "--log-to=client"]);
+    let sidecar = &never.sidecar;
+    let conn = never.open();
+    never.end(&conn);
     let told = sidecar.receive(0);
     let text = told.payload.items()[1].text();
     assert!(text.contains("runs on although it has to stop") && text.contains("test.db"), "{text}");

@@ -8,8 +8,9 @@
  *   TORTURE_ERRNO  how it fails; -1: a write that is cut short
  *   TORTURE_LASTS  1: all later ones fail as well
  *   TORTURE_PAUSE  microseconds that each of these calls takes longer: a slow disk
+ *   TORTURE_SPIN   1: the first of these calls computes and never returns, which nothing can stop
  *   TORTURE_OFF    while this file exists, none fails
- *   TORTURE_HIT    made when the first one fails
+ *   TORTURE_HIT    made when the first one fails, or begins to compute
  *   TORTURE_TRACE  file to which writes, truncations, syncs and removals are appended, see record()
  */
 #define _GNU_SOURCE
@@ -30,7 +31,7 @@
 static struct {
   const char *root, *ops, *off, *hit;
   long at;
-  int error, lasts, trace;
+  int error, lasts, trace, spin;
   useconds_t pause;
 } conf;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -55,6 +56,7 @@ static void configure(void) {
   conf.at = (text = getenv("TORTURE_AT")) ? atol(text) : 0;
   conf.error = (text = getenv("TORTURE_ERRNO")) ? atoi(text) : EIO;
   conf.lasts = (text = getenv("TORTURE_LASTS")) ? atoi(text) : 0;
+  conf.spin = (text = getenv("TORTURE_SPIN")) ? atoi(text) : 0;
   conf.pause = (text = getenv("TORTURE_PAUSE")) ? (useconds_t)atoi(text) : 0;
   conf.trace = (text = getenv("TORTURE_TRACE")) ? real_open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
 }
@@ -80,6 +82,17 @@ static const char *name_of(int fd, char *buffer) {
   return below(buffer);
 }
 
+static void hit(void) {
+  if (conf.hit) close(real_open(conf.hit, O_WRONLY | O_CREAT, 0600));
+}
+
+static void spin_for_ever(void) {
+  static int spinning;
+  if (__atomic_exchange_n(&spinning, 1, __ATOMIC_RELAXED)) return;
+  hit();
+  for (;;) __asm__ volatile("");
+}
+
 /* Whether this call is to fail; errno is set then. */
 static int fails(char op, const char *name) {
   long call;
@@ -87,10 +100,11 @@ static int fails(char op, const char *name) {
   if (!name || !conf.ops || !strchr(conf.ops, op)) return 0;
   if (conf.off && access(conf.off, F_OK) == 0) return 0;
   if (conf.pause) usleep(conf.pause);
+  if (conf.spin) spin_for_ever();
   if (conf.at == 0) return 0;
   call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
   if (call != conf.at && !(conf.lasts && call > conf.at)) return 0;
-  if (conf.hit) close(real_open(conf.hit, O_WRONLY | O_CREAT, 0600));
+  hit();
   errno = conf.error > 0 ? conf.error : ENOSPC;
   return 1;
 }

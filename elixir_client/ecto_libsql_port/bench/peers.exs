@@ -6,7 +6,7 @@
 # run; the same Ecto in each of them; the same schema, data and pragmas (peers/adapters.exs); a pool of 5 connections on
 # a WAL file of its own on the same disk; autocommit where no transaction is named; foreign keys and the mode of
 # transactions as each adapter has them by default.
-# Varied: the adapter, the work, the number of callers.
+# Varied: the adapter, the work, the number of callers, and for two works the neighbours on the machine.
 # Method: the VMs take turns, round by round, and who begins changes with the round, so that a neighbour's load meets
 # all. Each round gives one figure; a row shows the median of the rounds, and the best and the worst of them. One round
 # more comes first and is not counted, for code to be loaded, statements prepared and pages read; after that nothing is
@@ -24,7 +24,7 @@ for file <- ~w(statistics report) do
   Code.require_file("../../libsql_port/bench/macro/#{file}.exs", __DIR__)
 end
 
-for file <- ~w(adapters vm table works) do
+for file <- ~w(adapters vm table neighbours works) do
   Code.require_file("peers/#{file}.exs", __DIR__)
 end
 

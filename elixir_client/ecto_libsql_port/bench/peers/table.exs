@@ -5,24 +5,45 @@ defmodule Peers.Table do
 
   @own "ecto_libsql_port"
 
-  @doc "A row: for each adapter its figures or an error, for each limit whether it is reached."
-  def row(title, unit, limits, measured) do
-    %{title: title, unit: unit, measured: measured, limits: Enum.map(limits, &limit(&1, unit, measured))}
+  @doc "A row: for each adapter its figures or an error, for each limit whether it is reached. `rows` are all of its work."
+  def row(title, unit, limits, measured, rows) do
+    %{
+      title: title,
+      unit: unit,
+      measured: measured,
+      limits: Enum.map(limits, &limit(&1, unit, measured, rows))
+    }
   end
 
   def missed?(row), do: Enum.any?(row.limits, &(&1.verdict == :missed))
 
   # A peer that is not at hand, or gives no figure, sets no limit.
-  defp limit({peer, factor}, unit, measured) do
+  defp limit({yardstick, factor}, unit, measured, rows) do
+    {name, other, factor} = yardstick(yardstick, factor, unit, measured, rows)
+
     verdict =
-      case {median(measured, @own), median(measured, peer)} do
-        {nil, _} -> :missed
-        {_, nil} -> :unknown
-        {own, other} -> if within?(unit, own / other, factor), do: :reached, else: :missed
+      case median(measured, @own) do
+        nil -> :missed
+        _ when other == nil -> :unknown
+        own -> if within?(unit, own / other, factor), do: :reached, else: :missed
       end
 
-    %{peer: peer, factor: factor, verdict: verdict}
+    %{yardstick: name, factor: factor, verdict: verdict}
   end
+
+  defp yardstick(:faster, factor, unit, measured, _rows) do
+    peers = for name <- Map.keys(measured), name != @own, figure = median(measured, name), do: {figure, name}
+    pick = if unit == :per_second, do: &Enum.max/2, else: &Enum.min/2
+    {figure, name} = pick.(peers, fn -> {nil, "the faster peer"} end)
+    {name, figure, factor}
+  end
+
+  defp yardstick({:row, index}, factor, _unit, _measured, rows),
+    do: {"the row above", median(Enum.at(rows, index), @own), factor}
+
+  defp yardstick(:absolute, limit, unit, _measured, _rows), do: {format(unit, limit), limit, 1}
+
+  defp yardstick(peer, factor, _unit, measured, _rows), do: {peer, median(measured, peer), factor}
 
   defp within?(:per_second, ratio, factor), do: ratio >= factor
   defp within?(_unit, ratio, factor), do: ratio <= factor
@@ -78,7 +99,7 @@ defmodule Peers.Table do
 
   defp limit_text(limit, unit) do
     relation = if unit == :per_second, do: "≥", else: "≤"
-    "#{relation} #{limit.factor} × #{limit.peer}: #{verdict_text(limit.verdict)}"
+    "#{relation} #{limit.factor} × #{limit.yardstick}: #{verdict_text(limit.verdict)}"
   end
 
   defp verdict_text(:reached), do: "reached"

@@ -2,7 +2,7 @@ defmodule Peers.RepoGet do
   # One row of six columns by its primary key: what a call costs when the engine has next to nothing to do.
   @moduledoc false
   alias Bench.Statistics
-  alias Peers.{Data, Item, Measure, Repo}
+  alias Peers.{Data, Item, Measure, Processor, Repo}
 
   @query "SELECT id, short, value, long, empty, bytes FROM items WHERE id = ?"
 
@@ -12,6 +12,20 @@ defmodule Peers.RepoGet do
   def callers_32(quick?), do: throughput(32, quick?)
 
   def query_32(quick?), do: throughput(32, quick?, &query/0)
+
+  @doc "Of the VM and of all programs that it has started."
+  def processor_time_32(quick?) do
+    calls = Measure.setting(quick?, 300, 50)
+
+    taken =
+      Processor.time(fn ->
+        1..32
+        |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..calls, do: get() end) end)
+        |> Task.await_many(:infinity)
+      end)
+
+    [taken / (32 * calls)]
+  end
 
   defp throughput(callers, quick?, call \\ &get/0) do
     [Statistics.per_second(callers, Measure.setting(quick?, 700, 200), fn _number -> call end)]

@@ -49,7 +49,8 @@ pub fn apply(handle: &Handle, given: &[(String, PragmaValue<'_>)]) -> Result<()>
         };
         let now = handle.set_limit(spec.limit, value);
         if now != value {
-            return Err(invalid(format!("the limit {} can be {now} at most", spec.name)));
+            let end = if now < value { "most" } else { "least" };
+            return Err(invalid(format!("the limit {} can be {now} at {end}", spec.name)));
         }
     }
     Ok(())

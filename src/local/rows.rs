@@ -51,7 +51,10 @@ impl Ceiling {
         };
         Err(Error::new(
             ErrorCode::ResultTooLarge,
-            format!("the result has more than {limit} {what}; stream it, or raise {what}_max"),
+            format!(
+                "the result has more than {limit} {what}; stream it, or raise {what}_max of the request or result_{what}_max of \
+                 the program"
+            ),
         ))
     }
 }

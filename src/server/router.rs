@@ -243,7 +243,7 @@ impl Router {
                 ErrorCode::LimitExceeded,
                 format!(
                     "the requests that wait on all connections hold {} bytes; with this one it would be more than \
-                     queue_bytes_max, {}",
+                     queue_bytes_max, {}; send less at a time, or raise it",
                     self.queued_bytes.now(),
                     self.surroundings.limits.queue_bytes_max
                 ),
@@ -252,7 +252,7 @@ impl Router {
             Err(Refused::Full) => Err(Error::new(
                 ErrorCode::LimitExceeded,
                 format!(
-                    "{} requests wait on connection {}, which is queue_requests_max",
+                    "{} requests wait on connection {}, which is queue_requests_max; send fewer at a time, or raise it",
                     self.surroundings.limits.queue_requests_max, connection.id
                 ),
             )

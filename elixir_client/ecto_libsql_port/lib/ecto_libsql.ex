@@ -171,6 +171,7 @@ defmodule EctoLibSql do
 
   # The one way into the pool, or past it: with options that are checked, and the deadline of the whole call.
   defp enter(call, conn, query, params, options) do
+    no_repo!(conn)
     options = Deadline.entering(conn, options)
 
     with :pool <- Lane.run(call, conn, query, params, options),
@@ -243,6 +244,7 @@ defmodule EctoLibSql do
   # The options of a transaction. What cannot be is raised before a connection is taken.
   @spec transaction_options(conn, keyword) :: keyword
   def transaction_options(conn, options) do
+    no_repo!(conn)
     CallOptions.check!(options)
     mode = options[:mode]
 
@@ -276,6 +278,7 @@ defmodule EctoLibSql do
   end
 
   def checkout(pool, fun, options) do
+    no_repo!(pool)
     CallOptions.check!(options)
     options = Deadline.enter(options)
     run = &DBConnection.run(pool, &1, options)
@@ -330,6 +333,17 @@ defmodule EctoLibSql do
   end
 
   def mark(conn, operation, options), do: mark(conn, %Query{operation: operation}, options)
+
+  # A Repo's own process is a supervisor, which never answers what a pool is asked.
+  defp no_repo!(name) when is_atom(name) do
+    if function_exported?(name, :get_dynamic_repo, 0) do
+      raise ArgumentError,
+            "#{inspect(name)} is a Repo, and the functions of EctoLibSql take a pool of EctoLibSql.start_link/1 or a " <>
+              "connection of it: call #{inspect(name)}.query/3, #{inspect(name)}.transaction/2 or #{inspect(name)}.checkout/2"
+    end
+  end
+
+  defp no_repo!(_pool_or_connection), do: :ok
 
   defp ok!({:ok, result}), do: result
   defp ok!({:error, error}), do: raise(error)

@@ -91,7 +91,8 @@ defmodule LibsqlPort do
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
     %{
-      id: Keyword.get(options, :name) || __MODULE__,
+      # What is no keyword list is refused by `start_link/1`, whose error a supervisor reports.
+      id: if(Keyword.keyword?(options), do: options[:name]) || __MODULE__,
       start: {__MODULE__, :start_link, [options]},
       type: :supervisor
     }

@@ -77,7 +77,7 @@ defmodule LibsqlPort.ClientTest do
       assert {:error, %Error{code: :executable_not_found, message: message}} =
                LibsqlPort.start_link(executable: __ENV__.file)
 
-      assert message =~ "cannot be started"
+      assert message =~ "is not executable"
     end
   end
 

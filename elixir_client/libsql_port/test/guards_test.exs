@@ -34,6 +34,30 @@ defmodule LibsqlPort.GuardsTest do
     LibsqlPort.close(conn)
   end
 
+  # What docs/security.md says of pragmas.
+  test "SQL sets pragmas of its own connection, until a reset", %{sidecar: sidecar, database: database} do
+    {:ok, conn} = LibsqlPort.connect(sidecar, database: database, untrusted_sql: true)
+    {:ok, other} = LibsqlPort.connect(sidecar, database: database)
+    value = fn conn, pragma -> hd(LibsqlPort.query_one!(conn, "PRAGMA #{pragma}")) end
+
+    for {pragma, safe, unsafe} <- [
+          {"trusted_schema", 0, 1},
+          {"cell_size_check", 1, 0},
+          {"synchronous", 1, 0},
+          {"foreign_keys", 1, 0},
+          {"recursive_triggers", 0, 1}
+        ] do
+      assert value.(conn, pragma) == safe
+      LibsqlPort.query!(conn, "PRAGMA #{pragma} = #{unsafe}")
+      assert value.(conn, pragma) == unsafe
+      assert value.(other, pragma) == safe
+      :ok = LibsqlPort.reset(conn)
+      assert value.(conn, pragma) == safe, pragma
+    end
+
+    for conn <- [conn, other], do: LibsqlPort.close(conn)
+  end
+
   test "the engine's limits are options", %{sidecar: sidecar, database: database} do
     {:ok, conn} = LibsqlPort.connect(sidecar, database: database, limits: [length: 1000])
     assert {:error, %Error{code: :too_big}} = LibsqlPort.query(conn, "SELECT zeroblob(1001)")
@@ -54,4 +78,24 @@ defmodule LibsqlPort.GuardsTest do
     assert {:error, %Error{code: :invalid_option}} = LibsqlPort.query(conn, "SELECT 1", [], defensive: 1)
     assert {:error, %Error{code: :invalid_option}} = LibsqlPort.script(conn, "SELECT 1", defensive: false)
   end
+
+  test "each test that docs/security.md names is there" do
+    root = Path.expand("../../..", __DIR__)
+    text = File.read!(Path.join(root, "docs/security.md"))
+
+    for [_, module, test] <- Regex.scan(~r/`([a-z_]+)::([a-z_0-9]+)`/, text) do
+      files =
+        Path.wildcard(Path.join(root, "tests/sidecar/#{module}.rs")) ++
+          Path.wildcard(Path.join(root, "src/**/#{module}.rs"))
+
+      assert Enum.any?(files, &(File.read!(&1) =~ "#[test]\n#{indent(&1)}fn #{test}(")), "#{module}::#{test}"
+    end
+
+    for [_, file] <- Regex.scan(~r/`([a-z_]+\.exs)`/, text) do
+      assert Path.wildcard(Path.join(root, "elixir_client/*/test/**/#{file}")) != [], file
+    end
+  end
+
+  # Units stand in a module at the foot of their file.
+  defp indent(path), do: if(path =~ "/tests/sidecar/", do: "", else: "    ")
 end

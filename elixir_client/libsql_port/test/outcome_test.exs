@@ -82,7 +82,7 @@ defmodule LibsqlPort.OutcomeTest do
       assert error(:not_sent, effect, true).code == :sidecar_down
       assert error(:not_sent, effect, true).message =~ "rolled back"
       assert error(:pipe_full, effect, false).code == :timeout
-      assert error({:too_large, 5}, effect, false).code == :frame_too_large
+      assert error({:too_large, 5, 4}, effect, false).code == :frame_too_large
     end
 
     assert %{code: :sidecar_down, message: message} = error(:not_sent, :cursor, false)

@@ -35,6 +35,9 @@ defmodule EctoLibSql.Query do
     def encode(_query, params, _options) when is_list(params), do: Enum.map(params, &encode/1)
     def encode(_query, params, _options) when is_map(params), do: Map.new(params, &encode/1)
 
+    # The driver refuses them.
+    def encode(_query, params, _options), do: params
+
     # A pair is a named parameter of a keyword list; `{:blob, bytes}` is the driver's own.
     defp encode({:blob, _} = blob), do: blob
     defp encode({name, value}), do: {name, Parameter.encode(value)}

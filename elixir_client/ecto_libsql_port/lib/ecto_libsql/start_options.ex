@@ -66,6 +66,9 @@ defmodule EctoLibSql.StartOptions do
   # Those of `EctoLibSql.Options` that are set for the whole application.
   @of_application Settings.names()
 
+  # A name that the pool has as well (`:backoff_min`) is the pool's.
+  @of_sidecar LibsqlPort.Options.sidecar_names()
+
   # Of this adapter alone.
   @internal [:sidecar_name, :memory_name, :private_copy, :lane_ref, :lane_elsewhere]
 
@@ -105,6 +108,12 @@ defmodule EctoLibSql.StartOptions do
         error(
           "the option #{inspect(name)} is one of the application, not of a Repo: write " <>
             "`config :ecto_libsql_port, #{name}: #{inspect(value)}`"
+        )
+
+      {name, value} when name in @of_sidecar ->
+        error(
+          "the option #{inspect(name)} is one of the sidecar, not of a Repo: write " <>
+            "sidecar_options: [#{name}: #{inspect(value)}]"
         )
 
       {name, _value} ->

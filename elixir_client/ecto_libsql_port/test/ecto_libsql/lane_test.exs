@@ -201,7 +201,8 @@ defmodule EctoLibSql.LaneTest do
     same.(&elem(TestRepo.query("SELECT ?", [], &1), 1).code)
     same.(&elem(TestRepo.query("SELECT ?", [{:no, :value}], &1), 1).code)
     meta = Ecto.Adapter.lookup_meta(TestRepo.get_dynamic_repo())
-    same.(&catch_error(EctoLibSql.query(meta.pid, "SELECT ?", :none, &1 ++ meta.opts)))
+    same.(&elem(EctoLibSql.query(meta.pid, "SELECT ?", :none, &1 ++ meta.opts), 1).code)
+    same.(&catch_error(EctoLibSql.query(meta.pid, "SELECT ?", [%{of: self()}], &1 ++ meta.opts)))
     same.(&elem(TestRepo.query("SELECT ?", [<<255>>], &1), 1).code)
     assert {_, [:lane]} = where(fn -> TestRepo.query!("SELECT ?", [1]) end)
   end

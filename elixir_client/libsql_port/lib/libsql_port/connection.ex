@@ -169,6 +169,11 @@ defmodule LibsqlPort.Connection do
     {:error, in_batch(error, count)}
   end
 
+  defp encode_batch(_no_list, _encoded, _count) do
+    message = "a batch takes a list of statements; LibsqlPort.script/3 runs all statements of one text"
+    {:error, Error.new(:invalid_request, message)}
+  end
+
   defp in_batch(error, index) do
     %{error | index: index, message: "statement #{index} of the batch: #{error.message}"}
   end

@@ -19,7 +19,7 @@ defmodule LibsqlPort.Exchange do
           | :down
           | :silent
           | :unreadable
-          | {:too_large, pos_integer}
+          | {:too_large, size :: pos_integer, max :: pos_integer}
           | {:invalid, Error.t()}
 
   # A request that was sent and awaits its reply: its id, and the reference that its messages bear.
@@ -120,7 +120,7 @@ defmodule LibsqlPort.Exchange do
     size = Wire.frame_size(request.payload)
 
     if size > handle.frame_bytes_max do
-      {:lost, {:too_large, size}}
+      {:lost, {:too_large, size, handle.frame_bytes_max}}
     else
       case InFlight.enter(handle.table, handle.ids, ref, request) do
         :gone -> {:lost, :not_sent}

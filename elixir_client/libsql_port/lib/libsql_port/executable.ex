@@ -55,18 +55,23 @@ defmodule LibsqlPort.Executable do
     path = Path.expand(path)
 
     case File.stat(path) do
-      {:ok, %{type: :regular}} ->
-        {:ok, path}
+      {:ok, %{type: :regular, mode: mode}} ->
+        if runnable?(mode),
+          do: {:ok, path},
+          else: not_found("#{path}, where #{source} points, is not executable. Run `chmod +x` on it")
 
       _ ->
-        {:error,
-         Error.new(
-           :executable_not_found,
-           "there is no program at #{path}, where #{source} points. Build it with `cargo build --release` " <>
-             "(`mix compile` does so when cargo is installed), or set #{@variable} to the path of a built one"
-         )}
+        not_found(
+          "there is no program at #{path}, where #{source} points. Build it with `cargo build --release` " <>
+            "(`mix compile` does so when cargo is installed), or set #{@variable} to the path of a built one"
+        )
     end
   end
+
+  # Asked here, because the port's own program reports it as an exit status.
+  defp runnable?(mode), do: match?({:win32, _}, :os.type()) or Bitwise.band(mode, 0o111) != 0
+
+  defp not_found(message), do: {:error, Error.new(:executable_not_found, message)}
 
   @grace "--shutdown-grace-ms"
   @flags [

@@ -128,7 +128,12 @@ defmodule LibsqlPort.Handshake do
 
   defp first({:data, <<131, 104, 3, 98, 0::32, 97, @hello, _::binary>> = frame}), do: read_hello(frame)
   defp first({:data, frame}), do: down("sent something else than a hello: #{excerpt(frame)}")
-  defp first({:exit_status, status}), do: down("ended before it said hello, #{exit_status(status)}")
+
+  # A program that refuses its arguments, or is none, has said why on standard error: it had nowhere else to say it.
+  defp first({:exit_status, status}) do
+    down("ended before it said hello, #{start_status(status)}")
+  end
+
   defp first({:exit, reason}), do: down("closed its output before it said hello (#{inspect(reason)})")
   defp first({:silent, timeout}), do: down("said no hello within #{timeout} ms")
 
@@ -207,6 +212,16 @@ defmodule LibsqlPort.Handshake do
       0 -> :ok
     end
   end
+
+  # What starts programs for the VM ends with the system's error number if it cannot, as Linux and macOS count them: 2 no such
+  # file (of the interpreter, or of the loader that the C library brings), 8 no format that the system runs.
+  defp start_status(2) do
+    "exit status 2 (bad arguments, which its message on standard error names; without a message, the program is built for " <>
+      "another C library)"
+  end
+
+  defp start_status(8), do: "exit status 8 (the file is no program, or one for another processor)"
+  defp start_status(status), do: exit_status(status)
 
   @doc "What an exit status says, in words."
   @spec exit_status(non_neg_integer) :: String.t()

@@ -98,7 +98,7 @@ defmodule LibsqlPort.Life do
   defp statements([]), do: ""
 
   defp statements(running) do
-    "; its connections were at" <> Enum.map_join(Enum.take(running, @logged_statements), ";", &statement/1)
+    "; running on connection" <> Enum.map_join(Enum.take(running, @logged_statements), ";", &statement/1)
   end
 
   defp statement({connection, sql}) when byte_size(sql) > @logged_bytes do

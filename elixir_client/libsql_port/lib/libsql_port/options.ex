@@ -18,14 +18,12 @@ defmodule LibsqlPort.Options do
       Meanwhile `LibsqlPort.connect/2` waits, up to its `:connect_timeout`
     * `:max_restarts`, `:max_seconds` – restart intensity of the processes in this VM; default 10 in 10. The end of a
       program does not count
-    * `:frame_bytes_max`, `:connections_max`, `:queue_bytes_max`, `:queue_requests_max`, `:statements_max`,
-      `:statement_bytes_max` (what the compiled statements of a connection may take: those prepared, and again as much in
-      its cache; 64 MiB by default), `:cursors_max` (the last four for each connection), `:result_rows_max`, `:result_bytes_max`, `:heap_bytes_max` (what the engine
-      may have allocated, for all connections together), `:temp_bytes_max` (what all temporary files may hold together, of
-      sorting, grouping, VACUUM and cursors; 32 GiB by default), `:spin_us_max` (microseconds to look for the next
-      request of a caller in a hurry before sleeping; 0 for none), `:log_level` (`:off`, `:error`, `:warn`, `:info`,
-      `:debug`), `:log_format` (`:text`, `:json`), `:log_lines_per_second` – passed to the program, whose defaults hold
-      otherwise
+    * `:frame_bytes_max`, `:connections_max` and the others of the table below – limits. A request that exceeds one gets a
+      typed error
+    * `:spin_us_max` – microseconds to look for the next request of a caller in a hurry before sleeping; default 200, 0 for
+      none
+    * `:log_level` – `:off`, `:error`, `:warn` (default), `:info`, `:debug`; `:log_format` – `:text` (default), `:json`;
+      `:log_lines_per_second` – further lines are counted, not written; default 100
     * `:stuck_limit` – ms that a request may run on beyond its timeout, its cancellation or the end of its connection, in
       code of the engine that nothing stops; then the program tells what was committed, ends (exit status 75) and is started
       again. Default 60000, 0 for no limit. The log names the connection and the files that it keeps from being written
@@ -36,6 +34,20 @@ defmodule LibsqlPort.Options do
       (its name), `:os_pid` and `:domain` (`[:elixir, :libsql_port]`); `:stderr`: the program writes them to the VM's standard error
     * `:args` – further arguments for the program, a list of strings
     * `:env` – environment variables for the program, a list of pairs of strings
+
+  | limit | of what | default | no limit |
+  |---|---|---|---|
+  | `:frame_bytes_max` | one request, bytes | 16 MiB | |
+  | `:connections_max` | open connections | 4,096 | |
+  | `:queue_requests_max` | requests that wait on one connection | 1,024 | |
+  | `:queue_bytes_max` | requests that wait on all connections, bytes | 256 MiB | |
+  | `:statements_max` | prepared statements of one connection | 1,000 | |
+  | `:statement_bytes_max` | compiled statements of one connection, bytes: those prepared, and again as much in its cache | 64 MiB | 0 |
+  | `:cursors_max` | open cursors of one connection | 100 | |
+  | `:result_rows_max` | rows of a result that is not streamed; `:rows_max` of a request overrides it | 10,000,000 | 0 |
+  | `:result_bytes_max` | its bytes; `:bytes_max` of a request overrides it | 512 MiB | 0 |
+  | `:heap_bytes_max` | what the engine has allocated, for all connections together, bytes | 16 GiB | 0 |
+  | `:temp_bytes_max` | temporary files of sorting, grouping, VACUUM and cursors, all together, bytes | 32 GiB | 0 |
 
   ## Of a connection (`connect/2`)
 
@@ -74,6 +86,7 @@ defmodule LibsqlPort.Options do
   @int_max 2_147_483_647
   # No system takes a longer path.
   @path_bytes_max 4_096
+  @remote ["libsql://", "http://", "https://", "ws://", "wss://"]
 
   # Name, default, what is allowed.
   @sidecar [
@@ -98,7 +111,7 @@ defmodule LibsqlPort.Options do
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:heap_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:temp_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
-    {:temp_directory, nil, :path},
+    {:temp_directory, nil, :folder},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
     {:stuck_limit, nil, {:integer, 0, 86_400_000}},
     {:log_to, :logger, {:one_of, [:logger, :stderr]}},
@@ -205,6 +218,10 @@ defmodule LibsqlPort.Options do
           owner: pid | nil
         }
 
+  @doc "The names of the options of a sidecar."
+  @spec sidecar_names() :: [atom]
+  def sidecar_names, do: Enum.map(@sidecar, &elem(&1, 0))
+
   @doc "The names of the options of a connection."
   @spec connection_names() :: [atom]
   def connection_names, do: Enum.map(@connection, &elem(&1, 0)) ++ @pragmas
@@ -221,6 +238,7 @@ defmodule LibsqlPort.Options do
     with :ok <- keyword(options),
          table = for({name, default, type, _key} <- @connection, do: {name, default, type}),
          {:ok, values} <- read(Keyword.drop(options, @pragmas), table, @pragmas),
+         :ok <- local(values.database),
          {:ok, path} <- path(values),
          {:ok, pragmas} <- pragmas(values.pragmas, Keyword.take(options, @pragmas)) do
       {:ok,
@@ -233,6 +251,15 @@ defmodule LibsqlPort.Options do
          telemetry: values.telemetry,
          owner: if(values.owner == :caller, do: self(), else: values.owner)
        }}
+    end
+  end
+
+  # Said here: the engine would look for a file of this name.
+  defp local(path) do
+    if is_binary(path) and String.starts_with?(path, @remote) do
+      error("remote databases (#{path}) are not supported yet: the option :database takes the path of a file")
+    else
+      :ok
     end
   end
 
@@ -335,7 +362,21 @@ defmodule LibsqlPort.Options do
 
       {name, _} ->
         known = Enum.map_join(Enum.map(table, &elem(&1, 0)) ++ also, ", ", &inspect/1)
-        error("unknown option #{inspect(name)}; known are #{known}")
+        error("unknown option #{inspect(name)}#{elsewhere(name)}; known are #{known}")
+    end
+  end
+
+  # A name that is unknown here is known to the other of the two functions.
+  defp elsewhere(name) do
+    cond do
+      List.keymember?(@sidecar, name, 0) ->
+        " of a connection. It is one of the sidecar: give it to LibsqlPort.start_link/1"
+
+      name in connection_names() ->
+        " of a sidecar. It is one of a connection: give it to LibsqlPort.connect/2"
+
+      true ->
+        ""
     end
   end
 
@@ -366,6 +407,7 @@ defmodule LibsqlPort.Options do
   defp cast(value, :timeout), do: cast(value, {:integer, 1, @int_max})
   defp cast(nil, :path), do: {:ok, nil}
   defp cast(value, :path) when is_binary(value), do: {:ok, value}
+  defp cast(value, :folder), do: if(value == "", do: :error, else: cast(value, :path))
   defp cast(value, :owner) when is_pid(value) or value in [nil, :caller], do: {:ok, value}
   defp cast(value, :name) when is_atom(value), do: {:ok, value}
   defp cast({:global, _} = value, :name), do: {:ok, value}
@@ -408,6 +450,7 @@ defmodule LibsqlPort.Options do
   defp allowed(:boolean), do: "true or false"
   defp allowed(:timeout), do: ":infinity or milliseconds from 1 to #{@int_max}"
   defp allowed(:path), do: "a path as a string"
+  defp allowed(:folder), do: "the path of a folder as a string"
   defp allowed(:owner), do: "a process id or nil"
   defp allowed(:name), do: "an atom, {:global, term} or {:via, module, term}"
   defp allowed({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)

@@ -24,8 +24,12 @@ defmodule LibsqlPort.Outcome do
     Error.new(:timeout, "the sidecar read nothing for #{request.timeout} ms; the request was not sent")
   end
 
-  def error({:too_large, size}, _request) do
-    Error.new(:frame_too_large, "the request takes #{size} bytes, more than the sidecar's frame_bytes_max")
+  def error({:too_large, size, bytes_max}, _request) do
+    Error.new(
+      :frame_too_large,
+      "the request takes #{size} bytes, and the sidecar's frame_bytes_max is #{bytes_max}; " <>
+        "send less at a time, or start the sidecar with a higher one"
+    )
   end
 
   def error({:invalid, error}, _request), do: error
@@ -59,10 +63,14 @@ defmodule LibsqlPort.Outcome do
     if commits?(request) do
       Error.new(
         :outcome_unknown,
-        "no answer within #{request.timeout} ms and the grace; the write may have been committed or not"
+        "no answer within #{request.timeout} ms and the grace; the write may have been committed or not, " <>
+          "and the connection is busy until the sidecar could stop it"
       )
     else
-      Error.new(:timeout, "no answer within #{request.timeout} ms and the grace")
+      Error.new(
+        :timeout,
+        "no answer within #{request.timeout} ms and the grace; the connection is busy until the sidecar could stop the request"
+      )
     end
   end
 

@@ -237,7 +237,7 @@ defmodule LibsqlPort.Wire do
   defp check_values([], _place, size), do: {:ok, size}
 
   defp check_values([value | _], place, _size) do
-    invalid_parameter("parameter #{place} is #{describe(value)}, which is no SQL value")
+    invalid_parameter("parameter #{place} is #{describe(value)}, which is no SQL value" <> mend(value))
   end
 
   defp check_values(_tail, _place, _size), do: invalid_parameter("the list of parameters is improper")
@@ -259,7 +259,9 @@ defmodule LibsqlPort.Wire do
       {:error, Error.new(:parameter_name, "a parameter's name is an atom or a binary, not #{describe(key)}")}
 
   defp check_named([{key, value} | _], _size) do
-    invalid_parameter("the parameter #{inspect(key)} is #{describe(value)}, which is no SQL value")
+    invalid_parameter(
+      "the parameter #{inspect(key)} is #{describe(value)}, which is no SQL value" <> mend(value)
+    )
   end
 
   # The kind of a term, never its content: parameters are not to appear in logs.
@@ -271,8 +273,16 @@ defmodule LibsqlPort.Wire do
   defp describe(term) when is_tuple(term), do: "a tuple"
   defp describe(term) when is_map(term), do: "a map"
   defp describe(term) when is_list(term), do: "a list"
+  defp describe(term) when is_binary(term), do: "a binary"
   defp describe(term) when is_bitstring(term), do: "a bit string"
-  defp describe(_term), do: "another term"
+  defp describe(term) when is_number(term), do: "a number"
+  defp describe(_atom), do: "an atom"
+
+  defp mend(%module{}) when module in [Date, Time, DateTime, NaiveDateTime],
+    do: "; bind the text of #{inspect(module)}.to_iso8601/1"
+
+  defp mend({:blob, _}), do: "; bytes are {:blob, binary}"
+  defp mend(_value), do: "; values are nil, integers, floats, true, false, binaries and {:blob, binary}"
 
   defp invalid_parameter(message), do: {:error, Error.new(:invalid_parameter, message)}
 

@@ -5,7 +5,13 @@ defmodule Ecto.Adapters.LibSql.Storage do
   alias Ecto.Adapters.LibSql.MigrationLock
   alias EctoLibSql.{Direct, Options}
 
-  @doc "Makes the file. A database in memory needs none, and is there as soon as its Repo is."
+  # The first bytes of every database that has something in it. https://sqlite.org/fileformat.html
+  @magic "SQLite format 3\0"
+
+  @doc """
+  Makes the file. A database in memory needs none, and is there as soon as its Repo is. An error for a file that is something
+  else.
+  """
   @spec up(keyword) :: :ok | {:error, :already_up} | {:error, term}
   def up(options) do
     case path!(options) do
@@ -13,8 +19,14 @@ defmodule Ecto.Adapters.LibSql.Storage do
         :ok
 
       path ->
-        if File.exists?(path), do: {:error, :already_up}, else: create(path, options)
+        if File.exists?(path), do: there(path), else: create(path, options)
     end
+  end
+
+  defp there(path) do
+    if something_else?(path),
+      do: {:error, "#{path} is not a database. Correct the path"},
+      else: {:error, :already_up}
   end
 
   defp create(path, options) do
@@ -28,12 +40,30 @@ defmodule Ecto.Adapters.LibSql.Storage do
     end
   end
 
-  @doc "Removes the file and all that stands beside it."
+  @doc """
+  Removes the file and all that stands beside it. An error for a file that is something else: a wrong path, such as that of an
+  environment variable, would cost it.
+  """
   @spec down(keyword) :: :ok | {:error, :already_down} | {:error, term}
   def down(options) do
     case path!(options) do
-      :memory -> :ok
-      path -> remove(path)
+      :memory ->
+        :ok
+
+      path ->
+        if something_else?(path),
+          do: {:error, "#{path} is not a database. Correct the path, or remove the file by hand"},
+          else: remove(path)
+    end
+  end
+
+  # An empty file is a database that nothing was written to. What cannot be read is left to whoever opens or removes it.
+  defp something_else?(path) do
+    case File.open(path, [:read, :raw], &:file.read(&1, byte_size(@magic))) do
+      {:ok, {:ok, first}} -> first != @magic
+      {:ok, _empty} -> false
+      {:error, :eisdir} -> true
+      {:error, _reason} -> false
     end
   end
 

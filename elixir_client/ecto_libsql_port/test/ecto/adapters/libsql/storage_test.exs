@@ -186,4 +186,29 @@ defmodule Ecto.Adapters.LibSql.StorageTest do
     assert {:ok, %{rows: [[7]]}} = LibsqlPort.query(state.conn, "SELECT version FROM schema_migrations")
     EctoLibSql.disconnect(nil, state)
   end
+
+  test "a file that is something else is neither taken for a database nor removed", %{tmp_dir: directory} do
+    for content <- ["defmodule A do", "S", "SQLite format 4\0 and so on"] do
+      path = Path.join(directory, "mix.exs")
+      File.write!(path, content)
+
+      assert {:error, message} = LibSql.storage_up(database: path)
+      assert message == "#{path} is not a database. Correct the path"
+      assert {:error, message} = LibSql.storage_down(database: path)
+      assert message == "#{path} is not a database. Correct the path, or remove the file by hand"
+      assert File.read!(path) == content
+      assert File.ls!(directory) == ["mix.exs"]
+    end
+
+    for storage <- [&LibSql.storage_up/1, &LibSql.storage_down/1] do
+      assert {:error, message} = storage.(database: directory)
+      assert message =~ "is not a database"
+    end
+
+    empty = Path.join(directory, "empty.db")
+    File.touch!(empty)
+    assert LibSql.storage_up(database: empty) == {:error, :already_up}
+    assert LibSql.storage_down(database: empty) == :ok
+    refute File.exists?(empty)
+  end
 end

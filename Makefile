@@ -20,7 +20,7 @@ test: setup ## every test suite; ends with one line "N passed, N failed"
 torture: setup ## load and faults at length; TORTURE_SECONDS=600 for ten minutes, half an hour by default
 	@scripts/torture $(if $(TORTURE_SECONDS),--seconds $(TORTURE_SECONDS))
 
-bench: build ## micro and macro benchmarks; BENCH_QUICK=1 for a short run
+bench: build ## micro, macro and scaling benchmarks; BENCH_QUICK=1 for a short run, BENCH_ONLY=scaling for one
 	@scripts/bench
 
 bench-check: setup ## what requests cost in instructions, compared with the figures in benches/instructions.txt

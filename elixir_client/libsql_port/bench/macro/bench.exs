@@ -40,11 +40,12 @@ defmodule Bench do
 
   def bulk_rows, do: @bulk_rows
 
+  @doc "Whether this run only checks that all runs."
+  def quick?, do: System.get_env("BENCH_QUICK") not in [nil, "", "0"]
+
   @doc "The full or the quick one of two settings."
   def setting(%{quick?: true}, _full, quick), do: quick
   def setting(_bench, full, _quick), do: full
-
-  defp quick?, do: System.get_env("BENCH_QUICK") not in [nil, "", "0"]
 
   defp children do
     echo = System.fetch_env!("PORT_ECHO_EXECUTABLE")

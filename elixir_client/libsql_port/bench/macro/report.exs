@@ -80,22 +80,37 @@ defmodule Bench.Report do
       fixed       one machine, one VM, one sidecar (process #{status.os_pid}) with its defaults, one WAL file
       varied      the work, the number of callers
       method      work and yardstick in turns, medians of rounds#{if bench.quick?, do: "; QUICK RUN, not to be quoted"}
-      machine     #{machine()}
-      kernel      #{command("uname", ["-srm"])}
-      VM          OTP #{otp()}, ERTS #{:erlang.system_info(:version)}, #{flavor()}, Elixir #{System.version()}, #{System.schedulers_online()} schedulers
-      directory   #{bench.directory} (#{command("stat", ["-f", "-c", "%T", bench.directory])})
+    #{surroundings(bench.directory)}
     """)
   end
 
-  def table(rows) do
-    cells = [@header | Enum.map(rows, &cells/1)]
+  @doc "The lines on the machine, the VM and the directory, without which no figure means anything."
+  def surroundings(directory) do
+    """
+      machine     #{machine()}
+      kernel      #{command("uname", ["-srm"])}
+      VM          OTP #{otp()}, ERTS #{:erlang.system_info(:version)}, #{flavor()}, Elixir #{System.version()}, #{System.schedulers_online()} schedulers
+      directory   #{directory} (#{command("stat", ["-f", "-c", "%T", directory])})
+    """
+    |> String.trim_trailing()
+  end
 
+  def table(rows) do
+    IO.puts("")
+    aligned([@header | Enum.map(rows, &cells/1)])
+    IO.puts("")
+    for %{notes: [_ | _]} = row <- rows, do: put("#{row.work}: #{Enum.join(row.notes, "; ")}")
+
+    missed = Enum.count(rows, &(&1.verdict == :missed))
+    IO.puts("\n#{length(rows) - missed} of #{length(rows)} limits reached, #{missed} missed")
+  end
+
+  @doc "Prints rows of texts, the first of them the header, in columns."
+  def aligned(cells) do
     widths =
       cells
       |> Enum.zip_with(& &1)
       |> Enum.map(fn column -> column |> Enum.map(&String.length/1) |> Enum.max() end)
-
-    IO.puts("")
 
     for {row, index} <- Enum.with_index(cells) do
       row
@@ -105,12 +120,6 @@ defmodule Bench.Report do
 
       if index == 0, do: widths |> Enum.map_join("  ", &String.duplicate("─", &1)) |> put()
     end
-
-    IO.puts("")
-    for %{notes: [_ | _]} = row <- rows, do: put("#{row.work}: #{Enum.join(row.notes, "; ")}")
-
-    missed = Enum.count(rows, &(&1.verdict == :missed))
-    IO.puts("\n#{length(rows) - missed} of #{length(rows)} limits reached, #{missed} missed")
   end
 
   defp put(line), do: line |> String.trim_trailing() |> IO.puts()

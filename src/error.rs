@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_batch_error_keeps_the_fields_of_its_statement() {
         let inner =
-            EngineError { code: code::SQLITE_BUSY, message: "database is locked".into(), offset: Some(3) };
+            EngineError { offset: Some(3), ..EngineError::new(code::SQLITE_BUSY, "database is locked") };
         let error = Error::InBatch(2, Box::new(Error::Engine(inner, None)));
         error.with_fields(Some(1), |reply| {
             assert_eq!((reply.code, reply.index, reply.offset), (ErrorCode::Busy, Some(2), Some(3)));

@@ -3,7 +3,8 @@
 //!
 //! Invariant: texts are borrowed from the arguments of one call; the result's buffer is SQLite's, which frees it.
 
-use super::handle::{EngineError, Handle};
+use super::error::EngineError;
+use super::handle::Handle;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void};
 

@@ -1,7 +1,8 @@
 //! Which constraint was violated: the only reader of SQLite's error English. What the message leaves open (the index of
 //! a unique constraint) is looked up in the schema.
 
-use super::{query, EngineError, Handle};
+use super::error::{EngineError, FOREIGN_KEY_WORDS};
+use super::{query, Handle};
 use libsql_ffi as ffi;
 use port_driver::reply::ConstraintKind;
 
@@ -19,8 +20,6 @@ pub struct ConstraintFailure {
     /// Its name.
     pub name: Option<String>,
 }
-
-const FOREIGN_KEY_WORDS: &str = "FOREIGN KEY constraint failed";
 
 /// Reads an error of the constraint family; `None` for any other.
 pub fn read(handle: &Handle, error: &EngineError) -> Option<ConstraintFailure> {

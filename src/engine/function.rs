@@ -5,7 +5,8 @@
 //! xFinal once for every context that it allocated, also after an error. Arguments are borrowed for one call only. A
 //! panic is caught before it can reach C. https://sqlite.org/c3ref/create_function.html, aggregate_context.html
 
-use super::handle::{EngineError, Handle};
+use super::error::EngineError;
+use super::handle::Handle;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};

@@ -4,27 +4,15 @@
 //! (NOMUTEX). It is closed with `sqlite3_close_v2`, so a statement that outlives the handle keeps it as a zombie instead
 //! of dangling.
 
+use super::error::{EngineError, ForeignKey};
 use super::watch::Watch;
 use libsql_ffi as ffi;
-use std::cell::Cell;
 use std::ffi::{c_char, c_int, CStr, CString};
 use std::sync::Arc;
-
-/// A failed call: SQLite's extended code, its words and, for SQL text, the byte where it noticed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineError {
-    /// <https://sqlite.org/rescode.html>, extended.
-    pub code: c_int,
-    /// `sqlite3_errmsg`.
-    pub message: String,
-    /// `sqlite3_error_offset`, if there is one.
-    pub offset: Option<u64>,
-}
 
 /// An open database connection of the engine.
 pub struct Handle {
     raw: *mut ffi::sqlite3,
-    uncounted: Cell<i64>,
     // Dropped after the handle is closed: SQLite holds a pointer to this box.
     pub(super) watch: Option<Box<Arc<dyn Watch>>>,
 }
@@ -76,7 +64,7 @@ impl Handle {
     /// # Safety
     /// `raw` must be null or what `sqlite3_open_v2` has given, and nobody else may have it.
     pub(super) unsafe fn new(raw: *mut ffi::sqlite3) -> Option<Self> {
-        (!raw.is_null()).then(|| Handle { raw, uncounted: Cell::new(0), watch: None })
+        (!raw.is_null()).then(|| Handle { raw, watch: None })
     }
 
     pub(super) fn raw(&self) -> *mut ffi::sqlite3 {
@@ -92,9 +80,10 @@ impl Handle {
             let offset = u64::try_from(ffi::sqlite3_error_offset(self.raw)).ok();
             // MISUSE and NOMEM may come without having been noted on the handle.
             if extended & 0xff == code & 0xff {
-                EngineError { code: extended, message, offset }
+                let (message, foreign_key) = ForeignKey::read(extended, message);
+                EngineError { code: extended, message, offset, foreign_key }
             } else {
-                EngineError { code, message: error_string(code), offset: None }
+                EngineError::new(code, error_string(code))
             }
         }
     }
@@ -145,28 +134,16 @@ impl Handle {
         unsafe { ffi::sqlite3_changes64(self.raw) }
     }
 
-    /// Rows changed since the connection was opened, by triggers too; without those of [`Self::uncount`].
+    /// Rows changed since the connection was opened, by triggers too.
     pub fn total_changes(&self) -> i64 {
         // SAFETY: `raw` is open.
-        let counted = unsafe { ffi::sqlite3_total_changes64(self.raw) };
-        counted - self.uncounted.get()
-    }
-
-    /// Takes changes that were made only to be undone out of the total, which the engine does not do.
-    pub fn uncount(&self, changes: i64) {
-        self.uncounted.set(self.uncounted.get() + changes);
+        unsafe { ffi::sqlite3_total_changes64(self.raw) }
     }
 
     /// The rowid of the last row inserted on this connection.
     pub fn last_insert_rowid(&self) -> i64 {
         // SAFETY: `raw` is open.
         unsafe { ffi::sqlite3_last_insert_rowid(self.raw) }
-    }
-
-    /// Sets what [`Self::last_insert_rowid`] says.
-    pub fn set_last_insert_rowid(&self, rowid: i64) {
-        // SAFETY: `raw` is open.
-        unsafe { ffi::sqlite3_set_last_insert_rowid(self.raw, rowid) };
     }
 
     /// The file behind a schema name ("main", "temp", an attached one): absolute and with links resolved; `None` for

@@ -5,8 +5,9 @@
 //! and no function here runs SQL, so that a registration is never entered twice. What a call borrows is what SQLite gave for
 //! it. A panic is caught before it can reach C. https://sqlite.org/c3ref/create_function.html, value_blob.html
 
+use super::error::EngineError;
 use super::function::{guarded, FunctionError, Outcome, Output, FLAGS};
-use super::handle::{EngineError, Handle};
+use super::handle::Handle;
 use super::watch::Watch;
 use libsql_ffi as ffi;
 use std::ffi::{c_int, c_void, CStr};

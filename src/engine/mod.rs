@@ -5,6 +5,7 @@ pub mod callbacks;
 pub mod code;
 pub mod concat;
 pub mod constraint;
+mod error;
 pub mod file_id;
 mod file_note;
 pub mod function;
@@ -18,5 +19,6 @@ pub mod vector;
 pub mod vfs;
 pub mod watch;
 
-pub use handle::{EngineError, Handle};
+pub use error::{EngineError, ForeignKey};
+pub use handle::Handle;
 pub use statement::{Bound, RawStatement, Step};

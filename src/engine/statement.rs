@@ -4,7 +4,8 @@
 //! reachable through [`Bound`], which borrows them and resets and clears the statement before the borrow ends. What
 //! `column` returns borrows the statement, and stepping needs it mutably, so no value outlives its row.
 
-use super::handle::{text, EngineError, Handle};
+use super::error::EngineError;
+use super::handle::{text, Handle};
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::marker::PhantomData;
@@ -69,11 +70,7 @@ impl RawStatement {
         let flags = if kept { ffi::SQLITE_PREPARE_PERSISTENT as u32 } else { 0 };
         let start = sql.as_ptr().cast::<c_char>();
         let Ok(length) = c_int::try_from(sql.len()) else {
-            return Err(EngineError {
-                code: ffi::SQLITE_TOOBIG,
-                message: "SQL text of 2 GiB or more".to_owned(),
-                offset: None,
-            });
+            return Err(EngineError::new(ffi::SQLITE_TOOBIG, "SQL text of 2 GiB or more"));
         };
         // SAFETY: `start` points to `length` bytes that live through the call.
         unsafe { Self::compile(handle, start, length, flags) }

@@ -6,7 +6,8 @@
 //! next one. The three functions of libSQL have these prototypes in the version that `Cargo.lock` names.
 //! https://sqlite.org/vtab.html
 
-use super::handle::{EngineError, Handle};
+use super::error::EngineError;
+use super::handle::Handle;
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 

@@ -2,31 +2,21 @@
 
 use super::access::Access;
 use super::foreign_key;
-use crate::clock::now_ns;
 use crate::engine::{code, constraint, EngineError, RawStatement};
 use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
-use std::time::Duration;
 
 impl Access {
-    /// The error of a step of a client's statement that failed with `code`. A violated foreign key, of which the
-    /// engine says nothing more, is looked for.
+    /// The error of a step of a client's statement that failed with `code`. What the engine does not say of a violated
+    /// foreign key is looked up.
     #[cold]
-    pub fn statement_error(&self, statement: &mut RawStatement, code: i32, started_ns: u64) -> Error {
+    pub fn statement_error(&self, statement: &RawStatement, code: i32) -> Error {
         match self.step_error(code) {
             Error::Engine(error, Some(mut failure)) if failure.kind == ConstraintKind::ForeignKey => {
-                let ran = Duration::from_nanos(now_ns().saturating_sub(started_ns));
-                if self.writing_cursors == 0 {
-                    foreign_key::complete(
-                        &self.handle,
-                        &self.control,
-                        statement,
-                        (error.code, ran),
-                        &mut failure,
-                    );
-                }
+                let key = error.foreign_key.as_deref();
+                foreign_key::complete(&self.handle, &self.control, key, statement.read_only(), &mut failure);
                 Error::Engine(error, Some(failure))
             }
             error => error,
@@ -116,8 +106,8 @@ fn snapshot_error(error: Error) -> Error {
 }
 
 pub(super) fn read_only_transaction() -> Error {
-    let message = "attempt to write in a read-only transaction".to_owned();
-    Error::Engine(EngineError { code: code::SQLITE_READONLY, message, offset: None }, None)
+    let message = "attempt to write in a read-only transaction";
+    Error::Engine(EngineError::new(code::SQLITE_READONLY, message), None)
 }
 
 /// Temporary files hold all that they may.

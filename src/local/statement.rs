@@ -294,7 +294,7 @@ fn each<'p>(
 ) -> Result<()> {
     let failed = |code| {
         let message = format!("a parameter cannot be bound: {}", crate::engine::handle::error_string(code));
-        Error::Engine(EngineError { code, message, offset: None }, None)
+        Error::Engine(EngineError::new(code, message), None)
     };
     match params.kind() {
         ParamsKind::Positional => {

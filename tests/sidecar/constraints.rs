@@ -249,13 +249,71 @@ fn looking_for_a_foreign_key_does_not_take_long() {
     assert_eq!((failed.code.as_str(), failed.tx_status), ("constraint_foreign_key", Some(3)));
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     conn.rollback().unwrap();
-    // So may a statement that took long itself: its transaction must not be lost to the search.
+    // A statement that violates a key itself knows which one, however large the table is.
     conn.begin("immediate").unwrap();
     conn.exec("INSERT INTO p VALUES (50, 'fifty')");
     let failed = conn.query("UPDATE c SET p = 77", list![]).unwrap_err();
-    assert_eq!((failed.code.as_str(), failed.tx_status), ("constraint_foreign_key", Some(3)));
+    assert_eq!(failed.tx_status, Some(3));
+    assert_eq!(shown(failed), expected(["constraint_foreign_key", "foreign_key", "c", "p", "-", "to_p"]));
     conn.commit().unwrap();
     assert_eq!(conn.value("SELECT k FROM p WHERE id = 50"), "fifty".into());
+    let failed = conn.query("UPDATE c SET l = 'nobody'", list![]).unwrap_err();
+    assert_eq!(shown(failed), expected(["constraint_foreign_key", "foreign_key", "c", "l", "-", "-"]));
+}
+
+#[test]
+fn the_key_that_is_left_violated_is_named_whatever_violates_it() {
+    let (folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(&path);
+    let other = folder.path().join("other.db");
+    conn.query("ATTACH ? AS \"an: other 4\"", list![other.to_str().unwrap()]).unwrap();
+    conn.script(FAMILY).unwrap();
+    conn.script(
+        "CREATE TABLE \"an: other 4\".p(id INTEGER PRIMARY KEY);
+         CREATE TABLE \"an: other 4\".\"1 2 c\"(a CONSTRAINT \"of: it\" REFERENCES p, b REFERENCES p);
+         CREATE TABLE own(id INTEGER PRIMARY KEY, \"the\"\"one\" REFERENCES own, other REFERENCES own(id));
+         CREATE TABLE pair(a, b, PRIMARY KEY (a, b)) WITHOUT ROWID;
+         CREATE TABLE kid(a, b, up REFERENCES own, CONSTRAINT both FOREIGN KEY (a, b) REFERENCES pair) ;
+         CREATE TABLE late(a REFERENCES own, b CONSTRAINT at_last REFERENCES own DEFERRABLE INITIALLY DEFERRED);
+         CREATE VIEW v AS SELECT 1 AS x;
+         CREATE TRIGGER by_view INSTEAD OF INSERT ON v BEGIN
+           INSERT INTO kid(a, b) VALUES (8, 8); INSERT INTO kid(up) VALUES (new.x); INSERT INTO pair VALUES (8, 8); END;
+         CREATE TABLE cascading(id INTEGER PRIMARY KEY, up REFERENCES own ON DELETE CASCADE);
+         CREATE TABLE below(a REFERENCES own, up CONSTRAINT held REFERENCES cascading);
+         INSERT INTO own VALUES (1, NULL, NULL), (2, 1, NULL), (4, NULL, NULL); INSERT INTO pair VALUES (1, 1);
+         INSERT INTO cascading VALUES (9, 4); INSERT INTO below VALUES (NULL, 9);",
+    )
+    .unwrap();
+    for (sql, table, columns, name) in [
+        ("INSERT INTO \"1 2 c\" VALUES (5, NULL)", "1 2 c", "a", "of: it"),
+        ("INSERT INTO \"1 2 c\" VALUES (NULL, 5), (NULL, 6)", "1 2 c", "b", "-"),
+        ("INSERT INTO own(\"the\"\"one\") VALUES (77)", "own", "the\"one", "-"),
+        ("INSERT INTO own(other) VALUES (77), (78)", "own", "other", "-"),
+        ("DELETE FROM own WHERE id = 1", "own", "the\"one", "-"),
+        ("UPDATE own SET id = 7 WHERE id = 1", "own", "the\"one", "-"),
+        ("INSERT INTO kid(a, b) VALUES (2, 2)", "kid", "a,b", "both"),
+        // The first key is violated by its first statement and no longer by its last.
+        ("INSERT INTO v VALUES (99)", "kid", "up", "-"),
+        ("INSERT INTO late VALUES (NULL, 66)", "late", "b", "at_last"),
+        ("INSERT INTO late VALUES (55, 66)", "late", "a", "-"),
+        ("DELETE FROM own WHERE id = 4", "below", "up", "held"),
+        ("INSERT OR REPLACE INTO cascading VALUES (9, 77)", "cascading", "up", "-"),
+        ("INSERT INTO cascading VALUES (9, 4) ON CONFLICT DO UPDATE SET id = 10", "below", "up", "held"),
+        ("WITH x AS (SELECT 9) DELETE FROM cascading WHERE id IN x RETURNING id", "below", "up", "held"),
+        ("DROP TABLE cascading", "below", "up", "held"),
+        ("UPDATE OR IGNORE kid SET up = 1 WHERE 0; INSERT INTO kid(up) VALUES (3)", "kid", "up", "-"),
+    ] {
+        let wanted = expected(["constraint_foreign_key", "foreign_key", table, columns, "-", name]);
+        for _twice in 0..2 {
+            let failed = conn.script(sql).unwrap_err();
+            assert_eq!(failed.message, "FOREIGN KEY constraint failed", "{sql}");
+            assert_eq!(shown(failed), wanted, "{sql}");
+            assert_eq!(conn.value("SELECT changes()"), 0.into(), "{sql}");
+        }
+    }
+    conn.exec("INSERT INTO v VALUES (2)");
+    assert_eq!(conn.value("SELECT count(*) FROM kid"), 2.into());
 }
 
 /// A statement that fails for a foreign key leaves nothing behind, whatever the statement's compiled form was made for:
@@ -288,7 +346,6 @@ mod compiled_while_deferred {
         let sidecar = Sidecar::start();
         let conn = sidecar.open(":memory:");
         family(&conn);
-        // Two keys may be meant, so the statement runs a second time, with its violations deferred.
         conn.query(WRITES, list![]).unwrap_err();
         leaves_nothing(&conn, "a search outside of a transaction");
         leaves_nothing(&conn, "a search in a transaction");

@@ -132,7 +132,7 @@ impl Access {
             }
             let before = access.handle.total_changes();
             let mut bound = statement.bind_for_run(params)?;
-            access.step(&mut bound, kind, started_ns, rows)?;
+            access.step(&mut bound, kind, rows)?;
             Ok(Changes { any: !kind.read_only && access.handle.total_changes() != before })
         });
         match &outcome {
@@ -147,7 +147,7 @@ impl Access {
 
     /// Runs a statement that is already bound, to its end or until `rows` has enough.
     pub fn run_raw(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
-        self.within_turn(kind, rows, |access, rows| access.step(raw, kind, now_ns(), rows))
+        self.within_turn(kind, rows, |access, rows| access.step(raw, kind, rows))
     }
 
     /// Runs `work`, which may write if `kind` says so, in the writer turn.
@@ -163,14 +163,8 @@ impl Access {
         self.leave_statement(kind, outcome)
     }
 
-    fn step(
-        &mut self,
-        raw: &mut RawStatement,
-        kind: Kind,
-        started_ns: u64,
-        rows: &mut impl Rows,
-    ) -> Result<Step> {
-        let outcome = self.step_on(raw, kind, started_ns, rows);
+    fn step(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
+        let outcome = self.step_on(raw, kind, rows);
         if std::mem::take(&mut self.doubts_settled) {
             self.watch.take_settled();
         }
@@ -178,13 +172,7 @@ impl Access {
     }
 
     #[inline]
-    fn step_on(
-        &mut self,
-        raw: &mut RawStatement,
-        kind: Kind,
-        started_ns: u64,
-        rows: &mut impl Rows,
-    ) -> Result<Step> {
+    fn step_on(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
         loop {
             match raw.step() {
                 Ok(Step::Row) => match rows.row(raw) {
@@ -192,7 +180,10 @@ impl Access {
                     Ok(false) if kind.cursor => return Ok(Step::Row),
                     // Ended here, in its turn: what it has written is committed by this, or is not.
                     Ok(false) => {
-                        return raw.reset().map(|()| Step::Row).map_err(|code| self.step_error(code));
+                        return raw
+                            .reset()
+                            .map(|()| Step::Row)
+                            .map_err(|code| self.statement_error(raw, code));
                     }
                     Err(error) => {
                         self.undo(raw, kind);
@@ -201,7 +192,7 @@ impl Access {
                 },
                 Ok(Step::Done) => return Ok(Step::Done),
                 Err(code) if code & 0xff == code::SQLITE_AUTH && self.settled(raw)? => {}
-                Err(code) => return Err(self.statement_error(raw, code, started_ns)),
+                Err(code) => return Err(self.statement_error(raw, code)),
             }
         }
     }

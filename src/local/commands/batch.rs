@@ -21,8 +21,7 @@ use std::ffi::{CStr, CString};
 /// Runs the statements of a batch, all or none of them if it is atomic.
 pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
     if !batch.atomic {
-        let nested = !session.access.handle.autocommit();
-        return run_items(session, run, batch, nested);
+        return run_items(session, run, batch, false);
     }
     let nested = !session.access.handle.autocommit();
     let (begin, commit, undo): (_, _, &[&str]) = if nested {
@@ -36,7 +35,7 @@ pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
     };
     session.run_cached(run, begin)?;
     let base = run.out.len();
-    let outcome = run_items(session, run, batch, nested).and_then(|()| session.run_cached(run, commit));
+    let outcome = run_items(session, run, batch, !nested).and_then(|()| session.run_cached(run, commit));
     if outcome.is_err() {
         run.out.truncate(base);
         // An interrupted write has rolled back by itself.
@@ -47,7 +46,13 @@ pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
     outcome
 }
 
-fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>, nested: bool) -> Result<()> {
+/// `commit_follows`: in the transaction that ends with these items.
+fn run_items(
+    session: &mut Session,
+    run: &mut Run<'_>,
+    batch: &Batch<'_>,
+    commit_follows: bool,
+) -> Result<()> {
     let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits);
     let frame = begin_frame(run.out, run.request_id, tag::BATCH_REPLY);
     put_tuple(run.out, 5);
@@ -77,21 +82,14 @@ fn run_items(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>, nested
     end_list(run.out, list, batch.len());
     let mut times = Tail::default();
     run.times(&session.access.control, &mut times);
-    put_unsigned(run.out, u64::from(final_status(session, batch.atomic, nested)));
+    // The reply is written before the commit.
+    let status = if commit_follows { 0 } else { session.access.tx_status() };
+    put_unsigned(run.out, u64::from(status));
     put_unsigned(run.out, times.queue_us);
     put_unsigned(run.out, times.lock_us);
     put_unsigned(run.out, times.run_us);
     end_frame(run.out, frame, run.reply_bytes_max);
     Ok(())
-}
-
-/// An atomic batch outside of a transaction is still inside its own one when its reply is written.
-fn final_status(session: &Session, atomic: bool, nested: bool) -> u8 {
-    if atomic && !nested {
-        0
-    } else {
-        session.access.tx_status()
-    }
 }
 
 /// What the results so far leave to the next one.

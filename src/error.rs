@@ -227,4 +227,12 @@ mod tests {
             assert_eq!((reply.sqlite_code, reply.tx_status), (Some(code::SQLITE_BUSY), Some(1)));
         });
     }
+
+    #[test]
+    fn a_stop_says_why_it_came() {
+        let message = |stop| Error::Stopped(stop).to_string();
+        assert_eq!(message(Stop::Timeout), "the deadline passed; the statement was stopped");
+        assert_eq!(message(Stop::Cancelled), "the request was cancelled");
+        assert_eq!(message(Stop::Closed), "the connection was closed");
+    }
 }

@@ -188,6 +188,7 @@ impl<'a> Iterator for Named<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etf::decoder::DEPTH_MAX;
 
     fn decode(term: &[u8]) -> Params<'_> {
         let mut decoder = Decoder::new(term);
@@ -254,5 +255,18 @@ mod tests {
             Params::decode(&mut Decoder::new(b"l\0\0\0\x01a\x01a\x02"), 1),
             Err(Refusal::Fatal(_))
         ));
+    }
+
+    #[test]
+    fn what_is_around_a_value_counts_as_depth() {
+        for (head, end) in [(&b"l\0\0\0\x01"[..], &b"j"[..]), (b"t\0\0\0\x01w\x01a", b"")] {
+            let decoded = |depth: usize| {
+                let term = [head, &b"h\x01".repeat(depth), b"j", end].concat();
+                Params::decode(&mut Decoder::new(&term), 1).map(|params| params.len())
+            };
+            // Inside of the message and of the parameters.
+            assert_eq!(decoded(DEPTH_MAX - 2), Ok(1));
+            assert!(matches!(decoded(DEPTH_MAX - 1), Err(Refusal::Fatal(_))));
+        }
     }
 }

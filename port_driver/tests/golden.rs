@@ -67,6 +67,7 @@ fn summary(request: &Request<'_>) -> Result<String, ErrorCode> {
             format!("Declare {{ target: {target:?}, params: {}{live} }}", shown(*params)?)
         }
         Request::Batch(batch) => {
+            assert_eq!(batch.is_empty(), batch.len() == 0);
             let mut items = Vec::new();
             for item in batch.statements() {
                 let (sql, params) = item.map_err(|error| error.code)?;
@@ -175,6 +176,28 @@ fn wrong_requests_are_answered() {
                 assert!(!error.message.is_empty());
             }
             other => panic!("{}: {other:?}", fixture.name),
+        }
+    }
+}
+
+#[test]
+fn a_refusal_names_the_request_the_field_and_what_may_stand_there() {
+    for (name, message) in [
+        (
+            "begin_mode",
+            "begin: the mode must be one of the atoms deferred, immediate, exclusive, read_only, not the atom concurrent",
+        ),
+        (
+            "open_mode",
+            "options: mode must be one of read_write_create, read_write, read_only, not the atom rw",
+        ),
+    ] {
+        let fixtures = read_all("wrong");
+        let fixture = fixtures.iter().find(|fixture| fixture.name == name).expect("a fixture");
+        let Incoming::Frame { header, payload } = frame(fixture) else { panic!("{name}") };
+        match decode(header.tag, &payload) {
+            Err(Refusal::Answer(error)) => assert_eq!(error.message, message),
+            other => panic!("{name}: {other:?}"),
         }
     }
 }

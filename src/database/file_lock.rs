@@ -328,6 +328,9 @@ mod tests {
             std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
             drop(FileLock::open(&path, &database).unwrap());
             assert_eq!(mode() & !of_lock, 0, "{of_database:o}: nobody keeps more");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            drop(FileLock::open(&path, &database).unwrap());
+            assert_eq!(mode(), 0o600, "{of_database:o}: nobody is let in who was kept out");
             std::fs::remove_file(&path).unwrap();
         }
     }

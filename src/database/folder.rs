@@ -35,9 +35,14 @@ impl Folder {
         }
         self.changed_ns = changed_ns;
         let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
-        self.is_settled = now_ns - changed_ns > SETTLED_NS;
+        self.is_settled = is_settled(changed_ns, now_ns);
         true
     }
+}
+
+/// A further change would have another time.
+fn is_settled(changed_ns: i128, now_ns: i128) -> bool {
+    now_ns - changed_ns > SETTLED_NS
 }
 
 /// Only to be asked about: the right to read it is not needed.
@@ -98,6 +103,14 @@ mod tests {
             assert!(folder.has_changed());
             fs::remove_file(&path).unwrap();
             assert!(folder.has_changed());
+        }
+    }
+
+    #[test]
+    fn a_change_is_settled_once_the_clock_has_ticked() {
+        let changed_ns = 1_000_000_000;
+        for (later_ns, expected) in [(0, false), (SETTLED_NS, false), (SETTLED_NS + 1, true), (-1, false)] {
+            assert_eq!(is_settled(changed_ns, changed_ns + later_ns), expected, "{later_ns}");
         }
     }
 

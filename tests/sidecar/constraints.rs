@@ -106,6 +106,26 @@ fn every_kind_is_told_with_what_is_known_about_it() {
     }
 }
 
+#[test]
+fn columns_are_told_whatever_dots_the_names_have() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.script(
+        "CREATE TABLE v(\"a.b\" NOT NULL); CREATE TABLE \"v.w\"(c NOT NULL, \"d.e\" NOT NULL DEFAULT 1);\
+         CREATE TABLE s(\"n.m\" INTEGER) STRICT;",
+    )
+    .unwrap();
+    for (sql, kind, table, column) in [
+        ("INSERT INTO v VALUES (NULL)", "not_null", "v", "a.b"),
+        ("INSERT INTO \"v.w\"(c) VALUES (NULL)", "not_null", "v.w", "c"),
+        ("INSERT INTO \"v.w\" VALUES (1, NULL)", "not_null", "v.w", "d.e"),
+        ("INSERT INTO s VALUES ('x')", "datatype", "s", "n.m"),
+    ] {
+        let code = format!("constraint_{kind}");
+        assert_eq!(failure(&conn, sql), expected([&code, kind, table, column, "-", "-"]), "{sql}");
+    }
+}
+
 const FAMILY: &str = "CREATE TABLE p(id INTEGER PRIMARY KEY, k UNIQUE);\
      CREATE TABLE q(a, b, PRIMARY KEY (a, b));\
      CREATE TABLE c(id INTEGER PRIMARY KEY, p CONSTRAINT to_p REFERENCES p, x, y, l REFERENCES p(k) \

@@ -78,6 +78,23 @@ fn statement_bytes_max_of_prepared_statements() {
 }
 
 #[test]
+fn the_text_of_a_prepared_statement_counts_beside_what_the_engine_keeps() {
+    let text = format!("SELECT 1 AS a /*{}*/", "x".repeat(100_000));
+    let prepared = |limit: i64| {
+        let sidecar = Sidecar::start_with(&[&format!("--statement-bytes-max={limit}")]);
+        let conn = sidecar.open(":memory:");
+        let outcome = conn.call(tag::PREPARE, [text.as_str().into()]);
+        (outcome, conn.status().get("memory").get("statement_bytes").int())
+    };
+    let (unlimited, engine_bytes) = prepared(0);
+    unlimited.unwrap();
+    let (refused, _) = prepared(engine_bytes + 50_000);
+    assert_limit(refused.unwrap_err(), "limit_exceeded", "statement_bytes_max is ");
+    let (enough, _) = prepared(engine_bytes + 150_000);
+    enough.unwrap();
+}
+
+#[test]
 fn statement_bytes_max_of_the_cache() {
     let sidecar = Sidecar::start_with(&["--statement-bytes-max=500000"]);
     let conn = sidecar.open(":memory:");

@@ -14,6 +14,7 @@ mod endurance;
 mod engine;
 mod faults;
 mod frames;
+mod functions;
 mod growth;
 mod guards;
 mod handshake;

@@ -344,6 +344,24 @@ fn the_last_connection_leaves_no_wal_behind() {
 }
 
 #[test]
+fn the_last_connection_writes_nothing_back_in_the_turn_of_another_program() {
+    let (_folder, path) = folder();
+    let (one, two) = (Sidecar::start(), Sidecar::start());
+    let (last, writer) = (one.open(&path), two.open(&path));
+    last.exec("CREATE TABLE t(a)");
+    last.exec("INSERT INTO t VALUES (zeroblob(100000))");
+    let bytes = || std::fs::metadata(&path).unwrap().len();
+    let before = bytes();
+    writer.begin("immediate").unwrap();
+    last.close();
+    assert_eq!(bytes(), before);
+    writer.rollback().unwrap();
+    // The last one of all does it.
+    writer.close();
+    assert!(bytes() >= before + 100_000, "{} bytes, {before} before", bytes());
+}
+
+#[test]
 fn opening_resetting_and_closing_do_not_wait_for_a_writer() {
     let (_folder, path) = folder();
     let (one, two) = (Sidecar::start(), Sidecar::start());

@@ -445,6 +445,17 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_is_exact_in_whatever_order_its_numbers_come() {
+        let mut numbers = ["1", "0.25", "-3e2", "0", "0.001", "7e40"].map(decimal);
+        for _ in 0..2 {
+            let mut sum = Sum::default();
+            numbers.iter().for_each(|number| sum.add(number).expect("a sum"));
+            assert_eq!(sum.value(), Ok(decimal("69999999999999999999999999999999999999701.251")));
+            numbers.reverse();
+        }
+    }
+
+    #[test]
     fn each_number_has_one_stored_form() {
         for (text, stored) in [
             ("-0", Stored::Integer(0)),

@@ -1,5 +1,6 @@
 defmodule Scaling.Plot do
-  # An SVG picture of tables: the cost of a unit over the size, both axes logarithmic, a band from best to worst. Its text
+  # An SVG picture of tables: the cost of a unit over the size, both axes logarithmic, a band from best to worst, dashed
+  # the processor time. Its text
   # depends on the figures alone, so that two versions of a picture can be compared line by line.
   @moduledoc false
   alias Scaling.{Quantity, Table}
@@ -8,7 +9,7 @@ defmodule Scaling.Plot do
   @height 440
   @left 92
   @right 24
-  @top 84
+  @top 92
   @bottom 62
   # What a size of 0 stands apart from the smallest other one: it has no logarithm.
   @zero_decades 0.6
@@ -30,6 +31,7 @@ defmodule Scaling.Plot do
   .s2 { stroke: #1a7f37; fill: #1a7f37 }
   .s3 { stroke: #8250df; fill: #8250df }
   .line { fill: none; stroke-width: 2; stroke-linejoin: round }
+  .processor { fill: none; stroke-width: 1.5; stroke-dasharray: 4 4 }
   .band { stroke: none; fill-opacity: 0.15 }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc }
@@ -48,17 +50,17 @@ defmodule Scaling.Plot do
   def svg(title, [first | _] = tables) do
     points = Enum.flat_map(tables, & &1.points)
     x = x_axis(Enum.map(points, & &1.size))
-    y = y_axis(Enum.flat_map(points, fn point -> Tuple.to_list(Table.per_unit(point)) end))
+    y = y_axis(Enum.flat_map(points, &costs/1))
 
     """
     <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{@width} #{@height}" width="#{@width}" height="#{@height}" role="img">
     <title>#{escaped(title)}</title>
-    <desc>Cost for each #{escaped(units(tables))} over #{escaped(first.sizes)}; both axes are logarithmic. Medians, bands from best to worst.</desc>
+    <desc>Cost for each #{escaped(units(tables))} over #{escaped(first.sizes)}; both axes are logarithmic. Medians, bands from best to worst, dashed the processor time.</desc>
     <style>
     #{@style}</style>
     <rect class="paper" width="#{@width}" height="#{@height}"/>
     <text class="title" x="#{@left}" y="28">#{escaped(title)}</text>
-    #{[legend(tables), x_ticks(first, x), y_ticks(first, y)]}\
+    #{[legend(tables), processor_legend(points), x_ticks(first, x), y_ticks(first, y)]}\
     <rect class="frame" x="#{@left}" y="#{@top}" width="#{inner_width()}" height="#{inner_height()}"/>
     <text x="#{n(@left + inner_width() / 2)}" y="#{@height - 16}" text-anchor="middle">#{escaped(first.sizes)}</text>
     <text transform="translate(20 #{n(@top + inner_height() / 2)}) rotate(-90)" text-anchor="middle">cost per #{escaped(units(tables))}</text>
@@ -66,6 +68,8 @@ defmodule Scaling.Plot do
     </svg>
     """
   end
+
+  defp costs(point), do: Tuple.to_list(Table.per_unit(point)) ++ List.wrap(point.processor)
 
   defp units(tables), do: tables |> Enum.map(& &1.unit) |> Enum.uniq() |> Enum.join(" or ")
 
@@ -161,10 +165,18 @@ defmodule Scaling.Plot do
     lower = for {at, _, best, _} <- Enum.reverse(points), do: "#{n(at)},#{n(y.at.(best))}"
     middle = for {at, median, _, _} <- points, do: "#{n(at)},#{n(y.at.(median))}"
 
+    processor =
+      for %{processor: cost} = point when cost != nil <- table.points,
+          do: "#{n(x.at.(point.size))},#{n(y.at.(cost))}"
+
     [
       ~s|<g class="s#{index}">\n|,
       ~s|<polygon class="band" points="#{Enum.join(upper ++ lower, " ")}"/>\n|,
       ~s|<polyline class="line" points="#{Enum.join(middle, " ")}"/>\n|,
+      if(processor == [],
+        do: "",
+        else: ~s|<polyline class="processor" points="#{Enum.join(processor, " ")}"/>\n|
+      ),
       for({at, median, _, _} <- points, do: marker(index, at, y.at.(median))),
       "</g>\n"
     ]
@@ -187,6 +199,13 @@ defmodule Scaling.Plot do
       end)
 
     entries
+  end
+
+  defp processor_legend(points) do
+    if Enum.any?(points, & &1.processor),
+      do:
+        ~s|<text class="tick" x="#{@left}" y="76">dashed: processor time of the VM and the sidecar together</text>\n|,
+      else: ""
   end
 
   defp marker(index, x, y) do

@@ -8,6 +8,7 @@ use crate::database::writer_turn::TurnError;
 use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
 use crate::engine::{code, EngineError};
+use crate::remedy;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::{self, Constraint, ConstraintKind, ErrorReply};
 use port_driver::request::{Refusal, RequestError};
@@ -22,7 +23,7 @@ pub enum Error {
     #[error("{}", .0.message)]
     Request(RequestError),
     /// The engine, with the constraint that was violated if it was one.
-    #[error("{}", .0.message)]
+    #[error("{}", engine_words(.0))]
     Engine(EngineError, Option<Box<ConstraintFailure>>),
     /// The work was stopped.
     #[error("{}", stop_words(*.0))]
@@ -37,16 +38,30 @@ pub enum Error {
     #[error("{0}")]
     ForeignWal(#[from] ForeignWal),
     /// The database could not be opened.
-    #[error("cannot open the database {path}: {source}")]
+    #[error("cannot open the database {path}: {source}{}", in_brackets(.cause.as_deref()))]
     Open {
         /// As the client gave it.
         path: String,
         /// What the engine said.
         source: OpenError,
+        /// What the file system says of the path.
+        cause: Option<String>,
     },
     /// Statement `0` of a batch failed.
     #[error("statement {0} of the batch: {1}")]
     InBatch(u32, Box<Error>),
+}
+
+/// SQLite's words, and what to raise if they tell of a limit.
+fn engine_words(error: &EngineError) -> String {
+    match remedy::of(error) {
+        Some(remedy) => format!("{}; {remedy}", error.message),
+        None => error.message.clone(),
+    }
+}
+
+fn in_brackets(cause: Option<&str>) -> String {
+    cause.map_or_else(String::new, |cause| format!(" ({cause})"))
 }
 
 fn stop_words(stop: Stop) -> &'static str {
@@ -81,6 +96,8 @@ impl Error {
             Error::Engine(_, Some(failure)) if failure.kind == ConstraintKind::ForeignKey => {
                 ErrorCode::ConstraintForeignKey
             }
+            // Of a database in which nothing is wrong.
+            Error::Engine(error, _) if remedy::is_limited_schema(error) => ErrorCode::InvalidOption,
             Error::Engine(error, _) => engine_code(error.code),
             Error::Stopped(stop) => stop_code(*stop),
             Error::Turn(TurnError::Stopped { stop, .. }) => stop_code(*stop),
@@ -118,7 +135,7 @@ impl Error {
         };
         let (sqlite_code, offset, constraint) = match inner {
             Error::Engine(error, constraint) => (Some(error.code), error.offset, constraint.as_deref()),
-            Error::Open { source: OpenError::Refused(error), .. } => (Some(error.code), None, None),
+            Error::Open { source: OpenError::Refused(error, _), .. } => (Some(error.code), None, None),
             _ => (None, None, None),
         };
         let constraint = constraint.map(|failure| Constraint {

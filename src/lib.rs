@@ -27,6 +27,7 @@ mod local;
 mod memory;
 mod os_thread;
 mod questions;
+mod remedy;
 mod row_encoder;
 mod run;
 mod sql;

@@ -203,6 +203,16 @@ impl Handle {
         }
     }
 
+    /// The system's error number of the call that just failed with `code`, if the file could not be opened.
+    pub fn system_error(&self, code: c_int) -> Option<c_int> {
+        // A link that is not followed is refused before the system is asked.
+        if code & 0xff != ffi::SQLITE_CANTOPEN || code == ffi::SQLITE_CANTOPEN_SYMLINK {
+            return None;
+        }
+        // SAFETY: `raw` is open.
+        Some(unsafe { ffi::sqlite3_system_errno(self.raw) }).filter(|errno| *errno > 0)
+    }
+
     /// Checkpoints the WAL of `schema`. A busy answer is a result, not an error.
     pub fn checkpoint(&self, schema: &str, mode: c_int) -> Result<Checkpointed, EngineError> {
         let schema = CString::new(schema).unwrap_or_default();

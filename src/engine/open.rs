@@ -27,8 +27,9 @@ pub enum OpenError {
     #[error("a path has no NUL byte")]
     Nul,
     /// `sqlite3_open_v2` failed.
+    /// With the system's error number, if it was a call of the system that failed.
     #[error("{}", .0.message)]
-    Refused(EngineError),
+    Refused(EngineError, Option<c_int>),
 }
 
 /// Initialises libsql, then SQLite, then its VFS: once, in this order. Later calls give the first one's result.
@@ -63,8 +64,8 @@ pub fn open(runtime: &Runtime, path: &str, flags: c_int) -> Result<Handle, OpenE
     let handle = unsafe { Handle::new(raw) };
     match (code, handle) {
         (ffi::SQLITE_OK, Some(handle)) => Ok(handle),
-        (code, Some(handle)) => Err(OpenError::Refused(handle.error(code))),
-        (code, None) => Err(OpenError::Refused(EngineError::new(code, error_string(code)))),
+        (code, Some(handle)) => Err(OpenError::Refused(handle.error(code), handle.system_error(code))),
+        (code, None) => Err(OpenError::Refused(EngineError::new(code, error_string(code)), None)),
     }
 }
 
@@ -90,7 +91,9 @@ mod tests {
         let refuse =
             || open(runtime.handle(), missing.to_str().unwrap(), ffi::SQLITE_OPEN_READWRITE).err().unwrap();
         let error = refuse();
-        assert!(matches!(&error, OpenError::Refused(refused) if refused.code & 0xff == ffi::SQLITE_CANTOPEN));
+        assert!(
+            matches!(&error, OpenError::Refused(refused, Some(libc::ENOENT)) if refused.code & 0xff == ffi::SQLITE_CANTOPEN)
+        );
         assert_eq!(error.to_string(), "unable to open database file");
         let before = allocated();
         for _ in 0..10_000 {

@@ -10,25 +10,28 @@ struct Spec {
     name: &'static str,
     limit: i32,
     default: i32,
+    /// The least that it can be: below it the statements of this program itself would fail, with errors that speak of a
+    /// damaged file or of no memory.
+    floor: i32,
 }
 
-const fn spec(name: &'static str, limit: i32, default: i32) -> Spec {
-    Spec { name, limit, default }
+const fn spec(name: &'static str, limit: i32, default: i32, floor: i32) -> Spec {
+    Spec { name, limit, default, floor }
 }
 
 const SPECS: &[Spec] = &[
     // Bytes of a text, a blob or a row.
-    spec("length", code::SQLITE_LIMIT_LENGTH, 256 << 20),
-    spec("sql_length", code::SQLITE_LIMIT_SQL_LENGTH, 64 << 20),
-    spec("column", code::SQLITE_LIMIT_COLUMN, 2000),
-    spec("expr_depth", code::SQLITE_LIMIT_EXPR_DEPTH, 1000),
-    spec("compound_select", code::SQLITE_LIMIT_COMPOUND_SELECT, 500),
-    spec("vdbe_op", code::SQLITE_LIMIT_VDBE_OP, 10_000_000),
-    spec("function_arg", code::SQLITE_LIMIT_FUNCTION_ARG, 127),
-    spec("attached", code::SQLITE_LIMIT_ATTACHED, 10),
-    spec("like_pattern_length", code::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50_000),
-    spec("variable_number", code::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
-    spec("trigger_depth", code::SQLITE_LIMIT_TRIGGER_DEPTH, 1000),
+    spec("length", code::SQLITE_LIMIT_LENGTH, 256 << 20, 1000),
+    spec("sql_length", code::SQLITE_LIMIT_SQL_LENGTH, 64 << 20, 1000),
+    spec("column", code::SQLITE_LIMIT_COLUMN, 2000, 16),
+    spec("expr_depth", code::SQLITE_LIMIT_EXPR_DEPTH, 1000, 10),
+    spec("compound_select", code::SQLITE_LIMIT_COMPOUND_SELECT, 500, 0),
+    spec("vdbe_op", code::SQLITE_LIMIT_VDBE_OP, 10_000_000, 1000),
+    spec("function_arg", code::SQLITE_LIMIT_FUNCTION_ARG, 127, 8),
+    spec("attached", code::SQLITE_LIMIT_ATTACHED, 10, 0),
+    spec("like_pattern_length", code::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50_000, 100),
+    spec("variable_number", code::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766, 8),
+    spec("trigger_depth", code::SQLITE_LIMIT_TRIGGER_DEPTH, 1000, 0),
 ];
 
 /// Sets every limit: what the client gave, else the default.
@@ -41,11 +44,7 @@ pub fn apply(handle: &Handle, given: &[(String, PragmaValue<'_>)]) -> Result<()>
     for spec in SPECS {
         let value = match given.iter().find(|(name, _)| name == spec.name) {
             None => spec.default,
-            Some((_, PragmaValue::Integer(value))) => i32::try_from(*value)
-                .ok()
-                .filter(|value| *value >= 0)
-                .ok_or_else(|| invalid(format!("the limit {} is an integer from 0 on", spec.name)))?,
-            Some(_) => return Err(invalid(format!("the limit {} is an integer from 0 on", spec.name))),
+            Some((_, value)) => spec.value(value)?,
         };
         let now = handle.set_limit(spec.limit, value);
         if now != value {
@@ -54,6 +53,23 @@ pub fn apply(handle: &Handle, given: &[(String, PragmaValue<'_>)]) -> Result<()>
         }
     }
     Ok(())
+}
+
+impl Spec {
+    fn value(&self, given: &PragmaValue<'_>) -> Result<i32> {
+        let Spec { name, floor, .. } = self;
+        let value = match given {
+            PragmaValue::Integer(value) => i32::try_from(*value).ok(),
+            _ => None,
+        };
+        match value {
+            Some(value) if value >= *floor => Ok(value),
+            Some(value) => Err(invalid(format!(
+                "limits: [{name}: {value}]: the limit {name} can be {floor} at least; the sidecar's own statements need that"
+            ))),
+            None => Err(invalid(format!("the limit {name} is an integer from {floor} to {}", i32::MAX))),
+        }
+    }
 }
 
 fn invalid(message: String) -> Error {

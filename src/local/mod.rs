@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod ahead;
+mod cannot_open;
 pub mod commands;
 mod compile;
 pub mod cursors;

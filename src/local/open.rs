@@ -1,6 +1,7 @@
 //! Opens a database for one connection: path to handle, file object, pragmas, WAL.
 
 use super::access::Access;
+use super::cannot_open;
 use super::cursors::Cursors;
 use super::limit;
 use super::pragma::{self, JOURNAL_MODE};
@@ -53,7 +54,7 @@ pub fn open(
     }
     let (path, flags) = location(request)?;
     let mut handle = engine::open(&surroundings.runtime, &path, flags)
-        .map_err(|source| Error::Open { path: request.path.to_owned(), source })?;
+        .map_err(|source| refused(request, flags, source))?;
 
     // Before the first read, in which SQLite takes what is in the log for the database's.
     wal_note::check(&handle, "main")?;
@@ -80,7 +81,7 @@ pub fn open(
         Err(error) => {
             // It may be the last to leave the file, after others that have written.
             access.close_files();
-            return Err(error);
+            return Err(naming(&request.path, error));
         }
     };
     let session = Session {
@@ -94,6 +95,30 @@ pub fn open(
         busy_timeout_ms: options.busy_timeout_ms,
     };
     Ok((session, info))
+}
+
+/// The engine does not open the file, or it is in memory.
+fn refused(request: &Open<'_>, flags: i32, source: engine::OpenError) -> Error {
+    let cause = match &source {
+        engine::OpenError::Refused(error, errno)
+            if !request.options.memory && error.code & 0xff == code::SQLITE_CANTOPEN =>
+        {
+            cannot_open::cause(request.path, flags & code::SQLITE_OPEN_CREATE != 0, *errno)
+        }
+        _ => None,
+    };
+    Error::Open { path: request.path.to_owned(), source, cause }
+}
+
+/// What the engine says of a file does not name it.
+fn naming(path: &str, error: Error) -> Error {
+    match error {
+        Error::Engine(mut error, constraint) => {
+            error.message = format!("{} (opening {path})", error.message);
+            Error::Engine(error, constraint)
+        }
+        other => other,
+    }
 }
 
 /// The first statements of a connection.

@@ -420,7 +420,7 @@ fn the_limits_of_the_engine_are_options() {
     refused(&conn, "SELECT 1 UNION SELECT 2 UNION SELECT 3");
     for (limits, named) in [
         (map([("lenght", 1)]), "known ones are length"),
-        (map([("length", -1)]), "from 0"),
+        (map([("length", -1)]), "1000 at least"),
         (map([("variable_number", 2_000_000_000)]), "at most"),
     ] {
         let failure = sidecar.open_with(":memory:", map([("limits", limits)])).map(|_| ()).unwrap_err();

@@ -12,6 +12,7 @@ mod door;
 mod endings;
 mod endurance;
 mod engine;
+mod engine_limits;
 mod faults;
 mod frames;
 mod functions;

@@ -179,7 +179,8 @@ fn paths_that_cannot_be_opened() {
     assert_eq!(failure.sqlite_code, Some(14), "{failure:?}");
     assert_eq!(
         failure.message,
-        "cannot open the database /no/such/folder/a.db: unable to open database file"
+        "cannot open the database /no/such/folder/a.db: unable to open database file (the folder /no/such/folder does not \
+         exist; create it, or correct the path)"
     );
     assert_eq!(code(path.to_str().unwrap(), option("mode", atom("read_write"))), "cannot_open");
     assert_eq!(code(path.to_str().unwrap(), option("mode", atom("read_only"))), "cannot_open");
@@ -194,6 +195,38 @@ fn paths_that_cannot_be_opened() {
     }
     assert_eq!(sidecar.status().get("connections").int(), 0);
     assert_eq!(sidecar.status().get("files"), &list![]);
+}
+
+#[test]
+fn the_error_of_a_path_that_cannot_be_opened_names_the_cause() {
+    let (folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let (folder, file) = (folder.path().to_str().unwrap(), format!("{}/file", folder.path().display()));
+    std::fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(format!("{folder}/round"), format!("{folder}/round")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(format!("{folder}/socket")).unwrap();
+    let none = || Term::Map(Vec::new());
+    let read_only = || option("mode", atom("read_only"));
+    let path = path.to_str().unwrap();
+    for (given, options, cause) in [
+        (folder.to_owned(), none(), "it is a folder".to_owned()),
+        (format!("{folder}/"), none(), "it is a folder".to_owned()),
+        (format!("file:{folder}?mode=rwc"), none(), "it is a folder".to_owned()),
+        (format!("{folder}/a/b.db"), none(), format!("the folder {folder}/a does not exist")),
+        (format!("file://{folder}/%61/b.db"), none(), format!("the folder {folder}/a does not exist")),
+        ("not there/b.db".to_owned(), none(), "the folder not there does not exist".to_owned()),
+        (format!("{file}/b.db"), none(), format!("{file} is not a folder")),
+        (format!("{file}/a/b.db"), none(), format!("the folder {file}/a cannot be used: Not a directory")),
+        (path.to_owned(), read_only(), "there is no such file, and this mode creates none".to_owned()),
+        (format!("{folder}/socket"), none(), "it is not a regular file".to_owned()),
+        (format!("{folder}/round"), none(), "Too many levels of symbolic links".to_owned()),
+        (format!("{folder}/{}", "n".repeat(300)), none(), "File name too long".to_owned()),
+    ] {
+        let failure = sidecar.open_with(&given, options).map(|conn| conn.id).unwrap_err();
+        assert_eq!(failure.code, "cannot_open", "{given}: {failure:?}");
+        let begin = format!("cannot open the database {given}: unable to open database file (");
+        assert!(failure.message.starts_with(&begin) && failure.message.contains(&cause), "{failure:?}");
+    }
 }
 
 #[test]
@@ -245,7 +278,7 @@ fn a_folder_without_write_permission_can_be_read() {
 
 #[test]
 fn foreign_and_corrupt_files_are_told_apart() {
-    let (_folder, path) = folder();
+    let (folder, path) = folder();
     let sidecar = Sidecar::start();
     let open = |content: &[u8]| {
         std::fs::write(&path, content).unwrap();
@@ -254,6 +287,10 @@ fn foreign_and_corrupt_files_are_told_apart() {
     let foreign =
         open(&b"This is a letter and no database at all. ".repeat(100)).map(|conn| conn.id).unwrap_err();
     assert_eq!((foreign.code.as_str(), foreign.sqlite_code), ("not_a_database", Some(26)));
+    assert_eq!(foreign.message, format!("file is not a database (opening {})", path.display()));
+    let beside: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(beside, [path.clone()], "nothing is left beside it");
     std::fs::remove_file(&path).unwrap();
 
     let conn = sidecar.open(&path);

@@ -74,6 +74,41 @@ defmodule LibsqlPort.GuardsTest do
     assert message =~ ":limits"
   end
 
+  test "a limit has a least value, the one that is documented", %{sidecar: sidecar} do
+    {:docs_v1, _, _, _, %{"en" => docs}, _, _} = Code.fetch_docs(LibsqlPort.Options)
+    rows = Regex.scan(~r/^\| `:(\w+)` \| .* \| (\d+) \|$/m, section(docs), capture: :all_but_first)
+    assert length(rows) == 11
+
+    for [name, least] <- rows, name = String.to_atom(name), least = String.to_integer(least) do
+      connect = &LibsqlPort.connect(sidecar, database: ":memory:", limits: [{name, &1}])
+      assert {:ok, conn} = connect.(least)
+      LibsqlPort.close(conn)
+      assert {:error, %Error{code: :invalid_option, message: message}} = connect.(least - 1)
+
+      if least > 0,
+        do: assert(message =~ "limits: [#{name}: #{least - 1}]: the limit #{name} can be #{least} at least")
+    end
+  end
+
+  defp section(docs), do: docs |> String.split("| name in `:limits` |") |> List.last()
+
+  test "an error of a limit names the option to raise", %{sidecar: sidecar} do
+    {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:", limits: [length: 1000, vdbe_op: 1000])
+
+    assert {:error, %Error{code: :too_big, message: message}} =
+             LibsqlPort.query(conn, "SELECT zeroblob(1001)")
+
+    assert message == "string or blob too big; raise limits: [length: …] of the connection"
+
+    columns = Enum.map_join(1..1000, ", ", fn _ -> "hex(1)" end)
+
+    assert {:error, %Error{code: :out_of_memory, message: message}} =
+             LibsqlPort.query(conn, "SELECT #{columns}")
+
+    assert message =~ "heap_bytes_max" and message =~ "vdbe_op"
+    LibsqlPort.close(conn)
+  end
+
   test "what is no option of a request is told", %{conn: conn} do
     assert {:error, %Error{code: :invalid_option}} = LibsqlPort.query(conn, "SELECT 1", [], defensive: 1)
     assert {:error, %Error{code: :invalid_option}} = LibsqlPort.script(conn, "SELECT 1", defensive: false)

@@ -37,6 +37,10 @@ impl Access {
     /// A checkpoint that nobody asked for, of the files that `wanted` names: only if no turn and no reader has to be
     /// waited for.
     pub fn checkpoint_if_free(&mut self, wanted: impl Fn(&str, &DatabaseFile) -> bool, mode: i32) {
+        // The turn of a file makes its lock file, which has no place beside what is not a database.
+        if !self.turns.files().any(|(schema, file)| wanted(schema, file)) {
+            return;
+        }
         if self.holds_turn() || self.handle.tx_status() != TxStatus::Idle || !self.turns.take_now() {
             return;
         }

@@ -94,7 +94,7 @@ defmodule EctoLibSql.Protocol do
     end)
   end
 
-  # The engine says of a file only that it cannot be opened, or not which one is none.
+  # What Ecto's tasks can do about a file that cannot be opened. The engine does not name an attached file that is no database.
   defp explained(%LibsqlPort.Error{code: :cannot_open} = error, options) do
     case Location.trouble(options[:database], options[:mode]) do
       nil -> error
@@ -102,8 +102,11 @@ defmodule EctoLibSql.Protocol do
     end
   end
 
-  defp explained(%LibsqlPort.Error{code: :not_a_database} = error, options),
-    do: %{error | message: "#{options[:database]}: #{error.message}"}
+  defp explained(%LibsqlPort.Error{code: :not_a_database} = error, options) do
+    if String.contains?(error.message, options[:database]),
+      do: error,
+      else: %{error | message: "#{options[:database]}: #{error.message}"}
+  end
 
   defp explained(error, _options), do: error
 

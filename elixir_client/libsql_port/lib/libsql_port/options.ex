@@ -68,16 +68,30 @@ defmodule LibsqlPort.Options do
       `LibsqlPort.query/4` may have `defensive: false`
     * `:untrusted_sql` – `true`: for SQL of strangers; no further files are opened: neither `ATTACH` nor `VACUUM INTO`.
       Default `false`: SQL may open and write every file that the program may
-    * `:limits` – limits of SQLite for each statement, a keyword list: `:length` (bytes of a value or a row; default 256 MiB),
-      `:sql_length` (64 MiB), `:column` (2000), `:expr_depth` (1000), `:compound_select` (500), `:vdbe_op` (10,000,000),
-      `:function_arg` (127), `:attached` (10), `:like_pattern_length` (50,000 bytes of a pattern of LIKE, GLOB or REGEXP),
-      `:variable_number` (32,766), `:trigger_depth` (1000). [What they limit](https://sqlite.org/limits.html)
+    * `:limits` – limits of SQLite for each statement, a keyword list of the names in the table below
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
     * `:telemetry` – whether requests are told as events (see `LibsqlPort.Telemetry`); default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
       `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers` – pragmas by their own name
+
+  | name in `:limits` | what is limited ([SQLite](https://sqlite.org/limits.html)) | default | least |
+  |---|---|---|---|
+  | `:length` | a value or a row, bytes | 256 MiB | 1000 |
+  | `:sql_length` | the text of a statement, bytes | 64 MiB | 1000 |
+  | `:column` | columns of a table, an index or a result, terms of ORDER BY and GROUP BY | 2000 | 16 |
+  | `:expr_depth` | nesting of an expression | 1000 | 10 |
+  | `:compound_select` | terms of UNION and the like, 0 for no limit | 500 | 0 |
+  | `:vdbe_op` | instructions of a compiled statement | 10,000,000 | 1000 |
+  | `:function_arg` | arguments of a function | 127 | 8 |
+  | `:attached` | attached databases | 10 | 0 |
+  | `:like_pattern_length` | a pattern of LIKE, GLOB or REGEXP, bytes | 50,000 | 100 |
+  | `:variable_number` | parameters of a statement | 32,766 | 8 |
+  | `:trigger_depth` | nesting of triggers and foreign key actions | 1000 | 0 |
+
+  The sidecar's own statements need the least value. A smaller one returns an `:invalid_option` error, and so does reading a
+  database whose schema exceeds a limit. The error of a statement that exceeds one names it.
   """
 
   alias LibsqlPort.{Error, Wire}

@@ -40,8 +40,10 @@ defmodule LibsqlPort.Faults.DiskTest do
         answer
       end
 
-    assert {:error, %Error{code: :not_a_database}} = answer
+    assert {:error, %Error{code: :not_a_database, message: message}} = answer
+    assert message == "file is not a database (opening #{database})"
     assert File.read!(database) == text
+    assert Path.wildcard(database <> "*") == [database]
   end
 
   test "a directory that cannot be written to", %{sidecar: sidecar, tmp_dir: directory} do
@@ -70,6 +72,16 @@ defmodule LibsqlPort.Faults.DiskTest do
     for path <- ["with\0nul", directory, Path.join(directory, "missing/dir/a.db"), <<255, 254>>] do
       assert {:error, %Error{code: code}} = LibsqlPort.connect(sidecar, database: path)
       assert code in [:cannot_open, :invalid_request, :invalid_option, :io_error], "#{inspect(path)}: #{code}"
+    end
+
+    for {path, cause} <- [
+          {directory, "it is a folder"},
+          {Path.join(directory, "missing/dir/a.db"), "the folder #{directory}/missing/dir does not exist"}
+        ] do
+      assert {:error, %Error{code: :cannot_open, message: message}} =
+               LibsqlPort.connect(sidecar, database: path)
+
+      assert message =~ cause
     end
 
     assert :ok = LibsqlPort.ping(sidecar)

@@ -203,7 +203,6 @@ fn the_error_of_a_path_that_cannot_be_opened_names_the_cause() {
     let sidecar = Sidecar::start();
     let (folder, file) = (folder.path().to_str().unwrap(), format!("{}/file", folder.path().display()));
     std::fs::write(&file, "").unwrap();
-    std::os::unix::fs::symlink(format!("{folder}/round"), format!("{folder}/round")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(format!("{folder}/socket")).unwrap();
     let none = || Term::Map(Vec::new());
     let read_only = || option("mode", atom("read_only"));
@@ -219,8 +218,6 @@ fn the_error_of_a_path_that_cannot_be_opened_names_the_cause() {
         (format!("{file}/a/b.db"), none(), format!("the folder {file}/a cannot be used: Not a directory")),
         (path.to_owned(), read_only(), "there is no such file, and this mode creates none".to_owned()),
         (format!("{folder}/socket"), none(), "it is not a regular file".to_owned()),
-        (format!("{folder}/round"), none(), "Too many levels of symbolic links".to_owned()),
-        (format!("{folder}/{}", "n".repeat(300)), none(), "File name too long".to_owned()),
     ] {
         let failure = sidecar.open_with(&given, options).map(|conn| conn.id).unwrap_err();
         assert_eq!(failure.code, "cannot_open", "{given}: {failure:?}");

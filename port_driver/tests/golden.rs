@@ -108,6 +108,9 @@ fn guards(options: &OpenOptions<'_>) -> String {
     if options.untrusted_sql {
         text += "untrusted_sql: true, ";
     }
+    if options.allowed_directories.is_some() {
+        text += &format!("allowed_directories: {:?}, ", options.allowed_directories);
+    }
     if !options.limits.is_empty() {
         text += &format!("limits: {:?}, ", options.limits);
     }

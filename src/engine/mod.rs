@@ -1,6 +1,7 @@
 //! SQLite's C interface, wrapped so that nothing outside this folder needs `unsafe`. Each file wraps one part of it
 //! and states its invariant above the code. Nothing here knows requests, frames or threads.
 
+pub mod allowed;
 pub mod callbacks;
 pub mod code;
 pub mod concat;

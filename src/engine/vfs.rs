@@ -3,10 +3,11 @@
 //!
 //! Only `xOpen` is replaced: it opens by SQLite's own and writes a [`Note`] behind the file's memory. Reading and writing go
 //! to SQLite's functions without a detour, but for [temporary files](super::temp_file). Other VFSes (`file:…?vfs=…`,
-//! databases in memory) take no notes.
+//! databases in memory) take no notes; those that open files ask whether they [may](super::allowed), as this one does.
 //!
 //! Invariant: see [the notes](super::file_note). Files of another VFS are never looked at.
 
+use super::allowed;
 use super::file_id::FileId;
 use super::file_note::{note_of, note_offset, Note, TempFile, REGISTERED};
 use super::handle::Handle;
@@ -61,8 +62,82 @@ pub fn register() -> c_int {
     vfs.xOpen = Some(open);
     let vfs = Box::into_raw(Box::new(vfs));
     REGISTERED.store(vfs, Ordering::Release);
-    // SAFETY: `vfs` lives for as long as the program does, and nobody else changes it.
-    unsafe { ffi::sqlite3_vfs_register(vfs, 1) }
+    // SAFETY: the list holds registered VFSes; `vfs` lives for as long as the program does, and nobody else changes it.
+    unsafe {
+        match ffi::sqlite3_vfs_register(vfs, 1) {
+            ffi::SQLITE_OK => register_guards(below),
+            code => code,
+        }
+    }
+}
+
+/// A VFS of SQLite's own under its own name, so that a name in a URI (`vfs=unix-none`) finds this one.
+#[repr(C)]
+struct Guard {
+    vfs: ffi::sqlite3_vfs,
+    guarded: *mut ffi::sqlite3_vfs,
+}
+
+/// Puts a guard before each of SQLite's own VFSes that opens files. A new one stands behind the default alone, and so is
+/// found before the one that it guards.
+///
+/// # Safety
+/// `first` must be the first of SQLite's own, behind the default.
+unsafe fn register_guards(first: *mut ffi::sqlite3_vfs) -> c_int {
+    // SAFETY: registered VFSes are static, and their names end with a NUL. The list is read before any is added to it.
+    let all: Vec<_> = unsafe {
+        std::iter::successors(Some(first), |vfs| Some((**vfs).pNext).filter(|next| !next.is_null())).collect()
+    };
+    for guarded in all {
+        // SAFETY: as above. All functions but `xOpen` take the guard as well as what it is a copy of.
+        let code = unsafe {
+            if CStr::from_ptr((*guarded).zName) == c"memdb" {
+                continue;
+            }
+            let mut vfs = *guarded;
+            vfs.pNext = ptr::null_mut();
+            vfs.xOpen = Some(open_guarded);
+            let guard = Box::into_raw(Box::new(Guard { vfs, guarded }));
+            ffi::sqlite3_vfs_register(guard.cast(), 0)
+        };
+        if code != ffi::SQLITE_OK {
+            return code;
+        }
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn open_guarded(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: SQLite calls with the VFS that this function is of, which is the beginning of a guard.
+    unsafe {
+        if is_refused(name, flags) {
+            (*file).pMethods = ptr::null();
+            return ffi::SQLITE_AUTH;
+        }
+        let guarded = (*vfs.cast::<Guard>()).guarded;
+        match (*guarded).xOpen {
+            Some(open) => open(guarded, name, file, flags, out_flags),
+            None => ffi::SQLITE_CANTOPEN,
+        }
+    }
+}
+
+/// Whether the database is one that what runs on this thread may not open. Its journals lie beside it.
+///
+/// # Safety
+/// `name` must be null or end with a NUL.
+unsafe fn is_refused(name: ffi::sqlite3_filename, flags: c_int) -> bool {
+    if name.is_null() || flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
+        return false;
+    }
+    // SAFETY: by the contract above.
+    allowed::refuses(Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes())))
 }
 
 unsafe extern "C" fn open(
@@ -75,6 +150,10 @@ unsafe extern "C" fn open(
     // SAFETY: SQLite calls with the registered VFS and with memory for a file of it; the VFS below has an `xOpen`, as every
     // VFS has, and gets what SQLite would have given it.
     unsafe {
+        if is_refused(name, flags) {
+            (*file).pMethods = ptr::null();
+            return ffi::SQLITE_AUTH;
+        }
         let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
         let is_temporary = flags & temp_file::KINDS != 0;
         // Without a name the engine looks for a folder itself.

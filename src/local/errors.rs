@@ -2,11 +2,12 @@
 
 use super::access::Access;
 use super::foreign_key;
-use crate::engine::{code, constraint, EngineError, RawStatement};
+use crate::engine::{allowed, code, constraint, EngineError, RawStatement};
 use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
+use std::path::Path;
 
 impl Access {
     /// The error of a step of a client's statement that failed with `code`. What the engine does not say of a violated
@@ -36,12 +37,23 @@ impl Access {
             code::SQLITE_CANTOPEN if temp_space::take_failed() => no_temp_file(),
             code::SQLITE_FULL if temp_space::take_refused() => no_temp_space(),
             // VACUUM INTO attaches its file while it runs.
-            code::SQLITE_AUTH => match self.watch.take_refused() {
-                Some(message) => Error::new(ErrorCode::NotAuthorized, message),
-                None => Error::Engine(error, None),
+            code::SQLITE_AUTH => match (self.watch.take_refused(), allowed::take_refused()) {
+                (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
+                (None, Some(path)) => self.not_allowed(&path),
+                (None, None) => Error::Engine(error, None),
             },
             _ => self.stopped_or(Error::Engine(error, None)),
         }
+    }
+
+    fn not_allowed(&self, path: &Path) -> Error {
+        let folders = self.allowed.iter().flat_map(|folders| folders.iter());
+        let folders: Vec<_> = folders.map(|folder| format!("{folder:?}")).collect();
+        let message = format!(
+            "ATTACH and VACUUM INTO open files of {} on this connection (allowed_directories), not {path:?}",
+            if folders.is_empty() { "no folder".to_owned() } else { folders.join(", ") }
+        );
+        Error::new(ErrorCode::NotAuthorized, message)
     }
 
     /// An interrupted or busy engine means, if the work had to stop, that it did. libSQL makes errors of its own of those that

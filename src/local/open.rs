@@ -13,12 +13,14 @@ use super::watch::ConnectionWatch;
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::database::{wal_note, DatabaseFile, FileShare, Files, OpenFiles};
+use crate::engine::allowed::Folders;
 use crate::engine::open as engine;
 use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
-use port_driver::request::{Open, OpenMode};
+use port_driver::request::{Open, OpenMode, OpenOptions};
+use std::path::Path;
 use std::sync::Arc;
 
 /// `SQLITE_OPEN_*` bits that a client may add; the others are this program's to set.
@@ -70,12 +72,14 @@ pub fn open(
     handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::watch::Watch>);
     configure(&handle).map_err(|error| Error::Engine(error, None))?;
     limit::apply(&handle, &options.limits)?;
-    if options.untrusted_sql {
+    let allowed = allowed_folders(options)?;
+    if options.untrusted_sql && allowed.as_ref().is_some_and(|folders| folders.is_empty()) {
         watch.refuse_files();
     }
 
     let turns = Turns::new(id, Arc::clone(&surroundings.files), Arc::clone(open_files), FileShare::new(file));
     let mut access = Access::new(id, handle, Arc::clone(control), watch, turns);
+    access.allowed = allowed;
     let info = match establish(&mut access, &pragmas, options.defensive) {
         Ok(info) => info,
         Err(error) => {
@@ -119,6 +123,32 @@ fn naming(path: &str, error: Error) -> Error {
         }
         other => other,
     }
+}
+
+/// The folders whose files SQL may open, with their links resolved as SQLite resolves those of a file.
+fn allowed_folders(options: &OpenOptions<'_>) -> Result<Option<Folders>> {
+    let given = match &options.allowed_directories {
+        Some(given) => given.as_slice(),
+        None if options.untrusted_sql => &[],
+        None => return Ok(None),
+    };
+    let resolved = given.iter().map(|given| {
+        let path = Path::new(given);
+        let wrong = |why: String| {
+            let message =
+                format!("allowed_directories: {given:?} {why}; give the absolute path of a directory");
+            Error::new(ErrorCode::InvalidOption, message)
+        };
+        if !path.is_absolute() {
+            return Err(wrong("is not absolute".to_owned()));
+        }
+        match path.canonicalize() {
+            Ok(resolved) if resolved.is_dir() => Ok(resolved),
+            Ok(_) => Err(wrong("is no directory".to_owned())),
+            Err(error) => Err(wrong(format!("cannot be used ({error})"))),
+        }
+    });
+    resolved.collect::<Result<Vec<_>>>().map(|folders| Some(folders.into()))
 }
 
 /// The first statements of a connection.

@@ -194,6 +194,85 @@ fn untrusted_sql_opens_no_further_files() {
     assert!(other.exists());
 }
 
+#[test]
+fn sql_opens_files_of_the_allowed_directories_alone() {
+    let (folder, path) = folder();
+    let (inside, outside) = (folder.path().join("inside"), folder.path().join("inside too"));
+    for folder in [inside.join("deeper"), outside.clone()] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    std::os::unix::fs::symlink(&outside, inside.join("out")).unwrap();
+    std::os::unix::fs::symlink(outside.join("file.db"), inside.join("link.db")).unwrap();
+    std::os::unix::fs::symlink(&inside, folder.path().join("alias")).unwrap();
+    let sidecar = Sidecar::start();
+    for untrusted in [false, true] {
+        let directories = list![folder.path().join("alias").to_str().unwrap()];
+        let options =
+            map([("untrusted_sql", atom(&untrusted.to_string())), ("allowed_directories", directories)]);
+        let conn = sidecar.open_with(&path, options).unwrap();
+        conn.exec("CREATE TABLE IF NOT EXISTS t(a)");
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let uri = |name: &str| format!("file:{}", at(name).replace(' ', "%20"));
+        for name in [
+            at("inside too/x.db"),
+            at("x.db"),
+            at("inside/../x.db"),
+            at("inside/out/x.db"),
+            at("inside/link.db"),
+            at("alias/deeper/../../x.db"),
+            "x.db".to_owned(),
+            uri("x.db"),
+            uri("inside/out/x.db?mode=rwc"),
+            uri("inside/../x.db?vfs=unix"),
+            uri("x.db?vfs=unix-none"),
+            uri("x.db?vfs=unix-dotfile"),
+            uri("x.db?vfs=unix-excl"),
+            uri("x.db?vfs=libsql_port"),
+        ] {
+            for sql in ["ATTACH ?1 AS o", "VACUUM INTO ?1", "ATTACH (?1 || '') AS o"] {
+                let failure = conn.query(sql, list![name.as_str()]).unwrap_err();
+                assert_eq!(failure.code, "not_authorized", "{sql} {name}: {failure:?}");
+                assert!(failure.message.contains("allowed_directories"), "{failure:?}");
+            }
+            let literal = format!("ATTACH '{name}' AS o");
+            assert_eq!(conn.query(&literal, list![]).unwrap_err().code, "not_authorized", "{literal}");
+            assert_eq!(conn.script(&literal).unwrap_err().code, "not_authorized", "{literal}");
+        }
+        let files = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().count();
+        assert_eq!(files(&outside), 0, "no file was made");
+        assert!(!folder.path().join("x.db").exists() && !std::path::Path::new("x.db").exists());
+        for name in
+            [at("inside/a.db"), at("inside/deeper/b.db"), at("alias/c.db"), uri("inside/d.db?vfs=unix")]
+        {
+            conn.query("ATTACH ?1 AS o", list![name.as_str()]).unwrap();
+            conn.exec("CREATE TABLE IF NOT EXISTS o.t(a)");
+            conn.exec("DETACH o");
+        }
+        let copy = at(&format!("inside/copy {untrusted}.db"));
+        conn.query("VACUUM INTO ?1", list![copy.as_str()]).unwrap();
+        conn.exec("ATTACH ':memory:' AS m");
+        conn.exec("ATTACH '' AS n");
+        conn.exec("VACUUM");
+        // Another connection, on the same thread or another, is none of this one's business.
+        let other = sidecar.open(&path);
+        other.query("ATTACH ?1 AS o", list![at("free.db").as_str()]).unwrap();
+    }
+    for (given, why) in [
+        (list!["relative"], "is not absolute"),
+        (list![path.to_str().unwrap()], "is no directory"),
+        (list!["/there/is/none"], "cannot be used"),
+        (list![7], "a list of at most"),
+        ("inside".into(), "a list of at most"),
+    ] {
+        let failure = sidecar.open_with(&path, map([("allowed_directories", given)])).err().unwrap();
+        assert_eq!(failure.code, "invalid_option", "{failure:?}");
+        assert!(
+            failure.message.contains(why) && failure.message.contains("allowed_directories"),
+            "{failure:?}"
+        );
+    }
+}
+
 /// A table with a vector index and a row in it.
 fn with_vectors(sidecar: &Sidecar, path: impl AsRef<std::path::Path>) -> Conn<'_> {
     let conn = sidecar.open(path);

@@ -34,6 +34,26 @@ defmodule LibsqlPort.GuardsTest do
     LibsqlPort.close(conn)
   end
 
+  test "SQL opens files of the allowed directories alone", %{sidecar: sidecar, database: database} do
+    allowed = database <> ".allowed"
+    File.mkdir!(allowed)
+    {:ok, conn} = LibsqlPort.connect(sidecar, database: database, allowed_directories: [allowed])
+
+    for sql <- ["ATTACH ? AS o", "VACUUM INTO ?"] do
+      assert {:error, %Error{code: :not_authorized} = error} = LibsqlPort.query(conn, sql, [database <> "2"])
+      assert error.message =~ allowed
+      assert {:ok, _} = LibsqlPort.query(conn, sql, [Path.join(allowed, String.slice(sql, 0, 3) <> ".db")])
+    end
+
+    refute File.exists?(database <> "2")
+    LibsqlPort.close(conn)
+
+    assert {:error, %Error{code: :invalid_option, message: message}} =
+             LibsqlPort.connect(sidecar, database: database, allowed_directories: [database])
+
+    assert message =~ "is no directory"
+  end
+
   # What docs/security.md says of pragmas.
   test "SQL sets pragmas of its own connection, until a reset", %{sidecar: sidecar, database: database} do
     {:ok, conn} = LibsqlPort.connect(sidecar, database: database, untrusted_sql: true)

@@ -28,6 +28,8 @@ defmodule LibsqlPort.OptionsTest do
 
       assert wire(open_flags: [:uri, :nofollow]) == %{"open_flags" => 0x1000040}
       assert wire(memory: true) == %{"memory" => true}
+      assert wire(allowed_directories: ["/a", "/b c"]) == %{"allowed_directories" => ["/a", "/b c"]}
+      assert wire(allowed_directories: []) == %{"allowed_directories" => []}
     end
 
     test "memory without a name is the private database" do
@@ -58,6 +60,11 @@ defmodule LibsqlPort.OptionsTest do
             {[database: "a", memory: "x"], [":memory", "true or false"]},
             {[database: "a", open_flags: [:nope]], [":open_flags", ":uri"]},
             {[database: "a", owner: :me], [":owner", "process id"]},
+            {[database: "a", allowed_directories: "/a"], [":allowed_directories", "absolute paths"]},
+            {[database: "a", allowed_directories: ["a"]], [":allowed_directories", "absolute paths"]},
+            {[database: "a", allowed_directories: [:a]], [":allowed_directories", "absolute paths"]},
+            {[database: "a", allowed_directories: List.duplicate("/a", 65)],
+             [":allowed_directories", "at most 64"]},
             {[database: ~c"a"], [":database", "string"]},
             {[database: String.duplicate("a", 4_097)], [":database", "4096 bytes", "4097"]},
             {[database: String.duplicate("a", 4_097), memory: true], [":database", "4096 bytes", "4097"]},

@@ -56,8 +56,10 @@ pub struct OpenOptions<'a> {
     pub checkpoint_idle_ms: u32,
     /// `SQLITE_DBCONFIG_DEFENSIVE`: SQL cannot write what would corrupt the file.
     pub defensive: bool,
-    /// Further files cannot be opened over SQL.
+    /// Further files cannot be opened over SQL, but for those of `allowed_directories`.
     pub untrusted_sql: bool,
+    /// SQL opens files in or below these folders alone; `None`: all, or none if the SQL is untrusted.
+    pub allowed_directories: Option<Vec<&'a str>>,
     /// `SQLITE_LIMIT_*`, names and values as they came.
     pub limits: Vec<(String, PragmaValue<'a>)>,
     /// Names and values as they came: which ones exist is the program's to say.
@@ -79,6 +81,8 @@ pub enum PragmaValue<'a> {
 
 /// More would not be options but an attack.
 const PRAGMAS_MAX: u32 = 64;
+/// Nor would these.
+const DIRECTORIES_MAX: u32 = 64;
 /// What an integer option can be where the engine wants a C int.
 const INT_MAX: u64 = i32::MAX as u64;
 /// URI, NOMUTEX, PRIVATECACHE, NOFOLLOW and EXRESCODE, in SQLite's numbers.
@@ -105,6 +109,7 @@ const OPEN_KEYS: &[&str] = &[
     "checkpoint_idle",
     "defensive",
     "untrusted_sql",
+    "allowed_directories",
     "limits",
     "pragmas",
 ];
@@ -150,6 +155,7 @@ impl Default for OpenOptions<'_> {
             checkpoint_idle_ms: 1000,
             defensive: true,
             untrusted_sql: false,
+            allowed_directories: None,
             limits: Vec::new(),
             pragmas: Vec::new(),
         }
@@ -171,6 +177,7 @@ impl<'a> OpenOptions<'a> {
                 "checkpoint_idle" => options.checkpoint_idle_ms = integer(decoder, key, INT_MAX)? as u32,
                 "defensive" => options.defensive = choice(decoder, key, BOOLEANS)?,
                 "untrusted_sql" => options.untrusted_sql = choice(decoder, key, BOOLEANS)?,
+                "allowed_directories" => options.allowed_directories = Some(directories(decoder, key)?),
                 "limits" => options.limits = settings(decoder, "limits")?,
                 _ => options.pragmas = settings(decoder, "pragmas")?,
             }
@@ -246,6 +253,31 @@ fn choice<T: Copy>(decoder: &mut Decoder<'_>, key: &str, choices: &[(&str, T)]) 
         }
     }
     Err(wrong(key, token, format_args!("one of {}", names(choices))))
+}
+
+/// A list of paths.
+fn directories<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<Vec<&'a str>, Refusal> {
+    let allowed =
+        format_args!("a list of at most {DIRECTORIES_MAX} paths, which are binaries of UTF-8 without NUL");
+    let count = match decoder.next()? {
+        Token::EmptyList => return Ok(Vec::new()),
+        Token::List(count) if count <= DIRECTORIES_MAX => count,
+        token => return Err(wrong(key, token, allowed)),
+    };
+    let mut paths = Vec::new();
+    for _ in 0..count {
+        let token = decoder.next()?;
+        let path = match token {
+            Token::Binary(path) => check_text(path).ok(),
+            _ => None,
+        };
+        match path {
+            Some(path) => paths.push(path),
+            None => return Err(wrong(key, token, allowed)),
+        }
+    }
+    decoder.list_end()?;
+    Ok(paths)
 }
 
 /// A map from names to values, of pragmas or limits.

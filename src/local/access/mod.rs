@@ -18,6 +18,7 @@ use super::watch::ConnectionWatch;
 use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::DatabaseFile;
+use crate::engine::allowed::{self, Folders};
 use crate::engine::{code, query, Handle, RawStatement, Step};
 use crate::error::{Error, Result};
 use crate::run::Place;
@@ -59,6 +60,8 @@ pub struct Access {
     compiled_within: Option<Within>,
     /// What is compiled changes the temporary schema alone.
     pub(in crate::local) temporary: bool,
+    /// The folders whose files SQL may open; `None`: all files.
+    pub(in crate::local) allowed: Option<Folders>,
     place: Option<Place>,
     checkpoint_due: bool,
     /// When the files were last found at their paths.
@@ -89,6 +92,7 @@ impl Access {
             doubts_settled: false,
             compiled_within: None,
             temporary: false,
+            allowed: None,
             place: None,
             checkpoint_due: false,
             placed_ns: 0,
@@ -99,6 +103,7 @@ impl Access {
     /// A request starts, on this thread.
     pub fn begin(&mut self, place: Place) {
         self.place = Some(place);
+        allowed::only_in(self.allowed.as_ref());
         self.watch.set_place(place);
         self.watch.forget_placement();
     }
@@ -106,6 +111,7 @@ impl Access {
     /// It has ended.
     pub fn end(&mut self) {
         self.place = None;
+        allowed::only_in(None);
         self.watch.slices.end();
         self.watch.set_place(Place::Thread);
     }

@@ -52,7 +52,8 @@ defmodule EctoLibSql.Options do
 
     * `:defensive` – `true` (default): SQL cannot write what would corrupt the file or the program's memory
     * `:untrusted_sql` – `true`: SQL opens no further files; `:attach` is refused then, too. Default `false`
-    * `:limits` – limits of SQLite for each statement, `[length: 1_000_000]`. All three as in `LibsqlPort.Options`
+    * `:allowed_directories` – folders whose files SQL may open: `ATTACH`, `VACUUM INTO`, and so `:attach`
+    * `:limits` – limits of SQLite for each statement, `[length: 1_000_000]`. All four as in `LibsqlPort.Options`
 
   ## Sidecar
 
@@ -215,9 +216,13 @@ defmodule EctoLibSql.Options do
 
   # Said at the start: the sidecar would refuse each connection of the pool, again and again.
   defp trusted(options, attached) do
-    if options[:untrusted_sql] && Enum.any?(attached, fn {_, name} -> name != ":memory:" end),
-      do: {:error, "the option :attach opens files, which :untrusted_sql forbids: leave one of them out"},
-      else: :ok
+    if options[:untrusted_sql] && options[:allowed_directories] in [nil, []] &&
+         Enum.any?(attached, fn {_, name} -> name != ":memory:" end),
+       do:
+         {:error,
+          "the option :attach opens files, which :untrusted_sql forbids: leave one of them out, or name their " <>
+            "folders in :allowed_directories"},
+       else: :ok
   end
 
   defp timeout(nil), do: []

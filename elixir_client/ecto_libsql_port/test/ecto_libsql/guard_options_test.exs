@@ -47,6 +47,8 @@ defmodule EctoLibSql.GuardOptionsTest do
     assert {:error, error} = EctoLibSql.Options.check([attach: [other: "other.db"]] ++ options)
     assert %EctoLibSql.Error{code: :invalid_option} = error
     assert error.message =~ ":attach"
+    allowed = [attach: [other: "/data/other.db"], allowed_directories: ["/data"]]
+    assert {:ok, _, _} = EctoLibSql.Options.check(allowed ++ options)
   end
 
   test "limits of the engine", context do

@@ -68,6 +68,8 @@ defmodule LibsqlPort.Options do
       `LibsqlPort.query/4` may have `defensive: false`
     * `:untrusted_sql` – `true`: for SQL of strangers; no further files are opened: neither `ATTACH` nor `VACUUM INTO`.
       Default `false`: SQL may open and write every file that the program may
+    * `:allowed_directories` – absolute paths of folders, up to 64: `ATTACH` and `VACUUM INTO` open files in or below them alone,
+      whatever way the name is written, with links resolved. `[]`: none. Default: every file, or none with `:untrusted_sql`
     * `:limits` – limits of SQLite for each statement, a keyword list of the names in the table below
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
@@ -100,6 +102,7 @@ defmodule LibsqlPort.Options do
   @int_max 2_147_483_647
   # No system takes a longer path.
   @path_bytes_max 4_096
+  @folders_max 64
   @remote ["libsql://", "http://", "https://", "ws://", "wss://"]
 
   # Name, default, what is allowed.
@@ -153,6 +156,7 @@ defmodule LibsqlPort.Options do
     {:checkpoint_idle, nil, {:integer, 0, @int_max}, "checkpoint_idle"},
     {:defensive, nil, :boolean, "defensive"},
     {:untrusted_sql, nil, :boolean, "untrusted_sql"},
+    {:allowed_directories, nil, :folders, "allowed_directories"},
     {:limits, nil, :limits, "limits"},
     {:open_flags, nil, {:flags, @flags}, "open_flags"},
     {:show_statement, true, :boolean, nil},
@@ -422,6 +426,11 @@ defmodule LibsqlPort.Options do
   defp cast(nil, :path), do: {:ok, nil}
   defp cast(value, :path) when is_binary(value), do: {:ok, value}
   defp cast(value, :folder), do: if(value == "", do: :error, else: cast(value, :path))
+
+  defp cast(value, :folders) when is_list(value) and length(value) <= @folders_max do
+    if Enum.all?(value, &(is_binary(&1) and Path.type(&1) == :absolute)), do: {:ok, value}, else: :error
+  end
+
   defp cast(value, :owner) when is_pid(value) or value in [nil, :caller], do: {:ok, value}
   defp cast(value, :name) when is_atom(value), do: {:ok, value}
   defp cast({:global, _} = value, :name), do: {:ok, value}
@@ -465,6 +474,7 @@ defmodule LibsqlPort.Options do
   defp allowed(:timeout), do: ":infinity or milliseconds from 1 to #{@int_max}"
   defp allowed(:path), do: "a path as a string"
   defp allowed(:folder), do: "the path of a folder as a string"
+  defp allowed(:folders), do: "a list of at most #{@folders_max} absolute paths of folders"
   defp allowed(:owner), do: "a process id or nil"
   defp allowed(:name), do: "an atom, {:global, term} or {:via, module, term}"
   defp allowed({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)

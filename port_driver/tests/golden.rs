@@ -67,13 +67,12 @@ fn summary(request: &Request<'_>) -> Result<String, ErrorCode> {
             format!("Declare {{ target: {target:?}, params: {}{live} }}", shown(*params)?)
         }
         Request::Batch(batch) => {
-            assert_eq!(batch.is_empty(), batch.len() == 0);
             let mut items = Vec::new();
             for item in batch.statements() {
                 let (sql, params) = item.map_err(|error| error.code)?;
                 items.push(format!("({sql:?}, {})", shown(params)?));
             }
-            assert_eq!(items.len(), batch.len() as usize);
+            assert_eq!((items.len(), items.is_empty()), (batch.len() as usize, batch.is_empty()));
             format!("Batch {{ atomic: {}, statements: [{}] }}", batch.atomic, items.join(", "))
         }
         other => format!("{other:?}"),

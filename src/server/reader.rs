@@ -27,7 +27,7 @@ use crate::run::{Lead, Outlet, Place};
 use crate::surroundings::Relief;
 use bytes::BytesMut;
 use port_driver::etf::DecodeError;
-use port_driver::frame::{FrameDecoder, Incoming};
+use port_driver::frame::{FrameDecoder, FrameError, Incoming};
 use port_driver::request::{self, Refusal};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -72,6 +72,18 @@ impl Input {
             received_ns: 0,
             spin: Spin::new(limits.spin()),
         })
+    }
+
+    /// The next of what has been read.
+    fn next(&mut self) -> Result<Option<Incoming>, FrameError> {
+        let incoming = self.decoder.decode(&mut self.buffer);
+        if let Ok(Some(Incoming::Frame { payload, .. })) = &incoming {
+            // What follows a large frame would keep the memory of both.
+            if payload.len() > READ_BYTES {
+                self.buffer = BytesMut::from(&self.buffer[..]);
+            }
+        }
+        incoming
     }
 
     /// Reads what there is, waiting for it; false at the end.
@@ -237,7 +249,7 @@ enum Handled {
 
 fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
     loop {
-        match input.decoder.decode(&mut input.buffer) {
+        match input.next() {
             Ok(Some(incoming)) => match handle(reading, input, incoming) {
                 Handled::Go(back) => input = back,
                 Handled::Relieved => return Led::Relieved,

@@ -618,3 +618,14 @@ fn memory_goes_back_to_the_system_after_a_large_result() {
     conn.close();
     eventually("the memory is back", || after() < 40_000_000);
 }
+
+#[test]
+fn memory_goes_back_to_the_system_after_a_large_request() {
+    let sidecar = Sidecar::start_with(&["--frame-bytes-max=134217728"]);
+    let conn = sidecar.open(":memory:");
+    let rss = || sidecar.status().get("rss_bytes").int();
+    let before = rss();
+    let large = vec![7; 100_000_000];
+    assert_eq!(conn.query("SELECT length(?)", list![blob(&large)]).unwrap().value().int(), 100_000_000);
+    eventually("the memory is back", || rss() - before < 30_000_000);
+}

@@ -85,7 +85,7 @@ pub fn open(
         Err(error) => {
             // It may be the last to leave the file, after others that have written.
             access.close_files();
-            return Err(naming(&request.path, error));
+            return Err(naming(request.path, error));
         }
     };
     let session = Session {

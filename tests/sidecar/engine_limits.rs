@@ -171,7 +171,7 @@ fn an_error_of_a_limit_names_the_limit_behind_the_engine_s_own_words() {
         ("attached", "ATTACH ':memory:' AS m".to_owned()),
         ("like_pattern_length", format!("SELECT 'a' LIKE '{}'", "a".repeat(101))),
         ("variable_number", "SELECT ?9".to_owned()),
-        ("variable_number", format!("SELECT 1 IN ({})", vec!["?"; 9].join(", "))),
+        ("variable_number", format!("SELECT 1 IN ({})", ["?"; 9].join(", "))),
         ("trigger_depth", "INSERT INTO l VALUES (1)".to_owned()),
     ] {
         let failure = conn.query(&sql, list![]).expect_err(&sql);

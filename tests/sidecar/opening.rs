@@ -287,7 +287,7 @@ fn foreign_and_corrupt_files_are_told_apart() {
     assert_eq!(foreign.message, format!("file is not a database (opening {})", path.display()));
     let beside: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(beside, [path.clone()], "nothing is left beside it");
+    assert_eq!(beside, std::slice::from_ref(&path), "nothing is left beside it");
     std::fs::remove_file(&path).unwrap();
 
     let conn = sidecar.open(&path);

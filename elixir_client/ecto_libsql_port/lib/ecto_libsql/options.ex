@@ -51,7 +51,8 @@ defmodule EctoLibSql.Options do
   ## Safety
 
     * `:defensive` – `true` (default): SQL cannot write what would corrupt the file or the program's memory
-    * `:untrusted_sql` – `true`: SQL opens no further files; `:attach` is refused then, too. Default `false`
+    * `:untrusted_sql` – `true`: SQL, and so `:attach`, opens no further files, but for those of `:allowed_directories`.
+      Default `false`
     * `:allowed_directories` – folders whose files SQL may open: `ATTACH`, `VACUUM INTO`, and so `:attach`
     * `:limits` – limits of SQLite for each statement, `[length: 1_000_000]`. All four as in `LibsqlPort.Options`
 

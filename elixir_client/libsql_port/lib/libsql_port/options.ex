@@ -66,8 +66,8 @@ defmodule LibsqlPort.Options do
     * `:defensive` – `true` (default): SQL cannot write what would corrupt the file or the program's memory: tables that belong
       to virtual tables and vector indexes, the text of the schema, `PRAGMA journal_mode = off`. A single
       `LibsqlPort.query/4` may have `defensive: false`
-    * `:untrusted_sql` – `true`: for SQL of strangers; no further files are opened: neither `ATTACH` nor `VACUUM INTO`.
-      Default `false`: SQL may open and write every file that the program may
+    * `:untrusted_sql` – `true`: for SQL of strangers; neither `ATTACH` nor `VACUUM INTO` opens further files, but for those of
+      `:allowed_directories`. Default `false`: SQL may open and write every file that the program may
     * `:allowed_directories` – absolute paths of folders, up to 64: `ATTACH` and `VACUUM INTO` open files in or below them alone,
       whatever way the name is written, with links resolved. `[]`: none. Default: every file, or none with `:untrusted_sql`
     * `:limits` – limits of SQLite for each statement, a keyword list of the names in the table below
@@ -94,6 +94,8 @@ defmodule LibsqlPort.Options do
 
   The sidecar's own statements need the least value. A smaller one returns an `:invalid_option` error, and so does reading a
   database whose schema exceeds a limit. The error of a statement that exceeds one names it.
+
+  `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
   alias LibsqlPort.{Error, Wire}

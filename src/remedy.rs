@@ -37,7 +37,7 @@ pub fn of(error: &EngineError) -> Option<String> {
                 .to_owned(),
         ),
         code::SQLITE_TOOBIG => limit(SIZE_WORDS, words).map(raise),
-        code::SQLITE_ERROR => limit(LIMIT_WORDS, words).map(raise),
+        code::SQLITE_ERROR => limit(LIMIT_WORDS, words).map(up_to_default),
         code::SQLITE_CORRUPT => schema_limit(words)
             .map(|limit| format!("the database is sound, but its schema exceeds a limit of the connection: {}", raise(limit))),
         _ => None,
@@ -68,6 +68,11 @@ fn limit(table: &[(&str, &'static str)], words: &str) -> Option<&'static str> {
     table.iter().find(|(begin, _)| words.starts_with(begin)).map(|(_, limit)| *limit)
 }
 
+/// The defaults of these are the engine's own maxima.
+fn up_to_default(limit: &str) -> String {
+    format!("{}, unless it is at its default, which is the most", raise(limit))
+}
+
 fn raise(limit: &str) -> String {
     format!("raise limits: [{limit}: …] of the connection")
 }
@@ -82,7 +87,7 @@ mod tests {
         let raise = |limit| Some(raise(limit));
         assert_eq!(of(code::SQLITE_TOOBIG, "string or blob too big"), raise("length"));
         assert_eq!(of(code::SQLITE_TOOBIG, "decimal_add: too many digits"), None);
-        assert_eq!(of(code::SQLITE_ERROR, "too many columns on t"), raise("column"));
+        assert_eq!(of(code::SQLITE_ERROR, "too many columns on t"), Some(up_to_default("column")));
         assert_eq!(of(code::SQLITE_ERROR, "no such table: too many columns on t"), None);
         assert_eq!(of(code::SQLITE_CONSTRAINT_TRIGGER, "too many columns on t"), None);
     }

@@ -44,7 +44,8 @@ impl ForeignKey {
         if !matches!(code, ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_TRIGGER) {
             return (message, None);
         }
-        let Some(detail) = message.strip_prefix(FOREIGN_KEY_WORDS).and_then(|rest| rest.strip_prefix(": "))
+        let Some(detail) =
+            message.strip_prefix(FOREIGN_KEY_WORDS).and_then(|rest| rest.strip_prefix(": \u{1f}"))
         else {
             return (message, None);
         };
@@ -73,15 +74,20 @@ mod tests {
         };
         let words = FOREIGN_KEY_WORDS.to_owned();
         for code in [ffi::SQLITE_CONSTRAINT_FOREIGNKEY, ffi::SQLITE_CONSTRAINT_TRIGGER] {
-            assert_eq!(read(code, &format!("{words}: 2 4 mainc")), (words.clone(), key("main", "c", 2)));
             assert_eq!(
-                read(code, &format!("{words}: 0 5 a ü: 1 2")),
+                read(code, &format!("{words}: \u{1f}2 4 mainc")),
+                (words.clone(), key("main", "c", 2))
+            );
+            assert_eq!(
+                read(code, &format!("{words}: \u{1f}0 5 a ü: 1 2")),
                 (words.clone(), key("a ü:", " 1 2", 0))
             );
             for cut in ["", "0", "0 4", "0 9 mainc", "x 4 mainc", "0 y mainc", "0 1 ü"] {
-                assert_eq!(read(code, &format!("{words}: {cut}")), (words.clone(), None), "{cut}");
+                assert_eq!(read(code, &format!("{words}: \u{1f}{cut}")), (words.clone(), None), "{cut}");
             }
             assert_eq!(read(code, &words), (words.clone(), None));
+            let raised = format!("{words}: 2 4 mainc");
+            assert_eq!(read(code, &raised), (raised.clone(), None), "a trigger's own words");
             assert_eq!(read(code, "a trigger's own words"), ("a trigger's own words".to_owned(), None));
         }
         let unique = "UNIQUE constraint failed: t.a";

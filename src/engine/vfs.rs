@@ -3,11 +3,11 @@
 //!
 //! Only `xOpen` is replaced: it opens by SQLite's own and writes a [`Note`] behind the file's memory. Reading and writing go
 //! to SQLite's functions without a detour, but for [temporary files](super::temp_file). Other VFSes (`file:…?vfs=…`,
-//! databases in memory) take no notes; those that open files ask whether they [may](super::allowed), as this one does.
+//! databases in memory) take no notes, but ask whether they [may](super::allowed), as this one does.
 //!
 //! Invariant: see [the notes](super::file_note). Files of another VFS are never looked at.
 
-use super::allowed;
+use super::allowed::{self, Through};
 use super::file_id::FileId;
 use super::file_note::{note_of, note_offset, Note, TempFile, REGISTERED};
 use super::handle::Handle;
@@ -76,9 +76,10 @@ pub fn register() -> c_int {
 struct Guard {
     vfs: ffi::sqlite3_vfs,
     guarded: *mut ffi::sqlite3_vfs,
+    through: Through,
 }
 
-/// Puts a guard before each of SQLite's own VFSes that opens files. A new one stands behind the default alone, and so is
+/// Puts a guard before each of SQLite's own VFSes. A new one stands behind the default alone, and so is
 /// found before the one that it guards.
 ///
 /// # Safety
@@ -91,13 +92,14 @@ unsafe fn register_guards(first: *mut ffi::sqlite3_vfs) -> c_int {
     for guarded in all {
         // SAFETY: as above. All functions but `xOpen` take the guard as well as what it is a copy of.
         let code = unsafe {
-            if CStr::from_ptr((*guarded).zName) == c"memdb" {
-                continue;
-            }
+            let through = match CStr::from_ptr((*guarded).zName) == c"memdb" {
+                true => Through::Memory,
+                false => Through::Named,
+            };
             let mut vfs = *guarded;
             vfs.pNext = ptr::null_mut();
             vfs.xOpen = Some(open_guarded);
-            let guard = Box::into_raw(Box::new(Guard { vfs, guarded }));
+            let guard = Box::into_raw(Box::new(Guard { vfs, guarded, through }));
             ffi::sqlite3_vfs_register(guard.cast(), 0)
         };
         if code != ffi::SQLITE_OK {
@@ -116,11 +118,11 @@ unsafe extern "C" fn open_guarded(
 ) -> c_int {
     // SAFETY: SQLite calls with the VFS that this function is of, which is the beginning of a guard.
     unsafe {
-        if is_refused(name, flags) {
+        let Guard { guarded, through, .. } = *vfs.cast::<Guard>();
+        if let Some(code) = refusal(name, flags, through) {
             (*file).pMethods = ptr::null();
-            return ffi::SQLITE_AUTH;
+            return code;
         }
-        let guarded = (*vfs.cast::<Guard>()).guarded;
         match (*guarded).xOpen {
             Some(open) => open(guarded, name, file, flags, out_flags),
             None => ffi::SQLITE_CANTOPEN,
@@ -128,16 +130,21 @@ unsafe extern "C" fn open_guarded(
     }
 }
 
-/// Whether the database is one that what runs on this thread may not open. Its journals lie beside it.
+/// Whether this may not be opened: a database that is not for the SQL which runs on this thread; and for nobody, in place of a
+/// super-journal, a file of another name: SQLite would remove it.
 ///
 /// # Safety
 /// `name` must be null or end with a NUL.
-unsafe fn is_refused(name: ffi::sqlite3_filename, flags: c_int) -> bool {
-    if name.is_null() || flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
-        return false;
+unsafe fn refusal(name: ffi::sqlite3_filename, flags: c_int, through: Through) -> Option<c_int> {
+    if name.is_null() || flags & (ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_SUPER_JOURNAL) == 0 {
+        return None;
     }
     // SAFETY: by the contract above.
-    allowed::refuses(Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes())))
+    let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
+    if flags & ffi::SQLITE_OPEN_SUPER_JOURNAL != 0 {
+        return (!allowed::is_super_journal(path)).then_some(ffi::SQLITE_CANTOPEN);
+    }
+    allowed::refuses(path, through).then_some(ffi::SQLITE_AUTH)
 }
 
 unsafe extern "C" fn open(
@@ -150,9 +157,9 @@ unsafe extern "C" fn open(
     // SAFETY: SQLite calls with the registered VFS and with memory for a file of it; the VFS below has an `xOpen`, as every
     // VFS has, and gets what SQLite would have given it.
     unsafe {
-        if is_refused(name, flags) {
+        if let Some(code) = refusal(name, flags, Through::Default) {
             (*file).pMethods = ptr::null();
-            return ffi::SQLITE_AUTH;
+            return code;
         }
         let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
         let is_temporary = flags & temp_file::KINDS != 0;

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
-use std::path::Path;
 
 impl Access {
     /// The error of a step of a client's statement that failed with `code`. What the engine does not say of a violated
@@ -39,21 +38,18 @@ impl Access {
             // VACUUM INTO attaches its file while it runs.
             code::SQLITE_AUTH => match (self.watch.take_refused(), allowed::take_refused()) {
                 (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
-                (None, Some(path)) => self.not_allowed(&path),
+                (None, Some(reason)) => self.not_allowed(reason),
                 (None, None) => Error::Engine(error, None),
             },
             _ => self.stopped_or(Error::Engine(error, None)),
         }
     }
 
-    fn not_allowed(&self, path: &Path) -> Error {
+    fn not_allowed(&self, reason: &str) -> Error {
         let folders = self.allowed.iter().flat_map(|folders| folders.iter());
         let folders: Vec<_> = folders.map(|folder| format!("{folder:?}")).collect();
-        let message = format!(
-            "ATTACH and VACUUM INTO open files of {} on this connection (allowed_directories), not {path:?}",
-            if folders.is_empty() { "no folder".to_owned() } else { folders.join(", ") }
-        );
-        Error::new(ErrorCode::NotAuthorized, message)
+        let of = if folders.is_empty() { String::new() } else { format!(" ({})", folders.join(", ")) };
+        Error::new(ErrorCode::NotAuthorized, format!("{reason}{of}"))
     }
 
     /// An interrupted or busy engine means, if the work had to stop, that it did. libSQL makes errors of its own of those that

@@ -334,6 +334,11 @@ fn the_key_that_is_left_violated_is_named_whatever_violates_it() {
     }
     conn.exec("INSERT INTO v VALUES (2)");
     assert_eq!(conn.value("SELECT count(*) FROM kid"), 2.into());
+    // Words of a trigger are its own.
+    let words = "FOREIGN KEY constraint failed: 0 4 mainc";
+    conn.exec(&format!("CREATE TRIGGER says INSERT ON own BEGIN SELECT RAISE(ABORT, '{words}'); END"));
+    let failed = conn.query("INSERT INTO own(id) VALUES (100)", list![]).unwrap_err();
+    assert_eq!((failed.code.as_str(), failed.message.as_str()), ("constraint_trigger", words));
 }
 
 /// A statement that fails for a foreign key leaves nothing behind, whatever the statement's compiled form was made for:

@@ -176,13 +176,13 @@ fn an_error_of_a_limit_names_the_limit_behind_the_engine_s_own_words() {
     ] {
         let failure = conn.query(&sql, list![]).expect_err(&sql);
         let words = format!("; raise limits: [{limit}: …] of the connection");
-        assert!(failure.message.ends_with(&words), "{limit} {failure:?}");
+        assert!(failure.message.contains(&words), "{limit} {failure:?}");
         assert!(failure.message.len() > words.len(), "{failure:?}");
     }
     let conn = sidecar.open_with(":memory:", limits(&[("compound_select", 2)])).unwrap();
     let failure = conn.query("SELECT 1 UNION SELECT 2 UNION SELECT 3", list![]).unwrap_err();
     assert!(
-        failure.message.ends_with("; raise limits: [compound_select: …] of the connection"),
+        failure.message.contains("; raise limits: [compound_select: …] of the connection"),
         "{failure:?}"
     );
     // A script and a prepared statement are compiled elsewhere.

@@ -103,7 +103,7 @@ impl Access {
     /// A request starts, on this thread.
     pub fn begin(&mut self, place: Place) {
         self.place = Some(place);
-        allowed::only_in(self.allowed.as_ref());
+        allowed::begin(self.allowed.as_ref());
         self.watch.set_place(place);
         self.watch.forget_placement();
     }
@@ -111,7 +111,7 @@ impl Access {
     /// It has ended.
     pub fn end(&mut self) {
         self.place = None;
-        allowed::only_in(None);
+        allowed::end();
         self.watch.slices.end();
         self.watch.set_place(Place::Thread);
     }

@@ -134,7 +134,14 @@ defmodule LibsqlPort.Handshake do
     down("ended before it said hello, #{start_status(status)}")
   end
 
-  defp first({:exit, reason}), do: down("closed its output before it said hello (#{inspect(reason)})")
+  # The port may close before the program's exit status has come.
+  defp first({:exit, reason}) do
+    down(
+      "closed its output before it said hello (#{inspect(reason)}); if it says nothing on standard error, it is no program, " <>
+        "or one for another processor or another C library"
+    )
+  end
+
   defp first({:silent, timeout}), do: down("said no hello within #{timeout} ms")
 
   # The program is a stranger until its hello is read: what cannot be decoded is its fault, not a crash of ours.

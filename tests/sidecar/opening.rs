@@ -334,6 +334,11 @@ fn a_database_in_memory_is_shared_by_name_while_it_is_open() {
     one.exec("INSERT INTO t VALUES (5)");
     assert_eq!(two.value("SELECT a FROM t"), 5.into());
     assert!(other.query("SELECT a FROM t", list![]).is_err());
+    // The engine knows that none of them is a file, however it was asked for.
+    let by_uri = sidecar.open("file:own?vfs=memdb");
+    for conn in [&one, &other, &by_uri] {
+        assert_eq!(conn.value("SELECT max(file) FROM pragma_database_list"), "".into());
+    }
     one.close();
     two.exec("INSERT INTO t VALUES (6)");
     assert_eq!(two.value("SELECT count(*) FROM t"), 2.into());

@@ -43,11 +43,10 @@ pub fn begin(folders: Option<&Folders>) {
     });
 }
 
-/// It has ended.
+/// It has ended: what this thread opens until the next one begins is not SQL's.
 #[inline]
 pub fn end() {
     RUNS_SQL.set(false);
-    FOLDERS.with_borrow_mut(|current| *current = None);
 }
 
 /// Why a database was refused since the last call on this thread.

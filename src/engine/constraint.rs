@@ -1,4 +1,4 @@
-//! Which constraint was violated: the only reader of SQLite's error English. What the message leaves open (the index of
+//! Which constraint was violated, read from SQLite's error English. What the message leaves open (the index of
 //! a unique constraint) is looked up in the schema.
 
 use super::error::{EngineError, FOREIGN_KEY_WORDS};

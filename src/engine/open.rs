@@ -26,8 +26,7 @@ pub enum OpenError {
     /// The path has a NUL byte inside.
     #[error("a path has no NUL byte")]
     Nul,
-    /// `sqlite3_open_v2` failed.
-    /// With the system's error number, if it was a call of the system that failed.
+    /// `sqlite3_open_v2` failed, with the system's error number if it was a call of the system that failed.
     #[error("{}", .0.message)]
     Refused(EngineError, Option<c_int>),
 }

@@ -119,12 +119,31 @@ unsafe extern "C" fn open_guarded(
     // SAFETY: SQLite calls with the VFS that this function is of, which is the beginning of a guard.
     unsafe {
         let Guard { guarded, through, .. } = *vfs.cast::<Guard>();
+        open_below(guarded, through, name, file, flags, out_flags)
+    }
+}
+
+/// Opens by a VFS of SQLite's own, unless this may not be opened.
+///
+/// # Safety
+/// `below` must be registered, the others what SQLite gave to `xOpen`; `name` may be another one that is null or ends with a NUL.
+unsafe fn open_below(
+    below: *mut ffi::sqlite3_vfs,
+    through: Through,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: by the contract above.
+    unsafe {
         if let Some(code) = refusal(name, flags, through) {
+            // Or SQLite would close it.
             (*file).pMethods = ptr::null();
             return code;
         }
-        match (*guarded).xOpen {
-            Some(open) => open(guarded, name, file, flags, out_flags),
+        match (*below).xOpen {
+            Some(open) => open(below, name, file, flags, out_flags),
             None => ffi::SQLITE_CANTOPEN,
         }
     }
@@ -157,19 +176,12 @@ unsafe extern "C" fn open(
     // SAFETY: SQLite calls with the registered VFS and with memory for a file of it; the VFS below has an `xOpen`, as every
     // VFS has, and gets what SQLite would have given it.
     unsafe {
-        if let Some(code) = refusal(name, flags, Through::Default) {
-            (*file).pMethods = ptr::null();
-            return code;
-        }
         let below = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
         let is_temporary = flags & temp_file::KINDS != 0;
         // Without a name the engine looks for a folder itself.
         let own_name = if is_temporary && name.is_null() { temp_file::new_name() } else { None };
         let opened_as = own_name.as_ref().map_or(name, |name| name.as_ptr());
-        let code = match (*below).xOpen {
-            Some(open) => open(below, opened_as, file, flags, out_flags),
-            None => ffi::SQLITE_CANTOPEN,
-        };
+        let code = open_below(below, Through::Default, opened_as, file, flags, out_flags);
         if is_temporary && code != ffi::SQLITE_OK {
             temp_space::note_failed();
         }

@@ -7,7 +7,7 @@
 
 use crate::control::Control;
 use crate::engine::constraint::ConstraintFailure;
-use crate::engine::{query, ForeignKey, Handle};
+use crate::engine::{query, ForeignKey, Handle, RawStatement};
 use crate::sql::ddl;
 use crate::sql::quote::quoted;
 use std::time::Duration;
@@ -94,7 +94,7 @@ fn each_row(
     handle: &Handle,
     sql: &str,
     parameter: Option<&[u8]>,
-    each: impl FnMut(&crate::engine::RawStatement) -> bool,
+    each: impl FnMut(&RawStatement) -> bool,
 ) -> Option<()> {
     query::each_row(handle, sql, parameter, each).ok()
 }

@@ -23,7 +23,6 @@ defmodule EctoLibSql.Location do
           parameters: [{String.t(), String.t()}]
         }
 
-  @remote ["libsql://", "http://", "https://", "ws://", "wss://"]
   @schemes ["file:", "sqlite3:", "sqlite:", "libsql:", "ecto:"]
   @modes %{"ro" => :read_only, "rw" => :read_write, "rwc" => :read_write_create, "memory" => :memory}
   # Others are passed over, as SQLite does. `cache` as well: connections of one sidecar share what can be shared.
@@ -39,7 +38,7 @@ defmodule EctoLibSql.Location do
       String.contains?(text, <<0>>) ->
         {:error, "the option :database has a zero byte: #{inspect(text)}"}
 
-      String.starts_with?(text, @remote) ->
+      LibsqlPort.Options.remote?(text) ->
         {:error, "remote databases (#{text}) are not supported yet: :database takes the path of a file"}
 
       scheme = Enum.find(@schemes, &String.starts_with?(text, &1)) ->

@@ -3,19 +3,13 @@ defmodule EctoLibSql.PoolGrowthTest do
   use EctoLibSql.RepoCase
 
   import EctoLibSql.LaneCase, only: [wait_until: 1]
+  import EctoLibSql.PoolCase
   import ExUnit.CaptureLog
 
   @moduletag timeout: 120_000
   # It shrinks when a test says so.
   @moduletag repo: [pool_size: 4, pool_size_min: 1, pool_idle_timeout: 3_600_000, lane: false]
 
-  defp status do
-    {:ok, status} = EctoLibSql.pool_status(TestRepo)
-    status
-  end
-
-  defp pool, do: Ecto.Adapter.lookup_meta(TestRepo).pid
-  defp opened, do: wait_until(fn -> status().opening == 0 end)
   defp period_ends, do: send(pool(), {EctoLibSql.PoolGrowth, :shrink})
 
   # Connections of the sidecar, which has those of the pool alone.
@@ -23,31 +17,6 @@ defmodule EctoLibSql.PoolGrowthTest do
     {sidecar, _path} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
     {:ok, %{connections: count}} = LibsqlPort.status(sidecar)
     count
-  end
-
-  defp hold(count) do
-    test = self()
-
-    tasks =
-      for _ <- 1..count do
-        Task.async(fn ->
-          TestRepo.checkout(
-            fn ->
-              send(test, {:holds, self()})
-              receive do: (:go_on -> :went_on)
-            end,
-            timeout: :infinity
-          )
-        end)
-      end
-
-    for %{pid: pid} <- tasks, do: receive(do: ({:holds, ^pid} -> pid))
-    tasks
-  end
-
-  defp let_go(tasks) do
-    for %{pid: pid} <- tasks, do: send(pid, :go_on)
-    Task.await_many(tasks, :infinity)
   end
 
   test "one caller has the connections that are always there" do

@@ -3,6 +3,7 @@ defmodule EctoLibSql.PoolStatusTest do
   use EctoLibSql.RepoCase
 
   import EctoLibSql.LaneCase, only: [open: 1, wait_until: 1, warm: 1]
+  import EctoLibSql.PoolCase
   import ExUnit.CaptureLog
 
   alias DBConnection.ConnectionError
@@ -10,37 +11,6 @@ defmodule EctoLibSql.PoolStatusTest do
 
   @moduletag timeout: 120_000
   @moduletag repo: [pool_size: 2, lane: false]
-
-  defp status(repo \\ TestRepo) do
-    {:ok, status} = EctoLibSql.pool_status(repo)
-    status
-  end
-
-  defp pool, do: Ecto.Adapter.lookup_meta(TestRepo).pid
-  defp opened(repo \\ TestRepo), do: wait_until(fn -> status(repo).opening == 0 end)
-
-  # Processes that have a connection until they are told to go on.
-  defp hold(count, fun \\ &TestRepo.checkout/1) do
-    test = self()
-
-    tasks =
-      for _ <- 1..count do
-        Task.async(fn ->
-          fun.(fn ->
-            send(test, {:holds, self()})
-            receive do: (:go_on -> :went_on)
-          end)
-        end)
-      end
-
-    for %{pid: pid} <- tasks, do: receive(do: ({:holds, ^pid} -> pid))
-    tasks
-  end
-
-  defp let_go(tasks) do
-    for %{pid: pid} <- tasks, do: send(pid, :go_on)
-    Task.await_many(tasks, :infinity)
-  end
 
   # Processes whose calls stand in the queue.
   defp wait(count, fun \\ fn -> TestRepo.query("SELECT 1") end) do

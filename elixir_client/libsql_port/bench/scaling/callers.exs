@@ -6,7 +6,6 @@ defmodule Scaling.Callers do
   alias Scaling.{Room, Table}
 
   @rows 100_000
-  @sql "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1"
   @shared 5
   @callers [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
   # One caller pays for wake-ups that many share: the limit counts from here.
@@ -73,14 +72,9 @@ defmodule Scaling.Callers do
     per_second =
       Statistics.per_second(callers, duration_ms, fn number ->
         conn = elem(conns, rem(number, connections))
-        fn -> select(conn) end
+        fn -> Scaling.select(conn, @rows) end
       end)
 
     {per_second, per_second * duration_ms / 1_000}
-  end
-
-  defp select(conn) do
-    id = 2 * :rand.uniform(@rows)
-    {:ok, %{rows: [[^id, _, _, _, _, _]]}} = LibsqlPort.query(conn, @sql, [id])
   end
 end

@@ -6,7 +6,6 @@ defmodule Scaling.Connections do
   alias Scaling.{Quantity, Room, Table}
 
   @rows 1_000
-  @sql "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1"
   @connections [1, 4, 16, 64, 256, 1_024, 4_096]
   # Measured: three files and one thread each, and about 150 kB resident. The rest is for the machine's other users.
   @memory_bytes 1_000_000
@@ -138,7 +137,7 @@ defmodule Scaling.Connections do
       idle = memory_now(sidecar)
       {open, conns} = timed(sidecar, fn -> Enum.map(1..count, fn _ -> Scaling.connect(sidecar, path) end) end)
       opened = memory_now(sidecar)
-      {first, :ok} = timed(sidecar, fn -> Enum.each(conns, &select/1) end)
+      {first, :ok} = timed(sidecar, fn -> Enum.each(conns, &Scaling.select(&1, @rows)) end)
       used = memory_now(sidecar)
       one = List.last(conns)
 
@@ -150,7 +149,7 @@ defmodule Scaling.Connections do
         threads: used.threads,
         files: used.files,
         vm: opened.vm - idle.vm,
-        select: p50(sidecar, fn -> select(one) end),
+        select: p50(sidecar, fn -> Scaling.select(one, @rows) end),
         ping: p50(sidecar, fn -> :ok = LibsqlPort.ping(sidecar) end),
         status: p50(sidecar, fn -> {:ok, _} = LibsqlPort.status(sidecar) end)
       }
@@ -177,10 +176,5 @@ defmodule Scaling.Connections do
   defp memory_now(sidecar) do
     Enum.each(Process.list(), &:erlang.garbage_collect/1)
     sidecar |> Scaling.process() |> Map.put(:vm, :erlang.memory(:total))
-  end
-
-  defp select(conn) do
-    id = 2 * :rand.uniform(@rows)
-    {:ok, %{rows: [[^id, _, _, _, _, _]]}} = LibsqlPort.query(conn, @sql, [id])
   end
 end

@@ -5,6 +5,7 @@ defmodule Scaling do
   @timeout_ms 300_000
   # So many rows for each statement that fills a table, so that the log does not grow as large as the file.
   @rows_at_once 1_000_000
+  @select "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1"
 
   defstruct [:directory, :quick?]
 
@@ -39,6 +40,12 @@ defmodule Scaling do
     path = Path.join(scaling.directory, "bulk.#{rows}.db")
     unless File.exists?(path), do: with_sidecar(&fill(&1, path, rows))
     path
+  end
+
+  @doc "Reads one row of such a table, by a key that exists."
+  def select(conn, rows) do
+    id = 2 * :rand.uniform(rows)
+    {:ok, %{rows: [[^id, _, _, _, _, _]]}} = LibsqlPort.query(conn, @select, [id])
   end
 
   @doc "Bytes that such a file takes for each row, with its log."

@@ -6,7 +6,6 @@ defmodule Scaling.Tables do
   alias Scaling.{Room, Table}
 
   @rows [1_000, 10_000, 100_000, 1_000_000, 10_000_000]
-  @select "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1"
   @insert "INSERT INTO bulk VALUES (?1, 'short', 1.5, 'a somewhat longer text that fills most of fifty', NULL, x'00')"
   # Prime, and no factor of a power of ten: its multiples meet each key once.
   @step 7_368_787
@@ -73,10 +72,7 @@ defmodule Scaling.Tables do
   end
 
   defp select(conn, rows, calls) do
-    p50(calls, fn ->
-      id = 2 * :rand.uniform(rows)
-      {:ok, %{rows: [[^id, _, _, _, _, _]]}} = LibsqlPort.query(conn, @select, [id])
-    end)
+    p50(calls, fn -> Scaling.select(conn, rows) end)
   end
 
   defp append(conn, rows, calls), do: inserts(conn, Enum.map(1..calls, &(2 * (rows + &1))))

@@ -274,9 +274,13 @@ defmodule LibsqlPort.Options do
     end
   end
 
+  @doc "Whether this names a database on a server."
+  @spec remote?(String.t()) :: boolean
+  def remote?(path), do: String.starts_with?(path, @remote)
+
   # Said here: the engine would look for a file of this name.
   defp local(path) do
-    if is_binary(path) and String.starts_with?(path, @remote) do
+    if is_binary(path) and remote?(path) do
       error("remote databases (#{path}) are not supported yet: the option :database takes the path of a file")
     else
       :ok

@@ -97,16 +97,19 @@ impl Access {
                 _ => return compiled,
             }
         };
-        match compile(self) {
-            Err(_) if self.watch.wants_turn() => {
-                self.enter_to_compile(keyword)?;
-                compile(self).map_err(|error| self.compile_error(error))
+        // Each of the two may be found only after the other: an index that another connection has dropped already exists, and
+        // only then is it a matter of the turn. Neither arises twice: within the turn none is wanted, and what has been
+        // compared is believed.
+        let mut compared = false;
+        loop {
+            match compile(self) {
+                Err(_) if self.watch.wants_turn() => self.enter_to_compile(keyword)?,
+                Err(Error::Engine(error, _)) if error.code & 0xff == code::SQLITE_ERROR && !compared => {
+                    compared = true;
+                    self.refresh_schemas()?;
+                }
+                outcome => return outcome.map_err(|error| self.compile_error(error)),
             }
-            Err(Error::Engine(error, _)) if error.code & 0xff == code::SQLITE_ERROR => {
-                self.refresh_schemas()?;
-                compile(self).map_err(|error| self.compile_error(error))
-            }
-            outcome => outcome.map_err(|error| self.compile_error(error)),
         }
     }
 

@@ -153,3 +153,47 @@ fn parameters_do_not_outlive_their_run() {
         assert!(conn.query("SELECT :a, :b", map([("a", 1)])).is_err());
     }
 }
+
+/// Objects of a schema: what is there before, how each is made, and how it is dropped.
+const OBJECTS: [(&str, &str); 10] = [
+    ("CREATE TABLE o(a)", "DROP TABLE o"),
+    ("CREATE TABLE o AS SELECT * FROM t", "DROP TABLE o"),
+    ("CREATE VIRTUAL TABLE o USING fts5(a)", "DROP TABLE o"),
+    ("CREATE VIEW o AS SELECT * FROM t", "DROP VIEW o"),
+    ("CREATE INDEX o ON t(a)", "DROP INDEX o"),
+    ("CREATE UNIQUE INDEX o ON t(a, b) WHERE a > 0", "DROP INDEX o"),
+    ("CREATE INDEX o ON t(libsql_vector_idx(v))", "DROP INDEX o"),
+    ("CREATE TRIGGER o AFTER INSERT ON t BEGIN SELECT 1; END", "DROP TRIGGER o"),
+    ("ALTER TABLE t ADD COLUMN o", "ALTER TABLE t DROP COLUMN o"),
+    ("ALTER TABLE t RENAME TO o", "ALTER TABLE o RENAME TO t"),
+];
+
+#[test]
+fn what_another_connection_has_made_or_dropped_is_known_to_what_changes_the_schema() {
+    let ways: [(&str, fn(&Conn<'_>, &str) -> Result<(), Failure>); 4] = [
+        ("execute", |conn, sql| conn.query(sql, list![]).map(drop)),
+        ("script", |conn, sql| conn.script(sql).map(drop)),
+        ("batch", |conn, sql| conn.batch(true, &[(sql, list![])]).map(drop)),
+        ("prepared", |conn, sql| {
+            let prepared = conn.call(tag::PREPARE, [sql.into()])?;
+            let statement = prepared.items()[0].clone();
+            conn.outcome(conn.send(tag::EXECUTE_PREPARED, [statement, list![]])).map(drop)
+        }),
+    ];
+    let sidecar = Sidecar::start();
+    for (create, drop) in OBJECTS {
+        for (way, run) in ways {
+            let (_folder, path) = folder();
+            let (conn, other) = (sidecar.open(&path), sidecar.open(&path));
+            conn.exec("CREATE TABLE t(a, b, v F32_BLOB(2))");
+            // Each has read the schema before the other changes it.
+            for round in 0..3 {
+                other.exec("SELECT * FROM t");
+                run(&conn, create).unwrap_or_else(|error| panic!("{way} {create}, {round}: {error:?}"));
+                run(&other, drop).unwrap_or_else(|error| panic!("{way} {drop}, {round}: {error:?}"));
+            }
+            conn.close();
+            other.close();
+        }
+    }
+}

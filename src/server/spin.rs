@@ -6,8 +6,10 @@
 //!
 //! It costs processor time, therefore: only after a reply of this thread's own, not while another one works on it; only as
 //! long as requests do come within the window, which a few looks in vain disprove, after which it is tried again ever more
-//! rarely; and no longer once the system has given the processor to somebody else meanwhile. (To yield it between two looks
-//! is worse: who yields may wait for milliseconds while requests lie there.)
+//! rarely; and not where processors are wanted by others, which shows when the system has given this one to somebody else
+//! during a look: then nobody looks for a while, longer each time. What a look takes from a busy machine is taken from the VM,
+//! or from this program's own share of the next milliseconds. (To yield between two looks is worse: who yields may wait for
+//! milliseconds while requests lie there.)
 //!
 //! The time that passes between a reply and the next request is no measure of the client's pace: being woken is part of it.
 
@@ -22,6 +24,9 @@ const PAUSE_MAX: u32 = 256;
 const FOUND_WELL: u32 = 16;
 /// Between two looks that are further apart somebody else has run.
 const PREEMPTED: Duration = Duration::from_micros(25);
+/// How long nobody looks after that. Each time doubles it, until looks are found well again.
+const CONTENDED_MIN: Duration = Duration::from_millis(20);
+const CONTENDED_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of the client's pace.
 #[derive(Debug)]
@@ -32,12 +37,23 @@ pub struct Spin {
     found: u32,
     pause: u32,
     paused: u32,
+    contended: Duration,
+    contended_until: Option<Instant>,
 }
 
 impl Spin {
     /// Looks for at most `window`; never if it is zero.
     pub fn new(window: Duration) -> Self {
-        Spin { window, answered: false, vain: 0, found: 0, pause: PAUSE_MIN, paused: 0 }
+        Spin {
+            window,
+            answered: false,
+            vain: 0,
+            found: 0,
+            pause: PAUSE_MIN,
+            paused: 0,
+            contended: CONTENDED_MIN,
+            contended_until: None,
+        }
     }
 
     /// The reading thread itself has answered the last request.
@@ -51,7 +67,11 @@ impl Spin {
     }
 
     /// Looks until `ready` or the window has passed. Whoever finds nothing sleeps.
-    pub fn look(&mut self, mut ready: impl FnMut() -> bool) {
+    pub fn look(&mut self, ready: impl FnMut() -> bool) {
+        self.look_by(Instant::now, ready);
+    }
+
+    fn look_by(&mut self, mut clock: impl FnMut() -> Instant, mut ready: impl FnMut() -> bool) {
         if self.window.is_zero() || !self.answered {
             return;
         }
@@ -59,20 +79,30 @@ impl Spin {
             self.paused -= 1;
             return;
         }
-        let start = Instant::now();
+        let start = clock();
+        if self.contended_until.is_some_and(|until| start < until) {
+            return;
+        }
         let mut now = start;
         while now - start < self.window {
-            if ready() {
+            let ready = ready();
+            let after = clock();
+            if after - now > PREEMPTED {
+                return self.preempted(after);
+            }
+            if ready {
                 return self.found();
             }
             std::hint::spin_loop();
-            let after = Instant::now();
-            if after - now > PREEMPTED {
-                break;
-            }
             now = after;
         }
         self.in_vain();
+    }
+
+    fn preempted(&mut self, now: Instant) {
+        self.found = 0;
+        self.contended_until = Some(now + self.contended);
+        self.contended = (self.contended * 2).min(CONTENDED_MAX);
     }
 
     fn found(&mut self) {
@@ -80,6 +110,7 @@ impl Spin {
         self.found += 1;
         if self.found >= FOUND_WELL {
             self.pause = PAUSE_MIN;
+            self.contended = CONTENDED_MIN;
         }
     }
 
@@ -97,6 +128,7 @@ impl Spin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     const WINDOW: Duration = Duration::from_micros(200);
 
@@ -106,14 +138,37 @@ mod tests {
         spin
     }
 
-    /// Whether it looked at all.
-    fn looks(spin: &mut Spin, ready: bool) -> bool {
-        let mut looked = false;
-        spin.look(|| {
-            looked = true;
+    thread_local! {
+        static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+
+    fn now() -> Instant {
+        NOW.get().unwrap_or_else(Instant::now)
+    }
+
+    fn pass(time: Duration) {
+        NOW.set(Some(now() + time));
+    }
+
+    /// How often it looked, by a clock on which each look takes `time`.
+    fn looked(spin: &mut Spin, time: Duration, ready: bool) -> u32 {
+        let mut count = 0;
+        spin.look_by(now, || {
+            count += 1;
+            pass(time);
             ready
         });
-        looked
+        count
+    }
+
+    /// Whether it looked at all.
+    fn looks(spin: &mut Spin, ready: bool) -> bool {
+        looked(spin, Duration::from_micros(1), ready) > 0
+    }
+
+    /// A look during which somebody else has run.
+    fn interrupted(spin: &mut Spin, ready: bool) -> u32 {
+        looked(spin, PREEMPTED * 2, ready)
     }
 
     /// Waits in vain until it looks no more.
@@ -186,15 +241,36 @@ mod tests {
     }
 
     #[test]
+    fn a_look_ends_with_its_window() {
+        let mut spin = answering(WINDOW);
+        assert_eq!(looked(&mut spin, PREEMPTED, false), 8);
+    }
+
+    #[test]
     fn who_needs_the_processor_has_it() {
+        for ready in [false, true] {
+            let mut spin = answering(Duration::from_secs(3600));
+            assert_eq!(interrupted(&mut spin, ready), 1);
+            pass(CONTENDED_MIN - PREEMPTED);
+            assert!(!looks(&mut spin, true), "nor does anybody look soon");
+            pass(PREEMPTED);
+            assert!(looks(&mut spin, true));
+        }
+    }
+
+    #[test]
+    fn the_more_often_the_processor_is_wanted_the_longer_it_is_left() {
         let mut spin = answering(Duration::from_secs(3600));
-        let mut count = 0;
-        // A look that takes long stands for one that was interrupted.
-        spin.look(|| {
-            count += 1;
-            std::thread::sleep(PREEMPTED * 2);
-            false
-        });
-        assert_eq!(count, 1);
+        let mut expected = CONTENDED_MIN;
+        for _ in 0..8 {
+            assert_eq!(interrupted(&mut spin, true), 1);
+            assert_eq!(spin.contended_until, Some(now() + expected));
+            pass(expected);
+            expected = (expected * 2).min(CONTENDED_MAX);
+        }
+        // A machine that is left alone again.
+        assert!((0..FOUND_WELL).all(|_| looks(&mut spin, true)));
+        interrupted(&mut spin, true);
+        assert_eq!(spin.contended_until, Some(now() + CONTENDED_MIN));
     }
 }

@@ -10,7 +10,9 @@ defmodule EctoLibSql.Application do
     # A wrong one is said by the first Repo that starts.
     _ = EctoLibSql.Settings.reload()
 
-    Supervisor.start_link([EctoLibSql.Handles, EctoLibSql.SharedSidecar],
+    consumers = {Registry, keys: :unique, name: EctoLibSql.ChangeLog.Registry}
+
+    Supervisor.start_link([EctoLibSql.Handles, EctoLibSql.SharedSidecar, consumers],
       strategy: :one_for_one,
       name: __MODULE__
     )

@@ -1,13 +1,14 @@
 defmodule EctoLibSql.Migration do
   @moduledoc """
-  Functions for migrations that mend what other adapters, or earlier versions of this one, have stored.
+  Functions for migrations: change logs, and what mends rows that other adapters, or earlier versions of this one, have stored.
 
-  They run at once, after the commands that stand above them, in the migration's transaction.
+  They run after the commands that stand above them, in the migration's transaction.
   """
 
   alias EctoLibSql.{BytesToBlobs, NormalizeTimes}
+  alias EctoLibSql.ChangeLog.Schema
 
-  import Ecto.Migration, only: [direction: 0, flush: 0, repo: 0]
+  import Ecto.Migration, only: [direction: 0, execute: 2, flush: 0, repo: 0]
 
   @typedoc "A table, one of its columns, and how many of its rows were changed."
   @type count :: {table :: String.t(), column :: String.t(), rows :: non_neg_integer}
@@ -114,6 +115,64 @@ defmodule EctoLibSql.Migration do
       repo -> NormalizeTimes.run(repo, table, columns, options)
     end
   end
+
+  @doc """
+  Creates the change log of a table: triggers that write each change of it into the table `change_log`, in the same transaction.
+  `EctoLibSql.ChangeLog` reads it.
+
+  Called again for the same table, it puts triggers with the new options, and for the columns and indexes of today, in the
+  place of the former ones. Do so after a migration that adds or renames a column, adds a unique index or a trigger, or renames the
+  table: `EctoLibSql.ChangeLog.stale/2` names tables where it was forgotten. A column that the triggers name cannot be removed:
+  SQLite's command is refused with `:in_use`. Drop the log before, and create it after.
+
+  In the direction `down` it does what `drop_change_log/2` does.
+
+  Raises `EctoLibSql.MigrationError`: `:no_such_table`, `:no_such_column`, or `:unsupported` for a view or a virtual table, and for a
+  unique index on an expression unless `replace: false` is given.
+
+  ## Options
+
+    * `:values` – what is kept beside the key: `:none`, `:new` or `:old_and_new` (default)
+    * `:columns` – which columns are kept. An update of others is not logged. Default: all but generated ones
+    * `:operations` – default `[:insert, :update, :delete]`
+    * `:replace` – `false` if no statement says INSERT OR REPLACE or UPDATE OR REPLACE: what they delete is not logged then, and
+      inserts cost less. Default `true`
+    * `:log` – the name of the log, default `"change_log"`. Tables of one log share its numbers
+    * `:repo` – to call it outside of a migration
+
+  ## Examples
+
+      defmodule MyApp.Repo.Migrations.LogCities do
+        use Ecto.Migration
+
+        def change do
+          EctoLibSql.Migration.create_change_log(:cities, values: :new)
+        end
+      end
+  """
+  @spec create_change_log(atom | String.t(), keyword) :: :ok
+  def create_change_log(table, options \\ []) do
+    {repo, options} = Keyword.pop(options, :repo)
+    options = Schema.options!(options)
+    either(repo, &Schema.create(&1, to_string(table), options), &Schema.drop(&1, to_string(table), options))
+  end
+
+  @doc """
+  Drops the change log of a table: its triggers. With the last table of a log the log itself goes, and what its consumers have
+  acknowledged.
+
+  In the direction `down` it does what `create_change_log/2` does, with the options given here.
+  """
+  @spec drop_change_log(atom | String.t(), keyword) :: :ok
+  def drop_change_log(table, options \\ []) do
+    {repo, options} = Keyword.pop(options, :repo)
+    options = Schema.options!(options)
+    either(repo, &Schema.drop(&1, to_string(table), options), &Schema.create(&1, to_string(table), options))
+  end
+
+  # Among the other commands of the migration, in their order, backwards when it is taken back.
+  defp either(nil, up, down), do: execute(fn -> up.(repo()) end, fn -> down.(repo()) end)
+  defp either(repo, up, _down), do: up.(repo)
 
   defp in_migration(fun) do
     case direction() do

@@ -1,0 +1,380 @@
+defmodule EctoLibSql.ChangeLog do
+  @moduledoc """
+  A durable log of changes. Triggers write each change of a table into a log table, in the transaction that makes the
+  change; consumers read the log from where they stopped.
+
+  Nothing is lost by a crash, a restart or another program that writes to the file: what is committed is in the log, what
+  is rolled back is not. `EctoLibSql.Migration.create_change_log/2` makes the log of a table. The guide
+  `docs/guides/change-log.md` shows the whole.
+
+  ## Consumers
+
+  A consumer has a name and the number of the change that it has acknowledged last. Each reads the whole log at its own
+  pace. A change is read again until it is acknowledged: acknowledge after the work is done, or in the same transaction if the
+  work is in the same database.
+
+      :ok = EctoLibSql.ChangeLog.create_consumer(MyApp.Repo, "search")
+      {:ok, changes} = EctoLibSql.ChangeLog.read(MyApp.Repo, "search", limit: 100)
+      # index them
+      :ok = EctoLibSql.ChangeLog.ack(MyApp.Repo, "search", List.last(changes).sequence)
+
+  `EctoLibSql.ChangeLog.Consumer` is a process that does this, `stream/3` a stream.
+
+  ## Limits
+
+  `trim/2` removes what all consumers have acknowledged. Beyond `:rows_max`, `:bytes_max` or `:age_max_ms` it removes also what they
+  have not: they get an `EctoLibSql.ChangeLog.LeftBehind` instead of changes, until they acknowledge its last number. Without
+  a call the log only grows; a `Consumer` calls it.
+
+  All functions take `:log`, the name of the log, `"change_log"` by default.
+  """
+
+  alias EctoLibSql.ChangeLog.{Change, LeftBehind, Schema, Triggers, Values}
+
+  @registry EctoLibSql.ChangeLog.Registry
+
+  @limit 500
+  @trim_rows 5_000
+  @limits [rows_max: 1_000_000, bytes_max: 268_435_456, age_max_ms: :infinity]
+
+  @doc """
+  Creates a consumer, unless there is one of that name.
+
+  ## Options
+
+    * `:from` – `:beginning` (default): of what the log still has; `:end`: it sees later changes only
+    * `:log`
+  """
+  @spec create_consumer(module, String.t(), keyword) :: :ok
+  def create_consumer(repo, consumer, options \\ []) do
+    options = Keyword.validate!(options, from: :beginning, log: "change_log")
+
+    start =
+      case options[:from] do
+        :beginning -> ["coalesce((SELECT min(sequence) FROM ", log(options), ") - 1, ", last(options), ", 0)"]
+        :end -> ["coalesce(", last(options), ", 0)"]
+        other -> raise ArgumentError, ":from is :beginning or :end, not #{inspect(other)}"
+      end
+
+    sql = [
+      "INSERT INTO ",
+      consumer_table(options),
+      " (name, acknowledged, acknowledged_at) SELECT ?1, ",
+      start,
+      ", ",
+      now()
+    ]
+
+    query!(repo, [sql, " WHERE true ON CONFLICT DO NOTHING"], [consumer])
+    :ok
+  end
+
+  @doc "Deletes a consumer: the log is kept for it no longer. Returns whether there was one."
+  @spec delete_consumer(module, String.t(), keyword) :: boolean
+  def delete_consumer(repo, consumer, options \\ []) do
+    options = Keyword.validate!(options, log: "change_log")
+    query!(repo, ["DELETE FROM ", consumer_table(options), " WHERE name = ?1"], [consumer]).num_rows > 0
+  end
+
+  @doc """
+  Returns all consumers, as maps with `name`, `acknowledged`, `behind` (how many changes wait for it) and `left_behind` (an
+  `EctoLibSql.ChangeLog.LeftBehind` or `nil`).
+  """
+  @spec consumers(module, keyword) :: [map]
+  def consumers(repo, options \\ []) do
+    options = Keyword.validate!(options, log: "change_log")
+    columns = ["name, acknowledged, coalesce(", last(options), ", 0), lost_first, lost_last"]
+
+    for [name, acknowledged, last, lost_first, lost_last] <-
+          query!(repo, ["SELECT ", columns, " FROM ", consumer_table(options), " ORDER BY name"], []).rows do
+      %{
+        name: name,
+        acknowledged: acknowledged,
+        behind: last - acknowledged,
+        left_behind: left_behind(options, name, lost_first, lost_last)
+      }
+    end
+  end
+
+  @doc """
+  Reads the changes that a consumer has not acknowledged, in the order of their commits.
+
+  Returns `{:ok, changes}`, `{:left_behind, notice}` with an `EctoLibSql.ChangeLog.LeftBehind`, or `{:error, :no_consumer}`.
+
+  ## Options
+
+    * `:limit` – how many at most, default #{@limit}
+    * `:log`
+  """
+  @spec read(module, String.t(), keyword) ::
+          {:ok, [Change.t()]} | {:left_behind, LeftBehind.t()} | {:error, :no_consumer}
+  def read(repo, consumer, options \\ []) do
+    options = Keyword.validate!(options, limit: @limit, log: "change_log")
+
+    # One statement, so that nothing is removed in between.
+    sql = [
+      [
+        "SELECT c.lost_first, c.lost_last, l.sequence, l.at, l.\"table\", l.operation, l.key, l.old, l.new, l.changed"
+      ],
+      [
+        " FROM ",
+        consumer_table(options),
+        " AS c LEFT JOIN ",
+        log(options),
+        " AS l ON l.sequence > c.acknowledged"
+      ],
+      " WHERE c.name = ?1 ORDER BY l.sequence LIMIT ?2"
+    ]
+
+    case query!(repo, sql, [consumer, options[:limit]]).rows do
+      [] -> {:error, :no_consumer}
+      [[nil, nil, nil | _]] -> {:ok, []}
+      [[nil, nil | _] | _] = rows -> {:ok, Enum.map(rows, fn [_, _ | row] -> change(row) end)}
+      [[first, last | _] | _] -> {:left_behind, left_behind(options, consumer, first, last)}
+    end
+  end
+
+  defp change([sequence, at, table, operation, key, old, new, changed]) do
+    %Change{
+      sequence: sequence,
+      at: DateTime.from_naive!(NaiveDateTime.from_iso8601!(at), "Etc/UTC"),
+      table: table,
+      operation: operation(operation),
+      key: Values.decode(key),
+      old: Values.decode(old),
+      new: Values.decode(new),
+      changed: Values.names(changed)
+    }
+  end
+
+  defp operation("insert"), do: :insert
+  defp operation("update"), do: :update
+  defp operation("delete"), do: :delete
+
+  @doc """
+  Acknowledges all changes up to `sequence`. A lower number than before changes nothing.
+
+  Returns `:ok`, or `{:error, :no_consumer}`. Raises `ArgumentError` if the log has not come that far.
+  """
+  @spec ack(module, String.t(), non_neg_integer, keyword) :: :ok | {:error, :no_consumer}
+  def ack(repo, consumer, sequence, options \\ []) when is_integer(sequence) do
+    options = Keyword.validate!(options, log: "change_log")
+
+    sql = [
+      [
+        "UPDATE ",
+        consumer_table(options),
+        " SET acknowledged = max(acknowledged, ?2), acknowledged_at = ",
+        now()
+      ],
+      ", lost_first = CASE WHEN lost_last > ?2 THEN lost_first END",
+      ", lost_last = CASE WHEN lost_last > ?2 THEN lost_last END",
+      [" WHERE name = ?1 AND ?2 <= coalesce(", last(options), ", 0)"]
+    ]
+
+    case query!(repo, sql, [consumer, sequence]).num_rows do
+      1 -> :ok
+      0 -> not_acknowledged(repo, consumer, sequence, options)
+    end
+  end
+
+  defp not_acknowledged(repo, consumer, sequence, options) do
+    if Enum.any?(consumers(repo, options), &(&1.name == consumer)),
+      do: raise(ArgumentError, "#{options[:log]} has no change #{sequence} yet"),
+      else: {:error, :no_consumer}
+  end
+
+  @doc """
+  A stream of the changes that a consumer has not acknowledged, up to the end of the log. A batch is acknowledged when the
+  first change after it is asked for, or the stream is at its end: a change is acknowledged once it has been processed.
+
+  Raises `EctoLibSql.ChangeLog.LeftBehind`. Takes the options of `read/3`.
+
+  ## Examples
+
+      MyApp.Repo
+      |> EctoLibSql.ChangeLog.stream("search")
+      |> Enum.each(&MyApp.Search.index/1)
+  """
+  @spec stream(module, String.t(), keyword) :: Enumerable.t()
+  def stream(repo, consumer, options \\ []) do
+    ack = fn
+      nil -> :ok
+      sequence -> ack(repo, consumer, sequence, Keyword.take(options, [:log]))
+    end
+
+    Stream.resource(
+      fn -> nil end,
+      fn done ->
+        ack.(done)
+
+        case read(repo, consumer, options) do
+          {:ok, []} -> {:halt, nil}
+          {:ok, changes} -> {changes, List.last(changes).sequence}
+          {:left_behind, notice} -> raise notice
+          {:error, :no_consumer} -> raise ArgumentError, "there is no consumer #{consumer}"
+        end
+      end,
+      fn _ -> :ok end
+    )
+  end
+
+  @doc """
+  Removes what all consumers have acknowledged, and what exceeds a limit. With no consumer at all, only limits remove changes.
+
+  Returns `{rows, notices}`: how many changes were removed, and an `EctoLibSql.ChangeLog.LeftBehind` for each consumer that
+  misses some.
+
+  ## Options
+
+    * `:rows_max` – the most changes that stay, default 1,000,000
+    * `:bytes_max` – the most bytes of their keys and values, default 256 MiB
+    * `:age_max_ms` – how long a change stays at most, default `:infinity`
+    * `:log`
+
+  Any of them may be `:infinity`.
+  """
+  @spec trim(module, keyword) :: {non_neg_integer, [LeftBehind.t()]}
+  def trim(repo, options \\ []) do
+    options = Keyword.validate!(options, [log: "change_log"] ++ @limits)
+    removed = remove_acknowledged(repo, options, 0)
+
+    {:ok, {more, notices}} =
+      repo.transaction(fn -> enforce(repo, options) end, timeout: :infinity, mode: :immediate)
+
+    {removed + more, notices}
+  end
+
+  # A piece at a time, so that other writers get their turn.
+  defp remove_acknowledged(repo, options, removed) do
+    sql = [
+      [
+        "DELETE FROM ",
+        log(options),
+        " WHERE sequence <= (SELECT min(acknowledged) FROM ",
+        consumer_table(options),
+        ?)
+      ],
+      [" AND sequence < (SELECT min(sequence) FROM ", log(options), ") + ", to_string(@trim_rows)]
+    ]
+
+    case query!(repo, sql, []).num_rows do
+      0 -> removed
+      rows -> remove_acknowledged(repo, options, removed + rows)
+    end
+  end
+
+  defp enforce(repo, options) do
+    case options |> cuts() |> Enum.map(&cut(repo, &1)) |> Enum.max(fn -> 0 end) do
+      0 -> {0, []}
+      cut -> remove(repo, options, cut)
+    end
+  end
+
+  # The last change that each limit takes away.
+  defp cuts(options) do
+    bytes = "octet_length(key) + ifnull(octet_length(old), 0) + ifnull(octet_length(new), 0)"
+
+    Enum.reject(
+      [
+        limit(options[:rows_max], &["SELECT ", last(options), " - ", to_string(&1)]),
+        limit(
+          options[:bytes_max],
+          &[
+            [
+              "SELECT max(sequence) FROM (SELECT sequence, sum(",
+              bytes,
+              ") OVER (ORDER BY sequence DESC) AS total FROM "
+            ],
+            [log(options), ") WHERE total > ", to_string(&1)]
+          ]
+        ),
+        limit(
+          options[:age_max_ms],
+          &[
+            [
+              "SELECT max(sequence) FROM ",
+              log(options),
+              " WHERE at < strftime('%Y-%m-%dT%H:%M:%f', 'now', '-"
+            ],
+            [:erlang.float_to_binary(&1 / 1000, decimals: 3), " seconds')"]
+          ]
+        )
+      ],
+      &is_nil/1
+    )
+  end
+
+  defp limit(:infinity, _sql), do: nil
+  defp limit(limit, sql) when is_integer(limit) and limit >= 0, do: sql.(limit)
+
+  defp cut(repo, sql), do: query!(repo, sql, []).rows |> hd() |> hd() |> Kernel.||(0) |> max(0)
+
+  defp remove(repo, options, cut) do
+    behind = [
+      [
+        "UPDATE ",
+        consumer_table(options),
+        " SET lost_first = coalesce(lost_first, acknowledged + 1), lost_last = ?1"
+      ],
+      [" WHERE acknowledged < ?1 AND EXISTS (SELECT 1 FROM ", log(options), " WHERE sequence <= ?1)"],
+      " RETURNING name, lost_first, lost_last"
+    ]
+
+    notices =
+      for [name, first, last] <- query!(repo, behind, [cut]).rows, do: left_behind(options, name, first, last)
+
+    {query!(repo, ["DELETE FROM ", log(options), " WHERE sequence <= ?1"], [cut]).num_rows, notices}
+  end
+
+  @doc """
+  The tables of a log whose triggers are not those that they would be given today, as `[{table, reason}]`. A migration has added,
+  renamed or dropped something: `EctoLibSql.Migration.create_change_log/2` brings them up to date.
+  """
+  @spec stale(module, keyword) :: [{String.t(), String.t()}]
+  def stale(repo, options \\ []) do
+    options = Keyword.validate!(options, log: "change_log")
+    Schema.stale(repo, options[:log])
+  end
+
+  @doc "The number of the last change, 0 if there was none."
+  @spec last_sequence(module, keyword) :: non_neg_integer
+  def last_sequence(repo, options \\ []) do
+    options = Keyword.validate!(options, log: "change_log")
+    [[sequence]] = query!(repo, ["SELECT coalesce(", last(options), ", 0)"], []).rows
+    sequence
+  end
+
+  @doc """
+  Loads values of a change into a struct of `schema`, by Ecto's types. Columns that the schema does not know are left out.
+
+      %Change{operation: :insert, new: new} = change
+      %MyApp.City{} = EctoLibSql.ChangeLog.load(MyApp.Repo, MyApp.City, new)
+  """
+  @spec load(module, module, Change.values()) :: struct
+  def load(repo, schema, values) do
+    repo.load(schema, Map.new(values, fn {column, value} -> {column, untagged(value)} end))
+  end
+
+  defp untagged({:blob, bytes}), do: bytes
+  defp untagged(value), do: value
+
+  @doc "Wakes the consumers of a Repo on this node: a commit may have changed something. Costs a message for each."
+  @spec wake(module) :: :ok
+  def wake(repo) do
+    for pid <- Registry.select(@registry, [{{{repo, :_, :_}, :"$1", :_}, [], [:"$1"]}]), do: send(pid, :wake)
+    :ok
+  end
+
+  defp left_behind(_options, _consumer, _first, nil), do: nil
+
+  defp left_behind(options, consumer, first, last),
+    do: %LeftBehind{log: options[:log], consumer: consumer, first: first, last: last}
+
+  defp log(options), do: Triggers.quoted(options[:log])
+  defp consumer_table(options), do: Triggers.quoted(options[:log] <> "_consumers")
+  defp last(options), do: ["(SELECT seq FROM sqlite_sequence WHERE name = ", Triggers.text(options[:log]), ?)]
+  defp now, do: "strftime('%Y-%m-%dT%H:%M:%f', 'now')"
+
+  defp query!(repo, sql, params), do: repo.query!(IO.iodata_to_binary(sql), params)
+end

@@ -1,0 +1,166 @@
+defmodule EctoLibSql.ChangeLog.Consumer do
+  @moduledoc """
+  A process that hands the changes of a change log to a function, batch after batch, and acknowledges each batch when the
+  function has returned `:ok`.
+
+      children = [
+        MyApp.Repo,
+        {EctoLibSql.ChangeLog.Consumer, repo: MyApp.Repo, name: "search", handler: &MyApp.Search.index/1}
+      ]
+
+  The function may get a batch again: if it raises or returns anything else, the process ends and its supervisor starts it
+  anew, and after a crash of the node nobody knows whether it had returned.
+
+  A consumer looks for changes when it is woken (`EctoLibSql.ChangeLog.wake/1`), and every `:interval_ms`, so that commits of other
+  programs are seen, too. It asks for the number of the last change, which is one small read. (`PRAGMA data_version` says no more, and
+  only to a connection that is asked again and again.)
+
+  Two processes of one name on a node exclude each other; on different nodes both get all changes.
+
+  ## Options
+
+    * `:repo` (required)
+    * `:name` (required) – of the consumer, a string. It is created if it is not there
+    * `:handler` (required) – a function of a list of `EctoLibSql.ChangeLog.Change`, or `{module, function, arguments}`, which gets
+      the list first
+    * `:from` – where a new consumer begins, `:beginning` (default) or `:end`
+    * `:batch_size` – the most changes of a call, default 500
+    * `:interval_ms` – default 1,000
+    * `:left_behind` – a function of an `EctoLibSql.ChangeLog.LeftBehind`. If it returns `:ok`, the consumer goes on behind what was
+      removed. Without it the process ends with the notice
+    * `:trim` – the limits of `EctoLibSql.ChangeLog.trim/2`, or `false` to leave the log as it is. Default `[]`
+    * `:trim_interval_ms` – default 60,000
+    * `:log` – default `"change_log"`
+
+  Emits `[:ecto_libsql_port, :change_log, :left_behind]` with the measurement `rows` and the notice in the metadata.
+  """
+
+  use GenServer
+
+  alias EctoLibSql.ChangeLog
+
+  require Logger
+
+  @registry EctoLibSql.ChangeLog.Registry
+  @options [
+    :repo,
+    :name,
+    :handler,
+    :left_behind,
+    from: :beginning,
+    batch_size: 500,
+    interval_ms: 1_000,
+    trim: [],
+    trim_interval_ms: 60_000,
+    log: "change_log"
+  ]
+
+  @doc false
+  def child_spec(options),
+    do: %{super(options) | id: {__MODULE__, options[:repo], options[:log], options[:name]}}
+
+  @doc "Starts a consumer. Returns `{:error, {:already_started, pid}}` if one of that name runs on this node."
+  @spec start_link(keyword) :: GenServer.on_start()
+  def start_link(options) do
+    options = Keyword.validate!(options, @options)
+
+    for key <- [:repo, :name, :handler],
+        options[key] == nil,
+        do: raise(ArgumentError, "#{inspect(key)} is missing")
+
+    name = {:via, Registry, {@registry, {options[:repo], options[:log], options[:name]}}}
+    GenServer.start_link(__MODULE__, Map.new(options), name: name)
+  end
+
+  @impl true
+  def init(options), do: {:ok, options, {:continue, :start}}
+
+  @impl true
+  def handle_continue(:start, state) do
+    ChangeLog.create_consumer(state.repo, state.name, from: state.from, log: state.log)
+
+    for {table, reason} <- ChangeLog.stale(state.repo, log: state.log) do
+      Logger.warning(
+        "the change log #{state.log} of #{table} is out of date: #{reason}. Run create_change_log again"
+      )
+    end
+
+    if state.trim, do: send(self(), :trim)
+    consume(state)
+    {:noreply, later(state)}
+  end
+
+  @impl true
+  def handle_info(:wake, state) do
+    # One round serves all that have come meanwhile.
+    flush()
+    consume(state)
+    {:noreply, state}
+  end
+
+  def handle_info(:interval, state) do
+    consume(state)
+    {:noreply, later(state)}
+  end
+
+  def handle_info(:trim, state) do
+    {_rows, notices} = ChangeLog.trim(state.repo, [log: state.log] ++ state.trim)
+
+    for notice <- notices do
+      Logger.warning(Exception.message(notice))
+      measurements = %{rows: notice.last - notice.first + 1}
+      :telemetry.execute([:ecto_libsql_port, :change_log, :left_behind], measurements, %{notice: notice})
+    end
+
+    Process.send_after(self(), :trim, state.trim_interval_ms)
+    {:noreply, state}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp later(state) do
+    Process.send_after(self(), :interval, state.interval_ms)
+    state
+  end
+
+  defp flush do
+    receive do
+      :wake -> flush()
+    after
+      0 -> :ok
+    end
+  end
+
+  defp consume(state) do
+    case ChangeLog.read(state.repo, state.name, limit: state.batch_size, log: state.log) do
+      {:ok, []} ->
+        :ok
+
+      {:ok, changes} ->
+        call(state.handler, changes)
+        ack(state, List.last(changes).sequence)
+        if length(changes) == state.batch_size, do: consume(state), else: :ok
+
+      {:left_behind, notice} ->
+        unless state.left_behind && state.left_behind.(notice) == :ok, do: exit(notice)
+        ack(state, notice.last)
+        consume(state)
+
+      # Somebody has deleted it.
+      {:error, :no_consumer} ->
+        exit(:normal)
+    end
+  end
+
+  defp call(handler, changes) do
+    answer =
+      case handler do
+        {module, function, arguments} -> apply(module, function, [changes | arguments])
+        handler -> handler.(changes)
+      end
+
+    unless answer == :ok, do: exit({:not_handled, answer})
+  end
+
+  defp ack(state, sequence), do: ChangeLog.ack(state.repo, state.name, sequence, log: state.log)
+end

@@ -525,6 +525,25 @@ defmodule EctoLibSql.ChangeLogTest do
       wait_for(fn -> match?({:ok, []}, ChangeLog.read(TestRepo, "p")) end)
     end
 
+    @tag repo: [pool_size: 3, backoff_min: 10, backoff_max: 100]
+    test "outlives a sidecar", %{options: options} do
+      pid = start_supervised!({Consumer, Keyword.put(options, :interval_ms, 10)})
+      insert(~w(Ulm))
+      assert_receive {:changes, ["Ulm"]}, 30_000
+      {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+      {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
+      {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
+      again(fn -> TestRepo.query!("INSERT OR IGNORE INTO cities (name) VALUES ('Bonn')") end)
+      assert_receive {:changes, ["Bonn"]}, 30_000
+      assert Process.alive?(pid)
+    end
+
+    defp again(fun) do
+      fun.()
+    rescue
+      DBConnection.ConnectionError -> again(fun)
+    end
+
     test "is alone by its name", %{options: options} do
       pid = start_supervised!({Consumer, options})
       assert {:error, {:already_started, ^pid}} = Consumer.start_link(options)

@@ -9,7 +9,8 @@ defmodule EctoLibSql.ChangeLog.Consumer do
       ]
 
   The function may get a batch again: if it raises or returns anything else, the process ends and its supervisor starts it
-  anew, and after a crash of the node nobody knows whether it had returned.
+  anew, and after a crash of the node nobody knows whether it had returned. While the database cannot be reached, or is busy, the
+  process waits for the next interval.
 
   A consumer looks for changes when it is woken (`EctoLibSql.ChangeLog.wake/1`), and every `:interval_ms`, so that commits of other
   programs are seen, too. It asks for the number of the last change, which is one small read. (`PRAGMA data_version` says no more, and
@@ -73,10 +74,67 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   end
 
   @impl true
-  def init(options), do: {:ok, options, {:continue, :start}}
+  def init(options), do: {:ok, Map.put(options, :begun, false), {:continue, :start}}
 
   @impl true
   def handle_continue(:start, state) do
+    if state.trim, do: send(self(), :trim)
+    {:noreply, state |> look() |> later()}
+  end
+
+  @impl true
+  def handle_info(:wake, state) do
+    # One round serves all that have come meanwhile.
+    flush()
+    {:noreply, look(state)}
+  end
+
+  def handle_info(:interval, state), do: {:noreply, state |> look() |> later()}
+
+  def handle_info(:trim, state) do
+    connected(state, fn ->
+      {_rows, notices} = ChangeLog.trim(state.repo, [log: state.log] ++ state.trim)
+      Enum.each(notices, &tell/1)
+      state
+    end)
+
+    Process.send_after(self(), :trim, state.trim_interval_ms)
+    {:noreply, state}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp tell(notice) do
+    Logger.warning(Exception.message(notice))
+    measurements = %{rows: notice.last - notice.first + 1}
+    :telemetry.execute([:ecto_libsql_port, :change_log, :left_behind], measurements, %{notice: notice})
+  end
+
+  # All that is there.
+  defp look(state) do
+    connected(state, fn ->
+      state = begin(state)
+      consume(state)
+      state
+    end)
+  end
+
+  # A sidecar that is started again, or a file that another program keeps, is no reason to end: the next round does it.
+  defp connected(state, fun) do
+    fun.()
+  rescue
+    error in [DBConnection.ConnectionError, EctoLibSql.Error] ->
+      unless passing?(error), do: reraise(error, __STACKTRACE__)
+      Logger.warning("the consumer #{state.name} of #{state.log} waits: #{Exception.message(error)}")
+      state
+  end
+
+  defp passing?(%DBConnection.ConnectionError{}), do: true
+  defp passing?(%EctoLibSql.Error{code: code}), do: code in [:busy, :timeout]
+
+  defp begin(%{begun: true} = state), do: state
+
+  defp begin(state) do
     ChangeLog.create_consumer(state.repo, state.name, from: state.from, log: state.log)
 
     for {table, reason} <- ChangeLog.stale(state.repo, log: state.log) do
@@ -85,38 +143,8 @@ defmodule EctoLibSql.ChangeLog.Consumer do
       )
     end
 
-    if state.trim, do: send(self(), :trim)
-    consume(state)
-    {:noreply, later(state)}
+    %{state | begun: true}
   end
-
-  @impl true
-  def handle_info(:wake, state) do
-    # One round serves all that have come meanwhile.
-    flush()
-    consume(state)
-    {:noreply, state}
-  end
-
-  def handle_info(:interval, state) do
-    consume(state)
-    {:noreply, later(state)}
-  end
-
-  def handle_info(:trim, state) do
-    {_rows, notices} = ChangeLog.trim(state.repo, [log: state.log] ++ state.trim)
-
-    for notice <- notices do
-      Logger.warning(Exception.message(notice))
-      measurements = %{rows: notice.last - notice.first + 1}
-      :telemetry.execute([:ecto_libsql_port, :change_log, :left_behind], measurements, %{notice: notice})
-    end
-
-    Process.send_after(self(), :trim, state.trim_interval_ms)
-    {:noreply, state}
-  end
-
-  def handle_info(_other, state), do: {:noreply, state}
 
   defp later(state) do
     Process.send_after(self(), :interval, state.interval_ms)

@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod logging;
 pub mod server;
 
+mod client_functions;
 mod clock;
 mod connection;
 mod control;
@@ -40,6 +41,7 @@ mod version;
 /// What the benchmark of a session needs of the rooms below.
 #[doc(hidden)]
 pub mod bench {
+    pub use crate::client_functions::SharedFunctions;
     pub use crate::clock::now_ns;
     pub use crate::connection::backend::Backend;
     pub use crate::control::Control;

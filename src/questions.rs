@@ -1,4 +1,5 @@
-//! What a running request asks of its client, and waits for: today the credit for another chunk of rows.
+//! What a running request asks of its client, and waits for: the credit for another chunk of rows, and the answers of
+//! callbacks.
 //!
 //! One [`Questions`] per connection, beside its [`Control`]. The thread that runs the request asks and waits; the client's
 //! answer comes as a request that overtakes the queue (`connection/inbox.rs`, from the router). Whatever else a request
@@ -6,18 +7,32 @@
 
 use crate::control::{Control, Stop};
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::Mutex;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// The open questions of one connection, all of the request that runs.
 pub struct Questions {
     control: Arc<Control>,
     credits: AtomicU32,
+    calls: Mutex<Calls>,
 }
+
+/// The calls of callbacks. One at most is open: the engine waits for it.
+#[derive(Default)]
+struct Calls {
+    last: u32,
+    open: bool,
+    answer: Option<Bytes>,
+}
+
+/// Numbers of calls are smaller than this, so that they travel in four bytes.
+const CALLS: u32 = 1 << 31;
 
 impl Questions {
     /// Nothing is asked.
     pub fn new(control: Arc<Control>) -> Self {
-        Questions { control, credits: AtomicU32::new(0) }
+        Questions { control, credits: AtomicU32::new(0), calls: Mutex::default() }
     }
 
     /// Another request is about to run, to which the client has granted `credits` chunks already. What was granted to the
@@ -46,6 +61,41 @@ impl Questions {
             return Ok(());
         }
         self.control.wait_until(|| self.take_credit())
+    }
+
+    /// A call of a callback is about to be sent: its number.
+    pub fn open_call(&self) -> u32 {
+        let mut calls = self.calls.lock();
+        calls.last = (calls.last + 1) % CALLS;
+        // 0 is no number.
+        calls.last = calls.last.max(1);
+        calls.open = true;
+        calls.answer = None;
+        calls.last
+    }
+
+    /// The client's answer to a call, whose meaning is for whoever waits. Dropped if nobody does.
+    pub fn answer(&self, call: u32, payload: Bytes) {
+        let mut calls = self.calls.lock();
+        if !calls.open || calls.last != call {
+            return;
+        }
+        calls.open = false;
+        calls.answer = Some(payload);
+        drop(calls);
+        self.control.wake();
+    }
+
+    /// Waits for the answer to the call that was opened last; `None` if there is none until `until_ns`. The call is closed
+    /// afterwards, however it ends.
+    pub fn wait_for_answer(&self, until_ns: u64) -> Result<Option<Bytes>, Stop> {
+        let mut answer = None;
+        let waited = self.control.wait_until_at_most(until_ns, || {
+            answer = self.calls.lock().answer.take();
+            answer.is_some()
+        });
+        self.calls.lock().open = false;
+        waited.map(|_| answer)
     }
 
     fn take_credit(&self) -> bool {
@@ -101,6 +151,32 @@ mod tests {
         assert!(control.cancel(300));
         assert_eq!(waiter.join().unwrap(), Err(Stop::Cancelled));
         assert_eq!(control.waited_ns(), 0);
+    }
+
+    #[test]
+    fn an_answer_reaches_the_call_that_waits_and_no_other() {
+        let (control, questions) = running(NEVER);
+        let first = questions.open_call();
+        let other = Arc::clone(&questions);
+        let waiter = std::thread::spawn(move || other.wait_for_answer(NEVER));
+        questions.answer(first + 1, Bytes::from_static(b"wrong"));
+        questions.answer(first, Bytes::from_static(b"right"));
+        questions.answer(first, Bytes::from_static(b"late"));
+        assert_eq!(waiter.join().unwrap(), Ok(Some(Bytes::from_static(b"right"))));
+        let second = questions.open_call();
+        assert_eq!(questions.wait_for_answer(1), Ok(None), "its time is up");
+        questions.answer(second, Bytes::from_static(b"late"));
+        let third = questions.open_call();
+        assert_ne!(third, second);
+        assert!(control.cancel(300));
+        assert_eq!(questions.wait_for_answer(NEVER), Err(Stop::Cancelled));
+    }
+
+    #[test]
+    fn a_calls_number_is_never_0() {
+        let (_, questions) = running(NEVER);
+        questions.calls.lock().last = CALLS - 2;
+        assert_eq!([questions.open_call(), questions.open_call(), questions.open_call()], [CALLS - 1, 1, 2]);
     }
 
     #[test]

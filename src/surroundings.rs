@@ -1,5 +1,6 @@
 //! What a connection needs from the program around it.
 
+use crate::client_functions::SharedFunctions;
 use crate::database::Files;
 use crate::limits::Limits;
 use crate::run::Lead;
@@ -18,12 +19,17 @@ pub struct Surroundings {
     pub limits: Arc<Limits>,
     /// Who reads requests.
     pub relief: Arc<dyn Relief>,
+    /// The functions of all connections that the client answers.
+    pub client_functions: Arc<SharedFunctions>,
 }
 
 /// What a connection may ask of those who read requests. Implemented by the server.
 pub trait Relief: Send + Sync {
     /// Lets another thread go on reading, if `lead` is still on. Safe to call at any time.
     fn relieve(&self, lead: Lead);
+
+    /// Has an event sent, without waiting for the client to read it.
+    fn post(&self, frames: &mut Vec<u8>);
 
     /// A request that had waited turns out to be no term: the client and this program are out of step, which is the end.
     fn broken_frame(&self, error: &DecodeError);

@@ -17,6 +17,8 @@ struct NoRelief;
 impl Relief for NoRelief {
     fn relieve(&self, _lead: Lead) {}
 
+    fn post(&self, _frames: &mut Vec<u8>) {}
+
     fn broken_frame(&self, _error: &port_driver::etf::DecodeError) {}
 }
 
@@ -36,7 +38,7 @@ impl Outlet for Nowhere {
 pub struct Bench {
     backend: Backend,
     control: Arc<Control>,
-    questions: Questions,
+    questions: Arc<Questions>,
     out: Vec<u8>,
     _runtime: tokio::runtime::Runtime,
     _folder: tempfile::TempDir,
@@ -53,6 +55,7 @@ impl Bench {
             files: Arc::new(Files::default()),
             limits: Arc::new(limits),
             relief: Arc::new(NoRelief),
+            client_functions: Arc::default(),
         };
         let control = Arc::new(Control::new());
         let path = folder.path().join("bench.db");
@@ -61,11 +64,11 @@ impl Bench {
             path: path.to_str().expect("a UTF-8 path"),
             options: OpenOptions { checkpoint_idle_ms: 0, ..OpenOptions::default() },
         };
+        let questions = Arc::new(Questions::new(Arc::clone(&control)));
         let counters = Arc::new(Counters::default());
         let files = Arc::new(OpenFiles::default());
-        let (backend, _) =
-            Backend::open(&surroundings, 1, &control, &counters, &files, &request).expect("an open database");
-        let questions = Questions::new(Arc::clone(&control));
+        let (backend, _) = Backend::open(&surroundings, 1, &control, &questions, &counters, &files, &request)
+            .expect("an open database");
         let mut bench =
             Bench { backend, control, questions, out: Vec::new(), _runtime: runtime, _folder: folder };
         bench.seed(rows);

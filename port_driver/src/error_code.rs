@@ -138,6 +138,14 @@ error_codes! {
     FileReplaced = 74, "file_replaced";
     /// The write-ahead log beside the database belongs to another file.
     ForeignWal = 75, "foreign_wal";
+    /// A callback of the client failed: it raised, or returned what is no value.
+    CallbackFailed = 76, "callback_failed";
+    /// A callback of the client did not answer in time.
+    CallbackTimeout = 77, "callback_timeout";
+    /// The database needs a function, module or collation that this connection has not.
+    UnknownFunction = 78, "unknown_function";
+    /// A callback used a connection that waits for it. Made by the client.
+    CallbackReentered = 79, "callback_reentered";
     /// Client only: the program is gone.
     SidecarDown = 100, "sidecar_down";
     /// Client only: the program went before it answered a write.

@@ -1,7 +1,7 @@
 //! What arrives unasked, under the id 0 (protocol, section 5).
 
 use crate::error_code::ErrorCode;
-use crate::etf::encoder::{put_binary, put_tuple, put_unsigned};
+use crate::etf::encoder::{put_atom, put_binary, put_fixed, put_tuple, put_unsigned};
 use crate::frame::{begin_frame, end_frame};
 use crate::request::tag;
 
@@ -24,6 +24,45 @@ pub fn log(out: &mut Vec<u8>, severity: &str, line: &str) {
     put_tuple(out, 2);
     put_binary(out, severity.as_bytes());
     put_binary(out, cut(line).as_bytes());
+    end_frame(out, start, u32::MAX);
+}
+
+/// A call of a callback. Its first four fields have a fixed place, so that a client can pass it on unread.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Where it runs.
+    pub connection: u32,
+    /// Its number, for the answer; 0: nobody waits for one.
+    pub call: u32,
+    /// The request that runs there.
+    pub request: u32,
+    /// The client's number of what is called.
+    pub callback: u32,
+    /// What is asked of it.
+    pub kind: &'a str,
+    /// Ms until nobody waits any more; 0: no limit.
+    pub left_ms: u32,
+}
+
+/// Appends a call whose argument `put` writes.
+pub fn call(out: &mut Vec<u8>, call: &Call<'_>, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin_frame(out, 0, tag::CALL);
+    put_tuple(out, 7);
+    for number in [call.connection, call.call, call.request, call.callback] {
+        put_fixed(out, number);
+    }
+    put_atom(out, call.kind);
+    put(out);
+    put_unsigned(out, u64::from(call.left_ms));
+    end_frame(out, start, u32::MAX);
+}
+
+/// Nobody waits for the answer to a call any more.
+pub fn abandoned(out: &mut Vec<u8>, connection: u32, call: u32) {
+    let start = begin_frame(out, 0, tag::ABANDONED);
+    put_tuple(out, 2);
+    put_fixed(out, connection);
+    put_fixed(out, call);
     end_frame(out, start, u32::MAX);
 }
 

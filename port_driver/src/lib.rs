@@ -10,6 +10,7 @@
 //! | [`etf`] | the External Term Format: appending to a buffer, borrowing from a buffer |
 //! | [`request`] | what a client may ask, and the term that says it |
 //! | [`params`], [`value`] | the values bound to a statement |
+//! | [`answer`] | what a callback of the client has said |
 //! | [`reply`], [`event`], [`handshake`] | what answers a request, what arrives unasked, what is said first |
 //! | [`error_code`] | the closed table of error codes |
 //!
@@ -18,6 +19,7 @@
 //! request* ([`refusal::RequestError`]) is a well-formed term that asks for something that does not exist: it
 //! is answered.
 
+pub mod answer;
 pub mod error_code;
 pub mod etf;
 pub mod event;

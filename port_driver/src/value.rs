@@ -30,6 +30,10 @@ pub(crate) enum Place<'a> {
     /// Counted from 1, as SQLite does.
     Number(u32),
     Name(&'a [u8]),
+    /// What a callback has returned.
+    Answer,
+    /// A column of a row that a callback has returned.
+    Column(u32),
 }
 
 impl fmt::Display for Place<'_> {
@@ -37,6 +41,8 @@ impl fmt::Display for Place<'_> {
         match self {
             Place::Number(number) => write!(f, "parameter {number}"),
             Place::Name(name) => write!(f, "parameter {}", Shown(name)),
+            Place::Answer => f.write_str("the result"),
+            Place::Column(number) => write!(f, "column {number} of the row"),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::local;
 use crate::local::commands;
 use crate::local::open::Info;
 use crate::local::session::Session;
+use crate::questions::Questions;
 use crate::run::Run;
 use crate::surroundings::Surroundings;
 use port_driver::request::{Open, Request};
@@ -27,11 +28,13 @@ impl Backend {
         surroundings: &Surroundings,
         id: u32,
         control: &Arc<Control>,
+        questions: &Arc<Questions>,
         counters: &Arc<Counters>,
         files: &Arc<OpenFiles>,
         request: &Open<'_>,
     ) -> Result<(Self, Info)> {
-        let (session, info) = local::open::open(surroundings, id, control, counters, files, request)?;
+        let (session, info) =
+            local::open::open(surroundings, id, control, questions, counters, files, request)?;
         Ok((Backend::Local(Box::new(session)), info))
     }
 

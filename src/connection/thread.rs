@@ -278,6 +278,7 @@ fn open_session(
             surroundings,
             connection.id,
             control,
+            &connection.questions,
             &connection.counters,
             &connection.files,
             &request,
@@ -323,6 +324,8 @@ mod tests {
     impl Relief for NoRelief {
         fn relieve(&self, _lead: Lead) {}
 
+        fn post(&self, _frames: &mut Vec<u8>) {}
+
         fn broken_frame(&self, _error: &port_driver::etf::DecodeError) {}
     }
 
@@ -364,6 +367,7 @@ mod tests {
             files: Arc::new(Files::default()),
             limits: Arc::new(Limits::default()),
             relief: Arc::new(NoRelief),
+            client_functions: Arc::default(),
         }
     }
 

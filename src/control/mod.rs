@@ -126,6 +126,11 @@ impl Control {
         true
     }
 
+    /// The request that runs.
+    pub fn request(&self) -> u32 {
+        self.running.load(Ordering::Acquire)
+    }
+
     /// True while request `request_id` runs.
     pub fn runs(&self, request_id: u32) -> bool {
         self.running.load(Ordering::Acquire) == request_id
@@ -215,6 +220,15 @@ impl Control {
             Err(NoLock::Stopped(stop)) => Err(stop),
             // The end of time does not come.
             Err(NoLock::TimedOut) => Err(Stop::Timeout),
+        }
+    }
+
+    /// The same, but no longer than until `until_ns`: false if that has passed.
+    pub fn wait_until_at_most(&self, until_ns: u64, ready: impl FnMut() -> bool) -> Result<bool, Stop> {
+        match self.wait(until_ns, ready) {
+            Ok(()) => Ok(true),
+            Err(NoLock::Stopped(stop)) => Err(stop),
+            Err(NoLock::TimedOut) => Ok(false),
         }
     }
 

@@ -29,6 +29,22 @@ pub enum Argument<'a> {
     Blob(&'a [u8]),
 }
 
+impl Argument<'_> {
+    /// A copy. A text that is no UTF-8 becomes a blob of its bytes.
+    pub fn to_output(self) -> Output {
+        match self {
+            Argument::Null => Output::Null,
+            Argument::Integer(value) => Output::Integer(value),
+            Argument::Real(value) => Output::Real(value),
+            Argument::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Output::Text(text.to_owned()),
+                Err(_) => Output::Blob(bytes.to_vec()),
+            },
+            Argument::Blob(bytes) => Output::Blob(bytes.to_vec()),
+        }
+    }
+}
+
 /// What a function returns.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -65,7 +81,7 @@ pub enum FunctionError {
 }
 
 impl FunctionError {
-    fn code(&self) -> c_int {
+    pub(super) fn code(&self) -> c_int {
         match self {
             FunctionError::Mismatch(_) => ffi::SQLITE_MISMATCH,
             FunctionError::TooBig(_) => ffi::SQLITE_TOOBIG,
@@ -199,7 +215,7 @@ impl Handle {
 
 /// # Safety
 /// `value` must be an argument of the call that is running.
-unsafe fn argument<'a>(value: *mut ffi::sqlite3_value) -> Argument<'a> {
+pub(super) unsafe fn argument<'a>(value: *mut ffi::sqlite3_value) -> Argument<'a> {
     // SAFETY: by the contract above. The pointer is asked for before the length, as SQLite demands; it may be null only
     // where the length is 0.
     unsafe {

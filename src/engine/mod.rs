@@ -3,6 +3,7 @@
 
 pub mod allowed;
 pub mod callbacks;
+pub mod client_function;
 pub mod code;
 pub mod concat;
 pub mod constraint;
@@ -15,6 +16,7 @@ pub mod matcher;
 pub mod open;
 pub mod query;
 pub mod statement;
+pub mod table_function;
 mod temp_file;
 pub mod vector;
 pub mod vfs;

@@ -1,6 +1,7 @@
 //! Compiling: what some statements do while they are compiled, and what is learned of them then.
 
 use super::access::Access;
+use super::errors::missing;
 use super::shadow::Doubt;
 use super::statement::{Kind, Statement};
 use crate::engine::{code, query, Handle, RawStatement};
@@ -179,9 +180,14 @@ impl Access {
     }
 
     fn compile_error(&self, error: Error) -> Error {
-        match self.watch.take_refused() {
-            Some(message) => Error::new(ErrorCode::NotAuthorized, message),
-            None => self.stopped_or(error),
+        match (self.watch.take_refused(), error) {
+            (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
+            // A deterministic function of constants may be called to compile, and may fail there.
+            (None, error) => match (self.failure(), error) {
+                (Some(failure), _) => failure,
+                (None, Error::Engine(error, None)) => self.stopped_or(missing(error)),
+                (None, error) => self.stopped_or(error),
+            },
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
+use port_driver::request::RequestError;
 
 impl Access {
     /// The error of a step of a client's statement that failed with `code`. What the engine does not say of a violated
@@ -26,6 +27,9 @@ impl Access {
     /// The error of a step that failed with `code`.
     #[cold]
     pub fn step_error(&self, code: i32) -> Error {
+        if let Some(failure) = self.failure() {
+            return failure;
+        }
         let error = self.handle.error(code);
         match code & 0xff {
             code::SQLITE_CONSTRAINT if error.code == code::SQLITE_CONSTRAINT_COMMITHOOK => self.refused(),
@@ -41,8 +45,13 @@ impl Access {
                 (None, Some(reason)) => self.not_allowed(reason),
                 (None, None) => Error::Engine(error, None),
             },
-            _ => self.stopped_or(Error::Engine(error, None)),
+            _ => self.stopped_or(missing(error)),
         }
+    }
+
+    /// What the client's callback has said, if one has failed.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.watch.take_failure().map(|(code, message)| Error::new(code, message))
     }
 
     fn not_allowed(&self, reason: &str) -> Error {
@@ -93,6 +102,20 @@ impl Access {
     pub fn check_stop(&self) -> Result<()> {
         self.control.stop().map_or(Ok(()), |stop| Err(stop.into()))
     }
+}
+
+/// The schema needs a function or a collation that this connection has not.
+pub(super) fn missing(mut error: EngineError) -> Error {
+    let of_schema = error.code == code::SQLITE_ERROR_MISSING_COLLSEQ
+        || error.code & 0xff == code::SQLITE_ERROR && error.message.starts_with("unknown function: ");
+    if !of_schema {
+        return Error::Engine(error, None);
+    }
+    error.message.push_str(
+        ": an index, a check or a generated column of this database needs it; create it on this connection, or for the whole \
+         program before the connection is opened",
+    );
+    Error::Request(RequestError { code: ErrorCode::UnknownFunction, message: error.message })
 }
 
 /// What has to yield a row has yielded none.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod ahead;
+pub mod callbacks;
 mod cannot_open;
 pub mod commands;
 mod compile;

@@ -1,6 +1,7 @@
 //! Opens a database for one connection: path to handle, file object, pragmas, WAL.
 
 use super::access::Access;
+use super::callbacks::{Asking, ClientFunctions};
 use super::cannot_open;
 use super::cursors::Cursors;
 use super::limit;
@@ -17,6 +18,7 @@ use crate::engine::allowed::Folders;
 use crate::engine::open as engine;
 use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
+use crate::questions::Questions;
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
 use port_driver::request::{Open, OpenMode, OpenOptions};
@@ -45,6 +47,7 @@ pub fn open(
     surroundings: &Surroundings,
     id: u32,
     control: &Arc<Control>,
+    questions: &Arc<Questions>,
     counters: &Arc<Counters>,
     open_files: &Arc<OpenFiles>,
     request: &Open<'_>,
@@ -78,7 +81,17 @@ pub fn open(
     }
 
     let turns = Turns::new(id, Arc::clone(&surroundings.files), Arc::clone(open_files), FileShare::new(file));
-    let mut access = Access::new(id, handle, Arc::clone(control), watch, turns);
+    let asking = Arc::new(Asking::new(
+        id,
+        Arc::clone(control),
+        Arc::clone(questions),
+        Arc::clone(&surroundings.relief),
+        Arc::clone(&watch),
+        surroundings.limits.frame_bytes_max,
+    ));
+    let mut access = Access::new(id, handle, Arc::clone(control), watch, turns, Arc::clone(&asking));
+    let mut client_functions = ClientFunctions::new(asking, Arc::clone(&surroundings.client_functions));
+    client_functions.refresh(&access.handle);
     access.allowed = allowed;
     let info = match establish(&mut access, &pragmas, options.defensive) {
         Ok(info) => info,
@@ -92,6 +105,7 @@ pub fn open(
         cursors: Cursors::default(),
         prepared: PreparedStatements::default(),
         cache: StatementCache::new(options.statement_cache, surroundings.limits.statement_bytes_max),
+        client_functions,
         access,
         limits: Arc::clone(&surroundings.limits),
         counters: Arc::clone(counters),

@@ -2,6 +2,7 @@
 //! to the reading thread for a short statement.
 
 use super::access::Access;
+use super::callbacks::ClientFunctions;
 use super::cursors::Cursors;
 use super::prepared::PreparedStatements;
 use super::rows::NoRows;
@@ -21,6 +22,8 @@ pub struct Session {
     pub prepared: PreparedStatements,
     /// Statements by text.
     pub cache: StatementCache,
+    /// The functions that the client answers.
+    pub client_functions: ClientFunctions,
     /// The handle and its turn.
     pub access: Access,
     /// The program's limits.

@@ -11,6 +11,7 @@ use crate::engine::watch::{Use, Watch};
 use crate::run::Place;
 use crate::surroundings::Relief;
 use parking_lot::Mutex;
+use port_driver::error_code::ErrorCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -61,6 +62,9 @@ pub struct ConnectionWatch {
     pragma_runs: AtomicBool,
     has_committed: AtomicBool,
     displaced: Mutex<Option<Displaced>>,
+    failure: Mutex<Option<(ErrorCode, String)>>,
+    has_failure: AtomicBool,
+    order_broken: AtomicBool,
 }
 
 /// A file whose turn is held, and what the connection has open of it.
@@ -105,7 +109,44 @@ impl ConnectionWatch {
             pragma_runs: AtomicBool::new(false),
             has_committed: AtomicBool::new(false),
             displaced: Mutex::new(None),
+            failure: Mutex::new(None),
+            has_failure: AtomicBool::new(false),
+            order_broken: AtomicBool::new(false),
         }
+    }
+
+    /// A callback of the client has failed, and why.
+    pub fn set_failure(&self, code: ErrorCode, message: String) {
+        *self.failure.lock() = Some((code, message));
+        self.has_failure.store(true, Ordering::Relaxed);
+    }
+
+    /// Why a callback has failed, if one has since this was last asked.
+    #[inline]
+    pub fn take_failure(&self) -> Option<(ErrorCode, String)> {
+        if !self.has_failure.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_failure.store(false, Ordering::Relaxed);
+        self.failure.lock().take()
+    }
+
+    /// A comparison could not be made: what runs is to be stopped, and not to be committed.
+    pub fn break_order(&self) {
+        self.order_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    #[inline]
+    pub fn order_is_broken(&self) -> bool {
+        self.order_broken.load(Ordering::Relaxed)
+    }
+
+    /// Nothing has failed yet, of another request.
+    #[inline]
+    pub fn forget_failure(&self) {
+        self.has_failure.store(false, Ordering::Relaxed);
+        self.order_broken.store(false, Ordering::Relaxed);
     }
 
     /// The main database's file, known once the handle is open.
@@ -338,7 +379,7 @@ impl Watch for ConnectionWatch {
         let now_ns = now_ns();
         self.relieve_if(|at| now_ns >= at);
         self.slices.look(now_ns);
-        self.control.stop().is_some() && !self.unstoppable.load(Ordering::Relaxed)
+        (self.control.stop().is_some() || self.order_is_broken()) && !self.unstoppable.load(Ordering::Relaxed)
     }
 
     fn wait_for_lock(&self, tries: u32) -> bool {
@@ -364,6 +405,7 @@ impl Watch for ConnectionWatch {
         self.turn_held.load(Ordering::Relaxed)
             && !self.commits_refused.load(Ordering::Relaxed)
             && self.control.stop().is_none()
+            && !self.order_is_broken()
             && self.is_in_place()
     }
 

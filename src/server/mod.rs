@@ -80,6 +80,7 @@ pub fn run(
         files: Arc::clone(&files),
         limits: Arc::clone(&limits),
         relief: Arc::clone(&reading) as Arc<dyn Relief>,
+        client_functions: Arc::default(),
     };
     let router = Router::new(surroundings, Arc::clone(&table), reading.threads(), Arc::clone(&output), time);
     reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;

@@ -198,6 +198,10 @@ impl Reading {
 }
 
 impl Relief for Reading {
+    fn post(&self, frames: &mut Vec<u8>) {
+        self.output.post(frames);
+    }
+
     fn broken_frame(&self, error: &DecodeError) {
         self.time.shut_down(broken(error));
     }

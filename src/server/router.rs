@@ -4,6 +4,7 @@ use super::output::Output;
 use super::status;
 use super::table::Table;
 use super::time::Time;
+use crate::client_functions::{too_many, ClientFunction};
 use crate::clock::deadline_ns;
 use crate::connection::inbox::Refused;
 use crate::connection::job::{Job, QueuedBytes};
@@ -16,7 +17,7 @@ use crate::run::Outlet;
 use crate::surroundings::Surroundings;
 use bytes::Bytes;
 use port_driver::error_code::ErrorCode;
-use port_driver::etf::encoder::put_bool;
+use port_driver::etf::encoder::{put_bool, put_nil};
 use port_driver::etf::DecodeError;
 use port_driver::frame::Header;
 use port_driver::reply;
@@ -87,14 +88,18 @@ impl Router {
             tag::CLOSE => self.close(header, &payload, received_ns, replies),
             tag::CANCEL => self.cancel(header, &payload, replies),
             tag::CREDIT => self.credit(header, &payload),
+            tag::ANSWER => self.answer(&payload),
+            tag::CREATE_FUNCTION | tag::DROP_FUNCTION if is_of_program(header.tag, &payload)? => {
+                self.shared_function(header, &payload, replies)
+            }
             _ => self.queue(header, payload, received_ns),
         };
         match routed {
             Ok(routed) => Ok(routed),
             Err(Unrouted::Broken(error)) => Err(error),
             Err(Unrouted::Refused(error)) => {
-                // A credit has no reply; one that comes too late is nothing to speak of.
-                if header.tag != tag::CREDIT {
+                // These have no reply; one that comes too late is nothing to speak of.
+                if !matches!(header.tag, tag::CREDIT | tag::ANSWER) {
                     self.refuse(header.request_id, &error, replies);
                 }
                 Ok(Routed::Done)
@@ -143,7 +148,8 @@ impl Router {
         let deadline_ns = deadline_ns(received_ns, open.timeout_ms);
         drop(open);
         let limits = &self.surroundings.limits;
-        self.next_connection = self.next_connection.wrapping_add(1) & 0x7fff_ffff;
+        // 0 stands for all connections.
+        self.next_connection = (self.next_connection.wrapping_add(1) & 0x7fff_ffff).max(1);
         let queued_bytes = Arc::clone(&self.queued_bytes);
         let connection = Connection::new(self.next_connection, limits.queue_requests_max, queued_bytes);
         let connection = Arc::new(connection);
@@ -217,6 +223,39 @@ impl Router {
         let connection = self.connection(tag::CREDIT, payload)?;
         if let Request::Credit { credits } = request::decode(tag::CREDIT, payload)? {
             connection.inbox.grant_credits(header.request_id, credits);
+        }
+        Ok(Routed::Done)
+    }
+
+    /// What a callback has said, for the request that waits for it.
+    fn answer(&self, payload: &Bytes) -> Result<Routed, Unrouted> {
+        let connection = self.connection(tag::ANSWER, payload)?;
+        if let Request::Answer { call, .. } = request::decode(tag::ANSWER, payload)? {
+            connection.questions.answer(call, payload.clone());
+        }
+        Ok(Routed::Done)
+    }
+
+    /// A function of all connections. Each takes it over before its next request.
+    fn shared_function(
+        &self,
+        header: Header,
+        payload: &[u8],
+        replies: &mut Vec<u8>,
+    ) -> Result<Routed, Unrouted> {
+        let shared = &self.surroundings.client_functions;
+        match request::decode(header.tag, payload)? {
+            Request::CreateFunction(function) => {
+                if !shared.put(ClientFunction::from(&function)) {
+                    return Err(too_many().into());
+                }
+                reply::ok(replies, header.request_id, self.reply_bytes_max(), put_nil);
+            }
+            Request::DropFunction(function) => {
+                let removed = shared.remove(&ClientFunction::from(&function));
+                reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, removed));
+            }
+            _ => {}
         }
         Ok(Routed::Done)
     }
@@ -301,6 +340,16 @@ impl From<Refusal> for Unrouted {
 impl From<Error> for Unrouted {
     fn from(error: Error) -> Self {
         Unrouted::Refused(error)
+    }
+}
+
+/// Whether the request is about all connections, whose number is 0.
+fn is_of_program(tag: u8, payload: &[u8]) -> Result<bool, DecodeError> {
+    match request::route(tag, payload) {
+        Ok(route) => Ok(route.connection == 0),
+        Err(Refusal::Fatal(error)) => Err(error),
+        // Refused where it is queued.
+        Err(Refusal::Answer(_)) => Ok(false),
     }
 }
 

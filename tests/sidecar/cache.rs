@@ -170,7 +170,8 @@ const OBJECTS: [(&str, &str); 10] = [
 
 #[test]
 fn what_another_connection_has_made_or_dropped_is_known_to_what_changes_the_schema() {
-    let ways: [(&str, fn(&Conn<'_>, &str) -> Result<(), Failure>); 4] = [
+    type Run = fn(&Conn<'_>, &str) -> Result<(), Failure>;
+    let ways: [(&str, Run); 4] = [
         ("execute", |conn, sql| conn.query(sql, list![]).map(drop)),
         ("script", |conn, sql| conn.script(sql).map(drop)),
         ("batch", |conn, sql| conn.batch(true, &[(sql, list![])]).map(drop)),

@@ -6,6 +6,7 @@
 
 mod batches;
 mod cache;
+mod callbacks;
 mod constraints;
 mod deadlines;
 mod door;

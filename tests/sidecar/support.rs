@@ -43,6 +43,9 @@ pub mod tag {
     pub const CANCEL: u8 = 24;
     pub const CREDIT: u8 = 25;
     pub const CHECKPOINT: u8 = 26;
+    pub const ANSWER: u8 = 27;
+    pub const CREATE_FUNCTION: u8 = 32;
+    pub const DROP_FUNCTION: u8 = 33;
     pub const OK: u8 = 64;
     pub const ERROR: u8 = 65;
     pub const RESULT: u8 = 66;
@@ -53,6 +56,8 @@ pub mod tag {
     pub const MORE_ROWS: u8 = 71;
     pub const HELLO: u8 = 96;
     pub const LOG: u8 = 98;
+    pub const CALL: u8 = 99;
+    pub const ABANDONED: u8 = 100;
 }
 
 /// The body of a frame, with its length in front.

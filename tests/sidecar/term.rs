@@ -150,6 +150,14 @@ impl Term {
     }
 
     #[track_caller]
+    pub fn name(&self) -> &str {
+        match self {
+            Term::Atom(name) => name,
+            other => panic!("{other:?} is no atom"),
+        }
+    }
+
+    #[track_caller]
     pub fn text(&self) -> &str {
         match self {
             Term::Binary(bytes) => std::str::from_utf8(bytes).unwrap(),

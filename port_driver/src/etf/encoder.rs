@@ -28,6 +28,13 @@ pub fn put_unsigned(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// A number below 2^31 in five bytes, whatever it is: for what is read at a fixed place.
+#[inline]
+pub fn put_fixed(out: &mut Vec<u8>, value: u32) {
+    let [a, b, c, d] = (value & 0x7fff_ffff).to_be_bytes();
+    out.extend_from_slice(&[tag::INTEGER, a, b, c, d]);
+}
+
 fn put_big(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
     let bytes = magnitude.to_le_bytes();
     let used = 8 - magnitude.leading_zeros() as usize / 8;

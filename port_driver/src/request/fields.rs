@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use super::{options, tag, Batch, OpenOptions, Refusal, RequestError, ResultOptions, Target};
+use super::{options, tag, Batch, Function, OpenOptions, Refusal, RequestError, ResultOptions, Target};
+use crate::answer::Answer;
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
 use crate::params::Params;
@@ -192,6 +193,28 @@ impl<'a> Fields<'a> {
 
     pub fn open_options(&mut self) -> Result<OpenOptions<'a>, Refusal> {
         OpenOptions::decode(&mut self.decoder)
+    }
+
+    /// A function's description.
+    pub fn function(&mut self) -> Result<Function<'a>, Refusal> {
+        Function::decode(&mut self.decoder)
+    }
+
+    /// `{ok, Value}` or `{error, Message}`.
+    pub fn answer(&mut self) -> Result<Answer<'a>, Refusal> {
+        const SHAPE: &str = "{ok, Value} or {error, Message} with a binary";
+        match self.decoder.next()? {
+            Token::Tuple(2) => {}
+            token => return Err(self.wrong("the outcome", &SHAPE, token)),
+        }
+        match self.decoder.next()? {
+            Token::Atom(b"ok") => Ok(Answer::Value(self.decoder.skip_terms(1, 2)?)),
+            Token::Atom(b"error") => match self.decoder.next()? {
+                Token::Binary(message) => Ok(Answer::Error(message)),
+                token => Err(self.wrong("the message", &"a binary", token)),
+            },
+            token => Err(self.wrong("the outcome", &SHAPE, token)),
+        }
     }
 
     /// `Atomic, [{Sql, Params}, …]`. Each statement is read here once, so that a wrong one is refused before

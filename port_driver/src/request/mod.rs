@@ -8,13 +8,16 @@
 
 mod batch;
 mod fields;
+mod function;
 mod options;
 pub mod tag;
 
 pub use crate::refusal::{Refusal, RequestError};
 pub use batch::{Batch, Statements};
+pub use function::{Function, FunctionKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 
+use crate::answer::Answer;
 use crate::error_code::ErrorCode;
 use crate::etf::Decoder;
 use crate::params::Params;
@@ -27,8 +30,8 @@ pub struct Route {
     pub connection: u32,
     /// The transaction inside of which the request is to run, of an address `{Connection, Transaction}`.
     pub transaction: Option<u32>,
-    /// From reading the frame to writing its answer; 0 for no limit. Always 0 for `cancel` and `credit`,
-    /// which bear none.
+    /// From reading the frame to writing its answer; 0 for no limit. Always 0 for `cancel`, `credit` and
+    /// `answer`, which bear none.
     pub timeout_ms: u32,
     /// How much of it may be spent waiting for the writer turn and for locks: of a time limit `{TimeoutMs, LockTimeoutMs}`.
     pub lock_timeout_ms: Option<u32>,
@@ -130,6 +133,17 @@ pub enum Request<'a> {
     },
     /// Checkpoint the WAL.
     Checkpoint(CheckpointMode),
+    /// What a callback has said.
+    Answer {
+        /// To which call.
+        call: u32,
+        /// What.
+        answer: Answer<'a>,
+    },
+    /// A function that the client answers.
+    CreateFunction(Function<'a>),
+    /// One less.
+    DropFunction(Function<'a>),
 }
 
 /// What `open` asks for.
@@ -243,14 +257,19 @@ fn well_formed_or_fatal<T>(payload: &[u8], read: Result<T, Refusal>) -> Result<T
 fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
     let mut fields = Fields::new(tag, payload);
     match tag {
-        tag::CONNECTION_STATUS | tag::CLOSE..=tag::RESET | tag::CHECKPOINT => {
+        tag::CONNECTION_STATUS
+        | tag::CLOSE..=tag::RESET
+        | tag::CHECKPOINT
+        | tag::CREATE_FUNCTION
+        | tag::DROP_FUNCTION => {
             fields.tuple(2, u32::MAX)?;
             let (connection, transaction) = fields.address()?;
             let (timeout_ms, lock_timeout_ms) = fields.timeout()?;
             Ok(Route { connection, transaction, timeout_ms, lock_timeout_ms })
         }
-        tag::CANCEL | tag::CREDIT => {
-            fields.tuple(2, 2)?;
+        tag::CANCEL | tag::CREDIT | tag::ANSWER => {
+            let arity = if tag == tag::ANSWER { 3 } else { 2 };
+            fields.tuple(arity, arity)?;
             let (connection, transaction) = fields.address()?;
             Ok(Route { connection, transaction, timeout_ms: 0, lock_timeout_ms: None })
         }
@@ -327,6 +346,22 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
             fields.address()?;
             let credits = fields.u32("the credits")?;
             fields.end(Request::Credit { credits })
+        }
+        tag::ANSWER => {
+            fields.tuple(3, 3)?;
+            fields.address()?;
+            let call = fields.u32("the call")?;
+            let answer = fields.answer()?;
+            fields.end(Request::Answer { call, answer })
+        }
+        tag::CREATE_FUNCTION | tag::DROP_FUNCTION => {
+            fields.addressed(1, 1)?;
+            let function = fields.function()?;
+            fields.end(if tag == tag::CREATE_FUNCTION {
+                Request::CreateFunction(function)
+            } else {
+                Request::DropFunction(function)
+            })
         }
         tag::CONNECTION_STATUS | tag::CLOSE | tag::COMMIT | tag::ROLLBACK | tag::RESET => {
             fields.addressed(0, 0)?;

@@ -177,7 +177,9 @@ impl<'a> OpenOptions<'a> {
                 "checkpoint_idle" => options.checkpoint_idle_ms = integer(decoder, key, INT_MAX)? as u32,
                 "defensive" => options.defensive = choice(decoder, key, BOOLEANS)?,
                 "untrusted_sql" => options.untrusted_sql = choice(decoder, key, BOOLEANS)?,
-                "allowed_directories" => options.allowed_directories = Some(directories(decoder, key)?),
+                "allowed_directories" => {
+                    options.allowed_directories = Some(texts(decoder, key, DIRECTORIES_MAX)?)
+                }
                 "limits" => options.limits = settings(decoder, "limits")?,
                 _ => options.pragmas = settings(decoder, "pragmas")?,
             }
@@ -188,7 +190,7 @@ impl<'a> OpenOptions<'a> {
 }
 
 /// Calls `set` for each key of a map; it reads the value.
-fn for_each_option<'a>(
+pub(super) fn for_each_option<'a>(
     decoder: &mut Decoder<'a>,
     keys: &'static [&'static str],
     mut set: impl FnMut(&'static str, &mut Decoder<'a>) -> Result<(), Refusal>,
@@ -225,7 +227,7 @@ fn for_each_option<'a>(
     Ok(())
 }
 
-fn integer(decoder: &mut Decoder<'_>, key: &str, max: u64) -> Result<u64, Refusal> {
+pub(super) fn integer(decoder: &mut Decoder<'_>, key: &str, max: u64) -> Result<u64, Refusal> {
     let token = decoder.next()?;
     if let Token::Integer(value) = token {
         if let Some(value) = u64::try_from(value).ok().filter(|value| *value <= max) {
@@ -245,7 +247,11 @@ fn flags(decoder: &mut Decoder<'_>, key: &str) -> Result<u32, Refusal> {
     Err(wrong(key, token, format_args!("a sum of the bits of {OPEN_FLAGS:#x}")))
 }
 
-fn choice<T: Copy>(decoder: &mut Decoder<'_>, key: &str, choices: &[(&str, T)]) -> Result<T, Refusal> {
+pub(super) fn choice<T: Copy>(
+    decoder: &mut Decoder<'_>,
+    key: &str,
+    choices: &[(&str, T)],
+) -> Result<T, Refusal> {
     let token = decoder.next()?;
     if let Token::Atom(name) | Token::Binary(name) = token {
         if let Some((_, value)) = choices.iter().find(|(choice, _)| choice.as_bytes() == name) {
@@ -255,29 +261,41 @@ fn choice<T: Copy>(decoder: &mut Decoder<'_>, key: &str, choices: &[(&str, T)]) 
     Err(wrong(key, token, format_args!("one of {}", names(choices))))
 }
 
-/// A list of paths.
-fn directories<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<Vec<&'a str>, Refusal> {
-    let allowed =
-        format_args!("a list of at most {DIRECTORIES_MAX} paths, which are binaries of UTF-8 without NUL");
+/// A list of texts.
+pub(super) fn texts<'a>(decoder: &mut Decoder<'a>, key: &str, max: u32) -> Result<Vec<&'a str>, Refusal> {
+    let allowed = format_args!("a list of at most {max} binaries of UTF-8 without NUL");
     let count = match decoder.next()? {
         Token::EmptyList => return Ok(Vec::new()),
-        Token::List(count) if count <= DIRECTORIES_MAX => count,
+        Token::List(count) if count <= max => count,
         token => return Err(wrong(key, token, allowed)),
     };
-    let mut paths = Vec::new();
+    let mut texts = Vec::new();
     for _ in 0..count {
         let token = decoder.next()?;
-        let path = match token {
-            Token::Binary(path) => check_text(path).ok(),
+        let text = match token {
+            Token::Binary(text) => check_text(text).ok(),
             _ => None,
         };
-        match path {
-            Some(path) => paths.push(path),
+        match text {
+            Some(text) => texts.push(text),
             None => return Err(wrong(key, token, allowed)),
         }
     }
     decoder.list_end()?;
-    Ok(paths)
+    Ok(texts)
+}
+
+pub(super) fn text<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<&'a str, Refusal> {
+    let token = decoder.next()?;
+    let text = match token {
+        Token::Binary(text) => check_text(text).ok(),
+        _ => None,
+    };
+    text.ok_or_else(|| wrong(key, token, "a binary of UTF-8 without NUL"))
+}
+
+pub(super) fn boolean(decoder: &mut Decoder<'_>, key: &str) -> Result<bool, Refusal> {
+    choice(decoder, key, BOOLEANS)
 }
 
 /// A map from names to values, of pragmas or limits.
@@ -326,6 +344,6 @@ fn wrong(key: &str, found: Token<'_>, allowed: impl Display) -> Refusal {
 }
 
 #[cold]
-fn invalid(message: impl Display) -> Refusal {
+pub(super) fn invalid(message: impl Display) -> Refusal {
     RequestError::new(ErrorCode::InvalidOption, format!("options: {message}")).into()
 }

@@ -63,10 +63,16 @@ tags! {
     RESET = 23;
     /// Request: stop another request.
     CANCEL = 24;
-    /// Request: more chunks for a streaming execute. The only one that is not answered.
+    /// Request: more chunks for a streaming execute. Not answered.
     CREDIT = 25;
     /// Request: checkpoint the WAL.
     CHECKPOINT = 26;
+    /// Request: the answer to a call of a callback. Not answered.
+    ANSWER = 27;
+    /// Request: a SQL function, table function or collation that the client answers.
+    CREATE_FUNCTION = 32;
+    /// Request: one less.
+    DROP_FUNCTION = 33;
 
     /// Reply: what was asked for.
     OK = 64;
@@ -91,6 +97,10 @@ tags! {
     CONNECTION_LOST = 97;
     /// Event: a line of the program's log.
     LOG = 98;
+    /// Event: a callback is to be called.
+    CALL = 99;
+    /// Event: nobody waits for that any more.
+    ABANDONED = 100;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -111,6 +121,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 26 + 8 + 3);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 29 + 8 + 5);
     }
 }

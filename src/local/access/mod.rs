@@ -12,6 +12,7 @@ mod own;
 mod turn;
 mod within;
 
+use super::callbacks::Asking;
 use super::statement::{Kind, Statement};
 use super::turns::Turns;
 use super::watch::ConnectionWatch;
@@ -62,6 +63,8 @@ pub struct Access {
     pub(in crate::local) temporary: bool,
     /// The folders whose files SQL may open; `None`: all files.
     pub(in crate::local) allowed: Option<Folders>,
+    /// How the client is called by what runs.
+    asking: Arc<Asking>,
     place: Option<Place>,
     checkpoint_due: bool,
     /// When the files were last found at their paths.
@@ -78,6 +81,7 @@ impl Access {
         control: Arc<Control>,
         watch: Arc<ConnectionWatch>,
         turns: Turns,
+        asking: Arc<Asking>,
     ) -> Self {
         Access {
             id,
@@ -93,6 +97,7 @@ impl Access {
             compiled_within: None,
             temporary: false,
             allowed: None,
+            asking,
             place: None,
             checkpoint_due: false,
             placed_ns: 0,
@@ -106,6 +111,7 @@ impl Access {
         allowed::begin(self.allowed.as_ref());
         self.watch.set_place(place);
         self.watch.forget_placement();
+        self.asking.begin();
     }
 
     /// It has ended.
@@ -144,7 +150,10 @@ impl Access {
         match &outcome {
             Ok(_) => {
                 statement.refresh_columns();
-                statement.ran(now_ns().saturating_sub(started_ns));
+                // What calls the client is not for the thread that reads its answers.
+                let took_ns =
+                    if self.asking.take_called() { u64::MAX } else { now_ns().saturating_sub(started_ns) };
+                statement.ran(took_ns);
             }
             Err(_) => statement.ran(u64::MAX),
         }
@@ -171,6 +180,13 @@ impl Access {
 
     fn step(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
         let outcome = self.step_on(raw, kind, rows);
+        let outcome = match outcome {
+            Ok(_) if self.watch.order_is_broken() => {
+                self.undo(raw, kind);
+                Err(self.failure().unwrap_or_else(|| self.step_error(code::SQLITE_INTERRUPT)))
+            }
+            outcome => outcome,
+        };
         if std::mem::take(&mut self.doubts_settled) {
             self.watch.take_settled();
         }

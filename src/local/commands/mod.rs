@@ -5,6 +5,7 @@ pub mod batch;
 pub mod cursor;
 pub mod describe;
 pub mod execute;
+pub mod function;
 pub mod maintenance;
 pub mod prepare;
 pub mod transaction;
@@ -26,6 +27,7 @@ pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     let base = run.out.len();
     session.counters.requests.fetch_add(1, Ordering::Relaxed);
     session.access.begin(run.place);
+    session.client_functions.refresh(&session.access.handle);
     let outcome = admit(session, run, request).and_then(|()| dispatch(session, run, request));
     session.access.undo_compiled();
     if let Err(error) = outcome {
@@ -126,13 +128,16 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         Request::Reset => maintenance::reset(session, run),
         Request::ConnectionStatus => maintenance::status(session, run),
         Request::Checkpoint(mode) => maintenance::checkpoint(session, run, *mode),
+        Request::CreateFunction(function) => function::create(session, run, function),
+        Request::DropFunction(function) => function::drop(session, run, function),
         // The router answers these itself.
         Request::Ping(_)
         | Request::Status
         | Request::Open(_)
         | Request::Close
         | Request::Cancel { .. }
-        | Request::Credit { .. } => {
+        | Request::Credit { .. }
+        | Request::Answer { .. } => {
             Err(Error::new(ErrorCode::Internal, "a request that is not for a connection"))
         }
     }

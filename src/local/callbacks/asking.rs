@@ -1,0 +1,225 @@
+//! A call of a callback: out as an event, and the answer waited for, in the midst of a statement.
+//!
+//! Whoever reads requests is relieved first, since the answer is one of them. The wait hears a cancellation, the deadline and
+//! the end of input, as every wait does.
+
+use crate::client_functions::ClientFunction;
+use crate::clock::{now_ns, NEVER};
+use crate::control::{Control, Stop};
+use crate::engine::function::{Argument, FunctionError, Output};
+use crate::local::watch::ConnectionWatch;
+use crate::questions::Questions;
+use crate::surroundings::Relief;
+use port_driver::answer::Answer;
+use port_driver::error_code::ErrorCode;
+use port_driver::etf::encoder::{put_binary, put_empty_list, put_float, put_integer, put_list, put_nil};
+use port_driver::event::{self, Call};
+use port_driver::refusal::RequestError;
+use port_driver::request::{self, tag, Request};
+use port_driver::value::Value;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// How a connection calls its client.
+pub struct Asking {
+    connection: u32,
+    control: Arc<Control>,
+    questions: Arc<Questions>,
+    relief: Arc<dyn Relief>,
+    watch: Arc<ConnectionWatch>,
+    frame_bytes_max: u32,
+    request: AtomicU64,
+    called: AtomicBool,
+    instances: AtomicU32,
+}
+
+impl Asking {
+    /// For connection `connection`.
+    pub fn new(
+        connection: u32,
+        control: Arc<Control>,
+        questions: Arc<Questions>,
+        relief: Arc<dyn Relief>,
+        watch: Arc<ConnectionWatch>,
+        frame_bytes_max: u32,
+    ) -> Self {
+        Asking {
+            connection,
+            control,
+            questions,
+            relief,
+            watch,
+            frame_bytes_max,
+            request: AtomicU64::new(0),
+            called: AtomicBool::new(false),
+            instances: AtomicU32::new(0),
+        }
+    }
+
+    /// Another request begins: what was failed and kept for the one before counts no more.
+    pub fn begin(&self) {
+        self.request.fetch_add(1, Ordering::Relaxed);
+        self.watch.forget_failure();
+    }
+
+    /// Changes with every request.
+    pub fn request(&self) -> u64 {
+        self.request.load(Ordering::Relaxed)
+    }
+
+    /// True if the client was called since this was last asked.
+    pub fn take_called(&self) -> bool {
+        self.called.swap(false, Ordering::Relaxed)
+    }
+
+    /// A number for a group or a scan, which the client keeps a state for.
+    pub fn new_instance(&self) -> u32 {
+        self.instances.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff
+    }
+
+    /// True if an answer has failed, after which a comparison cannot be trusted.
+    pub fn order_is_broken(&self) -> bool {
+        self.watch.order_is_broken()
+    }
+
+    /// A comparison could not be made: the statement must not end well.
+    pub fn break_order(&self) {
+        self.watch.break_order();
+    }
+
+    /// Asks for what `kind` says, with the argument that `put` writes, and gives what `read` makes of the answer.
+    pub fn ask<T>(
+        &self,
+        function: &ClientFunction,
+        kind: &str,
+        put: impl FnOnce(&mut Vec<u8>),
+        read: impl FnOnce(&[u8]) -> Result<T, RequestError>,
+    ) -> Result<T, FunctionError> {
+        // Whoever has to stop asks nothing more: what is left of its statement is taken down now.
+        if self.control.stop().is_some() {
+            return Err(FunctionError::Stopped);
+        }
+        self.called.store(true, Ordering::Relaxed);
+        self.watch.about_to_wait();
+        let until_ns = match function.timeout_ms {
+            0 => NEVER,
+            ms => now_ns().saturating_add(u64::from(ms) * 1_000_000),
+        };
+        let call = self.questions.open_call();
+        let mut frame = Vec::new();
+        self.event(&mut frame, function, call, kind, until_ns.min(self.control.deadline_ns()), put);
+        if frame.len() > self.frame_bytes_max as usize {
+            let message = format!(
+                "the arguments of a call take {} bytes, which is more than frame_bytes_max, {}; raise it or pass less",
+                frame.len(),
+                self.frame_bytes_max
+            );
+            return Err(self.failed(function, ErrorCode::TooBig, &message));
+        }
+        self.relief.post(&mut frame);
+        match self.questions.wait_for_answer(until_ns) {
+            Ok(Some(payload)) => match request::decode(tag::ANSWER, &payload) {
+                Ok(Request::Answer { answer: Answer::Value(term), .. }) => read(term)
+                    .map_err(|error| self.failed(function, ErrorCode::CallbackFailed, &error.message)),
+                Ok(Request::Answer { answer: Answer::Error(message), .. }) => {
+                    let message = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+                    let message = String::from_utf8_lossy(message);
+                    Err(self.failed(function, ErrorCode::CallbackFailed, &message))
+                }
+                _ => Err(self.failed(function, ErrorCode::CallbackFailed, "the answer is none")),
+            },
+            Ok(None) => {
+                self.abandon(call);
+                let message = format!("no answer within {} ms", function.timeout_ms);
+                Err(self.failed(function, ErrorCode::CallbackTimeout, &message))
+            }
+            Err(stop) => {
+                self.abandon(call);
+                if stop == Stop::Closed {
+                    // Nothing of this connection is to be kept there.
+                    self.instances.store(0, Ordering::Relaxed);
+                }
+                Err(FunctionError::Stopped)
+            }
+        }
+    }
+
+    /// Tells the client something that it does not answer.
+    pub fn notice(&self, function: &ClientFunction, kind: &str, put: impl FnOnce(&mut Vec<u8>)) {
+        let mut frame = Vec::new();
+        self.event(&mut frame, function, 0, kind, NEVER, put);
+        self.relief.post(&mut frame);
+    }
+
+    fn event(
+        &self,
+        frame: &mut Vec<u8>,
+        function: &ClientFunction,
+        call: u32,
+        kind: &str,
+        until_ns: u64,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let left_ms = match until_ns {
+            NEVER => 0,
+            // 0 would be no limit.
+            until_ns => {
+                u32::try_from(until_ns.saturating_sub(now_ns()) / 1_000_000).unwrap_or(u32::MAX).max(1)
+            }
+        };
+        let call = Call {
+            connection: self.connection,
+            call,
+            request: self.control.request(),
+            callback: function.callback,
+            kind,
+            left_ms,
+        };
+        event::call(frame, &call, put);
+    }
+
+    fn abandon(&self, call: u32) {
+        let mut frame = Vec::new();
+        event::abandoned(&mut frame, self.connection, call);
+        self.relief.post(&mut frame);
+    }
+
+    fn failed(&self, function: &ClientFunction, code: ErrorCode, message: &str) -> FunctionError {
+        let message = format!("{}: {message}", function.name);
+        self.watch.set_failure(code, message.clone());
+        FunctionError::Invalid(message)
+    }
+}
+
+/// How much of a callback's message is kept.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Appends a value of the engine.
+pub fn put_argument(out: &mut Vec<u8>, argument: &Argument<'_>) {
+    match argument {
+        Argument::Null => put_nil(out),
+        Argument::Integer(value) => put_integer(out, *value),
+        Argument::Real(value) => put_float(out, *value),
+        Argument::Text(bytes) | Argument::Blob(bytes) => put_binary(out, bytes),
+    }
+}
+
+/// Appends a list of them.
+pub fn put_arguments(out: &mut Vec<u8>, arguments: &[Argument<'_>]) {
+    if !arguments.is_empty() {
+        put_list(out, u32::try_from(arguments.len()).unwrap_or(0));
+        arguments.iter().for_each(|argument| put_argument(out, argument));
+    }
+    put_empty_list(out);
+}
+
+/// A value of the client as one of the engine.
+pub fn output(value: Value<'_>) -> Output {
+    match value {
+        Value::Null => Output::Null,
+        Value::Integer(value) => Output::Integer(value),
+        Value::Real(value) => Output::Real(value),
+        Value::Text(text) => Output::Text(text.to_owned()),
+        Value::Blob(bytes) => Output::Blob(bytes.to_vec()),
+    }
+}

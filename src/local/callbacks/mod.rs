@@ -1,0 +1,152 @@
+//! SQL functions, table functions and collations that the client answers: which a connection has, and how the engine comes
+//! to call them.
+
+mod asking;
+mod group;
+mod order;
+mod scalar;
+mod table;
+
+pub use asking::Asking;
+
+use crate::client_functions::{too_many, ClientFunction, FunctionList, SharedFunctions, FUNCTIONS_MAX};
+use crate::engine::client_function::Traits;
+use crate::engine::{code, EngineError, Handle};
+use crate::error::{Error, Result};
+use crate::functions;
+use port_driver::error_code::ErrorCode;
+use port_driver::request::FunctionKind;
+use std::sync::Arc;
+
+/// Those of one connection: its own, and the program's, of which its own take the place.
+pub struct ClientFunctions {
+    asking: Arc<Asking>,
+    own: FunctionList,
+    shared: FunctionList,
+    generation: u64,
+    of_program: Arc<SharedFunctions>,
+}
+
+impl ClientFunctions {
+    /// None yet.
+    pub fn new(asking: Arc<Asking>, of_program: Arc<SharedFunctions>) -> Self {
+        ClientFunctions {
+            asking,
+            own: FunctionList::default(),
+            shared: FunctionList::default(),
+            generation: 0,
+            of_program,
+        }
+    }
+
+    /// Takes over what has changed for all connections. What the engine does not take while statements are open is tried
+    /// again the next time.
+    #[inline]
+    pub fn refresh(&mut self, handle: &Handle) {
+        if self.generation != self.of_program.generation() {
+            self.take_over(handle);
+        }
+    }
+
+    #[cold]
+    fn take_over(&mut self, handle: &Handle) {
+        let (list, generation) = self.of_program.now();
+        let gone: Vec<_> = self.shared.iter().filter(|known| !list.has(known)).map(Arc::clone).collect();
+        let new = list.iter().filter(|function| !self.shared.iter().any(|known| known == *function));
+        let new: Vec<_> = new.filter(|function| !self.own.has(function)).map(Arc::clone).collect();
+        for function in gone.iter().filter(|function| !self.own.has(function)) {
+            if unregister(handle, function).is_err() {
+                return;
+            }
+        }
+        for function in &new {
+            if self.register(handle, function).is_err() {
+                return;
+            }
+        }
+        self.shared = list;
+        if !gone.is_empty() && self.restore(handle).is_err() {
+            return;
+        }
+        self.generation = generation;
+    }
+
+    /// Adds one of the connection's own, or puts it in the place of another.
+    pub fn create(&mut self, handle: &Handle, function: ClientFunction) -> Result<()> {
+        let function = Arc::new(function);
+        if !self.own.has(&function) && self.own.iter().count() >= FUNCTIONS_MAX {
+            return Err(too_many());
+        }
+        self.register(handle, &function).map_err(refused)?;
+        self.own.put(&function);
+        Ok(())
+    }
+
+    /// Drops one of the connection's own; what it was in the place of counts again. False if there is none.
+    pub fn drop(&mut self, handle: &Handle, function: &ClientFunction) -> Result<bool> {
+        if !self.own.has(function) {
+            return Ok(false);
+        }
+        unregister(handle, function).map_err(refused)?;
+        self.own.take(function);
+        self.restore(handle).map_err(refused)?;
+        Ok(true)
+    }
+
+    /// This program's own functions, and what takes their place.
+    fn restore(&self, handle: &Handle) -> std::result::Result<(), EngineError> {
+        functions::register(handle)?;
+        let shared = self.shared.iter().filter(|function| !self.own.has(function));
+        shared.chain(self.own.iter()).try_for_each(|function| self.register(handle, function))
+    }
+
+    fn register(
+        &self,
+        handle: &Handle,
+        function: &Arc<ClientFunction>,
+    ) -> std::result::Result<(), EngineError> {
+        let (asking, owned) = (Arc::clone(&self.asking), Arc::clone(function));
+        let traits = Traits {
+            arguments: function.arguments,
+            deterministic: function.deterministic,
+            directonly: function.directonly,
+        };
+        let name = &function.name;
+        match function.kind {
+            FunctionKind::Scalar => {
+                let scalar = scalar::ClientScalar::new(asking, owned);
+                handle.register_row_function(name, traits, Box::new(scalar))
+            }
+            FunctionKind::Aggregate | FunctionKind::Window => {
+                let window = function.kind == FunctionKind::Window;
+                let aggregate = group::ClientAggregate::new(asking, owned);
+                handle.register_group_function(name, traits, window, Box::new(aggregate))
+            }
+            FunctionKind::Table => {
+                let table = table::ClientTable::new(asking, owned);
+                handle.register_table_function(name, Box::new(table))
+            }
+            FunctionKind::Collation => {
+                handle.register_order(name, Box::new(order::ClientOrder::new(asking, owned)))
+            }
+        }
+    }
+}
+
+fn unregister(handle: &Handle, function: &ClientFunction) -> std::result::Result<(), EngineError> {
+    match function.kind {
+        FunctionKind::Table => handle.drop_table_function(&function.name),
+        FunctionKind::Collation => handle.drop_order(&function.name),
+        _ => handle.drop_function(&function.name, function.arguments),
+    }
+}
+
+fn refused(error: EngineError) -> Error {
+    if error.code & 0xff == code::SQLITE_BUSY {
+        return Error::new(
+            ErrorCode::Locked,
+            "a function cannot be replaced or dropped while a cursor of its connection is open; close the cursors first",
+        );
+    }
+    Error::Engine(error, None)
+}

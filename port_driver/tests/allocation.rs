@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use port_driver::frame::FRAME_BYTES_MAX_DEFAULT;
-use port_driver::request::{decode, route, Request};
+use port_driver::request::{decode, route, tag, Request};
 use support::exercise;
 use support::fixture::read_all;
 
@@ -89,7 +89,9 @@ fn requests_without_option_maps_allocate_nothing() {
             decode(fixture.tag(), fixture.payload()),
             Ok(Request::Open(open)) if !open.options.pragmas.is_empty() || !open.options.limits.is_empty()
         );
-        assert!(bytes == 0 || has_settings, "{}: {bytes} bytes allocated", fixture.name);
+        // A table function has names of columns.
+        let has_names = fixture.tag() == tag::CREATE_FUNCTION;
+        assert!(bytes == 0 || has_settings || has_names, "{}: {bytes} bytes allocated", fixture.name);
     }
 }
 

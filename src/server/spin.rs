@@ -143,7 +143,9 @@ mod tests {
     }
 
     fn now() -> Instant {
-        NOW.get().unwrap_or_else(Instant::now)
+        let now = NOW.get().unwrap_or_else(Instant::now);
+        NOW.set(Some(now));
+        now
     }
 
     fn pass(time: Duration) {

@@ -10,6 +10,7 @@ defmodule LibsqlPort.ErrorCode do
   | `:constraint_unique`, `:constraint_primary_key`, `:constraint_not_null`, `:constraint_check`, `:constraint_foreign_key`, `:constraint_trigger`, `:constraint_rowid`, `:constraint_datatype`, `:constraint` | constraints |
   | `:sql_error`, `:read_only`, `:corrupt`, `:not_a_database`, `:disk_full`, `:io_error`, `:cannot_open`, `:out_of_memory`, `:too_big`, `:type_mismatch`, `:schema_changed`, `:not_authorized`, `:permission_denied`, `:engine_error` | the engine |
   | `:file_replaced`, `:foreign_wal` | a database file that was removed, replaced or restored |
+  | `:callback_failed`, `:callback_timeout`, `:callback_reentered`, `:unknown_function` | functions written in Elixir |
   | `:sidecar_down`, `:outcome_unknown`, `:protocol_mismatch`, `:executable_not_found`, `:not_sent` | seen by this client alone |
   | `:unknown` | a number that this client does not know; the error keeps it |
   """
@@ -65,6 +66,10 @@ defmodule LibsqlPort.ErrorCode do
     engine_error: 73,
     file_replaced: 74,
     foreign_wal: 75,
+    callback_failed: 76,
+    callback_timeout: 77,
+    unknown_function: 78,
+    callback_reentered: 79,
     sidecar_down: 100,
     outcome_unknown: 101,
     protocol_mismatch: 102,

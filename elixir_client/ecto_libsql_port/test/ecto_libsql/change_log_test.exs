@@ -310,6 +310,32 @@ defmodule EctoLibSql.ChangeLogTest do
       assert [%{table: "towns", new: %{"stream" => "Donau"}}] = changes()
     end
 
+    test "a table may have several logs, and its triggers survive a dump" do
+      log()
+      log(log: "other", values: :none)
+      assert ChangeLog.stale(TestRepo) == []
+      assert ChangeLog.stale(TestRepo, log: "other") == []
+      script("INSERT INTO cities (name) VALUES ('Ulm')")
+      assert [%{new: nil}] = changes("other")
+      assert [%{new: %{}}] = changes()
+
+      objects =
+        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+
+      texts = TestRepo.query!(objects).rows |> List.flatten()
+      assert length(texts) == 1 + 2 * (3 + 5)
+
+      script(
+        "DROP TABLE cities; DROP TABLE change_log; DROP TABLE change_log_pending; DROP TABLE change_log_consumers"
+      )
+
+      script("DROP TABLE other; DROP TABLE other_pending; DROP TABLE other_consumers")
+      script(Enum.join(texts, ";\n"))
+      assert ChangeLog.stale(TestRepo) == []
+      script("INSERT OR REPLACE INTO cities (name) VALUES ('Ulm'), ('Ulm')")
+      assert [%{operation: :insert}, %{operation: :delete}, %{operation: :insert}] = changes("other")
+    end
+
     test "a column of the log is not removed, and the mend is named" do
       log()
       remove = fn -> alter(table(:cities), do: remove(:size)) end

@@ -88,14 +88,16 @@ defmodule EctoLibSql.ChangeLog.Schema do
     error in MigrationError -> error.message
   end
 
-  # Of AFTER triggers only.
+  # Those of other logs change nothing.
   defp others_fire_first?(repo, name, ours) do
-    sql =
-      "SELECT name, rowid, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE ORDER BY rowid"
+    sql = """
+    SELECT name, rowid, sql LIKE ?2 ESCAPE '\\' FROM sqlite_schema
+    WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE
+    """
 
-    rows = rows(repo, sql, [name])
+    rows = rows(repo, sql, [name, "%#{like(@comment)}%"])
     first = for([trigger, rowid, _] <- rows, trigger in ours, do: rowid) |> Enum.min(fn -> 0 end)
-    Enum.any?(rows, fn [trigger, rowid, _] -> trigger not in ours and rowid > first end)
+    Enum.any?(rows, fn [_trigger, rowid, log?] -> log? == 0 and rowid > first end)
   end
 
   @doc "The tables that a log follows."

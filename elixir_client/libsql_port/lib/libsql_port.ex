@@ -55,14 +55,17 @@ defmodule LibsqlPort do
   """
 
   alias LibsqlPort.{
+    CallChain,
     Connection,
     Cursor,
     Description,
     Error,
     Exchange,
+    Function,
     Handle,
     Options,
     Outcome,
+    Registration,
     Reply,
     Request,
     Result,
@@ -130,6 +133,8 @@ defmodule LibsqlPort do
   @spec connect(sidecar, keyword) :: answer(Connection.t())
   def connect(sidecar, options) do
     with {:ok, options} <- Options.connection(options) do
+      # Inside of a function that SQL has called no longer than that may take.
+      options = %{options | connect_timeout: CallChain.within(options.connect_timeout)}
       open(sidecar, options, Options.encoded(options), {now() + options.connect_timeout, 1})
     end
   end
@@ -140,7 +145,7 @@ defmodule LibsqlPort do
     with {:ok, pid} <- LibsqlPort.Supervisor.sidecar(sidecar, deadline) do
       case open_at(pid, options, payload, deadline) do
         {:ok, handle, id, info} ->
-          {:ok, Connection.new(handle, id, info, options)}
+          handle |> Connection.new(id, info, options) |> Registration.create_all(options.functions)
 
         {:error, _} = error ->
           error
@@ -484,6 +489,175 @@ defmodule LibsqlPort do
   """
   @spec rollback(Connection.t(), term) :: no_return
   def rollback(%Connection{} = conn, value), do: Transaction.rollback(conn, value)
+
+  # --- functions ------------------------------------------------------------------------------------------------
+
+  @doc """
+  Creates an SQL function that is written in Elixir, on a connection or on a sidecar.
+
+  On a sidecar it is there on all connections, those included that are opened later and those of a new run of the program. One
+  of a connection goes with the connection. The function gets the arguments one by one, or with the arity `:any` as one list, and
+  returns a value. `LibsqlPort.Function` says what values are, where the function runs, and what becomes of its errors.
+
+  While a statement of the connection runs or a cursor is open, replacing a function returns a `:locked` error.
+
+  ## Options
+
+    * `:deterministic` - `true` if the same arguments always give the same result, which indexes and generated columns
+      require; defaults to `false`
+    * `:directonly` - `false` if what is stored in the database, such as views, triggers and indexes, may call the function as
+      well; defaults to `true`
+    * `:timeout` - milliseconds that a call may take, or `:infinity`; defaults to 5000
+
+  ## Examples
+
+      :ok = LibsqlPort.create_function(conn, "initial", 1, fn name -> String.first(name) end, deterministic: true)
+      {:ok, ["A"]} = LibsqlPort.query_one(conn, "SELECT initial(name) FROM users WHERE id = 1")
+
+      :ok = LibsqlPort.create_function(MyApp.Sidecar, "concat", :any, &Enum.join/1)
+      {:ok, ["abc"]} = LibsqlPort.query_one(conn, "SELECT concat('a', 'b', 'c')")
+  """
+  @spec create_function(
+          Connection.t() | sidecar,
+          Function.name(),
+          Function.arity_of_call(),
+          (... -> term),
+          keyword
+        ) ::
+          :ok | {:error, Error.t()}
+  def create_function(conn_or_sidecar, name, arity, fun, options \\ []),
+    do: Registration.create(conn_or_sidecar, {:scalar, name, arity, fun, options})
+
+  @doc """
+  Creates an aggregate function that is written in Elixir, on a connection or on a sidecar; with `:inverse` it is a window function
+  as well.
+
+  The definition is a keyword list:
+
+    * `:start` - the accumulator of a group without rows, or a function of no argument that returns it; defaults to `nil`
+    * `:step` - a function that gets the arguments of a row one by one (with the arity `:any` as one list), then the
+      accumulator, and returns the next accumulator. Required
+    * `:finish` - a function that makes a value of the accumulator; by default it is the value
+    * `:inverse` - as `:step`, for the row that leaves a window's frame
+    * `:value` - as `:finish`, for the current row of a window; defaults to `:finish`
+
+  The accumulator is any term. Rows travel in blocks. The sidecar, the options `:directonly` and `:timeout` (of each block) and errors are
+  as in `create_function/5`.
+
+  ## Examples
+
+      :ok =
+        LibsqlPort.create_aggregate(conn, "longest", 1,
+          start: "",
+          step: fn name, longest -> if String.length(name) > String.length(longest), do: name, else: longest end
+        )
+
+      {:ok, ["Grace"]} = LibsqlPort.query_one(conn, "SELECT longest(name) FROM users")
+
+      :ok =
+        LibsqlPort.create_aggregate(conn, "moving_sum", 1,
+          start: 0,
+          step: fn x, sum -> sum + x end,
+          inverse: fn x, sum -> sum - x end
+        )
+
+      {:ok, %{rows: [[1], [3], [5]]}} =
+        LibsqlPort.query(conn, "SELECT moving_sum(id) OVER (ORDER BY id ROWS 1 PRECEDING) FROM users")
+  """
+  @spec create_aggregate(
+          Connection.t() | sidecar,
+          Function.name(),
+          Function.arity_of_call(),
+          keyword,
+          keyword
+        ) ::
+          :ok | {:error, Error.t()}
+  def create_aggregate(conn_or_sidecar, name, arity, definition, options \\ []),
+    do: Registration.create(conn_or_sidecar, {:aggregate, name, arity, definition, options})
+
+  @doc """
+  Creates a table function that is written in Elixir, on a connection or on a sidecar: `SELECT * FROM name(1, 2)`, also in joins.
+
+  The definition is a keyword list:
+
+    * `:columns` - the names of 1 to 100 columns. Required
+    * `:parameters` - the names of up to 32 parameters; defaults to `[]`. One that is not given is `nil`
+    * `:rows` - a function of as many arguments as there are parameters. Returns an enumerable of rows, each a list or a
+      tuple with a value for each column. Required
+
+  Rows are taken from the enumerable in chunks, as they are needed: it may be endless if the statement has a LIMIT. It is halted
+  when the statement has ended, so that `Stream.resource/3` closes what it has opened. The options `:directonly` and `:timeout` (of
+  each chunk) and errors are as in `create_function/5`.
+
+  ## Examples
+
+      :ok =
+        LibsqlPort.create_table_function(conn, "days",
+          parameters: [:first],
+          columns: [:day],
+          rows: fn first ->
+            first |> Date.from_iso8601!() |> Stream.iterate(&Date.add(&1, 1)) |> Stream.map(&[Date.to_iso8601(&1)])
+          end
+        )
+
+      {:ok, %{rows: [["2024-02-28"], ["2024-02-29"], ["2024-03-01"]]}} =
+        LibsqlPort.query(conn, "SELECT day FROM days('2024-02-28') LIMIT 3")
+  """
+  @spec create_table_function(Connection.t() | sidecar, Function.name(), keyword, keyword) ::
+          :ok | {:error, Error.t()}
+  def create_table_function(conn_or_sidecar, name, definition, options \\ []),
+    do: Registration.create(conn_or_sidecar, {:table, name, definition, options})
+
+  @doc """
+  Creates a collation that is written in Elixir, on a connection or on a sidecar.
+
+  The definition is `[key: fun]`: a function that makes a sort key, any binary, of a text. Texts are in the order of their keys'
+  bytes, and equal if the keys are. The key of a text is computed once and kept. Do not create an index with a collation
+  whose keys may change: it would be wrong afterwards. The option `:timeout` is as in `create_function/5`.
+
+  ## Examples
+
+      :ok = LibsqlPort.create_collation(conn, "by_length", key: fn text -> <<String.length(text)::32, text::binary>> end)
+
+      {:ok, %{rows: [["Ada"], ["Joan"], ["Grace"]]}} =
+        LibsqlPort.query(conn, "SELECT name FROM users ORDER BY name COLLATE by_length")
+  """
+  @spec create_collation(Connection.t() | sidecar, Function.name(), keyword, keyword) ::
+          :ok | {:error, Error.t()}
+  def create_collation(conn_or_sidecar, name, definition, options \\ []),
+    do: Registration.create(conn_or_sidecar, {:collation, name, definition, options})
+
+  @doc """
+  Drops a function that `create_function/5` or `create_aggregate/5` has created with this arity. Returns `{:ok, false}` if there is none.
+  One of SQLite's own that it had replaced is there again.
+
+  ## Examples
+
+      {:ok, false} = LibsqlPort.drop_function(conn, "slugify", 1)
+  """
+  @spec drop_function(Connection.t() | sidecar, Function.name(), Function.arity_of_call()) :: answer(boolean)
+  def drop_function(conn_or_sidecar, name, arity),
+    do: Registration.drop(conn_or_sidecar, :scalar, name, arity)
+
+  @doc """
+  Drops what `create_table_function/4` has created. Returns `{:ok, false}` if there is none.
+
+  ## Examples
+
+      {:ok, false} = LibsqlPort.drop_table_function(conn, "days")
+  """
+  @spec drop_table_function(Connection.t() | sidecar, Function.name()) :: answer(boolean)
+  def drop_table_function(conn_or_sidecar, name), do: Registration.drop(conn_or_sidecar, :table, name, :any)
+
+  @doc """
+  Drops what `create_collation/4` has created. Returns `{:ok, false}` if there is none.
+
+  ## Examples
+
+      {:ok, false} = LibsqlPort.drop_collation(conn, "by_length")
+  """
+  @spec drop_collation(Connection.t() | sidecar, Function.name()) :: answer(boolean)
+  def drop_collation(conn_or_sidecar, name), do: Registration.drop(conn_or_sidecar, :collation, name, :any)
 
   # --- care -----------------------------------------------------------------------------------------------------
 

@@ -54,9 +54,15 @@ defmodule LibsqlPort.GoldenTest do
   end
 
   defp check("event", %{"term" => {0, tag, payload}} = golden) do
-    assert tag in [Wire.tag(:hello), Wire.tag(:connection_lost), Wire.tag(:log)]
+    assert tag in Enum.map([:hello, :connection_lost, :log, :call, :abandoned], &Wire.tag/1)
     assert Wire.payload(golden.body) == payload
+
+    # What is read without decoding is the same.
+    if tag == Wire.tag(:call), do: assert(Wire.call_head(golden.body) == head(payload, 4))
+    if tag == Wire.tag(:abandoned), do: assert(Wire.abandoned(golden.body) == payload)
   end
+
+  defp head(tuple, count), do: tuple |> Tuple.to_list() |> Enum.take(count) |> List.to_tuple()
 
   defp reply(64, _payload, golden) do
     assert {:ok, answer, nil} = Reply.read(answered(golden.file), golden.body, [])
@@ -150,6 +156,7 @@ defmodule LibsqlPort.GoldenTest do
     do: Wire.addressed(address(connection), timeout)
 
   defp written(24, {connection, request}), do: Wire.cancel(address(connection), request)
+  defp written(27, {connection, call, outcome}), do: Wire.answer(connection, call, Wire.encode(outcome))
   defp written(25, {connection, credits}), do: Wire.credit(address(connection), credits)
 
   defp written(tag, {connection, timeout, source, params}) when tag in [6, 7, 10, 12] do

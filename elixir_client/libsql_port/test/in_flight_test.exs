@@ -33,7 +33,7 @@ defmodule LibsqlPort.InFlightTest do
   test "an entry is taken once", %{table: table, ids: ids} do
     ref = make_ref()
     id = enter(table, ids, ref, 1)
-    assert {^id, pid, ^ref, 1, nil, nil} = entry = InFlight.peek(table, id)
+    assert {^id, pid, ^ref, 1, nil, nil, nil} = entry = InFlight.peek(table, id)
     assert pid == self()
     assert InFlight.take(table, id) == entry
     assert InFlight.take(table, id) == nil
@@ -57,7 +57,7 @@ defmodule LibsqlPort.InFlightTest do
     assert InFlight.give_up(table, claiming, request(1, claim))
 
     assert InFlight.of_connection(table, 1) == []
-    assert InFlight.take(table, claiming) == {claiming, nil, nil, 1, claim, nil}
+    assert InFlight.take(table, claiming) == {claiming, nil, nil, 1, claim, nil, nil}
     InFlight.answer_all(table)
     refute_received {_, :sidecar_down}
   end

@@ -43,6 +43,14 @@ defmodule LibsqlPort.RemoteTest do
   @after_compile __MODULE__
   def __after_compile__(_env, bytecode), do: :persistent_term.put({__MODULE__, :binary}, bytecode)
 
+  test "create functions here", %{node: node, sidecar: sidecar, conn: conn} do
+    assert :ok = there(node, :create_function, [conn, "shout", 1, &String.upcase/1])
+    assert {:ok, ["LOUD"]} = LibsqlPort.query_one(conn, "SELECT shout('loud')")
+    assert :ok = there(node, :create_function, [sidecar, "whisper", 1, &String.downcase/1])
+    assert {:ok, ["soft"]} = there(node, :query_one, [conn, "SELECT whisper('SOFT')"])
+    assert {:ok, true} = there(node, :drop_function, [conn, "shout", 1])
+  end
+
   test "use connections of this one", %{node: node, conn: conn} do
     assert {:ok, %{statements: 1}} = there(node, :script, [conn, "CREATE TABLE t (x)"])
     assert {:ok, %Result{changes: 1}} = there(node, :query, [conn, "INSERT INTO t VALUES (?)", ["far"]])

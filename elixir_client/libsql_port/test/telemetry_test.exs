@@ -52,6 +52,18 @@ defmodule LibsqlPort.TelemetryTest do
     assert_received {:event, [:libsql_port, :query, :stop], %{run: _}, %{request: :batch}}
   end
 
+  test "a function of SQL that raises is an event, with its stack trace and without its arguments", %{
+    with: conn
+  } do
+    :ok = LibsqlPort.create_function(conn, "bad", 1, fn _ -> raise "no" end)
+    assert {:error, %Error{code: :callback_failed}} = LibsqlPort.query(conn, "SELECT bad('a secret')")
+
+    assert_received {:event, [:libsql_port, :callback, :exception], %{monotonic_time: _}, metadata}
+    assert %{function: "bad", kind: :error, reason: %RuntimeError{}, stacktrace: [_ | _]} = metadata
+    assert metadata.connection == conn.id
+    refute inspect(metadata) =~ "a secret"
+  end
+
   test "what is raised is an exception event, and goes on" do
     assert_raise RuntimeError, fn ->
       Telemetry.span(%{request: :execute}, fn -> raise "boom" end, fn _ -> nil end)

@@ -8,7 +8,7 @@ defmodule LibsqlPort.Claims do
   # One monitor for each process, however much it holds. What is held stands under its connection, so that nothing here
   # takes longer because other connections are many. Pure but for the monitors.
 
-  alias LibsqlPort.{ErrorCode, Wire}
+  alias LibsqlPort.{ErrorCode, Functions, Wire}
 
   @type kind :: :connection | :opening | :transaction | {:cursor | :statement, integer}
   @type key :: {connection :: integer, kind}
@@ -22,6 +22,8 @@ defmodule LibsqlPort.Claims do
   #   * `{:release, kind}` – it ends something
   #   * `{:exhaust, kind}` – it ends it if it is the last of its rows
   #   * `{:asked, connection, caller}` – it is the answer to `{:ask, connection, caller}`
+  #   * `{:function, change}` – it tells of a function: of `LibsqlPort.Functions`, not looked at here
+  #   * `{:closed, connection}` – it is the answer to the port owner's own `close`
   #   * `{:part, claim, tag, head}` – it comes in parts, of which the first said so much
   @type claim ::
           {:claim, {:transaction, integer} | :cursor | :statement, pid | nil}
@@ -30,6 +32,8 @@ defmodule LibsqlPort.Claims do
           | {:release, :connection | :all | {:cursor | :statement, integer}}
           | {:exhaust, {:cursor, integer}}
           | {:asked, integer, pid | nil}
+          | {:function, Functions.change()}
+          | {:closed, integer}
           | {:part, claim, tag :: 0..255 | nil, head :: binary}
 
   # What is left to do after a reply: give back what nobody wants, or ask for a connection's status.

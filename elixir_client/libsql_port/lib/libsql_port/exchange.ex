@@ -8,7 +8,7 @@ defmodule LibsqlPort.Exchange do
   # before (exchange_test.exs asks it). A reply that is awaited apart from its request, as a stream's are, does search
   # the mailbox.
 
-  alias LibsqlPort.{Error, Handle, InFlight, Remote, Reply, Request, Wire}
+  alias LibsqlPort.{CallChain, Error, Functions, Handle, InFlight, Remote, Reply, Request, Wire}
 
   # Why there is no reply: the port was closed before the request left; the pipe stayed full until the deadline; the
   # sidecar ended after the request was sent; it did not answer in time; its reply is none of this protocol; the request
@@ -38,8 +38,12 @@ defmodule LibsqlPort.Exchange do
   of them is paid for with two credits.
   """
   @spec call(Handle.t(), Request.t()) :: {:ok, frame :: binary, [Reply.chunk()]} | {:lost, lost}
+  # What the calling process is inside of is known here alone.
   def call(%Handle{port: port} = handle, %Request{} = request) when node(port) != node() do
-    Remote.call(handle, request)
+    case CallChain.refusal(handle, request.address) do
+      nil -> Remote.call(handle, %{request | context: CallChain.context()})
+      error -> {:lost, {:invalid, error}}
+    end
   end
 
   def call(%Handle{} = handle, %Request{} = request) do
@@ -112,6 +116,16 @@ defmodule LibsqlPort.Exchange do
     end
   end
 
+  @doc "Sends an encoded frame, and waits while the pipe is full. For processes that nobody but the program waits for."
+  @spec push(Handle.t(), iodata) :: :ok
+  def push(handle, frame) do
+    :erlang.port_command(handle.port, frame)
+    :ok
+  rescue
+    # The program has ended, and what waited for this with it.
+    ArgumentError -> :ok
+  end
+
   # --- sending --------------------------------------------------------------------------------------------------
 
   defp start(_handle, _ref, %Request{invalid: %Error{} = error}), do: {:lost, {:invalid, error}}
@@ -119,14 +133,27 @@ defmodule LibsqlPort.Exchange do
   defp start(handle, ref, request) do
     size = Wire.frame_size(request.payload)
 
-    if size > handle.frame_bytes_max do
-      {:lost, {:too_large, size, handle.frame_bytes_max}}
-    else
-      case InFlight.enter(handle.table, handle.ids, ref, request) do
-        :gone -> {:lost, :not_sent}
-        id -> deliver(handle, id, ref, request)
-      end
+    cond do
+      size > handle.frame_bytes_max ->
+        {:lost, {:too_large, size, handle.frame_bytes_max}}
+
+      # No request may wait for itself: this is the one door that all of them pass.
+      error = CallChain.refusal(handle, request.address) ->
+        {:lost, {:invalid, error}}
+
+      true ->
+        case InFlight.enter(handle.table, handle.ids, ref, with_context(request, handle)) do
+          :gone -> {:lost, :not_sent}
+          id -> deliver(handle, id, ref, request)
+        end
     end
+  end
+
+  # Callbacks that the request may lead to are told who has made it.
+  defp with_context(request, handle) do
+    if Functions.any?(handle.functions) and request.context == nil,
+      do: %{request | context: CallChain.context()},
+      else: request
   end
 
   defp deliver(handle, id, ref, request) do

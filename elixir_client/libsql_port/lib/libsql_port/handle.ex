@@ -1,10 +1,21 @@
 defmodule LibsqlPort.Handle do
   @moduledoc false
   # Everything a caller needs to talk to one run of the sidecar without asking a process: the port, the table of
-  # requests in flight and the counter of ids. It dies with that run: a call on a stale handle finds the port closed
+  # requests in flight, the counter of ids, and a flag that says whether there are SQL functions. It dies with that run: a call on a stale handle finds the port closed
   # and answers `:sidecar_down`.
 
-  @enforce_keys [:port, :table, :ids, :sidecar, :guardian, :os_pid, :hello, :frame_bytes_max, :reply_grace]
+  @enforce_keys [
+    :port,
+    :table,
+    :ids,
+    :sidecar,
+    :guardian,
+    :os_pid,
+    :hello,
+    :frame_bytes_max,
+    :reply_grace,
+    :functions
+  ]
   @derive {Inspect, only: [:os_pid]}
   defstruct @enforce_keys
 
@@ -17,6 +28,7 @@ defmodule LibsqlPort.Handle do
           os_pid: non_neg_integer | nil,
           hello: map,
           frame_bytes_max: pos_integer,
-          reply_grace: non_neg_integer
+          reply_grace: non_neg_integer,
+          functions: :atomics.atomics_ref()
         }
 end

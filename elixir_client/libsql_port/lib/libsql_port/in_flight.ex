@@ -1,22 +1,25 @@
 defmodule LibsqlPort.InFlight do
   @moduledoc false
-  # The requests that await a reply: a public table of `{id, pid, ref, connection, claim, sql}`. `connection` is the
+  # The requests that await a reply: a public table of
+  # `{id, pid, ref, connection, claim, sql, context}`. `connection` is the
   # number of the connection, or `nil` for a request that `cancel` is not to find; `claim` says what the reply means for
   # `LibsqlPort.Claims`: whether it tells that a transaction is open, for a statement that is sent to none, and `nil` for
-  # one that is sent to a transaction; `sql` is for the log if the program dies.
+  # one that is sent to a transaction; `sql` is for the log if the program dies; `context` is what callbacks of the request
+  # are to know of its caller, and `nil` where there are no functions.
   #
   # One rule makes stale messages impossible: **who takes the entry, sends or keeps the answer.** The port's owner
   # takes it for the reply that closes a request, the guardian when the sidecar died, the caller when it gives up.
   # Ids come from one counter for all runs of a sidecar; messages carry the caller's `ref`, so neither a second
   # sidecar nor a wrapped counter can be mistaken.
 
-  alias LibsqlPort.{Claims, Request}
+  alias LibsqlPort.{CallChain, Claims, Request}
 
   @first_id 256
   @ids 2_147_483_648 - @first_id
 
   @type entry ::
-          {pos_integer, pid | nil, reference | nil, integer | nil, Claims.claim() | nil, String.t() | nil}
+          {pos_integer, pid | nil, reference | nil, integer | nil, Claims.claim() | nil, String.t() | nil,
+           CallChain.context() | nil}
 
   @doc "A table that falls to `heir` when the calling process ends, with word of the port that it belongs to."
   @spec new(pid, port | nil) :: :ets.table()
@@ -36,20 +39,21 @@ defmodule LibsqlPort.InFlight do
   @doc "Enters the calling process under a new id. `:gone` if the sidecar's run is over."
   @spec enter(:ets.table(), :atomics.atomics_ref(), reference, Request.t()) :: pos_integer | :gone
   def enter(table, ids, ref, request) do
-    insert(table, ids, {self(), ref, request.connection, request.claim, request.sql})
+    insert(table, ids, {self(), ref, request.connection, request.claim, request.sql, request.context})
   rescue
     ArgumentError -> :gone
   end
 
   @doc "Enters a request whose reply nobody waits for, but which means something. For the port's owner, during a run."
   @spec enter_for_claim(:ets.table(), :atomics.atomics_ref(), Claims.claim()) :: pos_integer
-  def enter_for_claim(table, ids, claim), do: insert(table, ids, {nil, nil, nil, claim, nil})
+  def enter_for_claim(table, ids, claim), do: insert(table, ids, {nil, nil, nil, claim, nil, nil})
 
-  defp insert(table, ids, {pid, ref, connection, claim, sql} = rest) do
+  defp insert(table, ids, {pid, ref, connection, claim, sql, context} = rest) do
     id = next_id(ids)
 
     # After two thousand million requests the counter starts anew and may meet one that is still waiting.
-    if :ets.insert_new(table, {id, pid, ref, connection, claim, sql}), do: id, else: insert(table, ids, rest)
+    entry = {id, pid, ref, connection, claim, sql, context}
+    if :ets.insert_new(table, entry), do: id, else: insert(table, ids, rest)
   end
 
   @doc "Changes what the reply to a request means."
@@ -97,10 +101,19 @@ defmodule LibsqlPort.InFlight do
     ArgumentError -> false
   end
 
+  @doc "What the callbacks of a request are to know of its caller; `nil` if it no longer waits or left nothing."
+  @spec context(:ets.table(), pos_integer) :: CallChain.context() | nil
+  def context(table, id) do
+    :ets.lookup_element(table, id, 7)
+  rescue
+    ArgumentError -> nil
+  end
+
   @doc "Ids and callers of a connection's requests."
   @spec of_connection(:ets.table(), integer) :: [{pos_integer, pid}]
   def of_connection(table, connection) do
-    for {id, pid} <- :ets.select(table, [{{:"$1", :"$2", :_, connection, :_, :_}, [], [{{:"$1", :"$2"}}]}]),
+    for {id, pid} <-
+          :ets.select(table, [{{:"$1", :"$2", :_, connection, :_, :_, :_}, [], [{{:"$1", :"$2"}}]}]),
         pid != nil,
         do: {id, pid}
   rescue
@@ -110,13 +123,13 @@ defmodule LibsqlPort.InFlight do
   @doc "Ids and connections of a process's requests."
   @spec of_caller(:ets.table(), pid) :: [{pos_integer, integer | nil}]
   def of_caller(table, pid),
-    do: :ets.select(table, [{{:"$1", pid, :_, :"$2", :_, :_}, [], [{{:"$1", :"$2"}}]}])
+    do: :ets.select(table, [{{:"$1", pid, :_, :"$2", :_, :_, :_}, [], [{{:"$1", :"$2"}}]}])
 
   @doc "The processes that wait."
   @spec callers(:ets.table()) :: [pid]
   def callers(table) do
     table
-    |> :ets.select([{{:_, :"$1", :_, :_, :_, :_}, [{:"/=", :"$1", nil}], [:"$1"]}])
+    |> :ets.select([{{:_, :"$1", :_, :_, :_, :_, :_}, [{:"/=", :"$1", nil}], [:"$1"]}])
     |> Enum.uniq()
   end
 
@@ -124,7 +137,9 @@ defmodule LibsqlPort.InFlight do
   @spec running(:ets.table()) :: [{integer, String.t()}]
   def running(table) do
     table
-    |> :ets.select([{{:"$1", :_, :_, :"$2", :_, :"$3"}, [{:is_integer, :"$2"}], [{{:"$1", :"$2", :"$3"}}]}])
+    |> :ets.select([
+      {{:"$1", :_, :_, :"$2", :_, :"$3", :_}, [{:is_integer, :"$2"}], [{{:"$1", :"$2", :"$3"}}]}
+    ])
     |> Enum.sort()
     |> Enum.uniq_by(fn {_id, connection, _sql} -> connection end)
     |> Enum.flat_map(fn {_id, connection, sql} -> if sql, do: [{connection, sql}], else: [] end)
@@ -133,12 +148,12 @@ defmodule LibsqlPort.InFlight do
   @doc "Tells everybody who waits that the sidecar has ended."
   @spec answer_all(:ets.table()) :: :ok
   def answer_all(table) do
-    for id <- ids(table), {_, pid, ref, _, _, _} when pid != nil <- [take(table, id)] do
+    for id <- ids(table), {_, pid, ref, _, _, _, _} when pid != nil <- [take(table, id)] do
       send(pid, {ref, :sidecar_down})
     end
 
     :ok
   end
 
-  defp ids(table), do: :ets.select(table, [{{:"$1", :_, :_, :_, :_, :_}, [], [:"$1"]}])
+  defp ids(table), do: :ets.select(table, [{{:"$1", :_, :_, :_, :_, :_, :_}, [], [:"$1"]}])
 end

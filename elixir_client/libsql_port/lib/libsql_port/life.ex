@@ -87,6 +87,17 @@ defmodule LibsqlPort.Life do
     Logger.warning("libsql_port: the sidecar #{label(sidecar)} sent an event that cannot be read", @domain)
   end
 
+  @doc "A program that was started again did not take a function."
+  @spec not_renewed(map, String.t(), Exception.t() | nil) :: :ok
+  def not_renewed(sidecar, name, error) do
+    why = if error, do: Exception.message(error), else: "its answer cannot be read"
+
+    Logger.error(
+      "libsql_port: the sidecar #{label(sidecar)} does not take the function #{inspect(name)}: #{why}",
+      @domain
+    )
+  end
+
   @doc "A line of the program's own log."
   @spec line(term) :: :ok
   def line({severity, line}) when is_binary(severity) and is_binary(line) do

@@ -34,6 +34,7 @@ defmodule LibsqlPort.Options do
       (its name), `:os_pid` and `:domain` (`[:elixir, :libsql_port]`); `:stderr`: the program writes them to the VM's standard error
     * `:args` – further arguments for the program, a list of strings
     * `:env` – environment variables for the program, a list of pairs of strings
+    * `:functions` – SQL functions of all connections (see `LibsqlPort.Function`); default `[]`
 
   | limit | of what | default | no limit |
   |---|---|---|---|
@@ -73,6 +74,7 @@ defmodule LibsqlPort.Options do
     * `:limits` – limits of SQLite for each statement, a keyword list of the names in the table below
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
+    * `:functions` – SQL functions of this connection (see `LibsqlPort.Function`); default `[]`
     * `:telemetry` – whether requests are told as events (see `LibsqlPort.Telemetry`); default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
@@ -98,7 +100,7 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{Error, Wire}
+  alias LibsqlPort.{Error, Function, Wire}
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
@@ -138,7 +140,8 @@ defmodule LibsqlPort.Options do
     {:log_lines_per_second, nil, {:integer, 1, @int_max}},
     {:log_format, nil, {:one_of, [:text, :json]}},
     {:args, [], :strings},
-    {:env, [], :env}
+    {:env, [], :env},
+    {:functions, [], :functions}
   ]
 
   @flags [uri: 0x40, nomutex: 0x8000, privatecache: 0x40000, nofollow: 0x1000000, exrescode: 0x2000000]
@@ -163,6 +166,7 @@ defmodule LibsqlPort.Options do
     {:open_flags, nil, {:flags, @flags}, "open_flags"},
     {:show_statement, true, :boolean, nil},
     {:telemetry, true, :boolean, nil},
+    {:functions, [], :functions, nil},
     {:pragmas, [], :pragmas, nil}
   ]
 
@@ -235,6 +239,7 @@ defmodule LibsqlPort.Options do
           connect_timeout: pos_integer,
           show_statement: boolean,
           telemetry: boolean,
+          functions: [Function.t()],
           owner: pid | nil
         }
 
@@ -249,7 +254,10 @@ defmodule LibsqlPort.Options do
   @doc "Checks the options of a sidecar and fills in the defaults."
   @spec sidecar(keyword) :: {:ok, map} | {:error, Error.t()}
   def sidecar(options) do
-    with :ok <- keyword(options), do: read(options, @sidecar, [])
+    with :ok <- keyword(options),
+         {:ok, values} <- read(options, @sidecar, []),
+         {:ok, functions} <- Function.all(values.functions),
+         do: {:ok, %{values | functions: functions}}
   end
 
   @doc "Checks the options of a connection and brings them into the form that travels."
@@ -260,6 +268,7 @@ defmodule LibsqlPort.Options do
          {:ok, values} <- read(Keyword.drop(options, @pragmas), table, @pragmas),
          :ok <- local(values.database),
          {:ok, path} <- path(values),
+         {:ok, functions} <- Function.all(values.functions),
          {:ok, pragmas} <- pragmas(values.pragmas, Keyword.take(options, @pragmas)) do
       {:ok,
        %{
@@ -269,6 +278,7 @@ defmodule LibsqlPort.Options do
          connect_timeout: values.connect_timeout,
          show_statement: values.show_statement,
          telemetry: values.telemetry,
+         functions: functions,
          owner: if(values.owner == :caller, do: self(), else: values.owner)
        }}
     end
@@ -451,6 +461,9 @@ defmodule LibsqlPort.Options do
       do: {:ok, value |> Enum.uniq() |> Enum.map(&flags[&1]) |> Enum.sum()},
       else: :error
   end
+
+  # Looked at one by one afterwards, because each error says more than that.
+  defp cast(value, :functions), do: {:ok, value}
 
   defp cast(value, :strings) when is_list(value),
     do: if(Enum.all?(value, &is_binary/1), do: {:ok, value}, else: :error)

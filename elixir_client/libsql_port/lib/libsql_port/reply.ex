@@ -68,10 +68,14 @@ defmodule LibsqlPort.Reply do
   defp answer(:checkpoint, {busy, log, checkpointed}) when is_integer(log) and is_integer(checkpointed),
     do: {busy, log, checkpointed}
 
+  defp answer(:drop_function, dropped?) when is_boolean(dropped?), do: dropped?
   defp answer(:cancel, told?) when is_boolean(told?), do: told?
   defp answer(:status, map) when is_map(map), do: Status.sidecar(map)
   defp answer(:connection_status, map) when is_map(map), do: Status.connection(map)
-  defp answer(name, _nothing) when name in [:close, :close_statement, :close_cursor, :reset, :ping], do: nil
+
+  defp answer(name, _nothing)
+       when name in [:close, :close_statement, :close_cursor, :reset, :ping, :create_function],
+       do: nil
 
   defp joined(result, []), do: result
   defp joined(result, chunks), do: %{result | rows: Wire.join_rows(chunks)}

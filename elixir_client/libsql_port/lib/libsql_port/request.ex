@@ -16,8 +16,9 @@ defmodule LibsqlPort.Request do
   #   * `in_transaction?` – whether the caller knows of an open transaction around it. Such a request is addressed to that
   #     transaction, so that it runs inside of it or not at all
   #   * `claim` – what the reply opens or ends for a process; see `LibsqlPort.Claims`
+  #   * `context` – what callbacks of the request are to know of its caller; see `LibsqlPort.CallChain`
 
-  alias LibsqlPort.{Claims, Error, Options, Statement, Wire}
+  alias LibsqlPort.{CallChain, Claims, Error, Options, Statement, Wire}
 
   # In a process that runs the function of `LibsqlPort.transaction/3`: the connections that it has a transaction on, with
   # their addresses. It is inside, whichever struct of the connection it uses.
@@ -33,6 +34,7 @@ defmodule LibsqlPort.Request do
     :sql,
     :invalid,
     :claim,
+    :context,
     effect: :none,
     in_transaction?: false
   ]
@@ -50,6 +52,7 @@ defmodule LibsqlPort.Request do
           invalid: Error.t() | nil,
           effect: effect,
           claim: Claims.claim() | nil,
+          context: CallChain.context() | nil,
           in_transaction?: boolean
         }
 
@@ -240,12 +243,13 @@ defmodule LibsqlPort.Request do
 
   # The door through which every request's options go. A request that was given others, or wrong values, is made all the
   # same: it carries the error, and nobody sends it.
-  defp timeout(conn, _name, []), do: {:ok, conn.timeout}
+  # Inside of a callback it gets no more time than is left to that.
+  defp timeout(conn, _name, []), do: {:ok, CallChain.within(conn.timeout)}
 
   defp timeout(conn, name, options) do
     case Options.request(name, options) do
       :ok ->
-        {:ok, Keyword.get(options, :timeout, conn.timeout)}
+        {:ok, CallChain.within(Keyword.get(options, :timeout, conn.timeout))}
 
       {:error, error} ->
         %__MODULE__{name: name, payload: [], timeout: conn.timeout, invalid: error}

@@ -15,6 +15,8 @@ defmodule LibsqlPort.Sidecar do
     Claims,
     Error,
     Exchange,
+    Function,
+    Functions,
     Guardian,
     Handle,
     Handshake,
@@ -24,6 +26,7 @@ defmodule LibsqlPort.Sidecar do
     Reply,
     Request,
     Restart,
+    Runners,
     Wire
   }
 
@@ -38,6 +41,8 @@ defmodule LibsqlPort.Sidecar do
   @part Wire.tag(:part)
   @connection_lost Wire.tag(:connection_lost)
   @log Wire.tag(:log)
+  @call Wire.tag(:call)
+  @abandoned Wire.tag(:abandoned)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -63,6 +68,23 @@ defmodule LibsqlPort.Sidecar do
   @spec abandon(pid, reference) :: :ok
   def abandon(sidecar, key), do: GenServer.cast(sidecar, {:abandon, key})
 
+  @doc """
+  Gives a function the number by which the program is to call it, and the handle of the present run. The reply to the request
+  that registers it says whether it stays.
+  """
+  @spec enlist(pid, integer, Function.t(), timeout) :: {:ok, pos_integer, Handle.t()} | :down
+  def enlist(sidecar, connection, function, timeout),
+    do: GenServer.call(sidecar, {:enlist, connection, function}, timeout)
+
+  @doc "The request that registers a function was not sent."
+  @spec withdraw(pid, pos_integer) :: :ok
+  def withdraw(sidecar, number), do: GenServer.cast(sidecar, {:withdraw, number})
+
+  @doc "Under which kind something is registered, and the handle of the present run."
+  @spec registered(pid, integer, term, timeout) :: {:ok, Function.kind() | nil, Handle.t()} | :down
+  def registered(sidecar, connection, key, timeout),
+    do: GenServer.call(sidecar, {:registered, connection, key}, timeout)
+
   # --- runs of the program --------------------------------------------------------------------------------------
 
   @impl true
@@ -70,6 +92,10 @@ defmodule LibsqlPort.Sidecar do
     Process.flag(:trap_exit, true)
     [{:guardian, guardian}] = :ets.lookup(registry, :guardian)
     [{:ids, ids}] = :ets.lookup(registry, :ids)
+    [{:functions, functions}] = :ets.lookup(registry, :functions)
+    [{:runners, runners}] = :ets.lookup(registry, :runners)
+    # Those of connections ended with an owner before this one.
+    Functions.run_ended(functions)
     Process.send_after(self(), :sweep, @sweep_ms)
     about = %{name: options.name, os_pid: nil}
     restart = Restart.new(options)
@@ -80,6 +106,8 @@ defmodule LibsqlPort.Sidecar do
         registry: registry,
         guardian: guardian,
         ids: ids,
+        functions: functions,
+        runners: Runners.new(runners, functions),
         restart: restart,
         about: about
       })
@@ -128,24 +156,56 @@ defmodule LibsqlPort.Sidecar do
       os_pid: if(identity, do: elem(identity, 0), else: hello["os_pid"]),
       hello: hello,
       frame_bytes_max: Map.get(hello, "frame_bytes_max", 16_777_216),
-      reply_grace: state.options.reply_grace
+      reply_grace: state.options.reply_grace,
+      functions: state.functions.flag
     }
 
-    heartbeat(port, state.options.heartbeat)
     about = %{name: state.options.name, os_pid: handle.os_pid}
     Life.metadata(about.name, about.os_pid)
     runs = :ets.update_counter(state.registry, :runs, 1, {:runs, 0})
     Life.started(Map.put(about, :restart, runs > 1), hello)
 
-    %{
+    state = %{
       idle(state)
       | port: port,
         table: handle.table,
-        handle: handle,
+        runners: %{state.runners | handle: handle},
         about: about,
         identity: identity,
         started_at: System.monotonic_time(:millisecond)
     }
+
+    ready(handle, Functions.of_sidecar(state.functions), state)
+  end
+
+  # The program learns of the sidecar's functions before it gets the first request of a caller: nobody has the handle yet.
+  defp ready(handle, functions, state) do
+    case renew(functions, handle, state) do
+      [] ->
+        heartbeat(handle.port, state.options.heartbeat)
+        %{state | handle: handle}
+
+      unsent ->
+        Process.send_after(self(), {:ready, handle, unsent}, @retry_ms)
+        state
+    end
+  end
+
+  # Returns those for which the pipe was too full.
+  defp renew([], _handle, _state), do: []
+
+  defp renew([{number, function} | rest] = functions, handle, state) do
+    id = InFlight.enter_for_claim(state.table, handle.ids, {:function, {:renewed, function.name}})
+    payload = Wire.addressed(Wire.encode(0), 0, Wire.encode(Function.wire(function, number)))
+
+    case Exchange.post(handle, id, Wire.tag(:create_function), payload) do
+      :ok ->
+        renew(rest, handle, state)
+
+      :not_sent ->
+        InFlight.take(state.table, id)
+        functions
+    end
   end
 
   # Starts the program again: without waiting for its hello, so that this process answers meanwhile.
@@ -192,6 +252,8 @@ defmodule LibsqlPort.Sidecar do
     hand_over(state)
     for {_ref, %{from: from}} <- state.opening, do: answer(from, :ended)
     _ = Claims.clear(state.claims)
+    Functions.run_ended(state.functions)
+    state = %{state | runners: Runners.run_ended(state.runners)}
     {:noreply, start_again(idle(state), System.monotonic_time(:millisecond) - state.started_at)}
   end
 
@@ -272,6 +334,12 @@ defmodule LibsqlPort.Sidecar do
     {:noreply, opened(reply, request, %{state | opening: opening})}
   end
 
+  def handle_info({:DOWN, monitor, :process, _pid, reason}, %{runners: %{monitors: monitors}} = state)
+      when is_map_key(monitors, monitor) do
+    {runners, answers} = Runners.down(state.runners, monitor, reason)
+    {:noreply, answer_all(answers, %{state | runners: runners})}
+  end
+
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
     {held, claims} = Claims.down(state.claims, pid)
     state = %{state | claims: claims}
@@ -290,9 +358,16 @@ defmodule LibsqlPort.Sidecar do
     {:noreply, state}
   end
 
+  def handle_info({:answer, table, answers}, %{table: table} = state),
+    do: {:noreply, answer_all(answers, state)}
+
+  def handle_info({:ready, %{port: port} = handle, functions}, %{port: port} = state) do
+    {:noreply, ready(handle, functions, state)}
+  end
+
   def handle_info(:sweep, state) do
     Process.send_after(self(), :sweep, @sweep_ms)
-    if state.table, do: sweep(state)
+    if state.handle, do: sweep(state)
     {:noreply, state}
   end
 
@@ -318,14 +393,14 @@ defmodule LibsqlPort.Sidecar do
     entry = if tag == @rows, do: InFlight.peek(table, id), else: InFlight.take(table, id)
 
     case entry do
-      {_id, pid, ref, _connection, nil, _sql} ->
+      {_id, pid, ref, _connection, nil, _sql, _context} ->
         send(pid, {ref, frame})
         {:noreply, state}
 
       nil ->
         {:noreply, state}
 
-      {_id, pid, ref, _connection, _claim, _sql} ->
+      {_id, pid, ref, _connection, _claim, _sql, _context} ->
         if pid, do: send(pid, {ref, frame})
         {:noreply, replied(entry, tag, frame, state)}
     end
@@ -337,7 +412,7 @@ defmodule LibsqlPort.Sidecar do
       nil ->
         state
 
-      {_id, pid, ref, _connection, claim, _sql} = entry ->
+      {_id, pid, ref, _connection, claim, _sql, _context} = entry ->
         if pid, do: send(pid, {ref, frame})
 
         case claim do
@@ -349,7 +424,7 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp part(part, id, frame, state) do
-    with {_id, pid, ref, _connection, claim, _sql} <- InFlight.peek(state.table, id) do
+    with {_id, pid, ref, _connection, claim, _sql, _context} <- InFlight.peek(state.table, id) do
       if pid, do: send(pid, {ref, frame})
       with {last, head} <- part, do: keep_part(id, claim, Claims.part(claim, last, head), state)
     end
@@ -360,17 +435,52 @@ defmodule LibsqlPort.Sidecar do
   defp keep_part(_id, claim, claim, _state), do: :ok
   defp keep_part(id, _before, claim, state), do: InFlight.set_claim(state.table, id, claim)
 
-  defp replied({_id, pid, _ref, connection, claim, _sql}, tag, frame, state) do
+  defp replied({_id, _pid, _ref, _connection, {:function, change}, _sql, _context}, tag, frame, state) do
+    Functions.settle(state.functions, change, tag == @ok)
+    with {:renewed, name} when tag != @ok <- change, do: Life.not_renewed(state.about, name, error(frame))
+    state
+  end
+
+  defp replied({_id, _pid, _ref, _connection, {:closed, connection}, _sql, _context}, _tag, _frame, state),
+    do: connection_ended(connection, state)
+
+  defp replied({_id, pid, _ref, connection, claim, _sql, _context}, tag, frame, state) do
     {claims, left} = Claims.reply(state.claims, claim, {connection, pid}, tag, frame)
     if claim == {:release, :connection} and tag == @ok, do: Life.closed(state.about, connection, :closed)
     Enum.each(left, &give_back(&1, state))
-    %{state | claims: claims}
+    state = %{state | claims: claims}
+    # A close that is late goes on.
+    if claim == {:release, :connection}, do: connection_ended(connection, state), else: state
+  end
+
+  defp error(frame) do
+    case Reply.read(:create_function, frame, []) do
+      {:error, error} -> error
+      _unreadable -> nil
+    end
+  end
+
+  defp connection_ended(connection, state) do
+    Functions.connection_ended(state.functions, connection)
+    %{state | runners: Runners.connection_ended(state.runners, connection)}
   end
 
   # What was seen of a full pipe; `false` if that is what was seen at the beat before, so that nothing has moved.
   defp full(%{port: port, answered: before}) do
     seen = {:full, :erlang.port_info(port, :input), :erlang.port_info(port, :queue_size)}
     seen != before and seen
+  end
+
+  # The frame goes to the process that runs the function, undecoded.
+  defp event(@call, frame, state) do
+    {runners, answers} = Runners.call(state.runners, frame)
+    answer_all(answers, %{state | runners: runners})
+  end
+
+  defp event(@abandoned, frame, state) do
+    {runners, runner} = Runners.abandoned(state.runners, frame)
+    if runner, do: cancel_all(runner, state)
+    %{state | runners: runners}
   end
 
   defp event(tag, frame, state) when tag in [@connection_lost, @log] do
@@ -382,7 +492,7 @@ defmodule LibsqlPort.Sidecar do
       {@connection_lost, {:ok, {connection, code, message}}}
       when is_integer(connection) and is_integer(code) and is_binary(message) ->
         Life.connection_lost(state.about, connection, code, message)
-        %{state | claims: Claims.drop_connection(state.claims, connection)}
+        connection_ended(connection, %{state | claims: Claims.drop_connection(state.claims, connection)})
 
       _unreadable ->
         Life.unreadable_event(state.about)
@@ -391,6 +501,16 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp event(_newer, _frame, state), do: state
+
+  # In place of a process that has ended. The port's owner must not wait for a full pipe.
+  defp answer_all(answers, state) do
+    case Enum.drop_while(answers, &(Runners.post(state.runners, &1) == :ok)) do
+      [] -> :ok
+      unsent -> Process.send_after(self(), {:answer, state.table, unsent}, @retry_ms)
+    end
+
+    state
+  end
 
   defp heartbeat(_port, :infinity), do: :ok
   defp heartbeat(port, interval), do: Process.send_after(self(), {:heartbeat, port}, interval)
@@ -408,6 +528,17 @@ defmodule LibsqlPort.Sidecar do
     payload = Wire.addressed(Wire.encode(connection), 0)
 
     with :not_sent <- Exchange.post(handle, id, Wire.tag(:connection_status), payload) do
+      InFlight.take(state.table, id)
+      :not_sent
+    end
+  end
+
+  # What else is held of a connection is given up when the program says that it is closed.
+  defp post_left({{connection, :connection}, nil} = claim, %{handle: handle} = state) do
+    id = InFlight.enter_for_claim(state.table, handle.ids, {:closed, connection})
+    {name, payload} = Claims.give_back(claim)
+
+    with :not_sent <- Exchange.post(handle, id, Wire.tag(name), payload) do
       InFlight.take(state.table, id)
       :not_sent
     end
@@ -444,7 +575,7 @@ defmodule LibsqlPort.Sidecar do
   def handle_call({:open, payload, owner, key}, from, state) do
     handle = state.handle
     ref = make_ref()
-    id = InFlight.enter(handle.table, handle.ids, ref, %{connection: nil, claim: nil, sql: nil})
+    id = InFlight.enter(handle.table, handle.ids, ref, %{connection: nil, claim: nil, sql: nil, context: nil})
 
     case Exchange.post(handle, id, Wire.tag(:open), payload) do
       :ok ->
@@ -454,6 +585,18 @@ defmodule LibsqlPort.Sidecar do
         InFlight.take(handle.table, id)
         {:reply, :not_sent, state}
     end
+  end
+
+  def handle_call({tag, _connection, _what}, _from, %{handle: nil} = state)
+      when tag in [:enlist, :registered],
+      do: {:reply, :down, state}
+
+  def handle_call({:enlist, connection, function}, _from, state) do
+    {:reply, {:ok, Functions.add(state.functions, connection, function), state.handle}, state}
+  end
+
+  def handle_call({:registered, connection, key}, _from, state) do
+    {:reply, {:ok, Functions.kind(state.functions, connection, key), state.handle}, state}
   end
 
   # Every process of a sidecar depends on this one: a stranger's call must not end it.
@@ -477,6 +620,11 @@ defmodule LibsqlPort.Sidecar do
         give_back({{connection, :connection}, nil}, state)
         {:noreply, %{state | claims: Claims.drop_connection(state.claims, connection)}}
     end
+  end
+
+  def handle_cast({:withdraw, number}, state) do
+    Functions.withdraw(state.functions, number)
+    {:noreply, state}
   end
 
   def handle_cast(_other, state), do: {:noreply, state}

@@ -1,12 +1,12 @@
 defmodule LibsqlPort.Supervisor do
   @moduledoc false
   # The guardian first, the port's owner behind it: if the guardian ends, the owner must be started anew to name the
-  # new one as its heir; the other way round not. The little table lets them find each other without names, and outlives
+  # new one as its heir; the other way round not. Between them the supervisor of those that run SQL functions. The little table lets them find each other without names, and outlives
   # both. The end of a program restarts neither: its owner starts the next one.
 
   use Supervisor
 
-  alias LibsqlPort.{Error, Guardian, Handle, InFlight, Sidecar}
+  alias LibsqlPort.{Error, Functions, Guardian, Handle, InFlight, Runners, Sidecar}
 
   @pause_ms 10
 
@@ -28,7 +28,15 @@ defmodule LibsqlPort.Supervisor do
   def init(options) do
     registry = :ets.new(:libsql_port_registry, [:set, :public])
     :ets.insert(registry, {:ids, InFlight.new_ids()})
-    children = [{Guardian, {registry, options}}, {Sidecar, {registry, options}}]
+    functions = Functions.new()
+    Functions.put(functions, options.functions)
+    :ets.insert(registry, {:functions, functions})
+
+    children = [
+      {Guardian, {registry, options}},
+      {Runners, {registry, options}},
+      {Sidecar, {registry, options}}
+    ]
 
     Supervisor.init(children,
       strategy: :rest_for_one,

@@ -23,6 +23,10 @@ defmodule LibsqlPort.Telemetry do
 
   Their measurements include `system_time` and `monotonic_time`. `attach_default_handler/0` logs them.
 
+  A function written in Elixir (see `LibsqlPort.Function`) that raises, throws or exits is an event
+  `[:libsql_port, :callback, :exception]`, with the metadata `os_pid` (of the sidecar), `connection`, `function` (its name),
+  `kind`, `reason` and `stacktrace`. What it was called with is no part of it.
+
   All times are in native units. `queue` is the time before the request's turn on its connection, `lock` the wait for
   the writer turn and for locks, `run` the rest of the time in the sidecar, `wire` what remains of `duration`: both
   codecs, both pipes and the scheduling of the two processes. `request` is the request's name, such as `:execute` or

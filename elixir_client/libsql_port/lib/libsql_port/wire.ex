@@ -170,6 +170,43 @@ defmodule LibsqlPort.Wire do
   @spec credit(binary, 0..255) :: binary
   def credit(connection, credits), do: <<104, 2, connection::binary, 97, credits>>
 
+  @doc "The connection of an encoded address."
+  @spec connection(binary) :: integer | nil
+  def connection(<<104, 2, rest::binary>>), do: connection(rest)
+
+  def connection(encoded) do
+    with {connection, _transaction} <- integer(encoded), do: connection
+  end
+
+  @doc "The payload of an answer to a call: `{Connection, Call, Outcome}`, the outcome encoded."
+  @spec answer(integer, integer, iodata) :: iodata
+  def answer(connection, call, outcome), do: [<<104, 3, 98, connection::32, 98, call::32>>, outcome]
+
+  @doc """
+  The fields of a call that have a fixed place: connection, call, the request that runs, and the number of what is called.
+  `nil` for a frame that is no call.
+  """
+  @spec call_head(binary) :: {integer, integer, integer, integer} | nil
+  def call_head(
+        <<_::binary-size(10), 104, 7, 98, connection::32, 98, call::32, 98, request::32, 98, callback::32,
+          _::binary>>
+      ),
+      do: {connection, call, request, callback}
+
+  def call_head(_other), do: nil
+
+  @doc "The connection and the call of an `abandoned` event; `nil` for another frame."
+  @spec abandoned(binary) :: {integer, integer} | nil
+  def abandoned(<<_::binary-size(10), 104, 2, 98, connection::32, 98, call::32>>), do: {connection, call}
+  def abandoned(_other), do: nil
+
+  @doc "Whether a term is an SQL value, as a parameter and as the result of a function; if not, what it is."
+  @spec value(term) :: :ok | {:error, String.t()}
+  def value(value) when is_binary(value) or is_integer(value) or is_float(value), do: :ok
+  def value(value) when value in [nil, true, false, :infinity, :neg_infinity], do: :ok
+  def value({:blob, blob}) when is_binary(blob), do: :ok
+  def value(other), do: {:error, "#{describe(other)}, which is no SQL value" <> mend(other, "return")}
+
   @doc """
   Encodes parameters: a list (positional), or a keyword list or a map (named).
 
@@ -281,11 +318,15 @@ defmodule LibsqlPort.Wire do
   defp describe(term) when is_number(term), do: "a number"
   defp describe(_atom), do: "an atom"
 
-  defp mend(%module{}) when module in [Date, Time, DateTime, NaiveDateTime],
-    do: "; bind the text of #{inspect(module)}.to_iso8601/1"
+  defp mend(value, verb \\ "bind")
 
-  defp mend({:blob, _}), do: "; bytes are {:blob, binary}"
-  defp mend(_value), do: "; values are nil, integers, floats, true, false, binaries and {:blob, binary}"
+  defp mend(%module{}, verb) when module in [Date, Time, DateTime, NaiveDateTime],
+    do: "; #{verb} the text of #{inspect(module)}.to_iso8601/1"
+
+  defp mend({:blob, _}, _verb), do: "; bytes are {:blob, binary}"
+
+  defp mend(_value, _verb),
+    do: "; values are nil, integers, floats, true, false, binaries and {:blob, binary}"
 
   defp invalid_parameter(message), do: {:error, Error.new(:invalid_parameter, message)}
 
@@ -389,5 +430,8 @@ defmodule LibsqlPort.Wire do
 
   @doc "The atoms that a frame may bring, so that they exist before the first one comes."
   @spec known_atoms() :: [atom]
-  def known_atoms, do: [nil, true, false, :infinity, :neg_infinity, :error]
+  def known_atoms,
+    do:
+      [nil, true, false, :infinity, :neg_infinity, :error] ++
+        [:scalar, :step, :value, :final, :drop, :open, :next, :close, :key]
 end

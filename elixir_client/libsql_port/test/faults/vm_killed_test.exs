@@ -21,6 +21,14 @@ defmodule LibsqlPort.Faults.VmKilledTest do
   {:ok, _} = LibsqlPort.Connection.begin(conn)
   LibsqlPort.query!(conn, "INSERT INTO t VALUES (1)")
 
+  # In the midst of a function in Elixir.
+  if busy == "callback" do
+    main = self()
+    :ok = LibsqlPort.create_function(conn, "hang", 0, fn -> send(main, :hangs) && Process.sleep(:infinity) end, timeout: :infinity)
+    spawn(fn -> LibsqlPort.query(conn, "SELECT hang()", [], timeout: :infinity) end)
+    receive do: (:hangs -> :ok)
+  end
+
   if busy == "busy" do
     endless = "SELECT count(*) FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x FROM c) SELECT x FROM c)"
     spawn(fn -> LibsqlPort.query(conn, endless, [], timeout: :infinity) end)
@@ -36,7 +44,7 @@ defmodule LibsqlPort.Faults.VmKilledTest do
     File.write!(script, @program)
 
     for round <- 1..@rounds do
-      {vm, program, port} = start_vm(script, database, if(rem(round, 2) == 0, do: "busy", else: "idle"))
+      {vm, program, port} = start_vm(script, database, Enum.at(["busy", "idle", "callback"], rem(round, 3)))
       assert OsProcess.alive?(program)
       OsProcess.kill(vm)
       assert gone_within(program, @deadline_ms), "round #{round}: the sidecar is still there"

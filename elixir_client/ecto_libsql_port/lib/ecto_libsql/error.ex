@@ -68,6 +68,11 @@ defmodule EctoLibSql.Error do
     }
   end
 
+  @doc false
+  # Whether the engine does not compile a statement, for what it says or for a function that is not there.
+  @spec uncompilable?(%{:code => LibsqlPort.ErrorCode.t(), optional(atom) => term}) :: boolean
+  def uncompilable?(%{code: code}), do: code in [:sql_error, :unknown_function]
+
   @doc """
   Whether a constraint was broken.
 

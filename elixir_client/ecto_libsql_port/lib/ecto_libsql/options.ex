@@ -56,6 +56,13 @@ defmodule EctoLibSql.Options do
     * `:allowed_directories` – folders whose files SQL may open: `ATTACH`, `VACUUM INTO`, and so `:attach`
     * `:limits` – limits of SQLite for each statement, `[length: 1_000_000]`. All four as in `LibsqlPort.Options`
 
+  ## Functions
+
+    * `:functions` – SQL functions that are written in Elixir, a list of `{:scalar, name, arity, fun, options}`,
+      `{:aggregate, name, arity, definition, options}`, `{:table, name, definition, options}` and
+      `{:collation, name, definition}`. Each connection has them before anything else uses it. See `LibsqlPort.Function` and
+      the guide on SQL functions
+
   ## Sidecar
 
     * `:sidecar` – the name or pid of a `LibsqlPort` that is started elsewhere and before the Repo, for Repos that share

@@ -38,7 +38,8 @@ defmodule EctoLibSql.PrivateCopy do
     options = Keyword.drop(options, [:database, :mode, :journal_mode, :locking_mode, :auto_vacuum])
 
     with {:ok, copy} <- LibsqlPort.connect(sidecar, [database: name, memory: true] ++ options) do
-      case fill(sidecar, source, name) do
+      # VACUUM computes indexes on expressions anew, for which it needs the functions that they call.
+      case fill(sidecar, source ++ Keyword.take(options, [:functions]), name) do
         :ok -> {:ok, copy}
         # The pool tries again, and the process that it tries in goes on.
         {:error, _} = error -> with :ok <- LibsqlPort.close(copy), do: error

@@ -383,7 +383,7 @@ defmodule EctoLibSql.Protocol do
     batch = &Connection.batch(state.conn, explained, [{:atomic, false} | &1])
 
     with {:ok, items} <- request(options, state, batch),
-         errors = for({:error, error} <- items, error.code != :sql_error, do: error),
+         errors = for({:error, error} <- items, not Error.uncompilable?(error), do: error),
          :ok <- if(errors == [], do: :ok, else: {:error, hd(errors)}) do
       {:ok, query, Enum.map(items, &complaint/1), state}
     else

@@ -66,7 +66,7 @@ defmodule EctoLibSql.Lane.Texts do
   @spec ask(t, String.t(), keyword, State.t()) :: :plain | :other | :once
   def ask(texts, sql, options, state) do
     case compile([~s|WITH "ecto_libsql lane"(x) AS (VALUES(1)) |, sql], options, state) do
-      {:error, %{code: :sql_error}} ->
+      {:error, %{code: code}} when code in [:sql_error, :unknown_function] ->
         # The bracket stands in a line of its own: the text may end with a comment.
         ["SELECT EXISTS (", sql, "\n)"] |> compile(options, state) |> note(texts, sql)
 
@@ -84,7 +84,14 @@ defmodule EctoLibSql.Lane.Texts do
 
   # What the engine refuses to compile: whatever it is, the pool's connection says it to the caller.
   defp note({:error, %{code: code}}, texts, sql)
-       when code in [:sql_error, :multiple_statements, :invalid_request, :not_authorized, :limit_exceeded] do
+       when code in [
+              :sql_error,
+              :unknown_function,
+              :multiple_statements,
+              :invalid_request,
+              :not_authorized,
+              :limit_exceeded
+            ] do
     put(texts, sql, {:other, System.monotonic_time(:millisecond) + @ask_again_ms})
     :other
   end

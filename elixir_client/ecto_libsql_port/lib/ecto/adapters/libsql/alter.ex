@@ -186,7 +186,7 @@ defmodule Ecto.Adapters.LibSql.Alter do
       add_column(stored, definition)
     rescue
       error in EctoLibSql.Error ->
-        if error.code == :sql_error or EctoLibSql.Error.constraint_violation?(error),
+        if EctoLibSql.Error.uncompilable?(error) or EctoLibSql.Error.constraint_violation?(error),
           do: add_by_copy(stored, definition, error, __STACKTRACE__),
           else: reraise(error, __STACKTRACE__)
     end

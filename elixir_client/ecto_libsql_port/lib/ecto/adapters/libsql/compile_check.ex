@@ -201,7 +201,7 @@ defmodule Ecto.Adapters.LibSql.CompileCheck do
     nil
   rescue
     error in EctoLibSql.Error ->
-      if error.code == :sql_error, do: error.message, else: reraise(error, __STACKTRACE__)
+      if EctoLibSql.Error.uncompilable?(error), do: error.message, else: reraise(error, __STACKTRACE__)
   end
 
   # --- double quotes ------------------------------------------------------------------------------------------------

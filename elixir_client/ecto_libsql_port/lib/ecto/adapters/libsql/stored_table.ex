@@ -166,7 +166,7 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
     fun.()
   rescue
     error in EctoLibSql.Error ->
-      if error.code == :sql_error,
+      if EctoLibSql.Error.uncompilable?(error),
         do: error!(:definition, table.name, "SQLite does not take #{what}: #{error.message}"),
         else: reraise(error, __STACKTRACE__)
   end

@@ -12,11 +12,11 @@
 #   macro.exs DIRECTORY     BENCH_QUICK=1: fewer rounds, smaller ones
 #                           BENCH_STRICT=1: exit status 1 if a limit is missed
 
-for file <- ~w(statistics bench report point_select result_sets inserts memory start_up endless) do
+for file <- ~w(statistics bench report point_select result_sets inserts functions memory start_up endless) do
   Code.require_file("macro/#{file}.exs", __DIR__)
 end
 
-alias Bench.{Endless, Inserts, Memory, PointSelect, Report, ResultSets, StartUp}
+alias Bench.{Endless, Functions, Inserts, Memory, PointSelect, Report, ResultSets, StartUp}
 
 [directory] = System.argv()
 bench = Bench.start(directory)
@@ -24,7 +24,7 @@ Report.conditions(bench)
 
 # The start of a sidecar comes last, when caches of the machine are as warm for it as they are in operation.
 rows =
-  Enum.flat_map([PointSelect, ResultSets, Inserts, Memory, Endless, StartUp], fn work ->
+  Enum.flat_map([PointSelect, ResultSets, Inserts, Functions, Memory, Endless, StartUp], fn work ->
     Report.progress(work)
     work.run(bench)
   end)

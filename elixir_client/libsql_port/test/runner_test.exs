@@ -165,7 +165,7 @@ defmodule LibsqlPort.RunnerTest do
         LibsqlPort.create_function(other, "hang", 0, fn -> send(test, self()) && Process.sleep(:infinity) end)
 
       task = Task.async(fn -> scalar(other, "hang", []) end)
-      assert_receive runner when is_pid(runner)
+      assert_receive runner when is_pid(runner), 10_000
       monitor = Process.monitor(runner)
 
       ExUnit.CaptureLog.capture_log(fn ->
@@ -290,7 +290,7 @@ defmodule LibsqlPort.RunnerTest do
 
     test "is halted when its scan ends", %{conn: conn} do
       assert [ok: {[_], false}] = call(conn, "upto", [{:call, :open, {0, [900], 1}, 0}, {:notice, :close, 0}])
-      assert_receive :closed
+      assert_receive :closed, 10_000
     end
 
     test "is halted when its runner ends", %{conn: conn} do
@@ -299,7 +299,7 @@ defmodule LibsqlPort.RunnerTest do
       ExUnit.CaptureLog.capture_log(fn ->
         [ok: _] = call(conn, "upto", [{:call, :open, {0, [900], 1}, 0}])
         [error: _] = scalar(conn, "die", [])
-        assert_receive :closed
+        assert_receive :closed, 10_000
 
         assert [error: "the process that read these rows has ended"] =
                  call(conn, "upto", [{:call, :next, {0, 1}, 0}])
@@ -350,7 +350,7 @@ defmodule LibsqlPort.RunnerTest do
     test "is halted when the connection is closed", %{conn: conn} do
       [ok: _] = call(conn, "upto", [{:call, :open, {0, [900], 1}, 0}])
       :ok = LibsqlPort.close(conn)
-      assert_receive :closed
+      assert_receive :closed, 10_000
     end
 
     test "that raises closes what it has opened", %{conn: conn} do
@@ -582,7 +582,7 @@ defmodule LibsqlPort.RunnerTest do
         LibsqlPort.create_function(conn, "f", 0, fn -> send(test, :called) && receive(do: (:go_on -> 1)) end)
 
       task = Task.async(fn -> scalar(conn, "f", []) end)
-      assert_receive :called
+      assert_receive :called, 10_000
       assert {:ok, _} = LibsqlPort.query(conn, "x")
       Task.shutdown(task, :brutal_kill)
     end

@@ -12,7 +12,7 @@ use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// The most arguments that a function of this program takes.
-pub const ARGUMENTS_MAX: usize = 3;
+pub const ARGUMENTS_MAX: usize = 4;
 
 /// What a function is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +56,8 @@ pub enum Output {
     Real(f64),
     /// TEXT
     Text(String),
+    /// TEXT made of bytes that need not be UTF-8, where an argument was not.
+    TextBytes(Vec<u8>),
     /// BLOB
     Blob(Vec<u8>),
 }
@@ -250,13 +252,8 @@ unsafe fn reply(context: *mut ffi::sqlite3_context, outcome: Outcome) {
             Ok(Output::Null) => ffi::sqlite3_result_null(context),
             Ok(Output::Integer(value)) => ffi::sqlite3_result_int64(context, value),
             Ok(Output::Real(value)) => ffi::sqlite3_result_double(context, value),
-            Ok(Output::Text(text)) => ffi::sqlite3_result_text64(
-                context,
-                text.as_ptr().cast::<c_char>(),
-                text.len() as u64,
-                ffi::SQLITE_TRANSIENT(),
-                ffi::SQLITE_UTF8 as u8,
-            ),
+            Ok(Output::Text(text)) => put_text(context, text.as_bytes()),
+            Ok(Output::TextBytes(text)) => put_text(context, &text),
             Ok(Output::Blob(bytes)) => ffi::sqlite3_result_blob64(
                 context,
                 bytes.as_ptr().cast::<c_void>(),
@@ -266,6 +263,21 @@ unsafe fn reply(context: *mut ffi::sqlite3_context, outcome: Outcome) {
             Err(FunctionError::OutOfMemory) => ffi::sqlite3_result_error_nomem(context),
             Err(error) => fail(context, &error.to_string(), error.code()),
         }
+    }
+}
+
+/// # Safety
+/// `context` must be that of the call that is running.
+unsafe fn put_text(context: *mut ffi::sqlite3_context, text: &[u8]) {
+    // SAFETY: by the contract above. SQLITE_TRANSIENT makes SQLite copy the bytes before the call returns.
+    unsafe {
+        ffi::sqlite3_result_text64(
+            context,
+            text.as_ptr().cast::<c_char>(),
+            text.len() as u64,
+            ffi::SQLITE_TRANSIENT(),
+            ffi::SQLITE_UTF8 as u8,
+        );
     }
 }
 

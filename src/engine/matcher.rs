@@ -132,13 +132,13 @@ impl Registration {
 }
 
 /// An argument, or that there is no memory for it.
-type Bytes<'a> = Result<Option<&'a [u8]>, FunctionError>;
+pub(super) type Bytes<'a> = Result<Option<&'a [u8]>, FunctionError>;
 
 /// The bytes of a text or a blob, or a number as the engine writes it; `None` for NULL.
 ///
 /// # Safety
 /// `value` must be an argument of the call that is running, and `'a` no longer than the call.
-unsafe fn text<'a>(value: *mut ffi::sqlite3_value) -> Bytes<'a> {
+pub(super) unsafe fn text<'a>(value: *mut ffi::sqlite3_value) -> Bytes<'a> {
     // SAFETY: by the contract above; the pointer is asked for before the length, as SQLite demands.
     unsafe {
         let kind = ffi::sqlite3_value_type(value);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
 mod batches;
+mod builtins;
 mod cache;
 mod callbacks;
 mod constraints;

@@ -57,6 +57,9 @@ pub struct Arguments {
     /// Bytes that the temporary files of the engine and of cursors may hold together; 0 for no limit
     #[arg(long, default_value_t = Limits::default().temp_bytes_max)]
     pub temp_bytes_max: u64,
+    /// Bytes of the changes of one transaction that are kept for subscribers, who are told of a larger one to read anew
+    #[arg(long, default_value_t = Limits::default().changes_bytes_max, value_parser = clap::value_parser!(u32).range(..=1 << 30))]
+    pub changes_bytes_max: u32,
     /// Folder for temporary files, which have no names there; default: the first that can be written of SQLITE_TMPDIR, TMPDIR,
     /// /var/tmp, /usr/tmp, /tmp and the working folder
     #[arg(long)]
@@ -129,6 +132,7 @@ impl Arguments {
             result_bytes_max: self.result_bytes_max,
             heap_bytes_max: self.heap_bytes_max,
             temp_bytes_max: self.temp_bytes_max,
+            changes_bytes_max: self.changes_bytes_max,
             stuck_limit: Duration::from_millis(self.stuck_limit_ms),
             shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
             spin_us_max: self.spin_us_max,

@@ -21,6 +21,7 @@ mod counters;
 mod database;
 mod engine;
 mod error;
+mod feed;
 mod functions;
 mod held;
 mod limits;
@@ -47,6 +48,7 @@ pub mod bench {
     pub use crate::control::Control;
     pub use crate::counters::Counters;
     pub use crate::database::{Files, OpenFiles};
+    pub use crate::feed::{Events, Hub};
     pub use crate::limits::Limits;
     pub use crate::questions::Questions;
     pub use crate::run::{Lead, Outlet, Place, Run};

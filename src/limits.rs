@@ -8,6 +8,9 @@ pub const REPLY_FRAME_BYTES: u32 = 1 << 20;
 /// The largest body of a row chunk that the VM's port driver reads in one piece (64 KiB with its length).
 pub const CHUNK_BYTES: u32 = 65_532;
 
+/// Subscriptions of a program.
+pub const SUBSCRIPTIONS_MAX: usize = 1000;
+
 /// The stack of a thread on which statements run. The engine recurses with what an SQL text or a pattern nests.
 pub const STACK_BYTES: usize = 16 << 20;
 
@@ -36,6 +39,8 @@ pub struct Limits {
     pub heap_bytes_max: u64,
     /// Bytes that all temporary files may hold together; 0: no limit.
     pub temp_bytes_max: u64,
+    /// Bytes of the changes of one transaction that are kept for subscribers; of a larger one they are told no more than that.
+    pub changes_bytes_max: u32,
     /// Time from a request's deadline, its cancellation or the end of its connection to the end of the program, if it still
     /// runs then; zero: no limit.
     pub stuck_limit: Duration,
@@ -59,6 +64,7 @@ impl Default for Limits {
             result_bytes_max: 512 << 20,
             heap_bytes_max: 16 << 30,
             temp_bytes_max: 32 << 30,
+            changes_bytes_max: 64 << 20,
             stuck_limit: Duration::from_secs(60),
             shutdown_grace: Duration::from_millis(1000),
             spin_us_max: 200,

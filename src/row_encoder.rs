@@ -14,20 +14,27 @@ const RESERVED_BYTES: usize = 64 << 10;
 pub fn encode_row(out: &mut Vec<u8>, statement: &RawStatement, columns: i32) -> Result<()> {
     put_list(out, u32::try_from(columns).unwrap_or(0));
     for index in 0..columns {
-        match statement.column(index) {
-            Column::Integer(integer) => put_integer(out, integer),
-            Column::Bytes(bytes) => {
-                if bytes.len() >= RESERVED_BYTES {
-                    out.try_reserve(bytes.len() + 5).map_err(|_| out_of_memory(bytes.len()))?;
-                }
-                put_binary(out, bytes);
-            }
-            Column::Real(real) => put_float(out, real),
-            Column::Null => put_nil(out),
-        }
+        encode_value(out, statement.column(index))?;
     }
     if columns > 0 {
         put_empty_list(out);
+    }
+    Ok(())
+}
+
+/// Appends one value.
+#[inline]
+pub fn encode_value(out: &mut Vec<u8>, value: Column<'_>) -> Result<()> {
+    match value {
+        Column::Integer(integer) => put_integer(out, integer),
+        Column::Bytes(bytes) => {
+            if bytes.len() >= RESERVED_BYTES {
+                out.try_reserve(bytes.len() + 5).map_err(|_| out_of_memory(bytes.len()))?;
+            }
+            put_binary(out, bytes);
+        }
+        Column::Real(real) => put_float(out, real),
+        Column::Null => put_nil(out),
     }
     Ok(())
 }

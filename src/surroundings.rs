@@ -2,6 +2,7 @@
 
 use crate::client_functions::SharedFunctions;
 use crate::database::Files;
+use crate::feed::Hub;
 use crate::limits::Limits;
 use crate::run::Lead;
 use port_driver::etf::DecodeError;
@@ -21,6 +22,8 @@ pub struct Surroundings {
     pub relief: Arc<dyn Relief>,
     /// The functions of all connections that the client answers.
     pub client_functions: Arc<SharedFunctions>,
+    /// Who is told of what commits change.
+    pub hub: Arc<Hub>,
 }
 
 /// What a connection may ask of those who read requests. Implemented by the server.

@@ -12,6 +12,14 @@ pub const POINT: &str = "SELECT id, short, value, long, empty, bytes FROM bulk W
 pub const SCAN: &str = "SELECT id, short, value, long, empty, bytes FROM bulk LIMIT 10000";
 pub const INSERT: &str = "INSERT INTO log (text, number) VALUES (?1, ?2)";
 
+struct NoEvents;
+
+impl Events for NoEvents {
+    fn post(&self, frames: &mut Vec<u8>) {
+        frames.clear();
+    }
+}
+
 struct NoRelief;
 
 impl Relief for NoRelief {
@@ -56,6 +64,7 @@ impl Bench {
             limits: Arc::new(limits),
             relief: Arc::new(NoRelief),
             client_functions: Arc::default(),
+            hub: Arc::new(Hub::new(Arc::new(NoEvents))),
         };
         let control = Arc::new(Control::new());
         let path = folder.path().join("bench.db");

@@ -66,6 +66,63 @@ pub fn abandoned(out: &mut Vec<u8>, connection: u32, call: u32) {
     end_frame(out, start, u32::MAX);
 }
 
+/// So much of what a transaction has changed travels in one frame: a client reads that in one piece.
+const PIECE_BYTES: usize = 65_000;
+
+/// What a transaction has changed, for one subscription: `body` is an External Term, cut into pieces of which the last one
+/// says that it is. They follow each other without another frame between them.
+pub fn changes(out: &mut Vec<u8>, subscription: u32, body: &[u8]) {
+    let mut pieces = body.chunks(PIECE_BYTES).peekable();
+    while let Some(piece) = pieces.next() {
+        let start = begin_frame(out, 0, tag::CHANGES);
+        put_tuple(out, 3);
+        put_fixed(out, subscription);
+        put_unsigned(out, u64::from(pieces.peek().is_none()));
+        put_binary(out, piece);
+        end_frame(out, start, u32::MAX);
+    }
+}
+
+/// Transactions of `database` that a subscription was not told of: those numbered `from` to `to`.
+pub fn lagged(out: &mut Vec<u8>, subscription: u32, database: &str, from: u64, to: u64) {
+    let start = begin_frame(out, 0, tag::LAGGED);
+    put_tuple(out, 4);
+    put_fixed(out, subscription);
+    put_binary(out, database.as_bytes());
+    put_unsigned(out, from);
+    put_unsigned(out, to);
+    end_frame(out, start, u32::MAX);
+}
+
+/// What a connection's hook has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// A transaction that may have written has committed.
+    Commit,
+    /// A transaction was rolled back.
+    Rollback,
+    /// A commit has left so many pages in the WAL.
+    Wal(u32),
+}
+
+/// Word of a commit, a rollback or the WAL of `database`, by `connection`, which knows it as `schema`.
+pub fn hook(out: &mut Vec<u8>, subscription: u32, database: &str, schema: &str, connection: u32, hook: Hook) {
+    let (kind, pages) = match hook {
+        Hook::Commit => ("commit", 0),
+        Hook::Rollback => ("rollback", 0),
+        Hook::Wal(pages) => ("wal", pages),
+    };
+    let start = begin_frame(out, 0, tag::HOOK);
+    put_tuple(out, 6);
+    put_fixed(out, subscription);
+    put_atom(out, kind);
+    put_binary(out, database.as_bytes());
+    put_binary(out, schema.as_bytes());
+    put_unsigned(out, u64::from(connection));
+    put_unsigned(out, u64::from(pages));
+    end_frame(out, start, u32::MAX);
+}
+
 fn cut(message: &str) -> &str {
     let mut end = message.len().min(MESSAGE_BYTES_MAX);
     while !message.is_char_boundary(end) {

@@ -7,7 +7,7 @@ mod support;
 
 use bytes::BytesMut;
 use port_driver::etf::{encoder, Decoder, Token};
-use port_driver::event::{abandoned, call, connection_lost, log, Call};
+use port_driver::event::{abandoned, call, changes, connection_lost, hook, lagged, log, Call, Hook};
 use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
 use port_driver::handshake::Hello;
 use port_driver::reply::{
@@ -432,6 +432,13 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
         }
         "event_abandoned" => abandoned(out, 300, 1000),
         "event_log" => log(out, "warn", "checkpoint failed connection=7"),
+        "event_changes" => {
+            // The body is the program's own to make; here it is what the file says, taken out of it.
+            let frame = &read_all("golden").into_iter().find(|fixture| fixture.name == name)?.frame;
+            changes(out, 300, frame.get(4 + 10 + 2 + 5 + 2 + 5..)?);
+        }
+        "event_lagged" => lagged(out, 300, "/data/app.db", 42, 300),
+        "event_hook" => hook(out, 300, "/data/app.db", "main", 7, Hook::Wal(12)),
         _ => return None,
     }
     Some(frame)
@@ -447,7 +454,7 @@ fn each_function_that_writes_a_message_writes_these_bytes() {
             count += 1;
         }
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 18);
 }
 
 #[test]

@@ -309,6 +309,7 @@ mod tests {
     use crate::clock::NEVER;
     use crate::connection::job::QueuedBytes;
     use crate::database::Files;
+    use crate::feed::{Events, Hub};
     use crate::limits::Limits;
     use crate::run::Lead;
     use crate::surroundings::Relief;
@@ -318,6 +319,12 @@ mod tests {
     use port_driver::request::tag;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    struct NoEvents;
+
+    impl Events for NoEvents {
+        fn post(&self, _frames: &mut Vec<u8>) {}
+    }
 
     struct NoRelief;
 
@@ -368,6 +375,7 @@ mod tests {
             limits: Arc::new(Limits::default()),
             relief: Arc::new(NoRelief),
             client_functions: Arc::default(),
+            hub: Arc::new(Hub::new(Arc::new(NoEvents))),
         }
     }
 

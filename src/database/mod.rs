@@ -259,6 +259,11 @@ impl OpenFiles {
         *self.0.lock() = files;
     }
 
+    /// The main one, once it is open.
+    pub fn main(&self) -> Option<Arc<DatabaseFile>> {
+        self.0.lock().first().map(Arc::clone)
+    }
+
     /// True if `file` is one of them.
     pub fn contains(&self, file: &Arc<DatabaseFile>) -> bool {
         self.0.lock().iter().any(|open| Arc::ptr_eq(open, file))

@@ -7,6 +7,7 @@
 use super::error::{EngineError, ForeignKey};
 use super::watch::Watch;
 use libsql_ffi as ffi;
+use std::any::Any;
 use std::ffi::{c_char, c_int, CStr, CString};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Handle {
     raw: *mut ffi::sqlite3,
     // Dropped after the handle is closed: SQLite holds a pointer to this box.
     pub(super) watch: Option<Box<Arc<dyn Watch>>>,
+    // What the hooks of `preupdate` point to, which knows its type.
+    pub(super) changes: Option<Box<dyn Any + Send>>,
 }
 
 // SAFETY: SQLite is compiled with THREADSAFE=1 and the handle opened NOMUTEX ("multi-thread"): it may move between
@@ -64,7 +67,7 @@ impl Handle {
     /// # Safety
     /// `raw` must be null or what `sqlite3_open_v2` has given, and nobody else may have it.
     pub(super) unsafe fn new(raw: *mut ffi::sqlite3) -> Option<Self> {
-        (!raw.is_null()).then(|| Handle { raw, watch: None })
+        (!raw.is_null()).then(|| Handle { raw, watch: None, changes: None })
     }
 
     pub(super) fn raw(&self) -> *mut ffi::sqlite3 {

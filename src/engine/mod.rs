@@ -15,6 +15,7 @@ pub mod function;
 pub mod handle;
 pub mod matcher;
 pub mod open;
+pub mod preupdate;
 pub mod query;
 pub mod series;
 pub mod statement;

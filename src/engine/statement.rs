@@ -201,24 +201,8 @@ impl RawStatement {
     pub fn column(&self, index: c_int) -> Column<'_> {
         // SAFETY: `raw` is a statement that was not finalized. On a NOMUTEX handle `sqlite3_column_value` gives the
         // engine's own value, whose bytes stay until the next step, reset or conversion; the borrow of `self` forbids
-        // the first two, and `sqlite3_value_text` before `_bytes` is the order that converts only once
-        // (https://sqlite.org/c3ref/column_blob.html).
-        unsafe {
-            let value = ffi::sqlite3_column_value(self.raw, index);
-            match ffi::sqlite3_value_type(value) {
-                ffi::SQLITE_INTEGER => Column::Integer(ffi::sqlite3_value_int64(value)),
-                ffi::SQLITE_FLOAT => Column::Real(ffi::sqlite3_value_double(value)),
-                ffi::SQLITE_TEXT => {
-                    let start = ffi::sqlite3_value_text(value).cast::<u8>();
-                    Column::Bytes(bytes(start, ffi::sqlite3_value_bytes(value)))
-                }
-                ffi::SQLITE_BLOB => {
-                    let start = ffi::sqlite3_value_blob(value).cast::<u8>();
-                    Column::Bytes(bytes(start, ffi::sqlite3_value_bytes(value)))
-                }
-                _ => Column::Null,
-            }
-        }
+        // the first two.
+        unsafe { value_of(ffi::sqlite3_column_value(self.raw, index)) }
     }
 
     /// Binds NULL.
@@ -280,6 +264,29 @@ impl RawStatement {
                 keep,
             )
         })
+    }
+}
+
+/// # Safety
+/// `value` must be a value of the engine that stays as it is for `'a`: it is not read in another form meanwhile.
+#[inline]
+pub(super) unsafe fn value_of<'a>(value: *mut ffi::sqlite3_value) -> Column<'a> {
+    // SAFETY: by the contract above. `sqlite3_value_text` before `_bytes` is the order that converts only once
+    // (https://sqlite.org/c3ref/column_blob.html).
+    unsafe {
+        match ffi::sqlite3_value_type(value) {
+            ffi::SQLITE_INTEGER => Column::Integer(ffi::sqlite3_value_int64(value)),
+            ffi::SQLITE_FLOAT => Column::Real(ffi::sqlite3_value_double(value)),
+            ffi::SQLITE_TEXT => {
+                let start = ffi::sqlite3_value_text(value).cast::<u8>();
+                Column::Bytes(bytes(start, ffi::sqlite3_value_bytes(value)))
+            }
+            ffi::SQLITE_BLOB => {
+                let start = ffi::sqlite3_value_blob(value).cast::<u8>();
+                Column::Bytes(bytes(start, ffi::sqlite3_value_bytes(value)))
+            }
+            _ => Column::Null,
+        }
     }
 }
 

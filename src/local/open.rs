@@ -4,6 +4,7 @@ use super::access::Access;
 use super::callbacks::{Asking, ClientFunctions};
 use super::cannot_open;
 use super::cursors::Cursors;
+use super::feed::Feed;
 use super::limit;
 use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
@@ -89,7 +90,8 @@ pub fn open(
         Arc::clone(&watch),
         surroundings.limits.frame_bytes_max,
     ));
-    let mut access = Access::new(id, handle, Arc::clone(control), watch, turns, Arc::clone(&asking));
+    let feed = Feed::new(Arc::clone(&surroundings.hub), surroundings.limits.changes_bytes_max);
+    let mut access = Access::new(id, handle, Arc::clone(control), watch, turns, Arc::clone(&asking), feed);
     let mut client_functions = ClientFunctions::new(asking, Arc::clone(&surroundings.client_functions));
     client_functions.refresh(&access.handle);
     access.allowed = allowed;

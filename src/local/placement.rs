@@ -115,6 +115,7 @@ impl Access {
             }
         }
         self.watch.set_attached(attached);
+        self.refresh_listeners();
         // What is to be looked at before a commit that needs no turn; the next turn says what is missing.
         let _ = self.check_placement();
         checked

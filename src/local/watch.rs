@@ -65,6 +65,9 @@ pub struct ConnectionWatch {
     failure: Mutex<Option<(ErrorCode, String)>>,
     has_failure: AtomicBool,
     order_broken: AtomicBool,
+    may_have_committed: AtomicBool,
+    wal_notes: Mutex<Vec<(String, u32)>>,
+    notes_wal: AtomicBool,
 }
 
 /// A file whose turn is held, and what the connection has open of it.
@@ -112,6 +115,9 @@ impl ConnectionWatch {
             failure: Mutex::new(None),
             has_failure: AtomicBool::new(false),
             order_broken: AtomicBool::new(false),
+            may_have_committed: AtomicBool::new(false),
+            wal_notes: Mutex::new(Vec::new()),
+            notes_wal: AtomicBool::new(false),
         }
     }
 
@@ -210,6 +216,30 @@ impl ConnectionWatch {
     /// True if something was committed to a WAL since this was last asked.
     pub fn take_commits(&self) -> bool {
         self.has_committed.swap(false, Ordering::Relaxed)
+    }
+
+    /// A commit was let happen since this was last asked. It may have failed since.
+    #[inline]
+    pub fn take_may_have_committed(&self) -> bool {
+        // A load first, since there is mostly nothing to take.
+        self.may_have_committed.load(Ordering::Relaxed)
+            && self.may_have_committed.swap(false, Ordering::Relaxed)
+    }
+
+    /// It has not happened yet.
+    pub fn keep_may_have_committed(&self) {
+        self.may_have_committed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether commits to a WAL are noted for [`Self::take_wal_notes`].
+    pub fn note_wal(&self, on: bool) {
+        self.notes_wal.store(on, Ordering::Relaxed);
+        self.wal_notes.lock().clear();
+    }
+
+    /// The schemas that commits have written to, with the pages in their WAL.
+    pub fn take_wal_notes(&self) -> Vec<(String, u32)> {
+        std::mem::take(&mut *self.wal_notes.lock())
     }
 
     /// The file for which a commit was refused.
@@ -400,13 +430,18 @@ impl Watch for ConnectionWatch {
             if !self.turn_held.load(Ordering::Relaxed) {
                 tracing::error!("libSQL commits while a statement is compiled, without the writer turn");
             }
+            self.may_have_committed.store(true, Ordering::Relaxed);
             return !self.compiled_within.load(Ordering::Relaxed);
         }
-        self.turn_held.load(Ordering::Relaxed)
+        let may = self.turn_held.load(Ordering::Relaxed)
             && !self.commits_refused.load(Ordering::Relaxed)
             && self.control.stop().is_none()
             && !self.order_is_broken()
-            && self.is_in_place()
+            && self.is_in_place();
+        if may {
+            self.may_have_committed.store(true, Ordering::Relaxed);
+        }
+        may
     }
 
     fn may_use(&self, what: Use, name: &str) -> bool {
@@ -467,6 +502,9 @@ impl Watch for ConnectionWatch {
 
     fn committed(&self, schema: &str, pages: u32) {
         self.has_committed.store(true, Ordering::Relaxed);
+        if self.notes_wal.load(Ordering::Relaxed) {
+            self.wal_notes.lock().push((schema.to_owned(), pages));
+        }
         match self.main.get() {
             Some(file) if schema == "main" => file.committed(pages),
             _ => {

@@ -18,6 +18,7 @@ pub use exit::Exit;
 use crate::database::Files;
 use crate::descriptors;
 use crate::engine;
+use crate::feed::{Events, Hub};
 use crate::limits::Limits;
 use crate::logging::forward::Forward;
 use crate::surroundings::Relief;
@@ -36,7 +37,7 @@ use table::Table;
 use timekeeper::Timekeeper;
 
 /// What this program can do that others of its protocol version may not.
-const CAPABILITIES: &[&str] = &["local", "memory", "batch", "script", "cursors", "writer_turn"];
+const CAPABILITIES: &[&str] = &["local", "memory", "batch", "script", "cursors", "writer_turn", "changes"];
 
 /// Serves requests from `input` until its end. Returns when every connection is closed, or the grace is over; threads
 /// that still run then have to be ended with the process.
@@ -81,6 +82,7 @@ pub fn run(
         limits: Arc::clone(&limits),
         relief: Arc::clone(&reading) as Arc<dyn Relief>,
         client_functions: Arc::default(),
+        hub: Arc::new(Hub::new(Arc::clone(&output) as Arc<dyn Events>)),
     };
     let router = Router::new(surroundings, Arc::clone(&table), reading.threads(), Arc::clone(&output), time);
     reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;

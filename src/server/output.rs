@@ -5,6 +5,7 @@
 //! A thread that must not wait posts its frames instead: whoever has the lock next, or has it now, writes them.
 
 use crate::descriptors::{poll, Readiness};
+use crate::feed::Events;
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use std::fs::File;
@@ -168,6 +169,12 @@ impl Output {
             }
         }
         true
+    }
+}
+
+impl Events for Output {
+    fn post(&self, frames: &mut Vec<u8>) {
+        Output::post(self, frames);
     }
 }
 

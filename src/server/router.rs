@@ -12,12 +12,13 @@ use crate::connection::thread::{Registry, Thread};
 use crate::connection::Connection;
 use crate::control::{Control, Stop};
 use crate::error::Error;
-use crate::limits::STACK_BYTES;
+use crate::feed::{Filter, Scope, PRIVATE};
+use crate::limits::{STACK_BYTES, SUBSCRIPTIONS_MAX};
 use crate::run::Outlet;
 use crate::surroundings::Surroundings;
 use bytes::Bytes;
 use port_driver::error_code::ErrorCode;
-use port_driver::etf::encoder::{put_bool, put_nil};
+use port_driver::etf::encoder::{put_bool, put_nil, put_optional_binary, put_tuple, put_unsigned};
 use port_driver::etf::DecodeError;
 use port_driver::frame::Header;
 use port_driver::reply;
@@ -92,6 +93,9 @@ impl Router {
             tag::CREATE_FUNCTION | tag::DROP_FUNCTION if is_of_program(header.tag, &payload)? => {
                 self.shared_function(header, &payload, replies)
             }
+            tag::SUBSCRIBE => self.subscribe(header, &payload, replies),
+            tag::UNSUBSCRIBE => self.unsubscribe(header, &payload, replies),
+            tag::CHANGES_CREDIT => self.changes_credit(&payload),
             _ => self.queue(header, payload, received_ns),
         };
         match routed {
@@ -99,7 +103,7 @@ impl Router {
             Err(Unrouted::Broken(error)) => Err(error),
             Err(Unrouted::Refused(error)) => {
                 // These have no reply; one that comes too late is nothing to speak of.
-                if !matches!(header.tag, tag::CREDIT | tag::ANSWER) {
+                if !matches!(header.tag, tag::CREDIT | tag::ANSWER | tag::CHANGES_CREDIT) {
                     self.refuse(header.request_id, &error, replies);
                 }
                 Ok(Routed::Done)
@@ -256,6 +260,61 @@ impl Router {
                 reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, removed));
             }
             _ => {}
+        }
+        Ok(Routed::Done)
+    }
+
+    /// Answers `{Subscription, {Sequence, Database}}`, the last `nil` if it is all of them.
+    fn subscribe(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
+        let Request::Subscribe(request) = request::decode(tag::SUBSCRIBE, payload)? else {
+            return Ok(Routed::Done);
+        };
+        let scope = match request.scope {
+            request::Scope::All => Scope::All,
+            request::Scope::Database(name) => Scope::Named(name.to_owned()),
+            request::Scope::Connection(id) => {
+                let file = self.table.get(id).and_then(|connection| connection.files.main());
+                match file.ok_or_else(|| unknown(id))?.name.clone() {
+                    name if name == PRIVATE => Scope::Private(id),
+                    name => Scope::Named(name),
+                }
+            }
+        };
+        let database = match &scope {
+            Scope::All => None,
+            Scope::Named(name) => Some(name.clone()),
+            Scope::Private(_) => Some(PRIVATE.to_owned()),
+        };
+        let hub = &self.surroundings.hub;
+        let sequence = hub.sequence();
+        let Some(subscription) =
+            hub.subscribe(scope, Filter::of(&request), request.events, request.bytes_max)
+        else {
+            let message = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most; end some");
+            return Err(Error::new(ErrorCode::LimitExceeded, message).into());
+        };
+        reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| {
+            put_tuple(out, 2);
+            put_unsigned(out, u64::from(subscription.id));
+            put_tuple(out, 2);
+            put_unsigned(out, sequence);
+            put_optional_binary(out, database.as_deref().map(str::as_bytes));
+        });
+        Ok(Routed::Done)
+    }
+
+    fn unsubscribe(&self, header: Header, payload: &[u8], replies: &mut Vec<u8>) -> Result<Routed, Unrouted> {
+        if let Request::Unsubscribe { subscription } = request::decode(tag::UNSUBSCRIBE, payload)? {
+            let ended = self.surroundings.hub.unsubscribe(subscription);
+            reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, ended));
+        }
+        Ok(Routed::Done)
+    }
+
+    fn changes_credit(&self, payload: &[u8]) -> Result<Routed, Unrouted> {
+        if let Request::ChangesCredit { subscription, bytes } = request::decode(tag::CHANGES_CREDIT, payload)?
+        {
+            self.surroundings.hub.credit(subscription, bytes);
         }
         Ok(Routed::Done)
     }

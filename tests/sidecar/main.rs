@@ -16,6 +16,8 @@ mod endurance;
 mod engine;
 mod engine_limits;
 mod faults;
+mod feed;
+mod feed_programs;
 mod frames;
 mod functions;
 mod growth;

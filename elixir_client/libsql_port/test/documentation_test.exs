@@ -6,6 +6,7 @@ defmodule LibsqlPort.DocumentationTest do
   @moduletag connect: false
 
   doctest LibsqlPort
+  doctest LibsqlPort.Changes
   doctest LibsqlPort.Error
   doctest LibsqlPort.ErrorCode
 

@@ -2,7 +2,10 @@ defmodule LibsqlPort.GoldenTest do
   # The frames of tests/fixtures/golden, which neither side's encoder wrote; their form is told in the README there.
   use ExUnit.Case, async: true
 
+  alias LibsqlPort.Changes.Event
   alias LibsqlPort.{Description, Error, Reply, Result, Wire}
+
+  @subscribed [101, 102, 103]
 
   @directory Path.expand("../../../tests/fixtures/golden", __DIR__)
   @files @directory |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".hex")) |> Enum.sort()
@@ -54,13 +57,50 @@ defmodule LibsqlPort.GoldenTest do
   end
 
   defp check("event", %{"term" => {0, tag, payload}} = golden) do
-    assert tag in Enum.map([:hello, :connection_lost, :log, :call, :abandoned], &Wire.tag/1)
+    known = Enum.map([:hello, :connection_lost, :log, :call, :abandoned], &Wire.tag/1)
+    assert tag in known or tag in @subscribed
     assert Wire.payload(golden.body) == payload
+    if tag in @subscribed, do: assert(Event.subscription(golden.body) == elem(payload, 0))
+    subscribed(tag, payload, golden.body)
 
     # What is read without decoding is the same.
     if tag == Wire.tag(:call), do: assert(Wire.call_head(golden.body) == head(payload, 4))
     if tag == Wire.tag(:abandoned), do: assert(Wire.abandoned(golden.body) == payload)
   end
+
+  defp subscribed(101, {_, 1, bytes}, body) do
+    assert {true, ^bytes} = Event.piece(body)
+    assert {:ok, event} = Event.changes(bytes)
+    assert {event.database, event.schema, event.connection, event.sequence} == {"/data/app.db", "main", 7, 42}
+    assert [insert, update, delete, schema, resync] = event.changes
+
+    assert insert == %{
+             operation: :insert,
+             table: "t",
+             rowid: 1,
+             old_rowid: nil,
+             key: %{"id" => 1},
+             old_key: nil,
+             old: nil,
+             new: %{"id" => 1, "a" => "x"}
+           }
+
+    assert %{operation: :update, rowid: 9, old_rowid: 1, key: %{"id" => 9}, old_key: %{"id" => 1}} = update
+    assert update.new == %{"id" => 9, "a" => nil}
+    assert %{operation: :delete, rowid: 9, key: %{"id" => 9}, old: nil, new: nil} = delete
+    assert schema == %{operation: :schema}
+    assert resync == %{operation: :resync, reason: :too_large}
+  end
+
+  defp subscribed(102, {_, database, from, to}, body),
+    do: assert(Event.lagged(body) == {:ok, {database, from, to}})
+
+  defp subscribed(103, {_, kind, database, schema, connection, pages}, body) do
+    fields = %{kind: kind, database: database, schema: schema, connection: connection, pages: pages}
+    assert Event.hook(body) == {:ok, fields}
+  end
+
+  defp subscribed(_tag, _payload, _body), do: :ok
 
   defp head(tuple, count), do: tuple |> Tuple.to_list() |> Enum.take(count) |> List.to_tuple()
 
@@ -149,7 +189,7 @@ defmodule LibsqlPort.GoldenTest do
   end
 
   # A payload as the client makes it.
-  defp written(tag, payload) when tag in [1, 2], do: Wire.encode(payload)
+  defp written(tag, payload) when tag in [1, 2, 28, 29, 30], do: Wire.encode(payload)
   defp written(4, {timeout, path, options}), do: Wire.encode({timeout, path, options})
 
   defp written(tag, {connection, timeout}) when tag in [3, 5, 16, 17, 23],

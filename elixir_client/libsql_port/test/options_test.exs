@@ -116,6 +116,7 @@ defmodule LibsqlPort.OptionsTest do
         stuck_limit: 10,
         log_lines_per_second: 11,
         temp_bytes_max: 12,
+        changes_bytes_max: 13,
         statement_bytes_max: 13
       ]
 

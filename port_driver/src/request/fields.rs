@@ -2,7 +2,10 @@
 
 use std::fmt::Display;
 
-use super::{options, tag, Batch, Function, OpenOptions, Refusal, RequestError, ResultOptions, Target};
+use super::{
+    options, tag, Batch, Function, OpenOptions, Refusal, RequestError, ResultOptions, Scope, Subscribe,
+    Target,
+};
 use crate::answer::Answer;
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
@@ -189,6 +192,19 @@ impl<'a> Fields<'a> {
         } else {
             Ok(false)
         }
+    }
+
+    /// `Scope, Options` of a subscription.
+    pub fn subscribe(&mut self) -> Result<Subscribe<'a>, Refusal> {
+        let scope = match self.decoder.next()? {
+            Token::Atom(b"nil") => Scope::All,
+            Token::Integer(value) if u32::try_from(value).is_ok() => Scope::Connection(value as u32),
+            Token::Binary(bytes) => Scope::Database(self.clean_text("the database", bytes)?),
+            token => {
+                return Err(self.wrong("the scope", &"nil, a connection or the name of a database", token))
+            }
+        };
+        Subscribe::decode(scope, &mut self.decoder)
     }
 
     pub fn open_options(&mut self) -> Result<OpenOptions<'a>, Refusal> {

@@ -10,12 +10,16 @@ mod batch;
 mod fields;
 mod function;
 mod options;
+mod subscribe;
 pub mod tag;
 
 pub use crate::refusal::{Refusal, RequestError};
 pub use batch::{Batch, Statements};
 pub use function::{Function, FunctionKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
+pub use subscribe::{Scope, Subscribe, Values};
+pub use subscribe::{EVENT_CHANGES, EVENT_COMMIT, EVENT_ROLLBACK, EVENT_WAL};
+pub use subscribe::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
 
 use crate::answer::Answer;
 use crate::error_code::ErrorCode;
@@ -144,6 +148,20 @@ pub enum Request<'a> {
     CreateFunction(Function<'a>),
     /// One less.
     DropFunction(Function<'a>),
+    /// Be told of what commits change.
+    Subscribe(Box<Subscribe<'a>>),
+    /// End a subscription.
+    Unsubscribe {
+        /// The id that `subscribe` gave.
+        subscription: u32,
+    },
+    /// Events of a subscription were taken.
+    ChangesCredit {
+        /// The id that `subscribe` gave.
+        subscription: u32,
+        /// Their size.
+        bytes: u32,
+    },
 }
 
 /// What `open` asks for.
@@ -273,7 +291,7 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
             let (connection, transaction) = fields.address()?;
             Ok(Route { connection, transaction, timeout_ms: 0, lock_timeout_ms: None })
         }
-        tag::PING | tag::STATUS | tag::OPEN => Err(RequestError::new(
+        tag::PING | tag::STATUS | tag::OPEN | tag::SUBSCRIBE..=tag::CHANGES_CREDIT => Err(RequestError::new(
             ErrorCode::InvalidRequest,
             format!("a request of tag {tag} addresses no connection"),
         )
@@ -362,6 +380,22 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
             } else {
                 Request::DropFunction(function)
             })
+        }
+        tag::SUBSCRIBE => {
+            fields.tuple(2, 2)?;
+            let subscribe = fields.subscribe()?;
+            fields.end(Request::Subscribe(Box::new(subscribe)))
+        }
+        tag::UNSUBSCRIBE => {
+            fields.tuple(1, 1)?;
+            let subscription = fields.u32("the subscription")?;
+            fields.end(Request::Unsubscribe { subscription })
+        }
+        tag::CHANGES_CREDIT => {
+            fields.tuple(2, 2)?;
+            let subscription = fields.u32("the subscription")?;
+            let bytes = fields.u32("the bytes")?;
+            fields.end(Request::ChangesCredit { subscription, bytes })
         }
         tag::CONNECTION_STATUS | tag::CLOSE | tag::COMMIT | tag::ROLLBACK | tag::RESET => {
             fields.addressed(0, 0)?;

@@ -339,7 +339,7 @@ fn setting<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<(String, PragmaVa
 }
 
 #[cold]
-fn wrong(key: &str, found: Token<'_>, allowed: impl Display) -> Refusal {
+pub(super) fn wrong(key: &str, found: Token<'_>, allowed: impl Display) -> Refusal {
     invalid(format_args!("{key} must be {allowed}, not {}", shown_token(found)))
 }
 

@@ -69,6 +69,12 @@ tags! {
     CHECKPOINT = 26;
     /// Request: the answer to a call of a callback. Not answered.
     ANSWER = 27;
+    /// Request: be told of what commits change.
+    SUBSCRIBE = 28;
+    /// Request: end a subscription.
+    UNSUBSCRIBE = 29;
+    /// Request: events of a subscription were taken. Not answered.
+    CHANGES_CREDIT = 30;
     /// Request: a SQL function, table function or collation that the client answers.
     CREATE_FUNCTION = 32;
     /// Request: one less.
@@ -101,6 +107,12 @@ tags! {
     CALL = 99;
     /// Event: nobody waits for that any more.
     ABANDONED = 100;
+    /// Event: what a transaction has changed.
+    CHANGES = 101;
+    /// Event: transactions that a subscriber was not told of.
+    LAGGED = 102;
+    /// Event: a commit, a rollback, or pages in the WAL.
+    HOOK = 103;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -121,6 +133,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 29 + 8 + 5);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 32 + 8 + 8);
     }
 }

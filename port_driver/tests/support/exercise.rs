@@ -28,7 +28,10 @@ pub fn payload(request_tag: u8, payload: &[u8]) -> Outcome {
     match decode(request_tag, payload) {
         Ok(request) => {
             assert!(well_formed, "a request was read from a broken term");
-            let addresses_no_connection = matches!(request_tag, tag::PING | tag::STATUS | tag::OPEN);
+            let addresses_no_connection = matches!(
+                request_tag,
+                tag::PING | tag::STATUS | tag::OPEN | tag::SUBSCRIBE..=tag::CHANGES_CREDIT
+            );
             assert_eq!(routed.is_ok(), !addresses_no_connection, "{routed:?}");
             match values_of(&request) {
                 Ok(()) => Outcome::Request,

@@ -13,6 +13,7 @@ mod turn;
 mod within;
 
 use super::callbacks::Asking;
+use super::feed::Feed;
 use super::statement::{Kind, Statement};
 use super::turns::Turns;
 use super::watch::ConnectionWatch;
@@ -69,6 +70,8 @@ pub struct Access {
     checkpoint_due: bool,
     /// When the files were last found at their paths.
     pub(super) placed_ns: u64,
+    /// Who is told of what is committed.
+    pub(super) feed: Feed,
     /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
     pub(super) schemas: i32,
 }
@@ -82,6 +85,7 @@ impl Access {
         watch: Arc<ConnectionWatch>,
         turns: Turns,
         asking: Arc<Asking>,
+        feed: Feed,
     ) -> Self {
         Access {
             id,
@@ -101,6 +105,7 @@ impl Access {
             place: None,
             checkpoint_due: false,
             placed_ns: 0,
+            feed,
             schemas: 2,
         }
     }
@@ -112,6 +117,7 @@ impl Access {
         self.watch.set_place(place);
         self.watch.forget_placement();
         self.asking.begin();
+        self.look_for_listeners();
     }
 
     /// It has ended.

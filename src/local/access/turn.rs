@@ -16,6 +16,10 @@ impl Access {
         if self.inside && self.handle.autocommit() {
             return Err(transaction_ended());
         }
+        // What changes a schema may do so while it is compiled, and is not to be compiled twice.
+        if kind.keyword != Keyword::Schema && !self.is_compiled_within() {
+            self.look_for_listeners();
+        }
         if self.checkpoint_due {
             // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
             self.checkpoint_if_due();
@@ -126,6 +130,7 @@ impl Access {
     /// When nothing runs: gives the turns back if the transaction has ended.
     #[inline]
     pub fn leave(&mut self) {
+        self.tell_listeners();
         if !self.turns.is_held() && self.query_only.is_none() && !self.compile_anew {
             return;
         }

@@ -137,7 +137,10 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         | Request::Close
         | Request::Cancel { .. }
         | Request::Credit { .. }
-        | Request::Answer { .. } => {
+        | Request::Answer { .. }
+        | Request::Subscribe(_)
+        | Request::Unsubscribe { .. }
+        | Request::ChangesCredit { .. } => {
             Err(Error::new(ErrorCode::Internal, "a request that is not for a connection"))
         }
     }

@@ -243,17 +243,44 @@ defmodule EctoLibSql.NativeTest do
       assert [[1]] = rows(state, "SELECT 1")
     end
 
+    test "an update hook tells of the rows that this connection changes, once they are committed", %{
+      state: state,
+      path: path
+    } do
+      {:ok, other} = EctoLibSql.connect(database: path)
+      assert :ok = Native.add_update_hook(state)
+      assert :ok = Native.add_update_hook(state)
+      rows(state, "BEGIN")
+      rows(state, "INSERT INTO users (id, name) VALUES (7, 'Ada')")
+      refute_received {:insert, _, _, _}
+      rows(state, "COMMIT")
+      assert_receive {:insert, "main", "users", 7}, 5_000
+      rows(state, "BEGIN")
+      rows(state, "DELETE FROM users")
+      rows(state, "ROLLBACK")
+      rows(other, "UPDATE users SET name = 'Grace'")
+      rows(state, "UPDATE users SET id = 8")
+      assert_receive {:update, "main", "users", 8}, 5_000
+      rows(state, "DELETE FROM users")
+      assert_receive {:delete, "main", "users", 8}, 5_000
+      assert :ok = Native.remove_update_hook(state)
+      assert :ok = Native.remove_update_hook(state)
+      rows(state, "INSERT INTO users (id, name) VALUES (9, 'Joan')")
+      # What the other connection has done, what was rolled back, and what came twice.
+      refute_received {_, "main", "users", _}
+      assert {:error, text} = Native.set_update_hook("unknown", self())
+      assert is_binary(text)
+      :ok = EctoLibSql.disconnect([], other)
+    end
+
     test "answers :unsupported for what is not built", %{state: state} do
       for answer <- [
-            Native.add_update_hook(state),
-            Native.remove_update_hook(state),
             Native.add_authorizer(state),
             Native.enable_extensions(state, true),
             Native.load_ext(state, "x.so"),
             Native.freeze_replica(state),
             Native.sync_until_frame(state, 1),
             Native.sync(%{state | mode: :remote_replica}),
-            Native.set_update_hook(state.conn_id, self()),
             Native.load_extension(state.conn_id, "x.so", nil),
             Native.connect([uri: "libsql://x"], :remote)
           ] do

@@ -10,8 +10,9 @@ defmodule LibsqlPort.Claims do
 
   alias LibsqlPort.{ErrorCode, Functions, Wire}
 
-  @type kind :: :connection | :opening | :transaction | {:cursor | :statement, integer}
-  @type key :: {connection :: integer, kind}
+  @type kind :: :connection | :opening | :transaction | {:cursor | :statement | :subscription, integer}
+  # A subscription is of no connection: it is held under `nil`.
+  @type key :: {connection :: integer | nil, kind}
 
   # What a reply means:
   #
@@ -26,10 +27,10 @@ defmodule LibsqlPort.Claims do
   #   * `{:closed, connection}` – it is the answer to the port owner's own `close`
   #   * `{:part, claim, tag, head}` – it comes in parts, of which the first said so much
   @type claim ::
-          {:claim, {:transaction, integer} | :cursor | :statement, pid | nil}
+          {:claim, {:transaction, integer} | :cursor | :statement | :subscription, pid | nil}
           | {:status, pid, address :: binary | nil}
           | {:status_of_error, pid}
-          | {:release, :connection | :all | {:cursor | :statement, integer}}
+          | {:release, :connection | :all | {:cursor | :statement | :subscription, integer}}
           | {:exhaust, {:cursor, integer}}
           | {:asked, integer, pid | nil}
           | {:function, Functions.change()}
@@ -43,7 +44,7 @@ defmodule LibsqlPort.Claims do
 
   @type t :: %__MODULE__{
           processes: %{optional(pid) => {reference, MapSet.t(key)}},
-          held: %{optional(connection :: integer) => %{optional(kind) => {pid | nil, detail :: term}}}
+          held: %{optional(connection :: integer | nil) => %{optional(kind) => {pid | nil, detail :: term}}}
         }
 
   @ok Wire.tag(:ok)
@@ -81,6 +82,12 @@ defmodule LibsqlPort.Claims do
       %{^connection => %{^kind => holder}} -> holder
       %{} -> nil
     end
+  end
+
+  @doc "The process that has the subscription of this id; `nil` if none has."
+  @spec subscriber(t, integer) :: pid | nil
+  def subscriber(claims, id) do
+    with {pid, _detail} <- holder(claims, {nil, {:subscription, id}}), do: pid
   end
 
   @doc "It is not held any more."
@@ -377,6 +384,7 @@ defmodule LibsqlPort.Claims do
       :transaction -> {:rollback, Wire.addressed(Wire.address(address, detail), 0)}
       {:cursor, id} -> {:close_cursor, Wire.addressed(address, 0, Wire.encode(id))}
       {:statement, id} -> {:close_statement, Wire.addressed(address, 0, Wire.encode(id))}
+      {:subscription, id} -> {:unsubscribe, Wire.encode({id})}
       :connection -> {:close, Wire.addressed(address, 0)}
     end
   end

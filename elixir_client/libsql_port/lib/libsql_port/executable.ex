@@ -86,6 +86,7 @@ defmodule LibsqlPort.Executable do
     result_bytes_max: "--result-bytes-max",
     heap_bytes_max: "--heap-bytes-max",
     temp_bytes_max: "--temp-bytes-max",
+    changes_bytes_max: "--changes-bytes-max",
     temp_directory: "--temp-directory",
     spin_us_max: "--spin-us-max",
     stuck_limit: "--stuck-limit-ms",

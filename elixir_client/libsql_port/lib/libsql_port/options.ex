@@ -49,6 +49,7 @@ defmodule LibsqlPort.Options do
   | `:result_bytes_max` | its bytes; `:bytes_max` of a request overrides it | 512 MiB | 0 |
   | `:heap_bytes_max` | what the engine has allocated, for all connections together, bytes | 16 GiB | 0 |
   | `:temp_bytes_max` | temporary files of sorting, grouping, VACUUM and cursors, all together, bytes | 32 GiB | 0 |
+  | `:changes_bytes_max` | changes of one transaction that are kept for subscribers (`LibsqlPort.Changes`), bytes | 64 MiB | |
 
   ## Of a connection (`connect/2`)
 
@@ -132,6 +133,7 @@ defmodule LibsqlPort.Options do
     {:result_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:heap_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:temp_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
+    {:changes_bytes_max, nil, {:integer, 0, 1_073_741_824}},
     {:temp_directory, nil, :folder},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
     {:stuck_limit, nil, {:integer, 0, 86_400_000}},

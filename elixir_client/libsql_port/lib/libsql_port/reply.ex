@@ -70,6 +70,12 @@ defmodule LibsqlPort.Reply do
 
   defp answer(:drop_function, dropped?) when is_boolean(dropped?), do: dropped?
   defp answer(:cancel, told?) when is_boolean(told?), do: told?
+
+  defp answer(:subscribe, {id, {sequence, database}})
+       when is_integer(id) and is_integer(sequence) and (is_binary(database) or database == nil),
+       do: {id, sequence, database}
+
+  defp answer(:unsubscribe, ended?) when is_boolean(ended?), do: ended?
   defp answer(:status, map) when is_map(map), do: Status.sidecar(map)
   defp answer(:connection_status, map) when is_map(map), do: Status.connection(map)
 

@@ -30,6 +30,8 @@ defmodule LibsqlPort.Sidecar do
     Wire
   }
 
+  alias LibsqlPort.Changes.Event
+
   @heartbeat_id 1
   @retry_ms 10
 
@@ -43,6 +45,7 @@ defmodule LibsqlPort.Sidecar do
   @log Wire.tag(:log)
   @call Wire.tag(:call)
   @abandoned Wire.tag(:abandoned)
+  @changes [Wire.tag(:changes), Wire.tag(:lagged), Wire.tag(:hook)]
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -481,6 +484,14 @@ defmodule LibsqlPort.Sidecar do
     {runners, runner} = Runners.abandoned(state.runners, frame)
     if runner, do: cancel_all(runner, state)
     %{state | runners: runners}
+  end
+
+  # Its subscriber reads it.
+  defp event(tag, frame, state) when tag in @changes do
+    subscription = Event.subscription(frame)
+    pid = subscription && Claims.subscriber(state.claims, subscription)
+    if pid, do: send(pid, {:libsql_port_event, subscription, tag, frame})
+    state
   end
 
   defp event(tag, frame, state) when tag in [@connection_lost, @log] do

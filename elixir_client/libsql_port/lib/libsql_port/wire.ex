@@ -45,12 +45,24 @@ defmodule LibsqlPort.Wire do
     credit: 25,
     checkpoint: 26,
     answer: 27,
+    subscribe: 28,
+    unsubscribe: 29,
+    changes_credit: 30,
     create_function: 32,
     drop_function: 33
   ]
 
   @replies [ok: 64, error: 65, result: 66, rows: 67, last_rows: 68, batch_reply: 69, part: 70, more_rows: 71]
-  @events [hello: 96, connection_lost: 97, log: 98, call: 99, abandoned: 100]
+  @events [
+    hello: 96,
+    connection_lost: 97,
+    log: 98,
+    call: 99,
+    abandoned: 100,
+    changes: 101,
+    lagged: 102,
+    hook: 103
+  ]
 
   @doc "The number of the protocol that this client speaks."
   @spec protocol() :: pos_integer

@@ -14,13 +14,14 @@ defmodule EctoLibSql.Handles do
   @table __MODULE__
 
   @type id :: String.t()
-  @type kind :: :transaction | :statement | :cursor
+  @type kind :: :transaction | :statement | :cursor | :update_hook
 
   @codes %{
     connection: :unknown_connection,
     transaction: :no_transaction,
     statement: :unknown_statement,
-    cursor: :unknown_cursor
+    cursor: :unknown_cursor,
+    update_hook: :unknown_connection
   }
 
   @spec start_link(term) :: GenServer.on_start()

@@ -8,7 +8,7 @@ defmodule EctoLibSql.Native do
       {:ok, %EctoLibSql.Result{rows: [["Ada"]]}} = EctoLibSql.Native.query_stmt(state, statement, [1])
 
   New code has more of all this in `LibsqlPort`, typed: here errors are `{:error, text}`, as ecto_libsql had them.
-  What is not built yet answers `{:error, :unsupported}`: hooks, replicas, extensions, remote databases.
+  What is not built yet answers `{:error, :unsupported}`: authorizers, replicas, extensions, remote databases.
 
   ## What differs from ecto_libsql
 
@@ -22,7 +22,7 @@ defmodule EctoLibSql.Native do
   # Long because every name that ecto_libsql has in this module must be found in it. Names and forms are all that it knows:
   # what they do stands in the modules below `EctoLibSql.Native`.
 
-  alias EctoLibSql.Native.{Answer, Batches, Connections, Cursors, Statements, Transactions}
+  alias EctoLibSql.Native.{Answer, Batches, Connections, Cursors, Hooks, Statements, Transactions}
   alias EctoLibSql.{ByHand, Query, Result, State}
 
   @type id :: String.t()
@@ -298,13 +298,39 @@ defmodule EctoLibSql.Native do
   def sync(%State{mode: mode}) when mode in [:local, nil], do: {:ok, "nothing to synchronise"}
   def sync(%State{}), do: {:error, :unsupported}
 
-  @doc "Not built yet."
-  @spec add_update_hook(State.t(), pid) :: {:error, :unsupported}
-  def add_update_hook(%State{}, _pid \\ self()), do: {:error, :unsupported}
+  @doc """
+  Has `pid` told which rows the connection changes: a message `{action, database, table, rowid}` for each, with an action of
+  `:insert`, `:update` or `:delete`, such as `{:insert, "main", "users", 1}`. `rowid` is `nil` in a table WITHOUT ROWID.
 
-  @doc "Not built yet."
-  @spec remove_update_hook(State.t()) :: {:error, :unsupported}
-  def remove_update_hook(%State{}), do: {:error, :unsupported}
+  Unlike SQLite's hook it tells after the commit, nothing of what is rolled back, and all deletions. A connection has one hook:
+  another one takes its place. It ends with `remove_update_hook/1`, with the connection and with `pid`. `LibsqlPort.Changes` tells
+  of all connections, with keys and values.
+
+  Returns `:ok` or `{:error, reason}`.
+
+  ## Examples
+
+      iex> {:ok, state} = EctoLibSql.connect(database: ":memory:")
+      iex> {:ok, _, _, state} = EctoLibSql.handle_execute("CREATE TABLE t (a)", [], [], state)
+      iex> :ok = EctoLibSql.Native.add_update_hook(state)
+      iex> {:ok, _, _, state} = EctoLibSql.handle_execute("INSERT INTO t VALUES ('x')", [], [], state)
+      iex> receive do: (message -> message)
+      {:insert, "main", "t", 1}
+      iex> EctoLibSql.Native.remove_update_hook(state)
+      :ok
+  """
+  @spec add_update_hook(State.t(), pid) :: :ok | {:error, String.t()}
+  def add_update_hook(%State{conn_id: conn_id}, pid \\ self()) when is_pid(pid),
+    do: set_update_hook(conn_id, pid)
+
+  @doc "Takes the connection's update hook away. No message of it comes after this has returned."
+  @spec remove_update_hook(State.t()) :: :ok
+  def remove_update_hook(%State{conn_id: conn_id}), do: clear_update_hook(conn_id)
+
+  @doc false
+  def set_update_hook(conn_id, pid), do: conn_id |> Hooks.set(pid) |> Answer.text()
+  @doc false
+  defdelegate clear_update_hook(conn_id), to: Hooks, as: :clear
 
   @doc "Not built yet."
   @spec add_authorizer(State.t(), pid) :: {:error, :unsupported}
@@ -492,8 +518,6 @@ defmodule EctoLibSql.Native do
 
   @unsupported [
     sync_until: 2,
-    set_update_hook: 2,
-    clear_update_hook: 1,
     set_authorizer: 2,
     enable_load_extension: 2,
     load_extension: 3,

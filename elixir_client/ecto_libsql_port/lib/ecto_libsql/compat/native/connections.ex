@@ -3,7 +3,7 @@ defmodule EctoLibSql.Native.Connections do
   # What `EctoLibSql.Native` offers for a connection as a whole: opening, closing, its counters, its time-outs.
 
   alias EctoLibSql.{Arguments, ByHand, Handles, State}
-  alias EctoLibSql.Native.{Answer, Cursors, Transactions}
+  alias EctoLibSql.Native.{Answer, Cursors, Hooks, Transactions}
 
   def connect(options, mode) when mode in [:local, :unknown, nil] do
     case ByHand.connect(options) do
@@ -24,6 +24,7 @@ defmodule EctoLibSql.Native.Connections do
   # A transaction's name is no resource: closing it means giving it up.
   def close(id, :conn_id) do
     with {:ok, _conn_id, state} <- Handles.lookup(id, :connection) do
+      Hooks.clear(id)
       ByHand.disconnect(:closed, state)
     end
     |> Answer.text()

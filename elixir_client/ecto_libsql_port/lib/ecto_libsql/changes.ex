@@ -1,0 +1,189 @@
+defmodule EctoLibSql.Changes do
+  @moduledoc """
+  The change feed of a Repo: after each commit, the subscriber gets one message that tells which rows of a schema it has changed,
+  with values loaded by the schema's types.
+
+      {:ok, subscription} = EctoLibSql.Changes.subscribe(MyApp.Repo, MyApp.City)
+
+      receive do
+        %EctoLibSql.Changes{changes: [%{operation: :insert, new: %MyApp.City{name: name}}]} -> name
+      end
+
+  Changes by all connections of the Repo's sidecar are told, also those by raw SQL, by triggers and by foreign keys. Those of other
+  programs, and of other nodes with a sidecar of their own, are not. Nothing is told of what is rolled back. `LibsqlPort.Changes`
+  documents the feed; this module adds schemas.
+
+  ## Messages
+
+  `%EctoLibSql.Changes{}` has the fields `subscription` and `repo`, `sequence` (the transaction's number), and `changes`, a list in
+  the order in which they were made of maps with
+
+    * `operation` – `:insert`, `:update` or `:delete`
+    * `schema` – the schema module
+    * `key` – the primary key's fields with their values after the change, or before it if the row is deleted
+    * `old_key` – the same before, if an update has changed them, else `nil`
+    * `new` – the struct after the change; `nil` for a deletion, and with `values: :none`
+    * `old` – the struct before the change; `nil` unless asked for by `values: :old_and_new`, and for an insert
+    * `unloaded` – fields whose value the schema's type does not take, mostly `[]`. They are in the struct as they are stored
+
+  A change with the operation `:schema` or `:resync` is passed on as `LibsqlPort.Changes` gives it: rows may have changed that are
+  not told. When the feed ends by itself, `%LibsqlPort.Changes.Ended{}` comes.
+  """
+
+  alias EctoLibSql.Changes.Loader
+  alias EctoLibSql.Direct
+  alias LibsqlPort.Changes, as: Feed
+
+  @enforce_keys [:subscription, :repo, :sequence, :changes]
+  defstruct [:subscription, :repo, :sequence, :changes]
+
+  @type change :: %{
+          required(:operation) => :insert | :update | :delete,
+          required(:schema) => module,
+          required(:key) => map,
+          required(:old_key) => map | nil,
+          required(:new) => struct | nil,
+          required(:old) => struct | nil,
+          required(:unloaded) => [atom]
+        }
+
+  @type t :: %__MODULE__{
+          subscription: Feed.subscription(),
+          repo: module,
+          sequence: non_neg_integer,
+          changes: [change | Feed.change()]
+        }
+
+  @doc """
+  Subscribes the calling process to the changes of one schema, or of several, in the Repo's database.
+
+  ## Options
+
+    * `:operations` – a list of `:insert`, `:update` and `:delete`; by default all
+    * `:values` – `:new` (the default), `:old_and_new` or `:none`
+    * `:fields` – the fields whose values are told; the structs have no others. By default all
+    * `:changed_fields` – an update is told only if it gives one of these fields another value
+    * `:subscriber`, `:pending_bytes_max`, `:pending_messages_max`, `:demand`, `:timeout` – as in `LibsqlPort.Changes.subscribe/2`
+
+  With several schemas `:fields` and `:changed_fields` may name fields of any of them.
+
+  Returns `{:ok, subscription}` or `{:error, error}`.
+  """
+  @spec subscribe(module, module | [module, ...], keyword) ::
+          {:ok, Feed.subscription()} | {:error, Exception.t()}
+  def subscribe(repo, schemas, options \\ []) do
+    schemas = List.wrap(schemas)
+    {fields, options} = Keyword.pop(options, :fields)
+    {changed, options} = Keyword.pop(options, :changed_fields)
+
+    with :ok <- schemas?(schemas),
+         {:ok, columns} <- columns(schemas, fields, :fields),
+         {:ok, changed_columns} <- columns(schemas, changed, :changed_fields),
+         {:ok, source} <- source(repo) do
+      loader = Loader.new(repo, schemas)
+
+      options
+      |> Keyword.put_new(:values, :new)
+      |> Keyword.merge(
+        tables: Enum.map(schemas, & &1.__schema__(:source)),
+        columns: columns,
+        changed_columns: changed_columns,
+        transform: &message(&1, repo, loader)
+      )
+      |> then(&Feed.subscribe(source, &1))
+    end
+  end
+
+  @doc "Ends a subscription. No message of it comes after this has returned."
+  @spec unsubscribe(Feed.subscription()) :: :ok
+  defdelegate unsubscribe(subscription), to: Feed
+
+  @doc "Asks for `count` more messages of a subscription with `demand: :manual`."
+  @spec demand(Feed.subscription(), pos_integer) :: :ok
+  defdelegate demand(subscription, count \\ 1), to: Feed
+
+  @doc """
+  The messages of a subscription as a stream, which subscribes when it is begun and unsubscribes when it is left. Takes the options
+  of `subscribe/3` except `:subscriber` and `:demand`.
+  """
+  @spec stream(module, module | [module, ...], keyword) :: Enumerable.t()
+  def stream(repo, schemas, options \\ []) do
+    Stream.resource(
+      fn ->
+        case subscribe(repo, schemas, Keyword.merge(options, demand: :manual, subscriber: self())) do
+          {:ok, subscription} -> subscription
+          {:error, error} -> raise error
+        end
+      end,
+      fn subscription ->
+        demand(subscription)
+
+        receive do
+          %__MODULE__{subscription: ^subscription} = message -> {[message], subscription}
+          %Feed.Ended{subscription: ^subscription} -> {:halt, subscription}
+        end
+      end,
+      &unsubscribe/1
+    )
+  end
+
+  @doc "Whether a message says that transactions are not told in full, so that whoever keeps a copy has to read it anew."
+  @spec resync?(t) :: boolean
+  defdelegate resync?(message), to: Feed
+
+  @doc false
+  # What to subscribe to for a Repo: its database by name, or the connection that has it for itself.
+  @spec source(module) :: {:ok, Feed.source()} | {:error, Exception.t()}
+  def source(repo) do
+    case Direct.connection(Ecto.Adapter.lookup_meta(repo.get_dynamic_repo())) do
+      {_sidecar, %{path: ":memory:"} = conn} -> {:ok, conn}
+      {sidecar, %{path: path}} -> {:ok, {:database, sidecar, path}}
+    end
+  rescue
+    error -> {:error, error}
+  end
+
+  defp message(%Feed{} = feed, repo, loader) do
+    %__MODULE__{
+      subscription: feed.subscription,
+      repo: repo,
+      sequence: feed.sequence,
+      changes: Enum.map(feed.changes, &Loader.change(&1, loader))
+    }
+  end
+
+  defp message(hook, _repo, _loader), do: hook
+
+  defp schemas?(schemas) do
+    case Enum.reject(
+           schemas,
+           &(is_atom(&1) and Code.ensure_loaded?(&1) and function_exported?(&1, :__schema__, 1))
+         ) do
+      [] ->
+        :ok
+
+      [other | _] ->
+        invalid("#{inspect(other)} is no schema; give a module that uses Ecto.Schema, or a list of such")
+    end
+  end
+
+  defp columns(_schemas, nil, _option), do: {:ok, nil}
+
+  defp columns(schemas, fields, option) when is_list(fields) do
+    known =
+      for schema <- schemas, field <- schema.__schema__(:fields), do: {field, Loader.column(schema, field)}
+
+    case Enum.reject(fields, &Enum.any?(known, fn {field, _} -> field == &1 end)) do
+      [] ->
+        {:ok, for({field, column} <- known, field in fields, uniq: true, do: column)}
+
+      [other | _] ->
+        invalid("#{inspect(option)} names #{inspect(other)}, which is no field of #{inspect(schemas)}")
+    end
+  end
+
+  defp columns(_schemas, other, option),
+    do: invalid("#{inspect(option)} takes a list of fields, not #{inspect(other)}")
+
+  defp invalid(message), do: {:error, LibsqlPort.Error.new(:invalid_option, message)}
+end

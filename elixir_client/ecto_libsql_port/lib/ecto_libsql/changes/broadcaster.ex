@@ -1,0 +1,202 @@
+defmodule EctoLibSql.Changes.Broadcaster do
+  @moduledoc """
+  Broadcasts the changes of a Repo's schemas through Phoenix.PubSub, or by a function.
+
+      children = [
+        MyApp.Repo,
+        {Phoenix.PubSub, name: MyApp.PubSub},
+        {EctoLibSql.Changes.Broadcaster,
+         repo: MyApp.Repo,
+         pubsub: MyApp.PubSub,
+         watch: [
+           {MyApp.City, :inserted},
+           {MyApp.City, :updated, trigger_columns: [:name], extra_columns: [:country_id], label: :city_renamed},
+           {MyApp.City, :deleted}
+         ]}
+      ]
+
+  Each change becomes a message `{identifier, row}`, where the identifier is `{MyApp.City, :inserted}` or the label, and the row a map
+  of the primary key's fields and those of `:extra_columns`, such as `%{id: 7, country_id: 3}`. Values are not broadcast unless asked
+  for: a receiver reads the row, and may find a later version of it, or none. When changes may have been missed, the message is
+  `{identifier, :resync}`.
+
+  A process receives them after `subscribe/2`, all of them or those of one row:
+
+      EctoLibSql.Changes.Broadcaster.subscribe(MyApp.PubSub, {MyApp.City, :inserted})
+      EctoLibSql.Changes.Broadcaster.subscribe(MyApp.PubSub, :city_renamed, id: 7)
+      EctoLibSql.Changes.Broadcaster.subscribe(MyApp.PubSub, :city_renamed, country_id: 3)
+
+  ## Options
+
+    * `:repo` – the Repo; required
+    * `:watch` – a list of `{schema, event}` or `{schema, event, options}`, with an event of `:inserted`, `:updated`, `:deleted`;
+      required. Its options are
+        * `:label` – an atom that takes the place of `{schema, event}` in topics and messages
+        * `:trigger_columns` – fields: an update counts only if it gives one of them another value
+        * `:extra_columns` – fields whose values the messages bear, and by which may be subscribed
+    * `:pubsub` – the name of the application's Phoenix.PubSub
+    * `:broadcast` – in its place, a function of a topic and a message
+    * `:name` – of the process
+
+  One process per node broadcasts what the sidecar of that node commits; with Phoenix.PubSub every node hears of it.
+  """
+
+  use GenServer
+
+  alias EctoLibSql.Changes
+  alias LibsqlPort.Changes.Ended
+
+  @operations %{inserted: :insert, updated: :update, deleted: :delete}
+
+  @type event :: :inserted | :updated | :deleted
+  @type subject :: {module, event} | atom
+
+  @doc "Starts it under a supervisor, or by `start_supervised/1` in a test."
+  @spec start_link(keyword) :: GenServer.on_start()
+  def start_link(options) do
+    {name, options} = Keyword.pop(options, :name)
+    GenServer.start_link(__MODULE__, options, if(name, do: [name: name], else: []))
+  end
+
+  @doc """
+  Subscribes the calling process to the messages of `identifier`; with `id: 7`, or another field of the primary key or of
+  `:extra_columns`, to those of such rows. Needs Phoenix.PubSub.
+  """
+  @spec subscribe(atom, subject, keyword) :: :ok | {:error, term}
+  def subscribe(pubsub, identifier, filter \\ []) do
+    # Not a dependency: whoever uses it has it.
+    apply(Phoenix.PubSub, :subscribe, [pubsub, topic(identifier, filter)])
+  end
+
+  @doc """
+  The topic of an identifier's messages, or of those of the rows with this value.
+
+      iex> EctoLibSql.Changes.Broadcaster.topic({MyApp.City, :inserted})
+      "ecto_libsql:MyApp.City:inserted"
+
+      iex> EctoLibSql.Changes.Broadcaster.topic(:city_renamed, id: 7)
+      "ecto_libsql:city_renamed:id:7"
+  """
+  @spec topic(subject, keyword) :: String.t()
+  def topic(identifier, filter \\ [])
+  def topic({schema, event}, filter), do: topic("#{inspect(schema)}:#{event}", filter)
+  def topic(label, []), do: "ecto_libsql:#{label}"
+  def topic(label, [{field, value}]), do: "ecto_libsql:#{label}:#{field}:#{value}"
+
+  # --- its process ----------------------------------------------------------------------------------------------
+
+  @impl true
+  def init(options) do
+    with {:ok, broadcast} <- broadcast(options),
+         {:ok, watchers} <- watchers(options[:watch]),
+         {:ok, by_subscription} <- subscribe_all(options[:repo], watchers) do
+      {:ok, %{broadcast: broadcast, watchers: by_subscription}}
+    else
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp broadcast(options) do
+    case {options[:broadcast], options[:pubsub]} do
+      {broadcast, _} when is_function(broadcast, 2) ->
+        {:ok, broadcast}
+
+      {nil, pubsub} when pubsub != nil ->
+        {:ok, fn topic, message -> apply(Phoenix.PubSub, :broadcast, [pubsub, topic, message]) end}
+
+      _neither ->
+        invalid("needs `pubsub: MyApp.PubSub`, or `broadcast:` with a function of a topic and a message")
+    end
+  end
+
+  defp watchers([_ | _] = list) do
+    Enum.reduce_while(list, {:ok, []}, fn given, {:ok, watchers} ->
+      case watcher(given) do
+        {:ok, watcher} -> {:cont, {:ok, [watcher | watchers]}}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  defp watchers(other),
+    do: invalid("`watch:` takes a list such as [{MyApp.City, :inserted}], not #{inspect(other)}")
+
+  defp watcher({schema, event}), do: watcher({schema, event, []})
+
+  defp watcher({schema, event, options}) when is_map_key(@operations, event) and is_list(options) do
+    case Keyword.keys(options) -- [:label, :trigger_columns, :extra_columns] do
+      [] ->
+        {:ok,
+         %{
+           schema: schema,
+           event: event,
+           identifier: options[:label] || {schema, event},
+           trigger: options[:trigger_columns],
+           extra: options[:extra_columns] || []
+         }}
+
+      [unknown | _] ->
+        invalid(
+          "a watcher has the options :label, :trigger_columns and :extra_columns, not #{inspect(unknown)}"
+        )
+    end
+  end
+
+  defp watcher(other),
+    do: invalid("a watcher is {schema, event} or {schema, event, options}, not #{inspect(other)}")
+
+  defp subscribe_all(repo, watchers) do
+    Enum.reduce_while(watchers, {:ok, %{}}, fn watcher, {:ok, subscriptions} ->
+      case Changes.subscribe(repo, watcher.schema, feed_options(watcher)) do
+        {:ok, subscription} -> {:cont, {:ok, Map.put(subscriptions, subscription, watcher)}}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  defp feed_options(watcher) do
+    [operations: [@operations[watcher.event]], values: values(watcher)] ++
+      if(watcher.extra == [], do: [], else: [fields: watcher.extra]) ++
+      if(watcher.event == :updated and watcher.trigger, do: [changed_fields: watcher.trigger], else: [])
+  end
+
+  # The key comes without values; what is deleted has no others than those before.
+  defp values(%{extra: []}), do: :none
+  defp values(%{event: :deleted}), do: :old_and_new
+  defp values(_watcher), do: :new
+
+  @impl true
+  def handle_info(%Changes{subscription: subscription, changes: changes}, state) do
+    case state.watchers do
+      %{^subscription => watcher} -> Enum.each(changes, &send_out(&1, watcher, state.broadcast))
+      _unknown -> :ok
+    end
+
+    {:noreply, state}
+  end
+
+  # Its supervisor starts it again, which subscribes anew, and receivers are told.
+  def handle_info(%Ended{error: error}, state), do: {:stop, error, state}
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    for {_subscription, watcher} <- state.watchers,
+        do: state.broadcast.(topic(watcher.identifier), {watcher.identifier, :resync})
+  end
+
+  defp send_out(%{operation: operation}, watcher, broadcast) when operation in [:schema, :resync] do
+    broadcast.(topic(watcher.identifier), {watcher.identifier, :resync})
+  end
+
+  defp send_out(change, %{identifier: identifier, extra: extra}, broadcast) do
+    row = Map.merge(Map.take(change.new || change.old || %{}, extra), change.key)
+    message = {identifier, row}
+    broadcast.(topic(identifier), message)
+    for {field, value} <- row, value != nil, do: broadcast.(topic(identifier, [{field, value}]), message)
+  end
+
+  defp invalid(message) do
+    {:error, LibsqlPort.Error.new(:invalid_option, "EctoLibSql.Changes.Broadcaster: " <> message)}
+  end
+end

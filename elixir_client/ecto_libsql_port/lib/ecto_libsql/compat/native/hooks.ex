@@ -1,0 +1,42 @@
+defmodule EctoLibSql.Native.Hooks do
+  @moduledoc false
+  # Update hooks, as `EctoLibSql.Native` offers them: subscriptions to the changes that one connection makes.
+
+  alias EctoLibSql.Handles
+  alias LibsqlPort.Changes
+
+  @doc "Replaces the connection's hook."
+  @spec set(String.t(), pid) :: :ok | {:error, LibsqlPort.Error.t()}
+  def set(conn_id, pid) do
+    with {:ok, conn} <- Handles.connection(conn_id),
+         :ok <- clear(conn_id),
+         options = [subscriber: pid, transform: &told(&1, conn.id, pid)],
+         {:ok, subscription} <- Changes.subscribe(conn, options) do
+      Handles.update(:update_hook, conn_id, id(conn_id), subscription)
+    end
+  end
+
+  @doc "Takes it away, if there is one."
+  @spec clear(String.t()) :: :ok
+  def clear(conn_id) do
+    with {:ok, subscription} <- Handles.owned(id(conn_id), :update_hook, conn_id) do
+      Handles.delete(id(conn_id))
+      Changes.unsubscribe(subscription)
+    end
+
+    :ok
+  end
+
+  defp id(conn_id), do: "#{conn_id}-update_hook"
+
+  # A message for each row, from the subscription's process.
+  defp told(%Changes{connection: connection} = message, connection, pid) do
+    for %{table: table} = change <- message.changes,
+        do: send(pid, {change.operation, message.schema, table, change.rowid})
+
+    nil
+  end
+
+  # Of other connections, or that there may be more: what a hook of SQLite does not tell either.
+  defp told(_other, _connection, _pid), do: nil
+end

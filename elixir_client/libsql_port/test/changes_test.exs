@@ -1,0 +1,303 @@
+defmodule LibsqlPort.ChangesTest do
+  # What subscribers of the driver are told. Which rows change is tests/sidecar/feed.rs's matter.
+  use LibsqlPort.SidecarCase, async: true
+
+  alias LibsqlPort.Changes
+  alias LibsqlPort.Changes.{Ended, Hook}
+
+  setup %{conn: conn} do
+    LibsqlPort.script!(
+      conn,
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, a); CREATE TABLE u (k TEXT PRIMARY KEY, v)"
+    )
+
+    :ok
+  end
+
+  # The event is sent before the reply to what has committed, and passed on by two processes.
+  defp told(subscription) do
+    assert_receive %Changes{subscription: ^subscription} = changes, 5_000
+    changes
+  end
+
+  # After a transaction that is told, nothing of what came before is still to come.
+  defp mark(conn, subscription) do
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (NULL, 'mark')")
+    receive_until_mark(subscription, [])
+  end
+
+  defp receive_until_mark(subscription, before) do
+    changes = told(subscription)
+
+    case changes.changes do
+      [%{operation: :insert, new: %{"a" => "mark"}}] -> Enum.reverse(before)
+      _other -> receive_until_mark(subscription, [changes | before])
+    end
+  end
+
+  test "a transaction is one message, after its commit", %{conn: conn, database: database} do
+    {:ok, subscription} = Changes.subscribe(conn, values: :old_and_new)
+
+    LibsqlPort.transaction(conn, fn conn ->
+      LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 'x')")
+      LibsqlPort.query!(conn, "UPDATE t SET id = 2, a = NULL")
+      LibsqlPort.query!(conn, "INSERT INTO u VALUES ('k', ?)", [{:blob, <<0, 255>>}])
+      LibsqlPort.query!(conn, "DELETE FROM u")
+      refute_received %Changes{}
+      {:ok, nil}
+    end)
+
+    changes = told(subscription)
+    assert %Changes{schema: "main", connection: connection, sequence: sequence} = changes
+    assert changes.database == Path.expand(database) or String.ends_with?(changes.database, "/test.db")
+    assert connection == conn.id and is_integer(sequence)
+
+    assert changes.changes == [
+             %{
+               operation: :insert,
+               table: "t",
+               rowid: 1,
+               old_rowid: nil,
+               key: %{"id" => 1},
+               old_key: nil,
+               old: nil,
+               new: %{"id" => 1, "a" => "x"}
+             },
+             %{
+               operation: :update,
+               table: "t",
+               rowid: 2,
+               old_rowid: 1,
+               key: %{"id" => 2},
+               old_key: %{"id" => 1},
+               old: %{"id" => 1, "a" => "x"},
+               new: %{"id" => 2, "a" => nil}
+             },
+             %{
+               operation: :insert,
+               table: "u",
+               rowid: 1,
+               old_rowid: nil,
+               key: %{"k" => "k"},
+               old_key: nil,
+               old: nil,
+               new: %{"k" => "k", "v" => <<0, 255>>}
+             },
+             %{
+               operation: :delete,
+               table: "u",
+               rowid: 1,
+               old_rowid: nil,
+               key: %{"k" => "k"},
+               old_key: nil,
+               old: %{"k" => "k", "v" => <<0, 255>>},
+               new: nil
+             }
+           ]
+  end
+
+  test "nothing is told of a rollback", %{conn: conn} do
+    {:ok, subscription} = Changes.subscribe(conn, values: :new)
+
+    assert {:error, :no} =
+             LibsqlPort.transaction(conn, fn conn ->
+               LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 'x')")
+               LibsqlPort.rollback(conn, :no)
+             end)
+
+    assert mark(conn, subscription) == []
+  end
+
+  test "a sidecar's subscriber hears of all its databases", %{sidecar: sidecar, conn: conn, tmp_dir: dir} do
+    {:ok, subscription} = Changes.subscribe(sidecar, operations: [:insert])
+    {:ok, other} = LibsqlPort.connect(sidecar, database: Path.join(dir, "other.db"))
+    LibsqlPort.query!(other, "CREATE TABLE o (a)")
+    LibsqlPort.query!(other, "INSERT INTO o VALUES (1)")
+    assert %{changes: [%{operation: :schema}]} = told(subscription)
+    assert %{changes: [%{table: "o"}], database: database} = told(subscription)
+    assert Path.basename(database) == "other.db"
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 1)")
+    assert %{changes: [%{table: "t"}]} = told(subscription)
+    :ok = LibsqlPort.close(other)
+  end
+
+  test "several subscribers, each with its filter; one that unsubscribes hears nothing more", %{conn: conn} do
+    {:ok, keys} = Changes.subscribe(conn, tables: ["t"])
+    {:ok, new} = Changes.subscribe(conn, values: :new, columns: ["a"])
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 'x')")
+    assert [%{key: %{"id" => 1}, new: nil}] = told(keys).changes
+    assert [%{new: %{"a" => "x"} = row}] = told(new).changes
+    assert map_size(row) == 1
+    assert :ok = Changes.unsubscribe(keys)
+    refute Process.alive?(keys)
+    assert :ok = Changes.unsubscribe(keys)
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (2, 'y')")
+    told(new)
+    refute_received %Changes{subscription: ^keys}
+  end
+
+  test "a subscription ends with its process", %{conn: conn} do
+    test = self()
+
+    {subscriber, monitor} =
+      spawn_monitor(fn ->
+        {:ok, subscription} = Changes.subscribe(conn)
+        send(test, subscription)
+        receive do: (:end -> :ok)
+      end)
+
+    assert_receive subscription when is_pid(subscription), 5_000
+    ended = Process.monitor(subscription)
+    send(subscriber, :end)
+    assert_receive {:DOWN, ^monitor, :process, _, :normal}, 5_000
+    assert_receive {:DOWN, ^ended, :process, _, :normal}, 5_000
+  end
+
+  test "a subscription that is killed is given back", %{conn: conn} do
+    {:ok, first} = Changes.subscribe(conn)
+    ended = Process.monitor(first)
+    Process.exit(first, :kill)
+    assert_receive {:DOWN, ^ended, :process, _, :killed}, 5_000
+    # Its requests after that run are answered as ever.
+    {:ok, second} = Changes.subscribe(conn, values: :new)
+    assert mark(conn, second) == []
+    refute_received %Changes{subscription: ^first}
+  end
+
+  test "with a demand of its own a subscriber is told no more than it asks for, and then what it missed", %{
+    conn: conn
+  } do
+    {:ok, slow} = Changes.subscribe(conn, demand: :manual, pending_bytes_max: 1)
+    {:ok, quick} = Changes.subscribe(conn)
+
+    sequences =
+      for id <- 1..5 do
+        LibsqlPort.query!(conn, "INSERT INTO t VALUES (?, 1)", [id])
+        told(quick).sequence
+      end
+
+    refute_received %Changes{subscription: ^slow}
+    :ok = Changes.demand(slow)
+    assert %{changes: [%{key: %{"id" => 1}}]} = told(slow)
+    :ok = Changes.demand(slow, 2)
+    assert %{changes: [resync], database: database} = changes = told(slow)
+    assert Changes.resync?(changes)
+
+    assert resync == %{
+             operation: :resync,
+             reason: :lagged,
+             from: Enum.at(sequences, 1),
+             to: Enum.at(sequences, 4)
+           }
+
+    assert is_binary(database)
+    LibsqlPort.query!(conn, "DELETE FROM t WHERE id = 5")
+    assert %{changes: [%{operation: :delete}]} = told(slow)
+  end
+
+  test "a long transaction comes whole", %{conn: conn} do
+    {:ok, subscription} = Changes.subscribe(conn, values: :new)
+
+    LibsqlPort.query!(conn, """
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+    INSERT INTO t SELECT i, printf('%0100d', i) FROM n
+    """)
+
+    changes = told(subscription).changes
+    assert length(changes) == 20_000
+    assert List.last(changes).new == %{"id" => 20_000, "a" => String.pad_leading("20000", 100, "0")}
+  end
+
+  @tag sidecar_options: [changes_bytes_max: 10_000]
+  test "one that is too long says to read anew", %{conn: conn} do
+    {:ok, subscription} = Changes.subscribe(conn, values: :new)
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, ?)", [String.duplicate("x", 20_000)])
+    assert told(subscription).changes == [%{operation: :resync, reason: :too_large}]
+  end
+
+  test "a stream subscribes when it begins and unsubscribes when it is left", %{conn: conn} do
+    test = self()
+
+    reader =
+      Task.async(fn ->
+        conn
+        |> Changes.stream(values: :new)
+        |> Stream.flat_map(& &1.changes)
+        # An insert that was under way when the stream subscribed is told as such.
+        |> Stream.filter(&(&1.operation == :insert))
+        |> Stream.each(&send(test, {:read, &1.key}))
+        |> Enum.take_while(&(&1.new["a"] != "stop"))
+      end)
+
+    # Until the stream has subscribed, nothing comes of it.
+    eventually(fn ->
+      LibsqlPort.query!(conn, "INSERT INTO t VALUES (NULL, 'go')")
+
+      receive do
+        {:read, _key} -> true
+      after
+        20 -> false
+      end
+    end)
+
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (NULL, 'stop')")
+    assert [_ | _] = rows = Task.await(reader)
+    assert Enum.all?(rows, &(&1.new["a"] == "go"))
+  end
+
+  test "hooks", %{conn: conn} do
+    {:ok, subscription} = Changes.subscribe(conn, hooks: [:commit, :rollback, :wal], changes: false)
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 1)")
+    assert_receive %Hook{subscription: ^subscription, kind: :commit, schema: "main"} = hook, 5_000
+    assert hook.connection == conn.id
+    assert_receive %Hook{kind: :wal, pages: pages} when pages > 0, 5_000
+    assert {:error, _} = LibsqlPort.query(conn, "INSERT INTO t VALUES (1, 1)")
+    assert_receive %Hook{kind: :rollback}, 5_000
+    refute_received %Changes{}
+  end
+
+  describe "a sidecar whose program ends" do
+    test "is subscribed to again, and says from where transactions may be missing", %{
+      sidecar: sidecar,
+      conn: conn,
+      database: database
+    } do
+      {:ok, subscription} = Changes.subscribe(conn, values: :new)
+      {:ok, private} = LibsqlPort.connect(sidecar, database: ":memory:")
+      {:ok, of_private} = Changes.subscribe(private)
+      LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 'before')")
+      sequence = told(subscription).sequence
+      {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
+      {_, 0} = System.cmd("kill", ["-KILL", "#{os_pid}"])
+      assert %{changes: [resync], database: name} = told(subscription)
+      assert resync == %{operation: :resync, reason: :restarted, from: sequence}
+      assert Path.basename(name) == "test.db"
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+      LibsqlPort.query!(conn, "INSERT INTO t VALUES (2, 'after')")
+      assert [%{new: %{"a" => "after"}}] = told(subscription).changes
+      assert_receive %Ended{subscription: ^of_private, error: %Error{code: :sidecar_down}}, 5_000
+    end
+
+    test "for good, ends the subscriptions", %{tmp_dir: dir} do
+      {:ok, sidecar} = LibsqlPort.start_link(log_level: :error)
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: Path.join(dir, "gone.db"))
+      {:ok, of_conn} = Changes.subscribe(conn)
+      {:ok, of_sidecar} = Changes.subscribe(sidecar)
+      Supervisor.stop(sidecar)
+
+      for subscription <- [of_conn, of_sidecar],
+          do: assert_receive(%Ended{subscription: ^subscription}, 20_000)
+    end
+  end
+
+  test "bad options and closed connections are errors", %{conn: conn, sidecar: sidecar} do
+    assert {:error, %Error{code: :invalid_option, message: message}} = Changes.subscribe(conn, table: "t")
+    assert message =~ ":tables"
+    assert {:error, %Error{code: :invalid_option}} = Changes.subscribe(conn, operations: [:truncate])
+    assert {:error, %Error{code: :invalid_option}} = Changes.subscribe(conn, tables: "t")
+    {:ok, closed} = LibsqlPort.connect(sidecar, database: ":memory:")
+    :ok = LibsqlPort.close(closed)
+    assert {:error, %Error{code: :unknown_connection}} = Changes.subscribe(closed)
+    assert_raise Error, fn -> closed |> Changes.stream() |> Enum.take(1) end
+  end
+end

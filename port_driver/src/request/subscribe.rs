@@ -1,0 +1,149 @@
+//! What a subscription asks for: of which database, and which changes in which form.
+
+use super::fields::{check_text, names};
+use super::options::{choice, for_each_option, integer, wrong};
+use super::Refusal;
+use crate::etf::{Decoder, Token};
+
+/// The databases of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// Every database of the program, those that are opened later included.
+    All,
+    /// The main database of a connection, whichever connection changes it.
+    Connection(u32),
+    /// The database of this name: its absolute path, or `memory:` and its name.
+    Database(&'a str),
+}
+
+/// Which values of a row a subscription is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Rowid and key alone.
+    None,
+    /// The row after the change.
+    New,
+    /// The row before and after.
+    OldAndNew,
+}
+
+/// What `subscribe` asks for. Names of tables and columns are compared as SQL does, whatever the case of ASCII letters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribe<'a> {
+    /// Where.
+    pub scope: Scope<'a>,
+    /// `None`: all tables but those of indexes and virtual tables.
+    pub tables: Option<Vec<&'a str>>,
+    /// A sum of the `OPERATION_` bits.
+    pub operations: u8,
+    /// Which values.
+    pub values: Values,
+    /// The columns whose values are told; `None`: all.
+    pub columns: Option<Vec<&'a str>>,
+    /// An UPDATE counts only if it changes one of these columns; `None`: always.
+    pub changed_columns: Option<Vec<&'a str>>,
+    /// A sum of the `EVENT_` bits.
+    pub events: u8,
+    /// Bytes of events that may be under way to the client.
+    pub bytes_max: u32,
+}
+
+/// A bit of [`Subscribe::operations`].
+pub const OPERATION_INSERT: u8 = 1;
+/// A bit of [`Subscribe::operations`].
+pub const OPERATION_UPDATE: u8 = 2;
+/// A bit of [`Subscribe::operations`].
+pub const OPERATION_DELETE: u8 = 4;
+/// A bit of [`Subscribe::events`]: `changes`.
+pub const EVENT_CHANGES: u8 = 1;
+/// A bit of [`Subscribe::events`]: `hook` of a commit.
+pub const EVENT_COMMIT: u8 = 2;
+/// A bit of [`Subscribe::events`]: `hook` of a rollback.
+pub const EVENT_ROLLBACK: u8 = 4;
+/// A bit of [`Subscribe::events`]: `hook` of pages in the WAL.
+pub const EVENT_WAL: u8 = 8;
+
+const KEYS: &[&str] =
+    &["tables", "operations", "values", "columns", "changed_columns", "events", "bytes_max"];
+const OPERATIONS: &[(&str, u8)] =
+    &[("insert", OPERATION_INSERT), ("update", OPERATION_UPDATE), ("delete", OPERATION_DELETE)];
+const VALUES: &[(&str, Values)] =
+    &[("none", Values::None), ("new", Values::New), ("old_and_new", Values::OldAndNew)];
+const EVENTS: &[(&str, u8)] =
+    &[("changes", EVENT_CHANGES), ("commit", EVENT_COMMIT), ("rollback", EVENT_ROLLBACK), ("wal", EVENT_WAL)];
+
+/// More would not be a filter but an attack.
+const NAMES_MAX: u32 = 1000;
+/// A client that grants nothing is told nothing, so there is always something.
+const BYTES_MAX_DEFAULT: u32 = 1 << 20;
+
+impl<'a> Subscribe<'a> {
+    pub(super) fn decode(scope: Scope<'a>, decoder: &mut Decoder<'a>) -> Result<Self, Refusal> {
+        let mut subscribe = Subscribe {
+            scope,
+            tables: None,
+            operations: OPERATION_INSERT | OPERATION_UPDATE | OPERATION_DELETE,
+            values: Values::None,
+            columns: None,
+            changed_columns: None,
+            events: EVENT_CHANGES,
+            bytes_max: BYTES_MAX_DEFAULT,
+        };
+        for_each_option(decoder, KEYS, |key, decoder| {
+            match key {
+                "tables" => subscribe.tables = Some(texts(decoder, key)?),
+                "operations" => subscribe.operations = bits(decoder, key, OPERATIONS)?,
+                "values" => subscribe.values = choice(decoder, key, VALUES)?,
+                "columns" => subscribe.columns = Some(texts(decoder, key)?),
+                "changed_columns" => subscribe.changed_columns = Some(texts(decoder, key)?),
+                "events" => subscribe.events = bits(decoder, key, EVENTS)?,
+                _ => subscribe.bytes_max = integer(decoder, key, u64::from(u32::MAX))? as u32,
+            }
+            Ok(())
+        })?;
+        Ok(subscribe)
+    }
+}
+
+fn texts<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<Vec<&'a str>, Refusal> {
+    let allowed =
+        format_args!("a list of at most {NAMES_MAX} names, which are binaries of UTF-8 without NUL");
+    list(decoder, key, allowed, |token| match token {
+        Token::Binary(name) => check_text(name).ok(),
+        _ => None,
+    })
+}
+
+fn bits(decoder: &mut Decoder<'_>, key: &str, choices: &[(&str, u8)]) -> Result<u8, Refusal> {
+    let allowed = format_args!("a list of some of {}", names(choices));
+    let bits = list(decoder, key, allowed, |token| match token {
+        Token::Atom(name) | Token::Binary(name) => {
+            choices.iter().find(|(choice, _)| choice.as_bytes() == name).map(|(_, bit)| *bit)
+        }
+        _ => None,
+    })?;
+    Ok(bits.into_iter().fold(0, |all, bit| all | bit))
+}
+
+fn list<'a, T>(
+    decoder: &mut Decoder<'a>,
+    key: &str,
+    allowed: std::fmt::Arguments<'_>,
+    element: impl Fn(Token<'a>) -> Option<T>,
+) -> Result<Vec<T>, Refusal> {
+    let count = match decoder.next()? {
+        Token::EmptyList => return Ok(Vec::new()),
+        Token::List(count) if count <= NAMES_MAX => count,
+        token => return Err(wrong(key, token, allowed)),
+    };
+    let mut elements = Vec::new();
+    for _ in 0..count {
+        let token = decoder.next()?;
+        match element(token) {
+            Some(element) => elements.push(element),
+            None => return Err(wrong(key, token, allowed)),
+        }
+    }
+    decoder.list_end()?;
+    Ok(elements)
+}

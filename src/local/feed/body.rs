@@ -1,0 +1,187 @@
+//! What one subscriber is told of a transaction: an External Term of
+//! `{Database, Schema, Connection, Sequence, Tables, Changes}`.
+
+use super::log::{is_wanted, Entry, Gap, Log, SCHEMA, TABLE_AT};
+use super::plan::{Plan, View};
+use crate::feed::Subscription;
+use port_driver::etf::encoder::{
+    begin_list, end_list, put_atom, put_binary, put_empty_list, put_list, put_tuple, put_unsigned,
+};
+use port_driver::etf::tag::{LIST, SMALL_INTEGER, VERSION};
+use port_driver::etf::Decoder;
+use port_driver::request::Values;
+use std::ffi::c_int;
+
+/// Whose transaction it is, and of which database.
+#[derive(Clone, Copy)]
+pub struct Origin<'o> {
+    /// The database's name.
+    pub database: &'o str,
+    /// As the connection calls it.
+    pub schema: &'o str,
+    /// As the connection numbers it.
+    pub index: c_int,
+    /// The connection.
+    pub connection: u32,
+    /// The transaction's number.
+    pub sequence: u64,
+}
+
+/// A change of the schema: tables may be others, and rows may have changed that are not told.
+const SCHEMA_CHANGED: u8 = 4;
+/// Rows have changed that are not told.
+const RESYNC: u8 = 5;
+
+/// Why a subscriber is told to read anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resync {
+    /// The transaction had begun before the subscription.
+    Joined,
+    /// It is not all there.
+    Gap(Gap),
+}
+
+/// Says that rows have changed which are not told.
+pub fn resync(origin: Origin<'_>, why: Resync) -> Vec<u8> {
+    let mut out = head(origin);
+    put_empty_list(&mut out);
+    put_list(&mut out, 1);
+    put_tuple(&mut out, 2);
+    out.extend_from_slice(&[SMALL_INTEGER, RESYNC]);
+    put_atom(
+        &mut out,
+        match why {
+            Resync::Joined => "joined",
+            Resync::Gap(Gap::TooLarge) => "too_large",
+            Resync::Gap(Gap::Unreadable) => "unreadable",
+        },
+    );
+    put_empty_list(&mut out);
+    out
+}
+
+/// What `subscription` wants to know of `log`; `None` if that is nothing.
+pub fn changes(
+    origin: Origin<'_>,
+    log: &Log,
+    plans: &[Plan],
+    subscription: &Subscription,
+) -> Option<Vec<u8>> {
+    let views: Vec<Option<&View>> = plans.iter().map(|plan| plan.view(subscription)).collect();
+    let wanted = |entry: &Entry| {
+        entry.database == origin.index
+            && (entry.plan == SCHEMA || view_of(&views, entry).is_some_and(|view| is_wanted(entry, view)))
+    };
+    // Which tables there are, in the order in which they come.
+    let mut numbers = vec![None; plans.len()];
+    let mut tables = Vec::new();
+    let mut any = false;
+    for (entry, _) in log.entries().filter(|(entry, _)| wanted(entry)) {
+        any = true;
+        if let Some(number) = numbers.get_mut(entry.plan as usize) {
+            if number.is_none() {
+                *number = u32::try_from(tables.len()).ok();
+                tables.push(entry.plan as usize);
+            }
+        }
+    }
+    if !any {
+        return None;
+    }
+    let mut out = head(origin);
+    put_tables(&mut out, &tables, plans, &views);
+    put_changes(&mut out, log, &views, &numbers, wanted);
+    Some(out)
+}
+
+fn view_of<'v>(views: &[Option<&'v View>], entry: &Entry) -> Option<&'v View> {
+    views.get(entry.plan as usize).copied().flatten()
+}
+
+fn head(origin: Origin<'_>) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_tuple(&mut out, 6);
+    put_binary(&mut out, origin.database.as_bytes());
+    put_binary(&mut out, origin.schema.as_bytes());
+    put_unsigned(&mut out, u64::from(origin.connection));
+    put_unsigned(&mut out, origin.sequence);
+    out
+}
+
+/// `[{Table, Columns, KeyColumns}, …]`
+fn put_tables(out: &mut Vec<u8>, tables: &[usize], plans: &[Plan], views: &[Option<&View>]) {
+    let list = begin_list(out);
+    for (plan, view) in tables.iter().map(|table| (&plans[*table], views[*table])) {
+        put_tuple(out, 3);
+        put_binary(out, plan.name.as_bytes());
+        let names = |columns: &mut dyn Iterator<Item = &String>, out: &mut Vec<u8>| {
+            let list = begin_list(out);
+            let count = columns.map(|name| put_binary(out, name.as_bytes())).count();
+            end_list(out, list, u32::try_from(count).unwrap_or(0));
+        };
+        match view {
+            Some(view) if view.subscription.filter.values == Values::None => put_empty_list(out),
+            Some(View { columns: Some(places), .. }) => {
+                names(&mut places.iter().map(|at| &plan.columns[*at].name), out);
+            }
+            _ => names(&mut plan.columns.iter().map(|column| &column.name), out),
+        }
+        names(&mut plan.key.iter().map(|column| &column.name), out);
+    }
+    end_list(out, list, u32::try_from(tables.len()).unwrap_or(0));
+}
+
+fn put_changes(
+    out: &mut Vec<u8>,
+    log: &Log,
+    views: &[Option<&View>],
+    numbers: &[Option<u32>],
+    wanted: impl Fn(&Entry) -> bool,
+) {
+    let list = begin_list(out);
+    let mut count = 0;
+    let mut schema_changed = false;
+    for (entry, [head, old, new]) in log.entries().filter(|(entry, _)| wanted(entry)) {
+        let (Some(view), Some(Some(number))) = (view_of(views, entry), numbers.get(entry.plan as usize))
+        else {
+            // One statement may change it several times.
+            if !std::mem::replace(&mut schema_changed, true) {
+                put_tuple(out, 1);
+                out.extend_from_slice(&[SMALL_INTEGER, SCHEMA_CHANGED]);
+                count += 1;
+            }
+            continue;
+        };
+        let at = out.len() + TABLE_AT;
+        out.extend_from_slice(head);
+        out[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        let values = view.subscription.filter.values;
+        put_some(out, old, view, values == Values::OldAndNew);
+        put_some(out, new, view, values != Values::None);
+        count += 1;
+    }
+    end_list(out, list, count);
+}
+
+/// The values of a list that a view wants.
+fn put_some(out: &mut Vec<u8>, list: &[u8], view: &View, wanted: bool) {
+    match &view.columns {
+        _ if !wanted => put_empty_list(out),
+        None => out.extend_from_slice(list),
+        Some(places) if places.is_empty() || list.first() != Some(&LIST) => put_empty_list(out),
+        Some(places) => {
+            put_list(out, u32::try_from(places.len()).unwrap_or(0));
+            let mut decoder = Decoder::new(list.get(5..).unwrap_or_default());
+            let mut at = 0;
+            for place in places {
+                // Our own encoder wrote it.
+                while at < *place && decoder.skip_term().is_ok() {
+                    at += 1;
+                }
+                out.extend_from_slice(decoder.skip_term().unwrap_or(b"\x6a"));
+                at += 1;
+            }
+            put_empty_list(out);
+        }
+    }
+}

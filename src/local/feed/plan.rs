@@ -1,0 +1,144 @@
+//! What is to be noted of the rows of a table, for all who listen to it together, and what each of them wants of that.
+
+use crate::engine::preupdate::{ColumnKind, Operation, RowChange, TableKind};
+use crate::feed::{Filter, Listeners, Subscription};
+use port_driver::request::{Values, OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// So many columns are told apart in [`Plan::tracked`]; if more are asked for, every UPDATE counts.
+const TRACKED_MAX: usize = 64;
+
+/// A table as somebody listens to it.
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// It has no rowids.
+    pub without_rowid: bool,
+    /// The columns whose values are noted, in the table's order.
+    pub columns: Vec<Told>,
+    /// Those of the primary key.
+    pub key: Vec<Told>,
+    /// Operations that somebody wants, a sum of `OPERATION_` bits.
+    pub operations: u8,
+    /// Values before the change are noted.
+    pub old: bool,
+    /// Values after the change are noted.
+    pub new: bool,
+    /// Columns of which it is noted whether an UPDATE changes them.
+    pub tracked: Vec<c_int>,
+    /// What each listener wants of that.
+    pub views: Vec<View>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its name.
+    pub name: String,
+    /// Its number in the table.
+    pub index: c_int,
+    /// It is the rowid.
+    pub is_rowid: bool,
+}
+
+/// What one listener wants of a table.
+pub struct View {
+    /// Who.
+    pub subscription: Arc<Subscription>,
+    /// Places in [`Plan::columns`]; `None`: all.
+    pub columns: Option<Vec<usize>>,
+    /// Bits of [`Plan::tracked`] of which an UPDATE has to change one; `None`: any UPDATE counts.
+    pub changed: Option<u64>,
+}
+
+/// The bit of an operation.
+pub fn bit(operation: Operation) -> u8 {
+    match operation {
+        Operation::Insert => OPERATION_INSERT,
+        Operation::Update | Operation::BlobWrite => OPERATION_UPDATE,
+        Operation::Delete => OPERATION_DELETE,
+    }
+}
+
+impl Plan {
+    /// The plan for the table of `change`; `None` if nobody wants to know of it.
+    pub fn of(change: &RowChange<'_>, listeners: &Listeners) -> Option<Self> {
+        let name = change.table.to_string_lossy().into_owned();
+        let kind = change.table_kind();
+        let listeners = listeners.0.iter().filter(|listener| concerns(&listener.filter, &name, kind));
+        let listeners: Vec<_> = listeners.map(Arc::clone).collect();
+        if listeners.is_empty() {
+            return None;
+        }
+        Some(Self::new(name, kind, &change.columns(), listeners))
+    }
+
+    fn new(name: String, kind: TableKind, all: &[ColumnKind], listeners: Vec<Arc<Subscription>>) -> Self {
+        let told = |column: &dyn Fn(&ColumnKind) -> bool| -> Vec<Told> {
+            let those = (0..).zip(all).filter(|(_, kind)| !kind.is_virtual && column(kind));
+            let told = |(index, kind): (c_int, &ColumnKind)| Told {
+                name: kind.name.clone(),
+                index,
+                is_rowid: kind.is_rowid,
+            };
+            those.map(told).collect()
+        };
+        let wants = |filter: &Filter, column: &str| match &filter.columns {
+            _ if filter.values == Values::None => false,
+            Some(columns) => contains(columns, column),
+            None => true,
+        };
+        let columns = told(&|column| listeners.iter().any(|listener| wants(&listener.filter, &column.name)));
+        let tracks = |filter: &Filter, column: &str| {
+            filter.changed_columns.as_ref().is_some_and(|columns| contains(columns, column))
+        };
+        let tracked = told(&|column| listeners.iter().any(|listener| tracks(&listener.filter, &column.name)));
+        let tracks_all = tracked.len() > TRACKED_MAX;
+        let view = |subscription: Arc<Subscription>| {
+            let filter = &subscription.filter;
+            let places: Vec<_> = (0..columns.len()).filter(|at| wants(filter, &columns[*at].name)).collect();
+            let changed = filter.changed_columns.as_ref().filter(|_| !tracks_all).map(|_| {
+                let bits = (0..).zip(&tracked).filter(|(_, column)| tracks(filter, &column.name));
+                bits.fold(0, |all, (at, _): (u32, _)| all | 1 << at)
+            });
+            View { columns: (places.len() < columns.len()).then_some(places), changed, subscription }
+        };
+        let any = |wanted: &dyn Fn(&Filter) -> bool| listeners.iter().any(|one| wanted(&one.filter));
+        Plan {
+            without_rowid: kind.without_rowid,
+            key: told(&|column| column.in_key),
+            operations: listeners.iter().fold(0, |all, listener| all | listener.filter.operations),
+            old: any(&|filter| filter.values == Values::OldAndNew),
+            new: any(&|filter| filter.values != Values::None),
+            tracked: if tracks_all {
+                Vec::new()
+            } else {
+                tracked.iter().map(|column| column.index).collect()
+            },
+            views: listeners.iter().map(|listener| view(Arc::clone(listener))).collect(),
+            columns,
+            name,
+        }
+    }
+
+    /// What this listener wants of it.
+    pub fn view(&self, subscription: &Subscription) -> Option<&View> {
+        self.views.iter().find(|view| view.subscription.id == subscription.id)
+    }
+}
+
+/// What keeps the data of another object counts only by its name; the engine's own tables never do.
+fn concerns(filter: &Filter, table: &str, kind: TableKind) -> bool {
+    if table.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_")) {
+        return false;
+    }
+    match &filter.tables {
+        Some(tables) => contains(tables, table),
+        None => !kind.is_shadow,
+    }
+}
+
+fn contains(names: &[String], name: &str) -> bool {
+    names.iter().any(|candidate| candidate.eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,163 @@
+//! Who listens to what a connection may change, looked up before a statement, and what they are told after it.
+
+use super::access::Access;
+use super::feed::body::{self, Origin, Resync};
+use super::feed::recorder::{Database, State};
+use crate::database::DatabaseFile;
+use crate::engine::preupdate::ChangeWatch;
+use crate::feed::{Listeners, Subscription};
+use port_driver::event::Hook;
+use port_driver::request::{EVENT_CHANGES, EVENT_COMMIT, EVENT_ROLLBACK, EVENT_WAL};
+use std::sync::Arc;
+
+impl Access {
+    /// Before a statement: who listens to what it may change?
+    #[inline]
+    pub(super) fn look_for_listeners(&mut self) {
+        if self.feed.is_outdated() {
+            self.refresh_listeners();
+        }
+    }
+
+    /// Other subscriptions, or other databases.
+    #[cold]
+    pub(super) fn refresh_listeners(&mut self) {
+        // Before the listeners: who comes meanwhile is found by the next look.
+        let known = self.feed.hub.known();
+        let databases = self.databases();
+        let any = |event: u8| {
+            let wants = |listener: &Arc<Subscription>| listener.wants(event);
+            databases.iter().any(|database| database.listeners.0.iter().any(wants))
+        };
+        let changes = any(EVENT_CHANGES);
+        self.feed.hooks = any(EVENT_COMMIT | EVENT_ROLLBACK | EVENT_WAL);
+        self.watch.note_wal(any(EVENT_WAL));
+        let listening = changes || self.feed.hooks;
+        self.feed.recorder.state().listen(only_changes(&databases));
+        if listening != self.feed.listening {
+            let watch = listening.then(|| Arc::clone(&self.feed.recorder) as Arc<dyn ChangeWatch>);
+            self.handle.watch_changes(watch);
+            if !listening {
+                self.feed.recorder.state().clear();
+            }
+            self.feed.listening = listening;
+        }
+        if self.handle.holds_write_lock() {
+            self.feed.joined |= known.last_id > self.feed.complete_to;
+        } else {
+            self.feed.complete_to = known.last_id;
+        }
+        self.feed.seen = known;
+    }
+
+    fn databases(&self) -> Vec<Database> {
+        let schemas: Vec<_> = (0..).map_while(|index| self.handle.schema_name(index)).collect();
+        let database = |(schema, file): (&str, &Arc<DatabaseFile>)| {
+            let index = schemas.iter().position(|name| name == schema)?;
+            Some(Database {
+                index: i32::try_from(index).ok()?,
+                schema: schema.to_owned(),
+                name: file.name.clone(),
+                listeners: self.feed.hub.listeners(&file.name, self.id),
+            })
+        };
+        self.turns.files().filter_map(database).collect()
+    }
+
+    /// After a statement, in the writer turn: tells what has been committed.
+    #[inline]
+    pub(super) fn tell_listeners(&mut self) {
+        let committed = self.watch.take_may_have_committed();
+        if self.feed.listening || self.feed.joined || committed && self.feed.is_outdated() {
+            self.tell_listeners_now(committed);
+        }
+    }
+
+    fn tell_listeners_now(&mut self, committed: bool) {
+        if self.handle.holds_write_lock() {
+            if committed {
+                // A commit that waits for the last statement, or that failed and may be tried again.
+                self.watch.keep_may_have_committed();
+            }
+            return;
+        }
+        let recorder = Arc::clone(&self.feed.recorder);
+        let mut state = recorder.state();
+        let outdated = self.feed.is_outdated();
+        if !state.log.is_empty() || committed && (outdated || self.feed.joined) {
+            let databases =
+                if outdated { only_changes(&self.databases()) } else { state.databases().to_vec() };
+            databases.iter().for_each(|database| self.tell_changes(database, &state));
+        }
+        if self.feed.hooks {
+            self.tell_hooks(committed, state.rolled_back);
+        }
+        state.clear();
+        self.feed.joined = false;
+        if !outdated {
+            self.feed.complete_to = self.feed.seen.last_id;
+        }
+    }
+
+    fn tell_changes(&self, database: &Database, state: &State) {
+        let hub = &self.feed.hub;
+        let has_changes = state.log.gap().is_some()
+            || state.log.entries().any(|(entry, _)| entry.database == database.index);
+        let old = |listener: &Subscription| listener.id <= self.feed.complete_to;
+        let concerned = |listener: &&Arc<Subscription>| has_changes || !old(listener);
+        let listeners: Vec<_> = database.listeners.0.iter().filter(concerned).collect();
+        if listeners.is_empty() {
+            return;
+        }
+        let sequence = hub.next_sequence();
+        let origin = Origin {
+            database: &database.name,
+            schema: &database.schema,
+            index: database.index,
+            connection: self.id,
+            sequence,
+        };
+        for listener in listeners {
+            hub.tell(listener, &database.name, sequence, || {
+                if !old(listener) {
+                    return Some(body::resync(origin, Resync::Joined));
+                }
+                match state.log.gap() {
+                    Some(gap) => Some(body::resync(origin, Resync::Gap(gap))),
+                    None => body::changes(origin, &state.log, &state.plans, listener),
+                }
+            });
+        }
+    }
+
+    fn tell_hooks(&self, committed: bool, rolled_back: bool) {
+        let tell = |database: &Database, event: u8, hook: Hook| {
+            let those = database.listeners.0.iter().filter(|listener| listener.wants(event));
+            for listener in those {
+                self.feed.hub.tell_hook(listener, &database.name, &database.schema, self.id, hook);
+            }
+        };
+        let wal = self.watch.take_wal_notes();
+        for database in self.databases() {
+            if rolled_back && database.index == 0 {
+                tell(&database, EVENT_ROLLBACK, Hook::Rollback);
+            }
+            if committed && !rolled_back && database.index == 0 {
+                tell(&database, EVENT_COMMIT, Hook::Commit);
+            }
+            for (_, pages) in wal.iter().filter(|(schema, _)| *schema == database.schema) {
+                tell(&database, EVENT_WAL, Hook::Wal(*pages));
+            }
+        }
+    }
+}
+
+/// The databases with those alone who listen to changes.
+fn only_changes(databases: &[Database]) -> Vec<Database> {
+    let only = |database: &Database| {
+        let wants = |listener: &&Arc<Subscription>| listener.wants(EVENT_CHANGES);
+        let listeners = database.listeners.0.iter().filter(wants).map(Arc::clone).collect();
+        Database { listeners: Listeners(listeners), ..database.clone() }
+    };
+    databases.iter().map(only).collect()
+}

@@ -38,6 +38,12 @@ impl Handle {
         }
     }
 
+    /// Has every statement of the connection compiled anew before its next run.
+    /// https://sqlite.org/c3ref/set_authorizer.html says that setting the callback does so.
+    pub fn expire_statements(&self) {
+        self.install_lasting_callbacks();
+    }
+
     /// Installs the callbacks again: `PRAGMA busy_timeout` and `PRAGMA wal_autocheckpoint` replace them as they are
     /// prepared.
     pub fn install_callbacks(&self) {

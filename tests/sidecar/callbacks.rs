@@ -715,3 +715,40 @@ fn a_transaction_survives_what_its_calls_meet() {
     );
     sidecar.end();
 }
+
+#[test]
+fn what_is_compiled_knows_the_table_function_of_now() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    let table = |callback: i64| function(callback, "rows", "table", vec![("columns", list!["a"])]);
+    let sql = "SELECT a FROM rows";
+    let read = |conn: &Conn<'_>| {
+        let reply = |call: &Call| ok(Term::Tuple(vec![list![list![call.callback]], truth()]));
+        answering(&sidecar, reply, || conn.query(sql, list![])).0
+    };
+    let prepared = |conn: &Conn<'_>, statement: &Term| {
+        let reply = |call: &Call| ok(Term::Tuple(vec![list![list![call.callback]], truth()]));
+        let run = || conn.outcome(conn.send(tag::EXECUTE_PREPARED, [statement.clone(), list![]]));
+        answering(&sidecar, reply, run).0
+    };
+    let mut statement = None;
+    for callback in 1..4 {
+        conn.call(tag::CREATE_FUNCTION, [table(callback)]).unwrap();
+        assert_eq!(read(&conn).unwrap().value(), &callback.into());
+        let statement = statement
+            .get_or_insert_with(|| conn.call(tag::PREPARE, [sql.into()]).unwrap().items()[0].clone());
+        assert_eq!(prepared(&conn, statement).unwrap().value(), &callback.into());
+    }
+    let dropped = Term::Map(vec![("name".into(), "rows".into()), ("kind".into(), atom("table"))]);
+    assert_eq!(conn.call(tag::DROP_FUNCTION, [dropped.clone()]).unwrap(), truth());
+    assert_eq!(read(&conn).unwrap_err().code, "sql_error");
+    assert!(prepared(&conn, &statement.unwrap()).is_err());
+    // The same for one of the program.
+    for callback in 5..7 {
+        sidecar.call(tag::CREATE_FUNCTION, &tuple![0, 0, table(callback)]).unwrap();
+        assert_eq!(read(&conn).unwrap().value(), &callback.into());
+    }
+    sidecar.call(tag::DROP_FUNCTION, &tuple![0, 0, dropped]).unwrap();
+    assert_eq!(read(&conn).unwrap_err().code, "sql_error");
+    sidecar.end();
+}

@@ -213,7 +213,7 @@ impl<'a> Fields<'a> {
 
     /// A function's description.
     pub fn function(&mut self) -> Result<Function<'a>, Refusal> {
-        Function::decode(&mut self.decoder)
+        Function::decode(&mut self.decoder, self.tag == tag::CREATE_FUNCTION)
     }
 
     /// `{ok, Value}` or `{error, Message}`.

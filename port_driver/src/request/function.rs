@@ -74,7 +74,8 @@ pub const PARAMETERS_MAX: u32 = 32;
 const TIMEOUT_MS: u32 = 5000;
 
 impl<'a> Function<'a> {
-    pub(super) fn decode(decoder: &mut Decoder<'a>) -> Result<Self, Refusal> {
+    /// Reads a function, of which `all` is needed to create it; to drop it, its name, kind and number of arguments.
+    pub(super) fn decode(decoder: &mut Decoder<'a>, all: bool) -> Result<Self, Refusal> {
         let (mut callback, mut name, mut kind) = (0, "", None);
         let mut function = Function {
             callback: 0,
@@ -107,7 +108,9 @@ impl<'a> Function<'a> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(invalid(format_args!("name must have 1 to {NAME_BYTES_MAX} bytes")));
         }
-        if (kind == FunctionKind::Table) == function.columns.is_empty() {
+        if (kind == FunctionKind::Table) == function.columns.is_empty()
+            && (all || kind != FunctionKind::Table)
+        {
             return Err(invalid(
                 "columns are the names of 1 to 100 columns of a table function, and of nothing else",
             ));

@@ -124,7 +124,10 @@ impl ClientFunctions {
             }
             FunctionKind::Table => {
                 let table = table::ClientTable::new(asking, owned);
-                handle.register_table_function(name, Box::new(table))
+                handle.register_table_function(name, Box::new(table))?;
+                // SQLite has what is compiled keep the table that was there before.
+                handle.expire_statements();
+                Ok(())
             }
             FunctionKind::Collation => {
                 handle.register_order(name, Box::new(order::ClientOrder::new(asking, owned)))
@@ -135,7 +138,11 @@ impl ClientFunctions {
 
 fn unregister(handle: &Handle, function: &ClientFunction) -> std::result::Result<(), EngineError> {
     match function.kind {
-        FunctionKind::Table => handle.drop_table_function(&function.name),
+        FunctionKind::Table => {
+            handle.drop_table_function(&function.name)?;
+            handle.expire_statements();
+            Ok(())
+        }
         FunctionKind::Collation => handle.drop_order(&function.name),
         _ => handle.drop_function(&function.name, function.arguments),
     }

@@ -57,19 +57,24 @@ impl Asking {
     }
 
     /// Another request begins: what was failed and kept for the one before counts no more.
+    #[inline]
     pub fn begin(&self) {
-        self.request.fetch_add(1, Ordering::Relaxed);
+        // The connection's own thread alone counts.
+        self.request.store(self.request().wrapping_add(1), Ordering::Relaxed);
         self.watch.forget_failure();
     }
 
     /// Changes with every request.
+    #[inline]
     pub fn request(&self) -> u64 {
         self.request.load(Ordering::Relaxed)
     }
 
     /// True if the client was called since this was last asked.
+    #[inline]
     pub fn take_called(&self) -> bool {
-        self.called.swap(false, Ordering::Relaxed)
+        // A load first, since there is mostly nothing to take.
+        self.called.load(Ordering::Relaxed) && self.called.swap(false, Ordering::Relaxed)
     }
 
     /// A number for a group or a scan, which the client keeps a state for.

@@ -86,6 +86,12 @@ pub mod database {
     }
 }
 
+#[path = "../../src/feed"]
+pub mod feed {
+    mod events;
+    pub use events::Events;
+}
+
 #[path = "../../src/connection"]
 pub mod connection {
     mod admission;

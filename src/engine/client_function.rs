@@ -8,6 +8,7 @@
 //! allocated, also after an error. What a call borrows is what SQLite gave for it. A panic is caught before it can reach C.
 //! https://sqlite.org/c3ref/create_function.html, create_collation.html, aggregate_context.html
 
+use super::collation::bytes;
 use super::error::EngineError;
 use super::function::{argument, guarded, Argument, FunctionError, Outcome, Output};
 use super::handle::Handle;
@@ -322,18 +323,6 @@ unsafe extern "C" fn compare(
 ) -> c_int {
     // SAFETY: the context is the box of the registration, and SQLite gives so many bytes of each text.
     let (order, left, right) =
-        unsafe { (&*context.cast::<Box<dyn Order>>(), text(left, left_bytes), text(right, right_bytes)) };
+        unsafe { (&*context.cast::<Box<dyn Order>>(), bytes(left, left_bytes), bytes(right, right_bytes)) };
     catch_unwind(AssertUnwindSafe(|| order.compare(left, right))).unwrap_or(Ordering::Equal) as c_int
-}
-
-/// # Safety
-/// `start` must point to `count` bytes, or be null for none.
-unsafe fn text<'a>(start: *const c_void, count: c_int) -> &'a [u8] {
-    match usize::try_from(count) {
-        Ok(count) if !start.is_null() => {
-            // SAFETY: by the contract above.
-            unsafe { std::slice::from_raw_parts(start.cast::<u8>(), count) }
-        }
-        _ => &[],
-    }
 }

@@ -52,7 +52,7 @@ unsafe extern "C" fn compare(
 
 /// # Safety
 /// `start` must point to `length` bytes that outlive what is returned, or the length be 0.
-unsafe fn bytes<'a>(start: *const c_void, length: c_int) -> &'a [u8] {
+pub(super) unsafe fn bytes<'a>(start: *const c_void, length: c_int) -> &'a [u8] {
     match usize::try_from(length) {
         Ok(length) if length > 0 => {
             // SAFETY: by the contract above.

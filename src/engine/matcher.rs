@@ -5,12 +5,13 @@
 //! and no function here runs SQL, so that a registration is never entered twice. What a call borrows is what SQLite gave for
 //! it. A panic is caught before it can reach C. https://sqlite.org/c3ref/create_function.html, value_blob.html
 
+use super::client_function::{boxed, free};
 use super::error::EngineError;
 use super::function::{guarded, FunctionError, Outcome, Output, FLAGS};
 use super::handle::Handle;
 use super::watch::Watch;
 use libsql_ffi as ffi;
-use std::ffi::{c_int, c_void, CStr};
+use std::ffi::{c_int, CStr};
 use std::sync::Arc;
 
 /// How much work is done between two looks at the watch, in steps of some nanoseconds each.
@@ -73,7 +74,7 @@ impl Handle {
         matcher: Box<dyn Matcher>,
     ) -> Result<(), EngineError> {
         let watch = self.watch.as_deref().cloned();
-        let registration = Box::into_raw(Box::new(Registration { matcher, watch, left: WORK_PER_LOOK }));
+        let registration = boxed(Registration { matcher, watch, left: WORK_PER_LOOK });
         // SAFETY: the handle is open and the name 'static; SQLite calls `free` once, also where it refuses the function.
         let code = unsafe {
             ffi::sqlite3_create_function_v2(
@@ -81,20 +82,15 @@ impl Handle {
                 name.as_ptr(),
                 2,
                 FLAGS,
-                registration.cast::<c_void>(),
+                registration,
                 Some(run),
                 None,
                 None,
-                Some(free),
+                Some(free::<Registration>),
             )
         };
         self.check(code)
     }
-}
-
-unsafe extern "C" fn free(registration: *mut c_void) {
-    // SAFETY: SQLite gives back what `register_matcher` leaked, once.
-    drop(unsafe { Box::from_raw(registration.cast::<Registration>()) });
 }
 
 unsafe extern "C" fn run(

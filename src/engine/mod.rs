@@ -20,6 +20,7 @@ pub mod query;
 pub mod series;
 pub mod statement;
 pub mod table_function;
+mod table_module;
 mod temp_file;
 pub mod text_function;
 pub mod vector;

@@ -8,6 +8,7 @@
 
 use super::error::EngineError;
 use super::handle::Handle;
+use super::table_module::{refuse, TableModule, CURSOR, EPONYMOUS, TABLE};
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr};
 
@@ -92,18 +93,10 @@ struct Cursor {
     ended: bool,
 }
 
-struct Module(ffi::sqlite3_module);
-
-// SAFETY: it is only read, and holds function pointers.
-unsafe impl Sync for Module {}
-
-static MODULE: Module = Module(ffi::sqlite3_module {
-    iVersion: 0,
-    xCreate: None,
+static MODULE: TableModule = TableModule(ffi::sqlite3_module {
     xConnect: Some(connect),
     xBestIndex: Some(best_index),
     xDisconnect: Some(disconnect),
-    xDestroy: None,
     xOpen: Some(open),
     xClose: Some(close),
     xFilter: Some(filter),
@@ -111,20 +104,7 @@ static MODULE: Module = Module(ffi::sqlite3_module {
     xEof: Some(eof),
     xColumn: Some(column),
     xRowid: Some(rowid),
-    xUpdate: None,
-    xBegin: None,
-    xSync: None,
-    xCommit: None,
-    xRollback: None,
-    xFindFunction: None,
-    xRename: None,
-    xSavepoint: None,
-    xRelease: None,
-    xRollbackTo: None,
-    xShadowName: None,
-    xIntegrity: None,
-    reserved: [None; 5],
-    xPreparedSql: None,
+    ..EPONYMOUS
 });
 
 impl Handle {
@@ -157,9 +137,7 @@ unsafe extern "C" fn connect(
         let code = ffi::sqlite3_declare_vtab(db, DECLARATION.as_ptr());
         if code == ffi::SQLITE_OK {
             ffi::sqlite3_vtab_config(db, ffi::SQLITE_VTAB_INNOCUOUS);
-            let base =
-                ffi::sqlite3_vtab { pModule: std::ptr::null(), nRef: 0, zErrMsg: std::ptr::null_mut() };
-            *table = Box::into_raw(Box::new(base));
+            *table = Box::into_raw(Box::new(TABLE));
         }
         code
     }
@@ -175,8 +153,8 @@ unsafe extern "C" fn open(
     _table: *mut ffi::sqlite3_vtab,
     cursor: *mut *mut ffi::sqlite3_vtab_cursor,
 ) -> c_int {
-    let base = ffi::sqlite3_vtab_cursor { pVtab: std::ptr::null_mut() };
-    let made = Cursor { base, arguments: [0; 3], current: 0, last: 0, stride: 1, falls: false, ended: true };
+    let made =
+        Cursor { base: CURSOR, arguments: [0; 3], current: 0, last: 0, stride: 1, falls: false, ended: true };
     // SAFETY: called by SQLite, with a place for the cursor, whose table it fills in itself.
     unsafe { *cursor = Box::into_raw(Box::new(made)).cast() };
     ffi::SQLITE_OK
@@ -272,18 +250,6 @@ unsafe fn rows(info: *mut ffi::sqlite3_index_info, chosen: &[Option<usize>; ARGU
         }
         _ => 1000,
     }
-}
-
-/// # Safety
-/// `table` must be that of the running call.
-unsafe fn refuse(table: *mut ffi::sqlite3_vtab, message: &str, code: c_int) -> c_int {
-    let bytes = c_int::try_from(message.len()).unwrap_or(0);
-    // SAFETY: by the contract above; SQLite frees the message.
-    unsafe {
-        ffi::sqlite3_free((*table).zErrMsg.cast());
-        (*table).zErrMsg = ffi::sqlite3_mprintf(c"%.*s".as_ptr(), bytes, message.as_ptr());
-    }
-    code
 }
 
 /// The integer of an argument, `None` for NULL.

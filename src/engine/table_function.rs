@@ -12,6 +12,7 @@ use super::client_function::{arguments, boxed, c_name, free};
 use super::error::EngineError;
 use super::function::{guarded, Argument, FunctionError, Outcome, Output};
 use super::handle::Handle;
+use super::table_module::{refuse, TableModule, CURSOR, EPONYMOUS, TABLE};
 use libsql_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -55,19 +56,10 @@ struct Cursor {
     rowid: i64,
 }
 
-struct Module(ffi::sqlite3_module);
-
-// SAFETY: it is never changed, and its one pointer is null.
-unsafe impl Sync for Module {}
-
-static MODULE: Module = Module(ffi::sqlite3_module {
-    iVersion: 0,
-    // Without one, the table exists by its name alone.
-    xCreate: None,
+static MODULE: TableModule = TableModule(ffi::sqlite3_module {
     xConnect: Some(connect),
     xBestIndex: Some(best_index),
     xDisconnect: Some(disconnect),
-    xDestroy: None,
     xOpen: Some(open),
     xClose: Some(close),
     xFilter: Some(filter),
@@ -75,20 +67,7 @@ static MODULE: Module = Module(ffi::sqlite3_module {
     xEof: Some(eof),
     xColumn: Some(column),
     xRowid: Some(rowid),
-    xUpdate: None,
-    xBegin: None,
-    xSync: None,
-    xCommit: None,
-    xRollback: None,
-    xFindFunction: None,
-    xRename: None,
-    xSavepoint: None,
-    xRelease: None,
-    xRollbackTo: None,
-    xShadowName: None,
-    xIntegrity: None,
-    reserved: [None; 5],
-    xPreparedSql: None,
+    ..EPONYMOUS
 });
 
 impl Handle {
@@ -142,8 +121,7 @@ unsafe extern "C" fn connect(
         let place =
             if (*function).directonly() { ffi::SQLITE_VTAB_DIRECTONLY } else { ffi::SQLITE_VTAB_INNOCUOUS };
         ffi::sqlite3_vtab_config(db, place);
-        let base = ffi::sqlite3_vtab { pModule: ptr::null(), nRef: 0, zErrMsg: ptr::null_mut() };
-        *table = Box::into_raw(Box::new(Table { base, function })).cast();
+        *table = Box::into_raw(Box::new(Table { base: TABLE, function })).cast();
     }
     ffi::SQLITE_OK
 }
@@ -197,8 +175,7 @@ unsafe extern "C" fn open(
     _table: *mut ffi::sqlite3_vtab,
     cursor: *mut *mut ffi::sqlite3_vtab_cursor,
 ) -> c_int {
-    let base = ffi::sqlite3_vtab_cursor { pVtab: ptr::null_mut() };
-    let new = Box::new(Cursor { base, rows: None, arguments: Vec::new(), at_end: true, rowid: 0 });
+    let new = Box::new(Cursor { base: CURSOR, rows: None, arguments: Vec::new(), at_end: true, rowid: 0 });
     // SAFETY: SQLite gives a place for the cursor's address.
     unsafe { *cursor = Box::into_raw(new).cast() };
     ffi::SQLITE_OK
@@ -268,14 +245,8 @@ unsafe fn checked(
         Ok(Err(error)) => (error.to_string(), error.code()),
         Err(_) => ("a table function of the sidecar panicked".to_owned(), ffi::SQLITE_INTERNAL),
     };
-    // SAFETY: by the contract above. SQLite frees the message, which has to be of its own memory.
-    unsafe {
-        let table = (*cursor).pVtab;
-        ffi::sqlite3_free((*table).zErrMsg.cast());
-        let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
-        (*table).zErrMsg = ffi::sqlite3_mprintf(c"%s".as_ptr(), message.as_ptr());
-    }
-    code
+    // SAFETY: by the contract above.
+    unsafe { refuse((*cursor).pVtab, &message, code) }
 }
 
 unsafe extern "C" fn eof(cursor: *mut ffi::sqlite3_vtab_cursor) -> c_int {

@@ -4,13 +4,14 @@
 //! function here runs SQL, so that a registration is never entered twice. Texts are borrowed from the arguments of one call.
 //! A panic is caught before it can reach C. https://sqlite.org/c3ref/create_function.html, value_blob.html
 
+use super::client_function::{boxed, free};
 use super::error::EngineError;
 use super::function::{guarded, FunctionError, Outcome, Output, ARGUMENTS_MAX, FLAGS};
 use super::handle::Handle;
 use super::matcher::{text, Pace, WORK_PER_LOOK};
 use super::watch::Watch;
 use libsql_ffi as ffi;
-use std::ffi::{c_int, c_void, CStr};
+use std::ffi::{c_int, CStr};
 use std::sync::Arc;
 
 /// Whether equal arguments give equal results.
@@ -54,7 +55,7 @@ impl Handle {
     /// by the same name and number of arguments replaces it.
     pub fn register_text_function(&self, function: &'static TextFunction) -> Result<(), EngineError> {
         let watch = self.watch.as_deref().cloned();
-        let registration = Box::into_raw(Box::new(Registration { function, watch, left: WORK_PER_LOOK }));
+        let registration = boxed(Registration { function, watch, left: WORK_PER_LOOK });
         let flags = match function.purity {
             Purity::Deterministic => FLAGS,
             Purity::Volatile => FLAGS & !ffi::SQLITE_DETERMINISTIC,
@@ -66,20 +67,15 @@ impl Handle {
                 function.name.as_ptr(),
                 c_int::from(function.arguments),
                 flags,
-                registration.cast::<c_void>(),
+                registration,
                 Some(run),
                 None,
                 None,
-                Some(free),
+                Some(free::<Registration>),
             )
         };
         self.check(code)
     }
-}
-
-unsafe extern "C" fn free(registration: *mut c_void) {
-    // SAFETY: SQLite gives back what `register_text_function` leaked, once.
-    drop(unsafe { Box::from_raw(registration.cast::<Registration>()) });
 }
 
 unsafe extern "C" fn run(

@@ -8,8 +8,9 @@
 
 use super::error::EngineError;
 use super::handle::Handle;
+use super::table_module::{refuse, TableModule, CURSOR, EPONYMOUS, TABLE};
 use libsql_ffi as ffi;
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{c_char, c_int, c_void, CStr};
 
 /// The most neighbours of one search.
 pub const NEIGHBOURS_MAX: i64 = 100_000;
@@ -60,18 +61,10 @@ const NO_ROWS: OutRows =
 const DECLARATION: &CStr = c"CREATE TABLE x(idx hidden, vector hidden, k hidden, id);";
 const ARGUMENTS: c_int = 3;
 
-struct Module(ffi::sqlite3_module);
-
-// SAFETY: it is only read, and holds function pointers.
-unsafe impl Sync for Module {}
-
-static MODULE: Module = Module(ffi::sqlite3_module {
-    iVersion: 0,
-    xCreate: None,
+static MODULE: TableModule = TableModule(ffi::sqlite3_module {
     xConnect: Some(connect),
     xBestIndex: Some(best_index),
     xDisconnect: Some(disconnect),
-    xDestroy: None,
     xOpen: Some(open),
     xClose: Some(close),
     xFilter: Some(filter),
@@ -79,20 +72,7 @@ static MODULE: Module = Module(ffi::sqlite3_module {
     xEof: Some(eof),
     xColumn: Some(column),
     xRowid: Some(rowid),
-    xUpdate: None,
-    xBegin: None,
-    xSync: None,
-    xCommit: None,
-    xRollback: None,
-    xFindFunction: None,
-    xRename: None,
-    xSavepoint: None,
-    xRelease: None,
-    xRollbackTo: None,
-    xShadowName: None,
-    xIntegrity: None,
-    reserved: [None; 5],
-    xPreparedSql: None,
+    ..EPONYMOUS
 });
 
 impl Handle {
@@ -126,9 +106,7 @@ unsafe extern "C" fn connect(
         if code == ffi::SQLITE_OK {
             // It reads an index and nothing else: views may search, whether the schema is trusted or not.
             ffi::sqlite3_vtab_config(db, ffi::SQLITE_VTAB_INNOCUOUS);
-            let base =
-                ffi::sqlite3_vtab { pModule: std::ptr::null(), nRef: 0, zErrMsg: std::ptr::null_mut() };
-            *table = Box::into_raw(Box::new(Table { base, db })).cast();
+            *table = Box::into_raw(Box::new(Table { base: TABLE, db })).cast();
         }
         code
     }
@@ -144,8 +122,7 @@ unsafe extern "C" fn open(
     _table: *mut ffi::sqlite3_vtab,
     cursor: *mut *mut ffi::sqlite3_vtab_cursor,
 ) -> c_int {
-    let base = ffi::sqlite3_vtab_cursor { pVtab: std::ptr::null_mut() };
-    let made = Box::new(Cursor { base, reads: 0, writes: 0, found: NO_ROWS, row: 0 });
+    let made = Box::new(Cursor { base: CURSOR, reads: 0, writes: 0, found: NO_ROWS, row: 0 });
     // SAFETY: called by SQLite, with a place for the cursor, whose table it fills in itself.
     unsafe { *cursor = Box::into_raw(made).cast() };
     ffi::SQLITE_OK
@@ -215,10 +192,7 @@ unsafe extern "C" fn filter(
         // Another count is refused by the search itself.
         if count == ARGUMENTS && !is_count(*arguments.add(2)) {
             let message = format!("vector_top_k: k is an integer from 1 to {NEIGHBOURS_MAX}");
-            let message = CString::new(message).unwrap_or_default();
-            ffi::sqlite3_free((*table).base.zErrMsg.cast());
-            (*table).base.zErrMsg = ffi::sqlite3_mprintf(c"%s".as_ptr(), message.as_ptr());
-            return ffi::SQLITE_ERROR;
+            return refuse(cursor.base.pVtab, &message, ffi::SQLITE_ERROR);
         }
         let code = vectorIndexSearch(
             (*table).db,

@@ -5,7 +5,7 @@
 
 use crate::client_functions::ClientFunction;
 use crate::clock::{now_ns, NEVER};
-use crate::control::{Control, Stop};
+use crate::control::Control;
 use crate::engine::function::{Argument, FunctionError, Output};
 use crate::local::watch::ConnectionWatch;
 use crate::questions::Questions;
@@ -138,12 +138,8 @@ impl Asking {
                 let message = format!("no answer within {} ms", function.timeout_ms);
                 Err(self.failed(function, ErrorCode::CallbackTimeout, &message))
             }
-            Err(stop) => {
+            Err(_stop) => {
                 self.abandon(call);
-                if stop == Stop::Closed {
-                    // Nothing of this connection is to be kept there.
-                    self.instances.store(0, Ordering::Relaxed);
-                }
                 Err(FunctionError::Stopped)
             }
         }

@@ -108,23 +108,9 @@ defmodule EctoLibSql.Changes do
   """
   @spec stream(module, module | [module, ...], keyword) :: Enumerable.t()
   def stream(repo, schemas, options \\ []) do
-    Stream.resource(
-      fn ->
-        case subscribe(repo, schemas, Keyword.merge(options, demand: :manual, subscriber: self())) do
-          {:ok, subscription} -> subscription
-          {:error, error} -> raise error
-        end
-      end,
-      fn subscription ->
-        demand(subscription)
-
-        receive do
-          %__MODULE__{subscription: ^subscription} = message -> {[message], subscription}
-          %Feed.Ended{subscription: ^subscription} -> {:halt, subscription}
-        end
-      end,
-      &unsubscribe/1
-    )
+    Feed.messages(fn options_of_stream ->
+      subscribe(repo, schemas, Keyword.merge(options, options_of_stream))
+    end)
   end
 
   @doc "Whether a message says that transactions are not told in full, so that whoever keeps a copy has to read it anew."

@@ -190,9 +190,19 @@ defmodule LibsqlPort.Changes do
   """
   @spec stream(source, keyword) :: Enumerable.t()
   def stream(conn_or_sidecar, options \\ []) do
+    messages(fn options_of_stream ->
+      subscribe(conn_or_sidecar, Keyword.merge(options, options_of_stream))
+    end)
+  end
+
+  @doc false
+  # The messages of what `subscribe` subscribes to, with the options that it is given, as a stream. Each bears its
+  # subscription, whoever makes them.
+  @spec messages((keyword -> {:ok, subscription} | {:error, Exception.t()})) :: Enumerable.t()
+  def messages(subscribe) do
     Stream.resource(
       fn ->
-        case subscribe(conn_or_sidecar, Keyword.merge(options, demand: :manual, subscriber: self())) do
+        case subscribe.(demand: :manual, subscriber: self()) do
           {:ok, subscription} -> subscription
           {:error, error} -> raise error
         end
@@ -201,9 +211,8 @@ defmodule LibsqlPort.Changes do
         demand(subscription)
 
         receive do
-          %__MODULE__{subscription: ^subscription} = changes -> {[changes], subscription}
-          %__MODULE__.Hook{subscription: ^subscription} = hook -> {[hook], subscription}
           %__MODULE__.Ended{subscription: ^subscription} -> {:halt, subscription}
+          %{__struct__: _, subscription: ^subscription} = message -> {[message], subscription}
         end
       end,
       &unsubscribe/1

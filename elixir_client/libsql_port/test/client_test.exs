@@ -174,7 +174,7 @@ defmodule LibsqlPort.ClientTest do
 
       # The old connection stays dead, a new one opens on the restarted sidecar.
       assert {:error, %Error{code: :not_sent}} = LibsqlPort.query(conn, "echo")
-      assert {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub")
+      assert {:ok, conn} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
       assert {:ok, _} = LibsqlPort.query(conn, "echo")
     end
 
@@ -186,7 +186,8 @@ defmodule LibsqlPort.ClientTest do
       await_requests(conn, 1)
       Process.exit(conn.handle.sidecar, :kill)
       assert {:error, %Error{code: :outcome_unknown}} = Task.await(caller)
-      assert :ok = LibsqlPort.ping(sidecar)
+      # Another stub has to be compiled and started for it.
+      assert :ok = LibsqlPort.ping(sidecar, timeout: 60_000)
     end
 
     # An endless number of them costs no restart that a supervisor counts.

@@ -423,7 +423,7 @@ defmodule LibsqlPort.RunnerTest do
       :ok = LibsqlPort.create_function(conn, "of_connection", 0, fn -> 1 end)
 
       ExUnit.CaptureLog.capture_log(fn -> {:error, _} = LibsqlPort.query(conn, "die 9") end)
-      {:ok, again} = LibsqlPort.connect(sidecar, database: "stub")
+      {:ok, again} = LibsqlPort.connect(sidecar, database: "stub", connect_timeout: 60_000)
       {:ok, %{rows: rows}} = LibsqlPort.query(again, "functions")
 
       assert [

@@ -359,7 +359,10 @@ defmodule EctoLibSql.ChangeLog do
   defp untagged({:blob, bytes}), do: bytes
   defp untagged(value), do: value
 
-  @doc "Wakes the consumers of a Repo on this node: a commit may have changed something. Costs a message for each."
+  @doc """
+  Tells the consumers of a Repo on this node to look for changes. Commits of the Repo's sidecar wake them by themselves; this is for
+  who knows that another program has written. Costs a message for each consumer.
+  """
   @spec wake(module) :: :ok
   def wake(repo) do
     for pid <- Registry.select(@registry, [{{{repo, :_, :_}, :"$1", :_}, [], [:"$1"]}]), do: send(pid, :wake)

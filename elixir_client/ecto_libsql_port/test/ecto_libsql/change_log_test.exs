@@ -510,14 +510,77 @@ defmodule EctoLibSql.ChangeLogTest do
       log()
       test = self()
       handler = fn changes -> send(test, {:changes, Enum.map(changes, & &1.new["name"])}) && :ok end
-      # Only a wake or a start makes it look.
+      # Only a start, a commit or a wake makes it look.
       {:ok, options: [repo: TestRepo, name: "p", handler: handler, interval_ms: 3_600_000, trim: false]}
     end
 
-    test "hands on what is there, and what comes when it is woken", %{options: options} do
+    test "hands on what is there, and what is committed while it runs", %{options: options} do
       insert(~w(Ulm Bonn))
       start_supervised!({Consumer, options})
       assert_receive {:changes, ["Ulm", "Bonn"]}, 30_000
+
+      # Neither a rollback nor its own acknowledgements bring anything.
+      TestRepo.transaction(fn -> insert(~w(Nowhere)) && TestRepo.rollback(:no) end)
+
+      for name <- ~w(Jena Gera Suhl) do
+        insert([name])
+        assert_receive {:changes, [^name]}, 30_000
+      end
+
+      assert ChangeLog.consumers(TestRepo) |> Enum.map(& &1.behind) == [0]
+    end
+
+    test "is told of commits of all connections of the sidecar, also of one of the driver", context do
+      start_supervised!({Consumer, context.options})
+      {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: context.path)
+      LibsqlPort.query!(conn, "INSERT INTO cities (name) VALUES ('Ulm')")
+      assert_receive {:changes, ["Ulm"]}, 30_000
+    end
+
+    test "hands on all that was committed while its function ran", %{options: options} do
+      test = self()
+
+      handler = fn changes ->
+        send(test, {:changes, self(), Enum.map(changes, & &1.new["name"])})
+        receive do: (:go -> :ok)
+      end
+
+      start_supervised!({Consumer, Keyword.put(options, :handler, handler)})
+      insert(~w(first))
+      assert_receive {:changes, pid, ["first"]}, 30_000
+      names = for n <- 1..50, do: "c#{n}"
+      for name <- names, do: insert([name])
+      # One message waits, however many commits there were.
+      assert {:message_queue_len, waiting} = Process.info(pid, :message_queue_len)
+      assert waiting <= 1
+      send(pid, :go)
+      assert handed_on(pid, []) == names
+    end
+
+    # Until the last, in as many batches as it takes.
+    defp handed_on(pid, names) do
+      assert_receive {:changes, ^pid, more}, 30_000
+      send(pid, :go)
+      names = names ++ more
+      if List.last(names) == "c50", do: names, else: handed_on(pid, names)
+    end
+
+    test "listens to the program that is started after a kill", %{options: options} do
+      start_supervised!({Consumer, options})
+      insert(~w(Ulm))
+      assert_receive {:changes, ["Ulm"]}, 30_000
+      {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+      {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
+      {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
+      again(fn -> TestRepo.query!("INSERT OR IGNORE INTO cities (name) VALUES ('Bonn')") end)
+      # That commit may have come before the subscription: then its own message makes the consumer look.
+      assert_receive {:changes, ["Bonn"]}, 30_000
+    end
+
+    test "looks when it is told to, though it does not listen", %{options: options} do
+      start_supervised!({Consumer, Keyword.put(options, :listen, false)})
+      wait_for(fn -> Enum.any?(ChangeLog.consumers(TestRepo), &(&1.name == "p")) end)
       insert(~w(Jena))
       ChangeLog.wake(TestRepo)
       assert_receive {:changes, ["Jena"]}, 30_000

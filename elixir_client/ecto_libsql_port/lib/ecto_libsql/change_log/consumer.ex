@@ -10,11 +10,12 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   The function may get a batch again: if it raises or returns anything else, the process ends and its supervisor starts it
   anew, and after a crash of the node nobody knows whether it had returned. While the database cannot be reached, or is busy, the
-  process waits for the next interval.
+  process tries again after a second, or after the interval if that is shorter.
 
-  A consumer looks for changes when it is woken (`EctoLibSql.ChangeLog.wake/1`), and every `:interval_ms`, so that commits of other
-  programs are seen, too. It asks for the number of the last change, which is one small read. (`PRAGMA data_version` says no more, and
-  only to a connection that is asked again and again.)
+  A consumer looks for changes after each commit of the Repo's sidecar that has written to the log: it subscribes to the log's table
+  (`LibsqlPort.Changes`), and asks for one message at a time, so that commits while it works cost neither side more than that one.
+  It also looks every `:interval_ms`, so that commits of other programs are seen, and when `EctoLibSql.ChangeLog.wake/1` tells it
+  to. To look is one small read. (`PRAGMA data_version` says no more, and only to a connection that is asked again and again.)
 
   Two processes of one name on a node exclude each other; on different nodes both get all changes.
 
@@ -27,6 +28,8 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     * `:from` – where a new consumer begins, `:beginning` (default) or `:end`
     * `:batch_size` – the most changes of a call, default 500
     * `:interval_ms` – default 1,000
+    * `:listen` – `false`: it looks every `:interval_ms` only. Default `true`. While somebody listens, a `DELETE` without WHERE, of any
+      table of the database, deletes row by row
     * `:left_behind` – a function of an `EctoLibSql.ChangeLog.LeftBehind`. If it returns `:ok`, the consumer goes on behind what was
       removed. Without it the process ends with the notice
     * `:trim` – the limits of `EctoLibSql.ChangeLog.trim/2`, or `false` to leave the log as it is. Default `[]`
@@ -38,11 +41,15 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   use GenServer
 
-  alias EctoLibSql.ChangeLog
+  alias EctoLibSql.{ChangeLog, Changes}
+  alias LibsqlPort.Changes, as: Feed
+  alias LibsqlPort.Changes.Ended
 
   require Logger
 
   @registry EctoLibSql.ChangeLog.Registry
+  # After a look that failed; sooner if the interval is shorter.
+  @again_ms 1_000
   @options [
     :repo,
     :name,
@@ -51,6 +58,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     from: :beginning,
     batch_size: 500,
     interval_ms: 1_000,
+    listen: true,
     trim: [],
     trim_interval_ms: 60_000,
     log: "change_log"
@@ -74,7 +82,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   end
 
   @impl true
-  def init(options), do: {:ok, Map.put(options, :begun, false), {:continue, :start}}
+  def init(options), do: {:ok, Map.merge(options, %{begun: false, feed: nil}), {:continue, :start}}
 
   @impl true
   def handle_continue(:start, state) do
@@ -89,10 +97,22 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     {:noreply, look(state)}
   end
 
+  # The next one is asked for after the look: what commits meanwhile is told then.
+  def handle_info(:committed, state) do
+    state = look(state)
+    if is_pid(state.feed), do: Feed.demand(state.feed)
+    {:noreply, state}
+  end
+
+  # The sidecar has ended for good. If the Repo is started again, the next round listens to its new one.
+  def handle_info(%Ended{subscription: feed}, %{feed: feed} = state), do: {:noreply, %{state | feed: nil}}
+
   def handle_info(:interval, state), do: {:noreply, state |> look() |> later()}
 
+  def handle_info(:again, state), do: {:noreply, look(state)}
+
   def handle_info(:trim, state) do
-    connected(state, fn ->
+    connected(state, fn -> :ok end, fn ->
       {_rows, notices} = ChangeLog.trim(state.repo, [log: state.log] ++ state.trim)
       Enum.each(notices, &tell/1)
       state
@@ -112,20 +132,24 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   # All that is there.
   defp look(state) do
-    connected(state, fn ->
-      state = begin(state)
+    try_again = fn -> if state.interval_ms > @again_ms, do: Process.send_after(self(), :again, @again_ms) end
+
+    connected(state, try_again, fn ->
+      # Before the log is read: what commits after that is told.
+      state = state |> begin() |> listen()
       consume(state)
       state
     end)
   end
 
   # A sidecar that is started again, or a file that another program keeps, is no reason to end: the next round does it.
-  defp connected(state, fun) do
+  defp connected(state, try_again, fun) do
     fun.()
   rescue
     error in [DBConnection.ConnectionError, EctoLibSql.Error] ->
       unless passing?(error), do: reraise(error, __STACKTRACE__)
       Logger.warning("the consumer #{state.name} of #{state.log} waits: #{Exception.message(error)}")
+      try_again.()
       state
   end
 
@@ -144,6 +168,42 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     end
 
     %{state | begun: true}
+  end
+
+  defp listen(%{listen: false} = state), do: state
+  defp listen(%{feed: feed} = state) when is_pid(feed), do: state
+
+  defp listen(state) do
+    case subscribe(state) do
+      {:ok, feed} ->
+        Feed.demand(feed)
+        %{state | feed: feed}
+
+      # Once: it is tried again in each round.
+      {:error, error} ->
+        unless state.feed == :refused, do: warn_of(error, state)
+        %{state | feed: :refused}
+    end
+  end
+
+  # Only that something has been committed is of interest: whatever else comes meanwhile is told as one.
+  defp subscribe(state) do
+    with {:ok, source} <- Changes.source(state.repo) do
+      Feed.subscribe(source,
+        tables: [state.log],
+        operations: [:insert],
+        demand: :manual,
+        pending_bytes_max: 1,
+        transform: fn _message -> :committed end
+      )
+    end
+  end
+
+  defp warn_of(error, state) do
+    Logger.warning(
+      "the consumer #{state.name} of #{state.log} is not told of commits, and looks every #{state.interval_ms} ms: " <>
+        Exception.message(error)
+    )
   end
 
   defp later(state) do

@@ -1,8 +1,9 @@
 //! The changes of one transaction, in the order in which they were made, without those that were undone.
 //!
 //! The engine tells of every savepoint, its own for single statements included, by its level. A mark is where the log stood
-//! when a level began. What is rolled back to a level goes back to the mark of exactly that level; if there is none, the
-//! savepoint is older than the log, and all of it goes.
+//! when a level began. What is rolled back to a level goes back to the mark of exactly that level. If there is no mark, the
+//! savepoint is older than the log, and all of it goes. If there are marks of lower levels alone, a savepoint below was released
+//! and this one with it, as happens to statements that run side by side: the engine undoes nothing then, and neither does the log.
 
 use super::plan::{bit, Plan};
 use crate::engine::preupdate::{Operation, RowChange, Savepoint};
@@ -132,7 +133,8 @@ impl Log {
                 pop_from(&mut self.marks, level.saturating_add(1));
                 let entries = match self.marks.last() {
                     Some((of, entries)) if *of == level => *entries,
-                    _ => 0,
+                    Some(_released) => return,
+                    None => 0,
                 };
                 if let Some(undone) = self.entries.get(entries) {
                     self.bytes.truncate(undone.start as usize);
@@ -317,4 +319,58 @@ fn is_same(old: &Column<'_>, new: &Column<'_>) -> bool {
 pub fn is_wanted(entry: &Entry, view: &super::plan::View) -> bool {
     view.subscription.filter.operations & entry.operation != 0
         && (entry.operation != OPERATION_UPDATE || view.changed.is_none_or(|bits| bits & entry.changed != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Savepoint::{Begin, Release, RollBackTo};
+
+    /// Changes are told apart by the number of their database.
+    fn changes(log: &Log) -> Vec<c_int> {
+        log.entries().map(|(entry, _)| entry.database).collect()
+    }
+
+    #[test]
+    fn a_savepoint_goes_back_to_its_own_mark() {
+        let mut log = Log::new(1 << 20);
+        for level in 0..3 {
+            log.savepoint(Begin(level));
+            log.schema(level);
+        }
+        log.savepoint(RollBackTo(1));
+        assert_eq!(changes(&log), [0]);
+        log.schema(7);
+        log.savepoint(RollBackTo(1));
+        assert_eq!(changes(&log), [0], "it stays, and may be rolled back to again");
+    }
+
+    #[test]
+    fn one_that_is_older_than_the_log_undoes_all_of_it() {
+        let mut log = Log::new(1 << 20);
+        log.schema(1);
+        log.savepoint(Begin(2));
+        log.schema(2);
+        log.savepoint(Release(2));
+        log.savepoint(RollBackTo(1));
+        assert_eq!(changes(&log), [0; 0]);
+    }
+
+    #[test]
+    fn one_that_was_released_with_another_below_it_undoes_nothing() {
+        let mut log = Log::new(1 << 20);
+        log.schema(1);
+        log.savepoint(Begin(0));
+        log.schema(2);
+        // Two statements side by side, of which the first ends first.
+        log.savepoint(Begin(1));
+        log.schema(3);
+        log.savepoint(Begin(2));
+        log.schema(4);
+        log.savepoint(Release(1));
+        log.savepoint(RollBackTo(2));
+        assert_eq!(changes(&log), [1, 2, 3, 4]);
+        log.savepoint(RollBackTo(0));
+        assert_eq!(changes(&log), [1]);
+    }
 }

@@ -231,6 +231,22 @@ mod tests {
         assert_eq!(posted.tags(), [101]);
     }
 
+    /// A client gives credit for what it has taken a part of the room at a time, not for each event.
+    #[test]
+    fn who_has_taken_all_but_not_told_so_yet_is_told_of_a_large_one_and_of_what_follows() {
+        let (posted, hub) = hub();
+        let subscription = subscribe(&hub, Scope::All, 100);
+        tell(&hub, &subscription, 50);
+        tell(&hub, &subscription, 90);
+        assert_eq!(posted.tags(), [101, 101]);
+        tell(&hub, &subscription, 1);
+        assert_eq!(posted.tags(), [0; 0]);
+        hub.credit(subscription.id, 140);
+        assert_eq!(posted.tags(), [102]);
+        tell(&hub, &subscription, 1);
+        assert_eq!(posted.tags(), [101]);
+    }
+
     #[test]
     fn an_ended_one_is_told_nothing() {
         let (posted, hub) = hub();

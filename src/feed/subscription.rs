@@ -174,10 +174,11 @@ impl Flow {
         !behind && !self.ended
     }
 
-    /// Whether so many bytes may go. Whatever is larger than the room goes when nothing else is under way.
+    /// Whether so many bytes may go: if there is room for them, or, however large they are, if half of the room is free. So who
+    /// misses something has more than half of the room under way, and is sure to give credit that tells it.
     fn take(&mut self, bytes: usize, bytes_max: u64) -> bool {
         let bytes = bytes as u64;
-        let room = self.under_way == 0 || self.under_way.saturating_add(bytes) <= bytes_max;
+        let room = self.under_way <= bytes_max / 2 || self.under_way.saturating_add(bytes) <= bytes_max;
         if room {
             self.under_way += bytes;
         }

@@ -125,8 +125,8 @@ defmodule LibsqlPort.Changes do
     * `:hooks` – a list of `:commit`, `:rollback` and `:wal`; by default none
     * `:changes` – `false` if the subscriber wants to hear of hooks alone; default `true`
     * `:subscriber` – the process to subscribe; default `self()`
-    * `:pending_bytes_max` – how many bytes of messages may be under way to the subscriber before it has fallen behind. One larger
-      message always passes; default 1 MiB
+    * `:pending_bytes_max` – how many bytes of messages may be under way to the subscriber before it has fallen behind. A larger
+      message passes while no more than half of that is; default 1 MiB
     * `:pending_messages_max` – how many messages may wait in the subscriber's mailbox before no more are asked for; default 1000
     * `:demand` – `:auto` (the default), or `:manual`: messages come only as far as `demand/2` asks for them
     * `:transform` – a function that is given each message and returns what is sent in its place, `nil` for nothing. It runs in the

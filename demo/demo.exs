@@ -1,17 +1,18 @@
 # The main job of libsql_port on real data, from starting the sidecar to losing it. Run it with `make demo`.
 #
 # Every chapter prints what it does and returns its lines of the closing table, `{what, figure, true | false}`: a
-# claim that proves false makes the whole run fail. Only LibsqlPort's public functions are used.
+# claim that proves false makes the whole run fail. Only LibsqlPort's public functions are used, and Ecto's where the
+# adapter's dependencies can be had.
 #
 #   demo.exs DIRECTORY     where the database is made; the caller removes it
 
-for file <- ~w(terminal time_zones packages chapters/import chapters/questions chapters/streaming
-               chapters/deadline chapters/crash) do
+for file <- ~w(terminal time_zones packages chapters/import chapters/questions chapters/changes chapters/functions
+               chapters/streaming chapters/deadline chapters/crash) do
   Code.require_file("#{file}.exs", __DIR__)
 end
 
 defmodule Demo do
-  alias Demo.{Crash, Deadline, Import, Questions, Streaming, Terminal}
+  alias Demo.{Changes, Crash, Deadline, Functions, Import, Questions, Streaming, Terminal}
 
   @sidecar Demo.Sidecar
 
@@ -26,7 +27,7 @@ defmodule Demo do
     context = %{sidecar: @sidecar, database: database, conn: open(database)}
 
     lines =
-      Enum.flat_map([Import, Questions, Streaming, Deadline, Crash], fn chapter ->
+      Enum.flat_map([Import, Questions, Changes, Functions, Streaming, Deadline, Crash], fn chapter ->
         Terminal.heading(chapter.title())
         chapter.run(context)
       end) ++ shut_down(supervisor)

@@ -33,3 +33,21 @@ use_built_sidecar() {
   [ -x "$sidecar" ] || die "The sidecar is not built: run make build."
   export LIBSQL_PORT_EXECUTABLE="$sidecar"
 }
+
+# The adapter and what is built on it depend on packages. They take part where those can be had: from checkouts that
+# variables like ECTO_PATH name, or from the registry. To be called in the package's directory.
+adapter_dependencies() {
+  if [ -n "${ECTO_PATH:-}" ]; then
+    # Paths need no fetching; whether they resolve shows in the compilation, whose warnings are errors.
+    mix compile --warnings-as-errors
+  else
+    bounded mix local.hex --force --if-missing
+    bounded mix local.rebar --force --if-missing
+    bounded mix deps.get
+  fi
+}
+
+# A registry that cannot be reached must not hold up the rest.
+bounded() {
+  if command -v timeout >/dev/null; then timeout 120 "$@"; else "$@"; fi
+}

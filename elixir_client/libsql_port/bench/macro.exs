@@ -11,20 +11,30 @@
 #
 #   macro.exs DIRECTORY     BENCH_QUICK=1: fewer rounds, smaller ones
 #                           BENCH_STRICT=1: exit status 1 if a limit is missed
+#                           BENCH_WORKS=functions,builtins: only these works
 
-for file <- ~w(statistics bench report point_select result_sets inserts functions memory start_up endless) do
+for file <-
+      ~w(statistics bench report point_select result_sets inserts functions builtins memory start_up endless) do
   Code.require_file("macro/#{file}.exs", __DIR__)
 end
 
-alias Bench.{Endless, Functions, Inserts, Memory, PointSelect, Report, ResultSets, StartUp}
+alias Bench.{Builtins, Endless, Functions, Inserts, Memory, PointSelect, Report, ResultSets, StartUp}
 
 [directory] = System.argv()
 bench = Bench.start(directory)
 Report.conditions(bench)
 
 # The start of a sidecar comes last, when caches of the machine are as warm for it as they are in operation.
+works = [PointSelect, ResultSets, Inserts, Functions, Builtins, Memory, Endless, StartUp]
+
+works =
+  case System.get_env("BENCH_WORKS") do
+    none when none in [nil, ""] -> works
+    names -> for name <- String.split(names, ","), do: Module.concat(Bench, Macro.camelize(name))
+  end
+
 rows =
-  Enum.flat_map([PointSelect, ResultSets, Inserts, Functions, Memory, Endless, StartUp], fn work ->
+  Enum.flat_map(works, fn work ->
     Report.progress(work)
     work.run(bench)
   end)

@@ -5,7 +5,8 @@ defmodule Bench.Report do
   defmodule Row do
     @moduledoc false
     # `measured`, `best` and `limit` are texts with their units; `ratio` is what the limit is about: measured divided
-    # by its yardstick, or by the limit itself where that is an absolute figure. `verdict` is :reached or :missed.
+    # by its yardstick, or by the limit itself where that is an absolute figure. `verdict` is :reached or :missed, or :none
+    # where nothing was promised.
     @enforce_keys [:work, :measured, :best, :limit, :ratio, :verdict]
     defstruct [:work, :measured, :best, :limit, :ratio, :verdict, notes: []]
   end
@@ -26,6 +27,15 @@ defmodule Bench.Report do
       ratio: ratio,
       verdict: verdict(ratio <= factor),
       notes: ["best round of the yardstick #{format.(Enum.min(yardstick))}"]
+    }
+  end
+
+  @doc "A row that compares with a yardstick and has no limit."
+  def compared(work, measured, yardstick, format) do
+    %{
+      at_most(work, 0, measured, yardstick, format)
+      | limit: "- × #{format.(median(yardstick))}",
+        verdict: :none
     }
   end
 
@@ -101,8 +111,9 @@ defmodule Bench.Report do
     IO.puts("")
     for %{notes: [_ | _]} = row <- rows, do: put("#{row.work}: #{Enum.join(row.notes, "; ")}")
 
+    limits = Enum.count(rows, &(&1.verdict != :none))
     missed = Enum.count(rows, &(&1.verdict == :missed))
-    IO.puts("\n#{length(rows) - missed} of #{length(rows)} limits reached, #{missed} missed")
+    IO.puts("\n#{limits - missed} of #{limits} limits reached, #{missed} missed")
   end
 
   @doc "Prints rows of texts, the first of them the header, in columns."
@@ -133,11 +144,12 @@ defmodule Bench.Report do
 
   defp verdict_text(:reached), do: "reached"
   defp verdict_text(:missed), do: "MISSED"
+  defp verdict_text(:none), do: "no limit"
 
   defp median(values), do: Bench.Statistics.median(values)
 
   defp number(value) when is_integer(value), do: Integer.to_string(value)
-  defp number(value), do: fixed(value, 1)
+  defp number(value), do: value |> Float.to_string() |> String.pad_trailing(3, "0")
 
   defp fixed(value, decimals), do: :erlang.float_to_binary(value * 1.0, decimals: decimals)
 

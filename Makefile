@@ -1,6 +1,6 @@
 # Every target is one script of scripts/, so that what CI runs and what a person runs are the same lines.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test torture bench bench-check fmt lint clean
+.PHONY: help setup build demo test torture soak bench bench-check fmt lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ test: setup ## every test suite; ends with one line "N passed, N failed"
 
 torture: setup ## load and faults at length; TORTURE_SECONDS=600 for ten minutes, half an hour by default
 	@scripts/torture $(if $(TORTURE_SECONDS),--seconds $(TORTURE_SECONDS))
+
+soak: build ## subscriptions, functions and connections that come and go; SOAK_SECONDS=60 for a minute, ten minutes by default
+	@scripts/soak
 
 bench: build ## micro, macro and scaling benchmarks; BENCH_QUICK=1 for a short run, BENCH_ONLY=scaling for one
 	@scripts/bench

@@ -5,11 +5,15 @@ use super::statement::Statement;
 use crate::error::Result;
 use lru::LruCache;
 use rustc_hash::FxBuildHasher;
+use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
 
-/// The longest SQL text whose statement is kept. A longer one is an INSERT of many rows, whose next text differs; it takes
-/// megabytes, and compiling it is a small part of running it.
-const TEXT_BYTES_MAX: usize = 16 << 10;
+/// From this length on the statement of an SQL text is kept only if the text has come before: an INSERT of many rows takes
+/// megabytes, and most of the time of one that comes again goes into compiling it.
+const LONG_TEXT_BYTES: usize = 16 << 10;
+
+/// So many of the long texts that came last are known again.
+const LONG_TEXTS: usize = 8;
 
 /// The cache. A statement in it is reset and has no parameters bound.
 pub struct StatementCache {
@@ -18,8 +22,31 @@ pub struct StatementCache {
     bytes_max: u64,
     // Where a statement lives for its one run if it must not be kept.
     passing: Option<Statement>,
+    long: LongTexts,
     hits: u64,
     misses: u64,
+}
+
+/// The hashes of the long texts that came last, in a ring.
+#[derive(Default)]
+struct LongTexts {
+    hashes: [u64; LONG_TEXTS],
+    oldest: usize,
+}
+
+impl LongTexts {
+    /// Whether `sql` is among them; it is from now on. Another text of the same hash is kept once too early, no more.
+    fn came_before(&mut self, sql: &str) -> bool {
+        let hash = FxBuildHasher.hash_one(sql);
+        if self.hashes.contains(&hash) {
+            return true;
+        }
+        if let Some(oldest) = self.hashes.get_mut(self.oldest) {
+            *oldest = hash;
+        }
+        self.oldest = (self.oldest + 1) % LONG_TEXTS;
+        false
+    }
 }
 
 struct Cached {
@@ -33,7 +60,7 @@ impl StatementCache {
     pub fn new(size: u32, bytes_max: u64) -> Self {
         let by_sql = NonZeroUsize::new(size as usize).map(|size| LruCache::with_hasher(size, FxBuildHasher));
         let bytes_max = if bytes_max == 0 { u64::MAX } else { bytes_max };
-        StatementCache { by_sql, bytes: 0, bytes_max, passing: None, hits: 0, misses: 0 }
+        StatementCache { by_sql, bytes: 0, bytes_max, passing: None, long: LongTexts::default(), hits: 0, misses: 0 }
     }
 
     /// The statement of `sql`, compiled if it is not here.
@@ -58,7 +85,7 @@ impl StatementCache {
     /// Takes a statement that is not here in, or gives it back.
     fn keep(&mut self, sql: &str, statement: Statement) -> Option<Statement> {
         let Some(by_sql) = &mut self.by_sql else { return Some(statement) };
-        if statement.is_once_only() || sql.len() > TEXT_BYTES_MAX {
+        if statement.is_once_only() || (sql.len() > LONG_TEXT_BYTES && !self.long.came_before(sql)) {
             return Some(statement);
         }
         let bytes = statement.memory_bytes() + sql.len() as u64;

@@ -30,6 +30,27 @@ fn the_least_recently_used_statement_leaves_first() {
     assert_eq!(counters(&conn), [3, 3, 2, 5], "2 had to leave");
 }
 
+/// A long text that comes once must not hold megabytes, one that comes again must not be compiled each time.
+#[test]
+fn a_long_text_is_kept_when_it_comes_again() {
+    let sidecar = Sidecar::start();
+    let conn = with_cache(&sidecar, 10);
+    let long = |word: &str| format!("SELECT '{word}{}'", "x".repeat(16 << 10));
+    let [first, second] = [long("first"), long("second")];
+    conn.exec(&first);
+    conn.exec(&second);
+    assert_eq!(counters(&conn), [10, 0, 0, 2], "neither is kept");
+    conn.exec(&first);
+    assert_eq!(counters(&conn), [10, 1, 0, 3], "known again, though another came in between");
+    conn.exec(&first);
+    assert_eq!(counters(&conn), [10, 1, 1, 3]);
+    for number in 0..8 {
+        conn.exec(&long(&number.to_string()));
+    }
+    conn.exec(&second);
+    assert_eq!(counters(&conn), [10, 1, 1, 12], "forgotten behind eight others");
+}
+
 #[test]
 fn a_cache_of_nothing_keeps_nothing() {
     let sidecar = Sidecar::start();

@@ -197,4 +197,12 @@ defmodule Ecto.Adapters.LibSql.WriteTest do
     assert TestRepo.explain(:all, Item) =~ "SCAN"
     assert [%{"detail" => "SCAN" <> _}] = TestRepo.explain(:all, Item, format: :map)
   end
+
+  test "what stands behind many rows of values is numbered behind them" do
+    rows = for i <- 1..3, do: %{id: i, title: "t#{i}"}
+    conflict = from(k in "kept", update: [set: [title: ^"again"]], where: k.id > ^1)
+    script("CREATE TABLE kept (id INTEGER PRIMARY KEY, title TEXT)")
+    for _ <- 1..2, do: TestRepo.insert_all("kept", rows, on_conflict: conflict, conflict_target: [:id])
+    assert TestRepo.all(from(k in "kept", select: k.title, order_by: k.id)) == ["t1", "again", "again"]
+  end
 end

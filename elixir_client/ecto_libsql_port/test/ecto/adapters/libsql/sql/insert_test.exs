@@ -6,8 +6,19 @@ defmodule Ecto.Adapters.LibSql.Sql.InsertTest do
   @raise {:raise, [], []}
 
   test "rows" do
-    assert insert(nil, "posts", [:title, :visits], [[:title, :visits], [:title, :visits]], @raise, []) ==
-             ~s[INSERT INTO "posts" ("title", "visits") VALUES (?1, ?2), (?3, ?4)]
+    assert insert(nil, "posts", [:title, :visits], [[:title, :visits]], @raise, []) ==
+             ~s[INSERT INTO "posts" ("title", "visits") VALUES (?1, ?2)]
+  end
+
+  test "many rows of values alone are short, and numbered by SQLite" do
+    assert insert(nil, "posts", [:title, :visits], List.duplicate([:title, :visits], 3), @raise, [:id]) ==
+             ~s[INSERT INTO "posts" ("title", "visits") VALUES (?,?),(?,?),(?,?) RETURNING "id"]
+
+    # A query among the values has numbers of its own.
+    query = from(c in Comment, select: c.text, where: c.id == ^1) |> plan()
+
+    assert insert(nil, "posts", [:title, :visits], [["a", 1], [{query, 1}, 2]], @raise, []) =~
+             ~s[VALUES (?1, ?2), ((SELECT c0."text"]
   end
 
   test "defaults alone, a prefix, returning" do

@@ -189,6 +189,9 @@ defmodule EctoLibSql do
   them, out of the `:timeout` of the statement that writes. Without a write it costs nothing. With `stream: :live` the
   cursor reads on beside what is written, and may give a changed row twice or leave it out.
 
+  With `read_ahead: true` the sidecar reads the next chunk while the program works on this one, from the second chunk on. What
+  the program sends to the connection meanwhile waits for that chunk. For statements that only read; `Repo.stream/2` sets it.
+
       iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
       iex> {:ok, sum} =
       ...>   EctoLibSql.transaction(db, fn conn ->

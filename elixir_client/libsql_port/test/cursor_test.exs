@@ -123,4 +123,98 @@ defmodule LibsqlPort.CursorTest do
     assert {300_000, worst} = Task.await(task, 60_000)
     assert worst < 8_000_000
   end
+
+  # --- rows that are asked for ahead ----------------------------------------------------------------------------
+
+  @endless "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
+
+  # The reply is kept in the table of requests: it must be gone from there too.
+  defp assert_nothing_kept(conn) do
+    assert :ets.match(conn.handle.table, {{:kept, :"$1"}, :_}) == []
+    assert_clean(conn)
+  end
+
+  defp kept?(conn) do
+    :ets.match(conn.handle.table, {{:kept, :"$1"}, :_}) != [] or
+      (Process.sleep(1) && kept?(conn))
+  end
+
+  test "rows that were asked for ahead come to no mailbox", %{conn: conn} do
+    {:ok, cursor} = Cursor.declare(conn, @numbers, [4])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, chunk_rows: 2)
+    # Answered behind it, so the rows have come.
+    {:ok, _} = LibsqlPort.query(conn, "SELECT 1")
+    assert kept?(conn)
+    assert {:messages, []} = Process.info(self(), :messages)
+    assert Cursor.fetched(conn, ahead) == {:more, [[1], [2]]}
+    # Asked for before they have come, and in another process.
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, chunk_rows: 3)
+    assert fn -> Cursor.fetched(conn, ahead) end |> Task.async() |> Task.await() == {:done, [[3], [4]]}
+    assert_nothing_kept(conn)
+  end
+
+  test "what is yet to be read is waited for", %{conn: conn} do
+    {:ok, cursor} = Cursor.declare(conn, "SELECT count(*) FROM (#{@numbers})", [2_000_000])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, [])
+    assert Cursor.fetched(conn, ahead) == {:done, [[2_000_000]]}
+    assert_nothing_kept(conn)
+  end
+
+  test "a row of several frames is put together, whenever it is asked for", %{conn: conn} do
+    size = 20_000_000
+
+    for pause <- [0, 1, 5, :kept] do
+      {:ok, cursor} = Cursor.declare(conn, "SELECT zeroblob(?1) UNION ALL SELECT x'01'", [size])
+      {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, chunk_rows: 1)
+      if pause == :kept, do: kept?(conn), else: Process.sleep(pause)
+      assert {:more, [[blob]]} = Cursor.fetched(conn, ahead)
+      assert byte_size(blob) == size
+      assert {:done, [[<<1>>]]} = Cursor.fetch(conn, cursor)
+      assert_nothing_kept(conn)
+    end
+  end
+
+  test "one that is given up is stopped", %{conn: conn} do
+    {:ok, cursor} = Cursor.declare(conn, "SELECT count(*) FROM (#{@endless})", [])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, timeout: :infinity)
+    assert Cursor.drop(conn, ahead) == :ok
+    assert Cursor.close(conn, cursor) == :ok
+    assert {:ok, %{rows: [[1]]}} = LibsqlPort.query(conn, "SELECT 1")
+    assert_nothing_kept(conn)
+
+    # Also one that has been answered, and in another process.
+    {:ok, cursor} = Cursor.declare(conn, @numbers, [4])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, [])
+    assert kept?(conn)
+    assert fn -> Cursor.drop(conn, ahead) end |> Task.async() |> Task.await() == :ok
+    assert Cursor.close(conn, cursor) == :ok
+    assert_nothing_kept(conn)
+  end
+
+  test "an error comes when the rows are wanted", %{conn: conn} do
+    {:ok, cursor} = Cursor.declare(conn, "SELECT count(*) FROM (#{@endless})", [])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, timeout: 20)
+    assert {:error, %Error{code: :timeout}} = Cursor.fetched(conn, ahead)
+    {:ok, cursor} = Cursor.declare(conn, "SELECT abs(-9223372036854775808)", [])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, [])
+    assert kept?(conn)
+    assert {:error, %Error{code: :sql_error}} = Cursor.fetched(conn, ahead)
+    assert_nothing_kept(conn)
+  end
+
+  test "the sidecar's end is told, whether the rows had come or not" do
+    for answered? <- [true, false] do
+      {:ok, sidecar} = LibsqlPort.start_link()
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+      sql = if answered?, do: "SELECT 1", else: "SELECT count(*) FROM (#{@endless})"
+      {:ok, cursor} = Cursor.declare(conn, sql, [])
+      {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, timeout: :infinity)
+      if answered?, do: kept?(conn)
+      :ok = Supervisor.stop(sidecar)
+      assert {:error, %Error{code: code}} = Cursor.fetched(conn, ahead)
+      assert code in [:sidecar_down, :not_sent]
+      assert Cursor.drop(conn, ahead) == :ok
+      assert {:messages, []} = Process.info(self(), :messages)
+    end
+  end
 end

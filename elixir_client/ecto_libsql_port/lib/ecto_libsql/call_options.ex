@@ -15,6 +15,7 @@ defmodule EctoLibSql.CallOptions do
     max_rows: "an integer, 1 or more",
     chunk_bytes: "an integer, 0 or more",
     stream: ":live or nil",
+    read_ahead: "true or false",
     lane: "false, in a call"
   ]
 
@@ -45,6 +46,7 @@ defmodule EctoLibSql.CallOptions do
   defp unfit([{:max_rows, value} | rest]) when is_integer(value) and value > 0, do: unfit(rest)
   defp unfit([{:chunk_bytes, value} | rest]) when is_integer(value) and value >= 0, do: unfit(rest)
   defp unfit([{:stream, value} | rest]) when value in [:live, nil], do: unfit(rest)
+  defp unfit([{:read_ahead, value} | rest]) when is_boolean(value), do: unfit(rest)
 
   # What is no `false` is the lane itself, put here by the adapter.
   defp unfit([{:lane, value} | rest]) when value == false or is_struct(value, Slots), do: unfit(rest)

@@ -20,6 +20,7 @@ defmodule EctoLibSql.Protocol do
     Parameter,
     PrivateCopy,
     Query,
+    ReadAhead,
     Result,
     SharedSidecar,
     State,
@@ -114,7 +115,8 @@ defmodule EctoLibSql.Protocol do
     do: if(Failure.lost?(error), do: Failure.lost(error), else: Error.new(error, nil))
 
   @impl true
-  def disconnect(_reason, %State{conn: conn}) do
+  def disconnect(_reason, %State{conn: conn} = state) do
+    ReadAhead.drop_all(state)
     # Stops what still runs for a caller that is gone, and rolls back.
     _ = LibsqlPort.close(conn)
     :ok
@@ -454,11 +456,12 @@ defmodule EctoLibSql.Protocol do
 
   defp fetch(%Query{statement: sql}, cursor, options, state) do
     chunk = Keyword.take(options, [:chunk_bytes]) ++ [chunk_rows: Keyword.get(options, :max_rows, 500)]
+    request = fn fetch -> request(options, state, &fetch.(chunk ++ &1)) end
 
-    case request(options, state, &Cursor.fetch(state.conn, cursor, chunk ++ &1)) do
-      {:more, rows} -> {:cont, chunk_result(cursor, rows), state}
-      {:done, rows} -> {:halt, chunk_result(cursor, rows), state}
-      {:error, error} -> Failure.answer(error, sql, options, state)
+    case ReadAhead.next(state, cursor, options[:read_ahead] == true, request) do
+      {{:more, rows}, state} -> {:cont, chunk_result(cursor, rows), state}
+      {{:done, rows}, state} -> {:halt, chunk_result(cursor, rows), state}
+      {{:error, error}, state} -> Failure.answer(error, sql, options, state)
     end
   end
 
@@ -468,6 +471,8 @@ defmodule EctoLibSql.Protocol do
 
   @impl true
   def handle_deallocate(%Query{statement: sql}, cursor, options, %State{} = state) do
+    state = ReadAhead.drop(state, cursor)
+
     case request(options, state, &Cursor.close(state.conn, cursor, &1)) do
       :ok -> {:ok, %Result{}, state}
       {:error, error} -> Failure.answer(error, sql, options, state)

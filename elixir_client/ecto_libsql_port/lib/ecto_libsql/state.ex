@@ -25,13 +25,15 @@ defmodule EctoLibSql.State do
     savepoints: 0,
     transaction_mode: :immediate,
     show_statement: true,
-    disconnect_on: []
+    disconnect_on: [],
+    ahead: %{}
   ]
 
   @typedoc """
   `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
   contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
-  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none.
+  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `ahead` are the streams' chunks that were asked for
+  ahead (`EctoLibSql.ReadAhead`).
   """
   @type t :: %__MODULE__{
           conn: LibsqlPort.Connection.t() | nil,
@@ -49,7 +51,8 @@ defmodule EctoLibSql.State do
           savepoints: non_neg_integer,
           transaction_mode: :deferred | :immediate | :exclusive | :read_only,
           show_statement: boolean,
-          disconnect_on: [atom]
+          disconnect_on: [atom],
+          ahead: %{optional(integer) => term}
         }
 
   @doc false

@@ -133,4 +133,90 @@ defmodule EctoLibSql.StreamTest do
       assert TestRepo.aggregate("jobs", :count) == @rows
     end)
   end
+
+  # --- chunks that are read ahead -------------------------------------------------------------------------------
+
+  @endless "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
+
+  test "nothing of them comes to the mailbox of the loop, and all rows are there" do
+    for read_ahead <- [true, false], max_rows <- [1, 7, 199, 200, 201] do
+      {:ok, ids} =
+        TestRepo.transaction(fn ->
+          from(j in "jobs", order_by: j.id, select: j.id)
+          |> TestRepo.stream(max_rows: max_rows, read_ahead: read_ahead)
+          |> Enum.map(fn id ->
+            refute_received _anything
+            id
+          end)
+        end)
+
+      assert ids == Enum.to_list(1..@rows)
+      refute_received _anything
+    end
+  end
+
+  test "a loop that ends early waits for none" do
+    # The third chunk never comes.
+    script(
+      "CREATE VIEW slow AS SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT count(*) FROM (#{@endless})"
+    )
+
+    slow = from(s in "slow", select: s.n)
+
+    {:ok, taken} =
+      TestRepo.transaction(fn ->
+        taken = slow |> TestRepo.stream(max_rows: 1, timeout: :infinity) |> Enum.take(2)
+        assert %{rows: [[1]]} = TestRepo.query!("SELECT 1")
+        taken
+      end)
+
+    assert taken == [1, 2]
+  end
+
+  test "an exception in the loop ends it, and the transaction with it" do
+    assert_raise RuntimeError, "enough", fn ->
+      TestRepo.transaction(fn ->
+        TestRepo.insert_all("jobs", [[prio: 1]])
+
+        from(j in "jobs", select: j.id)
+        |> TestRepo.stream(max_rows: 5)
+        |> Enum.each(fn id -> if id == 12, do: raise("enough") end)
+      end)
+    end
+
+    assert TestRepo.aggregate("jobs", :count) == @rows
+    refute_received _anything
+  end
+
+  test "a rollback in the loop" do
+    assert {:error, :enough} =
+             TestRepo.transaction(fn ->
+               from(j in "jobs", select: j.id)
+               |> TestRepo.stream(max_rows: 5)
+               |> Enum.each(fn id -> if id == 12, do: TestRepo.rollback(:enough) end)
+             end)
+
+    assert TestRepo.aggregate("jobs", :count) == @rows
+    refute_received _anything
+  end
+
+  test "an error of a chunk comes where its rows would" do
+    script(
+      "CREATE VIEW failing AS SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT abs(-9223372036854775808)"
+    )
+
+    failing = from(f in "failing", select: f.n)
+
+    TestRepo.transaction(fn ->
+      seen = self()
+
+      assert_raise EctoLibSql.Error, ~r/overflow/, fn ->
+        failing |> TestRepo.stream(max_rows: 1) |> Enum.each(&send(seen, &1))
+      end
+
+      assert_received 1
+      assert_received 2
+      assert %{rows: [[1]]} = TestRepo.query!("SELECT 1")
+    end)
+  end
 end

@@ -332,21 +332,27 @@ defmodule LibsqlPort.Connection do
   @spec run(t, Request.t()) :: answer(term)
   def run(conn, request) do
     if Telemetry.listened?(conn.telemetry),
-      do: value(told(conn, request)),
+      do: value(told(conn, request, fn -> exchange(conn, request) end)),
       else: value(exchange(conn, request))
   end
 
-  defp told(conn, request) do
-    metadata = %{request: request.name, connection: request.connection, database: conn.path, sql: request.sql}
-    Telemetry.span(metadata, fn -> exchange(conn, request) end, &times/1)
+  @doc false
+  # The same for a request that was sent ahead.
+  @spec claim(t, Request.t(), Exchange.ahead()) :: answer(term)
+  def claim(conn, request, ahead) do
+    claim = fn -> read(Exchange.claim(conn.handle, ahead), request) end
+    value(if Telemetry.listened?(conn.telemetry), do: told(conn, request, claim), else: claim.())
   end
 
-  defp exchange(conn, request) do
-    case Exchange.call(conn.handle, request) do
-      {:ok, frame, chunks} -> answer(Reply.read(request.name, frame, chunks), request)
-      {:lost, lost} -> {:error, Outcome.error(lost, request)}
-    end
+  defp told(conn, request, exchange) do
+    metadata = %{request: request.name, connection: request.connection, database: conn.path, sql: request.sql}
+    Telemetry.span(metadata, exchange, &times/1)
   end
+
+  defp exchange(conn, request), do: read(Exchange.call(conn.handle, request), request)
+
+  defp read({:ok, frame, chunks}, request), do: answer(Reply.read(request.name, frame, chunks), request)
+  defp read({:lost, lost}, request), do: {:error, Outcome.error(lost, request)}
 
   defp answer(:unreadable, request), do: {:error, Outcome.error(:unreadable, request)}
   defp answer(answer, _request), do: answer

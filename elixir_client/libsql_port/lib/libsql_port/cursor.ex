@@ -15,6 +15,9 @@ defmodule LibsqlPort.Cursor do
 
   @type t :: %__MODULE__{id: integer, connection: integer, columns: [String.t()]}
 
+  @typedoc false
+  @opaque ahead :: {Exchange.ahead(), Request.t()}
+
   @more_rows Wire.tag(:more_rows)
 
   # How many fetches are under way while a stream is read.
@@ -46,6 +49,29 @@ defmodule LibsqlPort.Cursor do
       rows
     end
   end
+
+  @doc false
+  # Asks for the next rows before somebody wants them: the sidecar reads them meanwhile, and what is sent to the connection after
+  # this waits for them. `fetched/2` or `drop/2` has to follow.
+  @spec fetch_ahead(Connection.t(), t, keyword) :: {:ok, ahead} | {:error, Error.t()}
+  def fetch_ahead(conn, cursor, options) do
+    request = Request.fetch(conn, cursor.id, options)
+
+    case Exchange.send_ahead(conn.handle, request) do
+      {:ok, ahead} -> {:ok, {ahead, request}}
+      {:lost, lost} -> {:error, Outcome.error(lost, request)}
+    end
+  end
+
+  @doc false
+  @spec fetched(Connection.t(), ahead) :: {:more | :done, [[term]]} | {:error, Error.t()}
+  def fetched(conn, {ahead, request}) do
+    with {:ok, rows} <- Connection.claim(conn, request, ahead), do: rows
+  end
+
+  @doc false
+  @spec drop(Connection.t(), ahead) :: :ok
+  def drop(conn, {ahead, _request}), do: Exchange.drop(conn.handle, ahead)
 
   @doc "Closes a cursor. Closing one that is exhausted is no error."
   @spec close(Connection.t(), t, keyword) :: :ok | {:error, Error.t()}

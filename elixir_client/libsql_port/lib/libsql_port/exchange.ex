@@ -25,6 +25,9 @@ defmodule LibsqlPort.Exchange do
   # A request that was sent and awaits its reply: its id, and the reference that its messages bear.
   @opaque pending :: {pos_integer, reference, Request.t()} | {:later, Request.t()}
 
+  # One that was sent ahead, and whose reply is kept.
+  @opaque ahead :: {pos_integer, Request.t()} | {:later, Request.t()}
+
   @rows Wire.tag(:rows)
   @part Wire.tag(:part)
   @slice_ms 15_000
@@ -105,6 +108,47 @@ defmodule LibsqlPort.Exchange do
     _ = InFlight.give_up(handle.table, id, request)
     settle(handle)
     flush(ref)
+  end
+
+  @doc """
+  Sends a request whose reply is kept until `claim/2` asks for it or `drop/2` says that nobody will: one of them has to be
+  called, in any process. Nothing comes to a mailbox unasked.
+  """
+  @spec send_ahead(Handle.t(), Request.t()) :: {:ok, ahead} | {:lost, lost}
+  def send_ahead(%Handle{port: port}, %Request{} = request) when node(port) != node(),
+    do: {:ok, {:later, request}}
+
+  def send_ahead(%Handle{} = handle, %Request{} = request) do
+    case start(handle, :kept, request) do
+      {:lost, _} = lost -> lost
+      id -> {:ok, {id, request}}
+    end
+  end
+
+  @doc "The reply to what `send_ahead/2` sent, at once if it has come."
+  @spec claim(Handle.t(), ahead) :: {:ok, binary, [Reply.chunk()]} | {:lost, lost}
+  def claim(handle, {:later, request}), do: call(handle, request)
+
+  def claim(handle, {id, request}) do
+    ref = make_ref()
+    state = gathering(handle, id, request, wait(handle, request))
+
+    case InFlight.take_kept(handle.table, id) do
+      [frame] -> collect(ref, frame, %{state | kept: :more})
+      frames -> collect_kept(ref, frames, state)
+    end
+  end
+
+  @doc "Gives up what `send_ahead/2` sent. If it still runs, it is stopped."
+  @spec drop(Handle.t(), ahead) :: :ok
+  def drop(_handle, {:later, _request}), do: :ok
+
+  def drop(handle, {id, request}) do
+    waiting? = InFlight.give_up(handle.table, id, request)
+    # Whatever the owner had in hand for it is in the table afterwards.
+    settle(handle)
+    if InFlight.take_kept(handle.table, id) == [] and waiting?, do: stop(handle, id, request)
+    :ok
   end
 
   @doc "Sends a frame that gets no reply or whose reply nobody wants. Not sent if the pipe is full or closed."
@@ -284,7 +328,19 @@ defmodule LibsqlPort.Exchange do
   # --- replies of several frames --------------------------------------------------------------------------------
 
   defp gathering(handle, id, request, wait) do
-    %{handle: handle, id: id, request: request, wait: wait, chunks: [], unpaid: 0, parts: []}
+    %{handle: handle, id: id, request: request, wait: wait, chunks: [], unpaid: 0, parts: [], kept: []}
+  end
+
+  # From here on the reply is sent to this process. What is in the table after `settle` came before.
+  defp collect_kept(ref, frames, %{handle: handle, id: id} = state) do
+    redirected? = InFlight.redirect(handle.table, id, ref)
+    settle(handle)
+
+    case frames ++ InFlight.take_kept(handle.table, id) do
+      [frame | frames] -> collect(ref, frame, %{state | kept: frames})
+      [] when redirected? -> more(ref, state)
+      [] -> {:lost, :down}
+    end
   end
 
   defp collect(_ref, {:lost, _} = lost, _state), do: lost
@@ -322,7 +378,9 @@ defmodule LibsqlPort.Exchange do
   end
 
   # A sidecar that sends is alive and keeps the deadline, so each frame starts the wait anew.
-  defp more(ref, state), do: collect(ref, await_on(ref, state, state.wait), state)
+  defp more(ref, %{kept: []} = state), do: collect(ref, await_on(ref, state, state.wait), state)
+  defp more(ref, %{kept: [frame | frames]} = state), do: collect(ref, frame, %{state | kept: frames})
+  defp more(ref, %{kept: :more} = state), do: collect_kept(ref, [], %{state | kept: []})
 
   defp pay(%{unpaid: @credits, handle: handle, id: id, request: request} = state) do
     credit = Wire.frame(id, Wire.tag(:credit), Wire.credit(request.address, @credits))

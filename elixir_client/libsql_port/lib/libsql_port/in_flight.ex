@@ -11,6 +11,9 @@ defmodule LibsqlPort.InFlight do
   # takes it for the reply that closes a request, the guardian when the sidecar died, the caller when it gives up.
   # Ids come from one counter for all runs of a sidecar; messages carry the caller's `ref`, so neither a second
   # sidecar nor a wrapped counter can be mistaken.
+  #
+  # An entry with `:kept` in the place of the reference belongs to a request that was sent ahead: the frames of its reply stay
+  # in the table, as `{{:kept, id}, frames}`, until somebody asks for them. Nothing comes to a mailbox unasked.
 
   alias LibsqlPort.{CallChain, Claims, Request}
 
@@ -18,8 +21,8 @@ defmodule LibsqlPort.InFlight do
   @ids 2_147_483_648 - @first_id
 
   @type entry ::
-          {pos_integer, pid | nil, reference | nil, integer | nil, Claims.claim() | nil, String.t() | nil,
-           CallChain.context() | nil}
+          {pos_integer, pid | nil, reference | :kept | nil, integer | nil, Claims.claim() | nil,
+           String.t() | nil, CallChain.context() | nil}
 
   @doc "A table that falls to `heir` when the calling process ends, with word of the port that it belongs to."
   @spec new(pid, port | nil) :: :ets.table()
@@ -37,7 +40,7 @@ defmodule LibsqlPort.InFlight do
   def next_id(ids), do: @first_id + rem(:atomics.add_get(ids, 1, 1), @ids)
 
   @doc "Enters the calling process under a new id. `:gone` if the sidecar's run is over."
-  @spec enter(:ets.table(), :atomics.atomics_ref(), reference, Request.t()) :: pos_integer | :gone
+  @spec enter(:ets.table(), :atomics.atomics_ref(), reference | :kept, Request.t()) :: pos_integer | :gone
   def enter(table, ids, ref, request) do
     insert(table, ids, {self(), ref, request.connection, request.claim, request.sql, request.context})
   rescue
@@ -80,6 +83,45 @@ defmodule LibsqlPort.InFlight do
 
   def give_up(table, id, _request) do
     :ets.update_element(table, id, [{2, nil}, {3, nil}])
+  rescue
+    ArgumentError -> false
+  end
+
+  @doc "Gives a frame to whoever waits for it, or keeps it. For those who may answer: the port's owner, the guardian."
+  @spec deliver(:ets.table(), entry, binary | :sidecar_down) :: :ok
+  def deliver(_table, {_id, pid, ref, _, _, _, _}, frame) when is_reference(ref) do
+    send(pid, {ref, frame})
+    :ok
+  end
+
+  def deliver(table, {id, pid, :kept, _, _, _, _}, frame) when pid != nil do
+    frames = :ets.lookup_element(table, {:kept, id}, 2)
+    :ets.insert(table, {{:kept, id}, frames ++ [frame]})
+    :ok
+  rescue
+    # The first one.
+    ArgumentError ->
+      :ets.insert(table, {{:kept, id}, [frame]})
+      :ok
+  end
+
+  def deliver(_table, _nobody, _frame), do: :ok
+
+  @doc "Takes what was kept of a reply, the oldest frame first."
+  @spec take_kept(:ets.table(), pos_integer) :: [binary | :sidecar_down]
+  def take_kept(table, id) do
+    case :ets.take(table, {:kept, id}) do
+      [{_key, frames}] -> frames
+      [] -> []
+    end
+  rescue
+    ArgumentError -> []
+  end
+
+  @doc "What comes of the reply from now on is sent to the calling process; false if nothing more will come."
+  @spec redirect(:ets.table(), pos_integer, reference) :: boolean
+  def redirect(table, id, ref) do
+    :ets.update_element(table, id, [{2, self()}, {3, ref}])
   rescue
     ArgumentError -> false
   end
@@ -148,9 +190,9 @@ defmodule LibsqlPort.InFlight do
   @doc "Tells everybody who waits that the sidecar has ended."
   @spec answer_all(:ets.table()) :: :ok
   def answer_all(table) do
-    for id <- ids(table), {_, pid, ref, _, _, _, _} when pid != nil <- [take(table, id)] do
-      send(pid, {ref, :sidecar_down})
-    end
+    for id <- ids(table),
+        entry when entry != nil <- [take(table, id)],
+        do: deliver(table, entry, :sidecar_down)
 
     :ok
   end

@@ -396,15 +396,15 @@ defmodule LibsqlPort.Sidecar do
     entry = if tag == @rows, do: InFlight.peek(table, id), else: InFlight.take(table, id)
 
     case entry do
-      {_id, pid, ref, _connection, nil, _sql, _context} ->
-        send(pid, {ref, frame})
+      {_id, _pid, _ref, _connection, nil, _sql, _context} ->
+        InFlight.deliver(table, entry, frame)
         {:noreply, state}
 
       nil ->
         {:noreply, state}
 
-      {_id, pid, ref, _connection, _claim, _sql, _context} ->
-        if pid, do: send(pid, {ref, frame})
+      entry ->
+        InFlight.deliver(table, entry, frame)
         {:noreply, replied(entry, tag, frame, state)}
     end
   end
@@ -415,8 +415,8 @@ defmodule LibsqlPort.Sidecar do
       nil ->
         state
 
-      {_id, pid, ref, _connection, claim, _sql, _context} = entry ->
-        if pid, do: send(pid, {ref, frame})
+      {_id, _pid, _ref, _connection, claim, _sql, _context} = entry ->
+        InFlight.deliver(state.table, entry, frame)
 
         case claim do
           nil -> state
@@ -427,8 +427,8 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp part(part, id, frame, state) do
-    with {_id, pid, ref, _connection, claim, _sql, _context} <- InFlight.peek(state.table, id) do
-      if pid, do: send(pid, {ref, frame})
+    with {_id, _pid, _ref, _connection, claim, _sql, _context} = entry <- InFlight.peek(state.table, id) do
+      InFlight.deliver(state.table, entry, frame)
       with {last, head} <- part, do: keep_part(id, claim, Claims.part(claim, last, head), state)
     end
 

@@ -23,6 +23,7 @@ defmodule Ecto.Adapters.LibSql do
     * `fragment("? REGEXP ?", post.title, ^"(?i)^draft")` matches a regular expression, in the syntax of Rust's crate `regex`.
     * `Repo.stream/2` gives each row once, although the loop writes to the same table: before the first write the rest of
       the rows is read and kept, in memory and beyond 1 MiB in a temporary file. `stream: :live` leaves that out.
+      From the second chunk on, the next one is read while the loop works on this one; `read_ahead: false` leaves that out.
     * A prefix is the name of an attached database (option `:attach`).
     * Decimals are exact, also in SQL: the sidecar computes, compares and sorts those that Ecto knows to be decimals. They
       are stored in one form without trailing zeros. Quotients have 28 digits.
@@ -105,6 +106,8 @@ defmodule Ecto.Adapters.LibSql do
   @impl Ecto.Adapter.Queryable
   def stream(meta, query_meta, prepared, params, options) do
     {prepared, options, %{types: types}} = Prepared.unmark(prepared, options)
+    # A query of Ecto's never writes. What is read beside writes is read when it is wanted.
+    options = Keyword.put_new(options, :read_ahead, options[:stream] != :live)
     stream = super(meta, query_meta, prepared, params, options)
 
     if types == [],

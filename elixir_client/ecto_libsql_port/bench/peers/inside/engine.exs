@@ -18,20 +18,28 @@ defmodule Peers.Engine do
     "SELECT max(r) FROM (SELECT row_number() OVER (PARTITION BY g ORDER BY v) AS r FROM facts)",
     "SELECT sum(json_extract(j, '$.b[1]')) FROM facts",
     "SELECT count(*) FROM texts WHERE texts MATCH 'words AND (97* OR 11*)'",
-    {"CREATE INDEX facts_note ON facts (note)", "DROP INDEX facts_note"},
-    "INSERT INTO copies SELECT id, k, note FROM facts WHERE id <= 200000",
-    "DELETE FROM copies"
+    {:write, "CREATE INDEX facts_note ON facts (note)"},
+    {:write, "INSERT INTO copies SELECT id, k, note FROM facts WHERE id <= 200000"},
+    {:write, "DELETE FROM copies"}
   ]
 
   def run(_quick?) do
     create()
-    Enum.map(@works, &taken/1)
+    taken = Enum.map(@works, &taken/1)
+    sql!("DROP INDEX facts_note")
+    taken
   end
 
-  defp taken({statement, undo}) do
-    taken = taken(statement)
-    sql!(undo)
-    taken
+  # The checkpoint that a large write asks for comes before the answer in one adapter, and after it in another, where the
+  # next writer waits for it. A write is over here when the next one has had its turn.
+  defp taken({:write, statement}) do
+    Measure.checked(
+      fn ->
+        sql!(statement)
+        sql!("DELETE FROM next_write")
+      end,
+      & &1
+    )
   end
 
   defp taken(statement), do: Measure.checked(fn -> sql!(statement) end, & &1)
@@ -57,6 +65,7 @@ defmodule Peers.Engine do
             "CREATE VIRTUAL TABLE texts USING fts5(note)",
             "INSERT INTO texts SELECT note FROM facts WHERE id <= 100000",
             "CREATE TABLE copies (id INTEGER PRIMARY KEY, k INTEGER, note TEXT)",
+            "CREATE TABLE next_write (id INTEGER PRIMARY KEY)",
             "ANALYZE"
           ],
           do: sql!(statement)

@@ -9,7 +9,7 @@ defmodule Peers.VM do
   # What is loaded there, in this order.
   @files ["../../../libsql_port/bench/macro/statistics.exs"] ++
            Enum.map(
-             ~w(protocols repo data measure processor repo_get result_sets inserts queries violations slow_queries engine inside),
+             ~w(protocols repo data measure processor repo_get result_sets inserts queries violations slow_queries engine at_hand inside),
              &"inside/#{&1}.exs"
            )
 

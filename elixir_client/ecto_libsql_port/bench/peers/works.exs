@@ -121,6 +121,17 @@ defmodule Peers.Works do
       ]
     },
     %{
+      name: "floor",
+      run: {Peers.Floor, :run},
+      rounds: 7,
+      rows: [
+        {"Ecto alone, the answers at hand: Repo.get, 32 callers", :per_second, []},
+        {"Ecto alone: Repo.all, 100k rows × 6 columns", :ms, []},
+        {"Ecto alone: Repo.stream of the same", :ms, []},
+        {"Ecto alone: Repo.insert_all, 10 × 1000 rows", :ms, []}
+      ]
+    },
+    %{
       name: "engine",
       run: {Peers.Engine, :run},
       rounds: 7,

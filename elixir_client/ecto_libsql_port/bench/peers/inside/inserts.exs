@@ -7,8 +7,13 @@ defmodule Peers.Inserts do
   @bulk_rows 1_000
   @timeout 60_000
 
+  @doc "The rows of `in_bulk/1`."
+  def batches do
+    for batch <- 1..@bulk, do: Enum.map(1..@bulk_rows, &values((batch - 1) * @bulk_rows + &1))
+  end
+
   def in_bulk(_quick?) do
-    batches = for batch <- 1..@bulk, do: Enum.map(1..@bulk_rows, &values((batch - 1) * @bulk_rows + &1))
+    batches = batches()
 
     [
       emptied(@bulk * @bulk_rows, fn ->

@@ -245,6 +245,26 @@ defmodule LibsqlPort.ChangesTest do
     assert Enum.all?(rows, &(&1.new["a"] == "go"))
   end
 
+  test "a transformation takes the place of a message, or leaves it out; one that raises ends the feed", %{
+    conn: conn
+  } do
+    transform = fn %Changes{changes: [%{key: %{"id" => id}}]} ->
+      if id == 3, do: raise("no")
+      if id > 1, do: {:changed, id}
+    end
+
+    {:ok, subscription} = Changes.subscribe(conn, tables: ["t"], transform: transform)
+    for id <- 1..3, do: LibsqlPort.query!(conn, "INSERT INTO t VALUES (?, 1)", [id])
+
+    assert_receive %Ended{subscription: ^subscription, error: %Error{code: :internal, message: message}},
+                   5_000
+
+    assert message =~ "no"
+    # Of the first nothing has come, and the second is all there is.
+    assert {:messages, [{:changed, 2}]} = Process.info(self(), :messages)
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (4, 1)")
+  end
+
   test "hooks", %{conn: conn} do
     {:ok, subscription} = Changes.subscribe(conn, hooks: [:commit, :rollback, :wal], changes: false)
     LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 1)")

@@ -305,6 +305,22 @@ defmodule LibsqlPort.FunctionsTest do
       assert {:ok, _} = LibsqlPort.query(other, "INSERT INTO t VALUES (1)")
     end
 
+    test "a callback that waits for that turn is told whose it is", context do
+      %{sidecar: sidecar, conn: conn, database: database} = context
+      {:ok, other} = LibsqlPort.connect(sidecar, database: database)
+      LibsqlPort.query!(conn, "CREATE TABLE t (x)")
+
+      :ok =
+        LibsqlPort.create_function(conn, "write", 0, fn ->
+          {:error, error} = LibsqlPort.query(other, "INSERT INTO t VALUES (1)", [], lock_timeout: 20)
+          "#{error.code}: #{error.message}"
+        end)
+
+      %{rows: [["busy: " <> message]]} = LibsqlPort.query!(conn, "INSERT INTO t VALUES (write()) RETURNING x")
+
+      assert message =~ "connection #{conn.id} "
+    end
+
     test "a function that reads by another connection while its statement writes", context do
       %{sidecar: sidecar, conn: conn, database: database} = context
       {:ok, other} = LibsqlPort.connect(sidecar, database: database)

@@ -2,7 +2,7 @@ defmodule LibsqlPort.ChangesTest do
   # What subscribers of the driver are told. Which rows change is tests/sidecar/feed.rs's matter.
   use LibsqlPort.SidecarCase, async: true
 
-  alias LibsqlPort.Changes
+  alias LibsqlPort.{Changes, Cursor}
   alias LibsqlPort.Changes.{Ended, Hook}
 
   setup %{conn: conn} do
@@ -206,6 +206,55 @@ defmodule LibsqlPort.ChangesTest do
     changes = told(subscription).changes
     assert length(changes) == 20_000
     assert List.last(changes).new == %{"id" => 20_000, "a" => String.pad_leading("20000", 100, "0")}
+  end
+
+  test "a large transaction is told after a small one, and so is what follows", %{conn: conn} do
+    {:ok, subscription} = Changes.subscribe(conn, values: :new, pending_bytes_max: 10_000)
+
+    # Less than a quarter of the room: of the small ones the sidecar is not told yet that they were taken.
+    for {bytes, id} <- Enum.with_index([5, 9_900, 5, 20_000, 5]) do
+      LibsqlPort.query!(conn, "INSERT INTO t VALUES (?, ?)", [id, String.duplicate("x", bytes)])
+      assert [%{operation: :insert, key: %{"id" => ^id}}] = told(subscription).changes
+      # What it has to say of that it has said.
+      :sys.get_state(subscription)
+    end
+  end
+
+  # SQLite undoes nothing of a statement whose savepoint went with that of another beside it.
+  @tag sidecar_options: [heap_bytes_max: 64_000_000]
+  test "of a statement that runs out of memory beside another what stays is told", context do
+    %{conn: conn, sidecar: sidecar} = context
+    {:ok, subscription} = Changes.subscribe(conn, tables: ["t"])
+    {:ok, memory} = LibsqlPort.connect(sidecar, database: ":memory:")
+    LibsqlPort.query!(memory, "CREATE TABLE f (b)")
+
+    for sql <- ["BEGIN", "INSERT INTO t VALUES (1, 1)", "SAVEPOINT s", "INSERT INTO t VALUES (2, 2)"],
+        do: LibsqlPort.query!(conn, sql)
+
+    first = "INSERT INTO t VALUES (10, 1), (11, 1), (12, 1) RETURNING id"
+    {:ok, first} = Cursor.declare(conn, first, [], live: true)
+    {:more, [[10]]} = Cursor.fetch(conn, first, chunk_rows: 1)
+
+    second =
+      "WITH RECURSIVE n(i) AS (SELECT 20 UNION ALL SELECT i + 1 FROM n WHERE i < 25) " <>
+        "INSERT INTO t SELECT i, zeroblob(600000 + i * 10000) FROM n RETURNING id, a"
+
+    {:ok, second} = Cursor.declare(conn, second, [], live: true)
+    {:more, [[20, _]]} = Cursor.fetch(conn, second, chunk_rows: 1)
+    :ok = Cursor.close(conn, first)
+    for size <- [1_000_000, 100_000, 10_000, 1_000], do: fill(memory, size)
+    assert {:error, %Error{code: :out_of_memory}} = Cursor.fetch(conn, second, chunk_rows: 3)
+    :ok = LibsqlPort.close(memory)
+    LibsqlPort.query!(conn, "COMMIT")
+    stored = LibsqlPort.query!(conn, "SELECT id FROM t").rows |> List.flatten()
+    assert Enum.map(told(subscription).changes, & &1.rowid) == stored
+  end
+
+  defp fill(conn, size) do
+    case LibsqlPort.query(conn, "INSERT INTO f VALUES (zeroblob(?))", [size]) do
+      {:ok, _} -> fill(conn, size)
+      {:error, %Error{code: :out_of_memory}} -> :ok
+    end
   end
 
   @tag sidecar_options: [changes_bytes_max: 10_000]

@@ -13,9 +13,7 @@ const RESERVED_BYTES: usize = 64 << 10;
 #[inline]
 pub fn encode_row(out: &mut Vec<u8>, statement: &RawStatement, columns: i32) -> Result<()> {
     put_list(out, u32::try_from(columns).unwrap_or(0));
-    for index in 0..columns {
-        encode_value(out, statement.column(index))?;
-    }
+    statement.for_each_column(columns, |value| encode_value(out, value))?;
     if columns > 0 {
         put_empty_list(out);
     }

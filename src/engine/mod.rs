@@ -17,6 +17,7 @@ pub mod matcher;
 pub mod open;
 pub mod preupdate;
 pub mod query;
+mod row;
 pub mod series;
 pub mod statement;
 pub mod table_function;

@@ -13,7 +13,7 @@ use std::ops::{Deref, DerefMut};
 
 /// A compiled statement.
 pub struct RawStatement {
-    raw: *mut ffi::sqlite3_stmt,
+    pub(super) raw: *mut ffi::sqlite3_stmt,
 }
 
 // SAFETY: as for `Handle`: a statement is used by one thread at a time, the one that holds its connection.
@@ -351,7 +351,7 @@ fn check(code: c_int) -> Result<(), c_int> {
 
 /// # Safety
 /// `start` must be null or point to `length` bytes that live for `'a`.
-unsafe fn bytes<'a>(start: *const u8, length: c_int) -> &'a [u8] {
+pub(super) unsafe fn bytes<'a>(start: *const u8, length: c_int) -> &'a [u8] {
     match usize::try_from(length) {
         Ok(length) if !start.is_null() && length > 0 => {
             // SAFETY: by the contract above.

@@ -60,7 +60,15 @@ impl StatementCache {
     pub fn new(size: u32, bytes_max: u64) -> Self {
         let by_sql = NonZeroUsize::new(size as usize).map(|size| LruCache::with_hasher(size, FxBuildHasher));
         let bytes_max = if bytes_max == 0 { u64::MAX } else { bytes_max };
-        StatementCache { by_sql, bytes: 0, bytes_max, passing: None, long: LongTexts::default(), hits: 0, misses: 0 }
+        StatementCache {
+            by_sql,
+            bytes: 0,
+            bytes_max,
+            passing: None,
+            long: LongTexts::default(),
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// The statement of `sql`, compiled if it is not here.

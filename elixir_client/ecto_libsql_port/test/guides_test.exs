@@ -1,6 +1,7 @@
 defmodule EctoLibSql.GuidesTest do
   # The guides say what runs: every block of Elixir in docs/guides and the READMEs does, each file in a VM and an
-  # application of its own. What cannot run here (Phoenix, Oban) stands in blocks of another name, `elixir-sketch`.
+  # application of its own. What cannot run here (Phoenix, Oban) stands in blocks of another name, `elixir-sketch`. Those of the
+  # change feed run with doubles of Phoenix.
   use ExUnit.Case, async: true
 
   @directory Path.expand("../../../docs/guides", __DIR__)
@@ -12,6 +13,7 @@ defmodule EctoLibSql.GuidesTest do
   @guides Path.wildcard(Path.join(@directory, "*.md")) ++ @readmes
   @fixtures Path.expand("../../../tests/fixtures", __DIR__)
   @runner Path.expand("support/guide.exs", __DIR__)
+  @doubles Path.expand("support/phoenix_doubles.exs", __DIR__)
 
   @application "{application, my_app, [{vsn, \"0.1.0\"}, {applications, [kernel, stdlib, elixir, ecto_libsql_port]}]}."
 
@@ -39,6 +41,22 @@ defmodule EctoLibSql.GuidesTest do
     assert status != 0
     assert output =~ "MatchError"
     assert output =~ "wrong.md:8"
+  end
+
+  # Its first block, doubles, what stands in the sketches, and a walk through it.
+  @tag :tmp_dir
+  @tag timeout: 180_000
+  test "the LiveView of the change feed, with doubles of Phoenix", %{tmp_dir: directory} do
+    text = File.read!(Path.join(@directory, "change-feed.md"))
+    [[setup] | _] = Regex.scan(~r/^```elixir\n(.*?)^```/ms, text, capture: :all_but_first)
+    [children, live_view] = Regex.scan(~r/^```elixir-sketch\n(.*?)^```/ms, text, capture: :all_but_first)
+    [doubles, walk] = @doubles |> File.read!() |> String.split("# --- the walk\n")
+    guide = Path.join(directory, "live_view.md")
+    blocks = [setup, doubles, hd(children), hd(live_view), walk]
+    File.write!(guide, Enum.map(blocks, &["```elixir\n", &1, "\n```\n"]))
+    {output, status} = run(guide, directory)
+    assert status == 0, output
+    assert output =~ "5 blocks ran", output
   end
 
   test "there are guides, and their blocks are of the kinds that this test knows" do

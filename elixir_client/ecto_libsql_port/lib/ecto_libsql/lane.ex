@@ -21,7 +21,7 @@ defmodule EctoLibSql.Lane do
 
   @idle_timeout 30_000
   # More callers at once than a small pool has connections are common, and a connection that nobody needs is not opened.
-  @size_min 16
+  @size_min 32
 
   @doc """
   The lane of a Repo with these options, without connections yet; `nil` if it has none: switched off, behind a pool that is

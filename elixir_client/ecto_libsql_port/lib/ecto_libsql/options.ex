@@ -78,7 +78,7 @@ defmodule EctoLibSql.Options do
   nobody uses them. If none is free, the statement takes the pool.
 
     * `:lane` – `true`, `false`, or a keyword list of `:size` (how many connections there may be beside those of the pool;
-      default: as many as the pool has, and 16 at least) and `:idle_timeout` (milliseconds until one that is not used is closed; default
+      default: as many as the pool has, and 32 at least) and `:idle_timeout` (milliseconds until one that is not used is closed; default
       30000). Default `true`; `false` for a Repo with `pool_size: 1`, because there a temporary table or a pragma that one call leaves
       on the connection is met by the next. Has no effect in the sandbox, with a `:pool` of another module, or with
       `:configure`. Of Repos alone. `Repo.all(query, lane: false)` takes the pool

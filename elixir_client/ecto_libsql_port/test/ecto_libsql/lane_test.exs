@@ -220,7 +220,7 @@ defmodule EctoLibSql.LaneTest do
     end
   end
 
-  for {pool, size} <- [{2, 16}, {16, 16}, {17, 17}] do
+  for {pool, size} <- [{2, 32}, {32, 32}, {33, 33}] do
     @tag repo: [pool_size: pool]
     test "there may be #{size} connections beside a pool of #{pool}" do
       assert lane().size == unquote(size)

@@ -259,7 +259,7 @@ defmodule EctoLibSql.PoolStatusTest do
     open(1)
     run = fn -> TestRepo.query!("SELECT 'lane'") end
     warm(run)
-    assert %{lane: %{size: 16, open: open, busy: 0, runs: runs}} = status()
+    assert %{lane: %{size: 32, open: open, busy: 0, runs: runs}} = status()
     assert open > 0
     run.()
     assert status().lane.runs == runs + 1

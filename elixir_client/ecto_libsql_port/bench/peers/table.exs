@@ -15,7 +15,8 @@ defmodule Peers.Table do
     }
   end
 
-  def missed?(row), do: Enum.any?(row.limits, &(&1.verdict == :missed))
+  @doc "Whether each limit is reached. One without a figure to compare with is not: its peer is not at hand, or fails."
+  def reached?(row), do: Enum.all?(row.limits, &(&1.verdict == :reached))
 
   # A peer that is not at hand, or gives no figure, sets no limit.
   defp limit({yardstick, factor}, unit, measured, rows) do

@@ -32,6 +32,15 @@ defmodule Peers.Works do
       rows: [{"the same row as SQL, 32 callers on a pool of 5", :per_second, [{:faster, 1.3}]}]
     },
     %{
+      name: "busy_repo_get_8",
+      run: {Peers.RepoGet, :callers_8},
+      busy: true,
+      rounds: 7,
+      rows: [
+        {"Repo.get, 8 callers, beside two busy neighbours per processor", :per_second, [{:faster, 0.9}]}
+      ]
+    },
+    %{
       name: "busy_repo_get_32",
       run: {Peers.RepoGet, :callers_32},
       busy: true,
@@ -113,7 +122,7 @@ defmodule Peers.Works do
     %{
       name: "slow_queries",
       run: {Peers.SlowQueries, :run},
-      rounds: 3,
+      rounds: 7,
       rows: [
         {"11 slow queries running: worst File.read", :ms, [{:absolute, 10_000}]},
         {"11 slow queries running: worst Repo.get", :ms, [{:absolute, 10_000}]},
@@ -161,6 +170,7 @@ defmodule Peers.Works do
   @quick_rounds 3
 
   @doc "The works whose names are listed, separated by commas; all if none is."
+  @spec chosen(String.t() | nil) :: [map]
   def chosen(names) when names in [nil, ""], do: @works
 
   def chosen(names) do

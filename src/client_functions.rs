@@ -1,10 +1,11 @@
 //! Functions, table functions and collations that the client answers, as it has described them, and those that every
 //! connection of the program is to have. What calls them is in `local/callbacks/`.
 
+use crate::client_hooks::{Callee, ClientHook, Hooks};
 use crate::error::Error;
 use parking_lot::Mutex;
 use port_driver::error_code::ErrorCode;
-use port_driver::request::{Function, FunctionKind};
+use port_driver::request::{Function, FunctionKind, HookKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -48,6 +49,20 @@ impl From<&Function<'_>> for ClientFunction {
             columns: owned(&function.columns),
             parameters: owned(&function.parameters),
         }
+    }
+}
+
+impl Callee for ClientFunction {
+    fn callback(&self) -> u32 {
+        self.callback
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn timeout_ms(&self) -> u32 {
+        self.timeout_ms
     }
 }
 
@@ -98,11 +113,12 @@ impl FunctionList {
     }
 }
 
-/// Those of all connections, which each takes over before its next request.
+/// Those of all connections, and the hooks of all, which each takes over before its next request.
 #[derive(Debug, Default)]
 pub struct SharedFunctions {
     generation: AtomicU64,
     list: Mutex<FunctionList>,
+    hooks: Mutex<Hooks>,
 }
 
 impl SharedFunctions {
@@ -115,6 +131,24 @@ impl SharedFunctions {
     pub fn now(&self) -> (FunctionList, u64) {
         let list = self.list.lock();
         (list.clone(), self.generation())
+    }
+
+    /// The hooks. To be asked after [`Self::now`], so that none is older than the generation.
+    pub fn hooks(&self) -> Hooks {
+        self.hooks.lock().clone()
+    }
+
+    /// Adds one, or puts it in the place of another.
+    pub fn set_hook(&self, hook: ClientHook) {
+        self.hooks.lock().set(hook);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Removes the one of this kind. False if there is none.
+    pub fn remove_hook(&self, kind: HookKind) -> bool {
+        let removed = self.hooks.lock().remove(kind);
+        self.generation.fetch_add(u64::from(removed), Ordering::Release);
+        removed
     }
 
     /// Adds one, or puts it in the place of another. False if there are too many.

@@ -14,6 +14,7 @@ pub mod logging;
 pub mod server;
 
 mod client_functions;
+mod client_hooks;
 mod clock;
 mod connection;
 mod control;

@@ -146,6 +146,10 @@ error_codes! {
     UnknownFunction = 78, "unknown_function";
     /// A callback used a connection that waits for it. Made by the client.
     CallbackReentered = 79, "callback_reentered";
+    /// The commit hook of the client has said no: the transaction was rolled back.
+    CommitVetoed = 90, "commit_vetoed";
+    /// The commit hook of the client gave no answer, or none that says yes or no: the transaction was rolled back.
+    CommitHookFailed = 91, "commit_hook_failed";
     /// Client only: the program is gone.
     SidecarDown = 100, "sidecar_down";
     /// Client only: the program went before it answered a write.

@@ -123,6 +123,64 @@ pub fn hook(out: &mut Vec<u8>, subscription: u32, database: &str, schema: &str, 
     end_frame(out, start, u32::MAX);
 }
 
+/// What becomes of a wait for a lock that another program has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Busy {
+    /// It begins.
+    Began,
+    /// The lock was free at last.
+    Got,
+    /// It was not, and the statement fails.
+    GaveUp,
+}
+
+/// Word of such a wait of `connection`, in its request `request`, which has lasted for `waited_us`.
+pub fn busy(
+    out: &mut Vec<u8>,
+    subscription: u32,
+    database: &str,
+    connection: u32,
+    request: u32,
+    busy: Busy,
+    waited_us: u64,
+) {
+    let phase = match busy {
+        Busy::Began => "began",
+        Busy::Got => "got",
+        Busy::GaveUp => "gave_up",
+    };
+    let start = begin_frame(out, 0, tag::BUSY);
+    put_tuple(out, 6);
+    put_fixed(out, subscription);
+    put_atom(out, phase);
+    put_binary(out, database.as_bytes());
+    put_unsigned(out, u64::from(connection));
+    put_unsigned(out, u64::from(request));
+    put_unsigned(out, waited_us);
+    end_frame(out, start, u32::MAX);
+}
+
+/// Word of request `request`, which runs on `connection` since `run_ms` and has done `steps` of the engine's instructions.
+pub fn progress(
+    out: &mut Vec<u8>,
+    subscription: u32,
+    database: &str,
+    connection: u32,
+    request: u32,
+    run_ms: u64,
+    steps: u64,
+) {
+    let start = begin_frame(out, 0, tag::PROGRESS);
+    put_tuple(out, 6);
+    put_fixed(out, subscription);
+    put_binary(out, database.as_bytes());
+    put_unsigned(out, u64::from(connection));
+    put_unsigned(out, u64::from(request));
+    put_unsigned(out, run_ms);
+    put_unsigned(out, steps);
+    end_frame(out, start, u32::MAX);
+}
+
 fn cut(message: &str) -> &str {
     let mut end = message.len().min(MESSAGE_BYTES_MAX);
     while !message.is_char_boundary(end) {

@@ -7,7 +7,9 @@ mod support;
 
 use bytes::BytesMut;
 use port_driver::etf::{encoder, Decoder, Token};
-use port_driver::event::{abandoned, call, changes, connection_lost, hook, lagged, log, Call, Hook};
+use port_driver::event::{
+    abandoned, busy, call, changes, connection_lost, hook, lagged, log, progress, Busy, Call, Hook,
+};
 use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
 use port_driver::handshake::Hello;
 use port_driver::reply::{
@@ -160,10 +162,10 @@ fn requests_mean_what_their_files_say() {
 #[test]
 fn every_request_tag_has_a_file() {
     let fixtures = read_all("golden");
-    for tag in (1..=27).chain(32..=33) {
+    for tag in (1..=30).chain(32..=33).chain(37..=38) {
         assert!(fixtures.iter().any(|f| is_request(f) && f.tag() == tag), "request {tag}");
     }
-    for tag in (64..=71).chain(96..=100) {
+    for tag in (64..=71).chain(96..=103).chain(105..=106) {
         assert!(fixtures.iter().any(|f| !is_request(f) && f.tag() == tag), "reply or event {tag}");
     }
 }
@@ -439,6 +441,8 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
         }
         "event_lagged" => lagged(out, 300, "/data/app.db", 42, 300),
         "event_hook" => hook(out, 300, "/data/app.db", "main", 7, Hook::Wal(12)),
+        "event_busy" => busy(out, 300, "/data/app.db", 7, 307, Busy::Got, 1_500_000),
+        "event_progress" => progress(out, 300, "/data/app.db", 7, 307, 2000, 96_000),
         _ => return None,
     }
     Some(frame)
@@ -454,7 +458,7 @@ fn each_function_that_writes_a_message_writes_these_bytes() {
             count += 1;
         }
     }
-    assert_eq!(count, 18);
+    assert_eq!(count, 20);
 }
 
 #[test]

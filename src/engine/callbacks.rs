@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::Arc;
 
 /// How many of the engine's instructions run between two looks at the watch: about 20 µs of work.
-const INSTRUCTIONS_PER_LOOK: c_int = 1000;
+pub const INSTRUCTIONS_PER_LOOK: c_int = 1000;
 
 impl Handle {
     /// Installs the watch and its callbacks; a second call is ignored.

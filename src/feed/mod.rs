@@ -8,7 +8,7 @@ mod events;
 mod subscription;
 
 pub use events::Events;
-pub use subscription::{Filter, Scope, Subscription, PRIVATE};
+pub use subscription::{Filter, Scope, Subscription, Terms, PRIVATE};
 
 use crate::limits::SUBSCRIPTIONS_MAX;
 use port_driver::event::Hook;
@@ -73,13 +73,7 @@ impl Hub {
     }
 
     /// Adds a subscription, from now on: what commits after this is told. `None` if there are too many.
-    pub fn subscribe(
-        &self,
-        scope: Scope,
-        filter: Filter,
-        events: u8,
-        bytes_max: u32,
-    ) -> Option<Arc<Subscription>> {
+    pub fn subscribe(&self, scope: Scope, filter: Filter, terms: Terms) -> Option<Arc<Subscription>> {
         let mut state = self.state.lock();
         if state.by_id.len() >= SUBSCRIPTIONS_MAX {
             return None;
@@ -87,7 +81,7 @@ impl Hub {
         // Not used again: whoever was told of an ended one does not take its events for another's.
         state.last_id += 1;
         let id = state.last_id;
-        let subscription = Arc::new(Subscription::new(id, scope, filter, events, bytes_max));
+        let subscription = Arc::new(Subscription::new(id, scope, filter, terms));
         state.by_id.insert(id, Arc::clone(&subscription));
         self.generation.fetch_add(1, Ordering::AcqRel);
         Some(subscription)
@@ -151,6 +145,11 @@ impl Hub {
     ) {
         subscription.tell_hook(database, schema, connection, self.sequence(), hook, &*self.out);
     }
+
+    /// Tells `subscription` something of the moment: what `write` writes, or nothing if there is no room for it.
+    pub fn tell_now(&self, subscription: &Subscription, write: impl FnOnce(&mut Vec<u8>)) {
+        subscription.tell_now(write, &*self.out);
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +178,10 @@ mod tests {
         (Arc::clone(&posted), Hub::new(posted))
     }
 
+    fn terms(bytes_max: u32) -> Terms {
+        Terms { events: EVENT_CHANGES, progress_interval_ms: 1000, bytes_max }
+    }
+
     fn subscribe(hub: &Hub, scope: Scope, bytes_max: u32) -> Arc<Subscription> {
         let filter = Filter {
             tables: None,
@@ -186,8 +189,9 @@ mod tests {
             values: Values::None,
             columns: None,
             changed_columns: None,
+            keepers: false,
         };
-        hub.subscribe(scope, filter, EVENT_CHANGES, bytes_max).unwrap()
+        hub.subscribe(scope, filter, terms(bytes_max)).unwrap()
     }
 
     fn tell(hub: &Hub, subscription: &Subscription, bytes: usize) -> u64 {
@@ -268,8 +272,9 @@ mod tests {
             values: Values::None,
             columns: None,
             changed_columns: None,
+            keepers: false,
         };
-        assert!(hub.subscribe(Scope::All, filter, EVENT_CHANGES, 1).is_none());
+        assert!(hub.subscribe(Scope::All, filter, terms(1)).is_none());
         assert!(hub.unsubscribe(1));
         subscribe(&hub, Scope::All, 1);
     }

@@ -3,7 +3,7 @@
 use super::events::Events;
 use parking_lot::Mutex;
 use port_driver::event::{self, Hook};
-use port_driver::request::{Subscribe, Values};
+use port_driver::request::{ChangeFilter, Values, EVENT_CHANGES};
 
 /// The databases of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +35,13 @@ pub struct Filter {
     pub columns: Option<Vec<String>>,
     /// An UPDATE has to change one of these; `None`: any, or none.
     pub changed_columns: Option<Vec<String>>,
+    /// Without names of tables, those that keep another object's data as well.
+    pub keepers: bool,
 }
 
 impl Filter {
     /// What a request says.
-    pub fn of(request: &Subscribe<'_>) -> Self {
+    pub fn of(request: &ChangeFilter<'_>) -> Self {
         let owned = |names: &Option<Vec<&str>>| {
             names.as_ref().map(|names| names.iter().map(|name| (*name).to_owned()).collect())
         };
@@ -49,9 +51,24 @@ impl Filter {
             values: request.values,
             columns: owned(&request.columns),
             changed_columns: owned(&request.changed_columns),
+            keepers: false,
         }
     }
 }
+
+/// What a subscription listens to besides changes, and how much of it may be under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// A sum of the `EVENT_` bits.
+    pub events: u8,
+    /// How often it is told how far a statement has come.
+    pub progress_interval_ms: u32,
+    /// Bytes of events that may be under way.
+    pub bytes_max: u32,
+}
+
+/// Ids from here on are of commit hooks, which are told of changes before the commit, and by their connection alone.
+const HOOKS: u32 = u32::MAX - 1;
 
 /// A subscription.
 pub struct Subscription {
@@ -59,6 +76,8 @@ pub struct Subscription {
     pub id: u32,
     /// What it wants.
     pub filter: Filter,
+    /// How often it is told how far a statement has come.
+    pub progress_interval_ns: u64,
     scope: Scope,
     events: u8,
     bytes_max: u64,
@@ -80,9 +99,27 @@ struct Missed {
 }
 
 impl Subscription {
-    pub(super) fn new(id: u32, scope: Scope, filter: Filter, events: u8, bytes_max: u32) -> Self {
-        let bytes_max = u64::from(bytes_max);
-        Subscription { id, filter, scope, events, bytes_max, flow: Mutex::default() }
+    pub(super) fn new(id: u32, scope: Scope, filter: Filter, terms: Terms) -> Self {
+        Subscription {
+            id,
+            filter,
+            progress_interval_ns: u64::from(terms.progress_interval_ms) * 1_000_000,
+            scope,
+            events: terms.events,
+            bytes_max: u64::from(terms.bytes_max),
+            flow: Mutex::default(),
+        }
+    }
+
+    /// What a connection's commit hook wants to know, of all its databases. There are two at most, numbered from 0.
+    pub fn of_hook(number: u32, filter: Filter) -> Self {
+        let terms = Terms { events: EVENT_CHANGES, progress_interval_ms: 0, bytes_max: 0 };
+        Self::new(HOOKS + number, Scope::All, filter, terms)
+    }
+
+    /// It is told after the commit.
+    pub fn is_told(&self) -> bool {
+        self.id < HOOKS
     }
 
     pub(super) fn concerns(&self, name: &str, connection: u32) -> bool {
@@ -147,6 +184,16 @@ impl Subscription {
         let mut frames = Vec::new();
         event::hook(&mut frames, self.id, database, schema, connection, hook);
         out.post(&mut frames);
+    }
+
+    /// Something of the moment, which is left out if half of the room is taken: the rest is for what may not be missed.
+    pub(super) fn tell_now(&self, write: impl FnOnce(&mut Vec<u8>), out: &dyn Events) {
+        let mut flow = self.flow.lock();
+        if !flow.ended && flow.missed.is_empty() && flow.take(HOOK_BYTES, self.bytes_max / 2) {
+            let mut frames = Vec::new();
+            write(&mut frames);
+            out.post(&mut frames);
+        }
     }
 
     pub(super) fn credit(&self, bytes: u32, out: &dyn Events) {

@@ -3,6 +3,8 @@
 use super::access::Access;
 use super::feed::body::{self, Origin, Resync};
 use super::feed::recorder::{Database, State};
+use super::watch::CommitGate;
+use crate::client_hooks::Hooks;
 use crate::database::DatabaseFile;
 use crate::engine::preupdate::ChangeWatch;
 use crate::feed::{Listeners, Subscription};
@@ -32,6 +34,9 @@ impl Access {
         let changes = any(EVENT_CHANGES);
         self.feed.hooks = any(EVENT_COMMIT | EVENT_ROLLBACK | EVENT_WAL);
         self.watch.note_wal(any(EVENT_WAL));
+        if let Some(main) = databases.first() {
+            self.watch.reports.listen(&main.name, &main.listeners.0);
+        }
         let listening = changes || self.feed.hooks;
         self.feed.recorder.state().listen(only_changes(&databases));
         if listening != self.feed.listening {
@@ -50,15 +55,30 @@ impl Access {
         self.feed.seen = known;
     }
 
+    /// These hooks decide about commits from now on.
+    #[cold]
+    pub(super) fn set_commit_hooks(&mut self, shared: &Hooks, own: &Hooks) {
+        self.commit_hooks.set(shared, own);
+        let gate: Arc<dyn CommitGate> = Arc::clone(&self.commit_hooks) as Arc<dyn CommitGate>;
+        self.watch.set_gate((!self.commit_hooks.wants().is_empty()).then(|| Arc::downgrade(&gate)));
+        self.refresh_listeners();
+        if self.handle.holds_write_lock() {
+            self.feed.recorder.state().hooks_joined = true;
+        }
+    }
+
     fn databases(&self) -> Vec<Database> {
         let schemas: Vec<_> = (0..).map_while(|index| self.handle.schema_name(index)).collect();
+        let hooks = self.commit_hooks.wants();
         let database = |(schema, file): (&str, &Arc<DatabaseFile>)| {
             let index = schemas.iter().position(|name| name == schema)?;
+            let mut listeners = self.feed.hub.listeners(&file.name, self.id);
+            listeners.0.extend(hooks.iter().map(Arc::clone));
             Some(Database {
                 index: i32::try_from(index).ok()?,
                 schema: schema.to_owned(),
                 name: file.name.clone(),
-                listeners: self.feed.hub.listeners(&file.name, self.id),
+                listeners,
             })
         };
         self.turns.files().filter_map(database).collect()
@@ -104,7 +124,7 @@ impl Access {
         let has_changes = state.log.gap().is_some()
             || state.log.entries().any(|(entry, _)| entry.database == database.index);
         let old = |listener: &Subscription| listener.id <= self.feed.complete_to;
-        let concerned = |listener: &&Arc<Subscription>| has_changes || !old(listener);
+        let concerned = |listener: &&Arc<Subscription>| listener.is_told() && (has_changes || !old(listener));
         let listeners: Vec<_> = database.listeners.0.iter().filter(concerned).collect();
         if listeners.is_empty() {
             return;

@@ -16,6 +16,7 @@ pub mod open;
 mod placement;
 pub mod pragma;
 pub mod prepared;
+pub mod reports;
 pub mod rows;
 pub mod session;
 mod shadow;

@@ -8,6 +8,7 @@ use super::feed::Feed;
 use super::limit;
 use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
+use super::reports::Reports;
 use super::session::Session;
 use super::statement_cache::StatementCache;
 use super::turns::Turns;
@@ -69,7 +70,9 @@ pub fn open(
         file.stands_at(path);
     }
     file.set_checkpoints(options.checkpoint_pages, options.checkpoint_idle_ms);
-    let watch = Arc::new(ConnectionWatch::new(Arc::clone(control), Arc::clone(&surroundings.relief)));
+    let reports = Reports::new(id, Arc::clone(&surroundings.hub));
+    let watch = ConnectionWatch::new(Arc::clone(control), Arc::clone(&surroundings.relief), reports);
+    let watch = Arc::new(watch);
     watch.set_main(Arc::clone(&file));
     control.set_busy_timeout_ms(options.busy_timeout_ms);
     control.set_default_lock_timeout_ms(options.lock_timeout_ms);

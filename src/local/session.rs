@@ -37,6 +37,14 @@ pub struct Session {
 }
 
 impl Session {
+    /// Has the hooks decide that are set now.
+    #[inline]
+    pub fn take_over_hooks(&mut self) {
+        if let Some((shared, own)) = self.client_functions.take_changed_hooks() {
+            self.access.set_commit_hooks(shared, own);
+        }
+    }
+
     /// Runs a statement without parameters and rows through the cache.
     pub fn run_cached(&mut self, run: &mut Run<'_>, sql: &str) -> Result<()> {
         let Session { cache, access, .. } = self;

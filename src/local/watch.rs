@@ -1,5 +1,6 @@
 //! What the engine asks of a connection while it compiles and runs: stop? wait? commit? and what it tells after a commit.
 
+use super::reports::Reports;
 use super::shadow::{is_shadow, Doubt};
 use super::slice::Slices;
 use crate::clock::now_ns;
@@ -13,7 +14,7 @@ use crate::surroundings::Relief;
 use parking_lot::Mutex;
 use port_driver::error_code::ErrorCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// How long a statement may run on the thread that reads requests before that thread lets another one read.
 const READER_BUDGET_NS: u64 = 300_000;
@@ -30,6 +31,13 @@ const PROGRAM_WIDE: &[&str] =
 
 /// No lead.
 const NO_LEAD: u64 = u64::MAX;
+
+/// Whoever decides about commits besides this program.
+pub trait CommitGate: Send + Sync {
+    /// Whether the transaction may be committed. If not, what it says was noted by [`ConnectionWatch::set_failure`], or the work has
+    /// to stop.
+    fn allows_commit(&self) -> bool;
+}
 
 /// A connection's watch.
 pub struct ConnectionWatch {
@@ -68,6 +76,11 @@ pub struct ConnectionWatch {
     may_have_committed: AtomicBool,
     wal_notes: Mutex<Vec<(String, u32)>>,
     notes_wal: AtomicBool,
+    gate: Mutex<Option<Weak<dyn CommitGate>>>,
+    is_gated: AtomicBool,
+    commit_refused: AtomicBool,
+    /// What is told of waits for locks, and of how far a statement has come.
+    pub reports: Reports,
 }
 
 /// A file whose turn is held, and what the connection has open of it.
@@ -82,7 +95,7 @@ pub struct InTurn {
 
 impl ConnectionWatch {
     /// The watch of the connection that `control` belongs to.
-    pub fn new(control: Arc<Control>, relief: Arc<dyn Relief>) -> Self {
+    pub fn new(control: Arc<Control>, relief: Arc<dyn Relief>, reports: Reports) -> Self {
         ConnectionWatch {
             control,
             main: OnceLock::new(),
@@ -118,6 +131,10 @@ impl ConnectionWatch {
             may_have_committed: AtomicBool::new(false),
             wal_notes: Mutex::new(Vec::new()),
             notes_wal: AtomicBool::new(false),
+            gate: Mutex::new(None),
+            is_gated: AtomicBool::new(false),
+            commit_refused: AtomicBool::new(false),
+            reports,
         }
     }
 
@@ -240,6 +257,28 @@ impl ConnectionWatch {
     /// The schemas that commits have written to, with the pages in their WAL.
     pub fn take_wal_notes(&self) -> Vec<(String, u32)> {
         std::mem::take(&mut *self.wal_notes.lock())
+    }
+
+    /// Who else decides about commits; nobody if that is gone. (Weak, because it knows this watch.)
+    pub fn set_gate(&self, gate: Option<Weak<dyn CommitGate>>) {
+        self.is_gated.store(gate.is_some(), Ordering::Relaxed);
+        *self.gate.lock() = gate;
+    }
+
+    fn passes_gate(&self) -> bool {
+        if !self.is_gated.load(Ordering::Relaxed) {
+            return true;
+        }
+        let gate = self.gate.lock().as_ref().and_then(Weak::upgrade);
+        // The client may have taken its time, in which the work may have had to stop.
+        gate.is_some_and(|gate| gate.allows_commit()) && self.control.stop().is_none()
+    }
+
+    /// A commit was refused since this was last asked.
+    #[inline]
+    pub fn take_commit_refused(&self) -> bool {
+        // A load first, since there is mostly nothing to take.
+        self.commit_refused.load(Ordering::Relaxed) && self.commit_refused.swap(false, Ordering::Relaxed)
     }
 
     /// The file for which a commit was refused.
@@ -409,6 +448,7 @@ impl Watch for ConnectionWatch {
         let now_ns = now_ns();
         self.relieve_if(|at| now_ns >= at);
         self.slices.look(now_ns);
+        self.reports.look(self.control.request(), now_ns);
         (self.control.stop().is_some() || self.order_is_broken()) && !self.unstoppable.load(Ordering::Relaxed)
     }
 
@@ -417,7 +457,7 @@ impl Watch for ConnectionWatch {
             return false;
         }
         self.relieve_if(|_| true);
-        self.control.wait_for_lock(tries)
+        self.reports.wait(self.control.request(), tries, || self.control.wait_for_lock(tries))
     }
 
     /// Not without the turn, and not once the work has to stop: a statement that computed past its deadline in a place
@@ -437,9 +477,12 @@ impl Watch for ConnectionWatch {
             && !self.commits_refused.load(Ordering::Relaxed)
             && self.control.stop().is_none()
             && !self.order_is_broken()
+            && self.passes_gate()
             && self.is_in_place();
         if may {
             self.may_have_committed.store(true, Ordering::Relaxed);
+        } else {
+            self.commit_refused.store(true, Ordering::Relaxed);
         }
         may
     }

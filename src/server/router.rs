@@ -5,6 +5,7 @@ use super::status;
 use super::table::Table;
 use super::time::Time;
 use crate::client_functions::{too_many, ClientFunction};
+use crate::client_hooks::ClientHook;
 use crate::clock::deadline_ns;
 use crate::connection::inbox::Refused;
 use crate::connection::job::{Job, QueuedBytes};
@@ -12,7 +13,7 @@ use crate::connection::thread::{Registry, Thread};
 use crate::connection::Connection;
 use crate::control::{Control, Stop};
 use crate::error::Error;
-use crate::feed::{Filter, Scope, PRIVATE};
+use crate::feed::{Filter, Scope, Terms, PRIVATE};
 use crate::limits::{STACK_BYTES, SUBSCRIPTIONS_MAX};
 use crate::run::Outlet;
 use crate::surroundings::Surroundings;
@@ -90,7 +91,9 @@ impl Router {
             tag::CANCEL => self.cancel(header, &payload, replies),
             tag::CREDIT => self.credit(header, &payload),
             tag::ANSWER => self.answer(&payload),
-            tag::CREATE_FUNCTION | tag::DROP_FUNCTION if is_of_program(header.tag, &payload)? => {
+            tag::CREATE_FUNCTION | tag::DROP_FUNCTION | tag::SET_HOOK | tag::REMOVE_HOOK
+                if is_of_program(header.tag, &payload)? =>
+            {
                 self.shared_function(header, &payload, replies)
             }
             tag::SUBSCRIBE => self.subscribe(header, &payload, replies),
@@ -240,7 +243,7 @@ impl Router {
         Ok(Routed::Done)
     }
 
-    /// A function of all connections. Each takes it over before its next request.
+    /// A function or a hook of all connections. Each takes it over before its next request.
     fn shared_function(
         &self,
         header: Header,
@@ -257,6 +260,14 @@ impl Router {
             }
             Request::DropFunction(function) => {
                 let removed = shared.remove(&ClientFunction::from(&function));
+                reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, removed));
+            }
+            Request::SetHook(hook) => {
+                shared.set_hook(ClientHook::from(&*hook));
+                reply::ok(replies, header.request_id, self.reply_bytes_max(), put_nil);
+            }
+            Request::RemoveHook(kind) => {
+                let removed = shared.remove_hook(kind);
                 reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, removed));
             }
             _ => {}
@@ -287,9 +298,12 @@ impl Router {
         };
         let hub = &self.surroundings.hub;
         let sequence = hub.sequence();
-        let Some(subscription) =
-            hub.subscribe(scope, Filter::of(&request), request.events, request.bytes_max)
-        else {
+        let terms = Terms {
+            events: request.events,
+            progress_interval_ms: request.progress_interval_ms,
+            bytes_max: request.bytes_max,
+        };
+        let Some(subscription) = hub.subscribe(scope, Filter::of(&request.changes), terms) else {
             let message = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most; end some");
             return Err(Error::new(ErrorCode::LimitExceeded, message).into());
         };

@@ -12,18 +12,18 @@ use std::time::Duration;
 
 /// A call as it came.
 #[derive(Clone, Debug)]
-struct Call {
-    connection: i64,
-    call: i64,
-    request: i64,
-    callback: i64,
-    kind: String,
-    argument: Term,
-    left_ms: i64,
+pub struct Call {
+    pub connection: i64,
+    pub call: i64,
+    pub request: i64,
+    pub callback: i64,
+    pub kind: String,
+    pub argument: Term,
+    pub left_ms: i64,
 }
 
 impl Call {
-    fn of(payload: &Term) -> Self {
+    pub fn of(payload: &Term) -> Self {
         let fields = payload.items();
         Call {
             connection: fields[0].int(),
@@ -41,20 +41,20 @@ impl Call {
     }
 }
 
-fn ok(value: impl Into<Term>) -> Option<Term> {
+pub fn ok(value: impl Into<Term>) -> Option<Term> {
     Some(Term::Tuple(vec![atom("ok"), value.into()]))
 }
 
-fn failed(message: &str) -> Option<Term> {
+pub fn failed(message: &str) -> Option<Term> {
     Some(tuple![atom("error"), message])
 }
 
-fn answer(sidecar: &Sidecar, call: &Call, outcome: &Term) {
+pub fn answer(sidecar: &Sidecar, call: &Call, outcome: &Term) {
     sidecar.send(tag::ANSWER, &tuple![call.connection, call.call, outcome.clone()]);
 }
 
 /// Runs `work` while another thread answers the calls; `None` from it answers nothing. Gives what came, notices included.
-fn answering<T>(
+pub fn answering<T>(
     sidecar: &Sidecar,
     mut reply: impl FnMut(&Call) -> Option<Term> + Send,
     work: impl FnOnce() -> T,

@@ -47,7 +47,7 @@ pub struct Change {
 
 impl Change {
     /// For comparisons: the operation, the table, the rowid, and the values.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = match self.operation {
             "resync" => return format!("resync {}", shown(&self.rowid)),
             "schema" => return "schema".to_owned(),
@@ -87,7 +87,7 @@ impl<'s> Events<'s> {
     }
 
     /// Everything that the program has sent unasked by now to `subscription`.
-    fn frames(&self, subscription: i64) -> Vec<Frame> {
+    pub fn frames(&self, subscription: i64) -> Vec<Frame> {
         // The reply comes after whatever was posted before it was asked for.
         self.sidecar.call(tag::PING, &nil()).unwrap();
         while let Ok(Some(frame)) = self.sidecar.receive_within(0, Duration::ZERO) {
@@ -138,7 +138,10 @@ impl<'s> Events<'s> {
 }
 
 fn transaction(body: &[u8]) -> Transaction {
-    let term = Term::decode(body).unwrap();
+    transaction_of(&Term::decode(body).unwrap(), body.len())
+}
+
+pub fn transaction_of(term: &Term, bytes: usize) -> Transaction {
     let [database, schema, connection, sequence, tables, changes] = term.items() else { panic!("{term:?}") };
     let change = |change: &Term| {
         let items = change.items();
@@ -179,7 +182,7 @@ fn transaction(body: &[u8]) -> Transaction {
         connection: connection.int(),
         sequence: sequence.int(),
         changes: changes.items().iter().map(change).collect(),
-        bytes: body.len(),
+        bytes,
     }
 }
 

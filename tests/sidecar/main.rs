@@ -8,6 +8,7 @@ mod batches;
 mod builtins;
 mod cache;
 mod callbacks;
+mod commit_hook;
 mod constraints;
 mod deadlines;
 mod door;
@@ -34,6 +35,7 @@ mod pipelines;
 mod placement;
 mod programs;
 mod regexp;
+mod reports;
 mod seeds;
 #[path = "../torture/shim.rs"]
 mod shim;

@@ -46,6 +46,8 @@ pub mod tag {
     pub const ANSWER: u8 = 27;
     pub const CREATE_FUNCTION: u8 = 32;
     pub const DROP_FUNCTION: u8 = 33;
+    pub const SET_HOOK: u8 = 37;
+    pub const REMOVE_HOOK: u8 = 38;
     pub const OK: u8 = 64;
     pub const ERROR: u8 = 65;
     pub const RESULT: u8 = 66;

@@ -56,6 +56,7 @@ defmodule LibsqlPort do
 
   alias LibsqlPort.{
     CallChain,
+    CommitHook,
     Connection,
     Cursor,
     Description,
@@ -658,6 +659,67 @@ defmodule LibsqlPort do
   """
   @spec drop_collation(Connection.t() | sidecar, Function.name()) :: answer(boolean)
   def drop_collation(conn_or_sidecar, name), do: Registration.drop(conn_or_sidecar, :collation, name, :any)
+
+  # --- hooks ----------------------------------------------------------------------------------------------------
+
+  @doc """
+  Has a function decide about commits: those of a connection, or with a sidecar those of all its connections, the ones opened
+  later and after a restart of the program included. It is asked before each commit, by a statement outside of a transaction,
+  COMMIT, the release of the outermost savepoint or a batch, and gets a `LibsqlPort.Commit` with the transaction's changes. It is
+  not asked about a transaction that has changed nothing which it is to be told. Changes of the schema are always told.
+
+  | the function | the transaction |
+  |---|---|
+  | returns `:ok` or `true` | is committed |
+  | returns `false`, `:error` or `{:error, reason}` | is rolled back, `:commit_vetoed`; the reason stands in the message |
+  | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is rolled back, `:commit_hook_failed` |
+
+  After either error no transaction is open, and the connection works on. An allowed commit may still fail, by a full disk for example.
+
+  The connection has the writer turn meanwhile: other connections read, and wait if they write. Requests on the connection itself get
+  `:callback_reentered`. `LibsqlPort.Function` says where the function runs.
+
+  Replaces the hook that is set there. If both a connection and its sidecar have one, both have to agree; the sidecar's is asked
+  first. A virtual table is told by the tables in which it keeps its data (`"docs_content"` of the full-text table `docs`). Temporary
+  tables, SQLite's own (`sqlite_…`), databases in memory that are attached, and pragmas that write to the file's header are not
+  told.
+
+  ## Options
+
+    * `:timeout` - milliseconds that each call may take, or `:infinity`; default 1000. A call never takes longer than the rest of
+      its request's `:timeout`: then the error is `:timeout`, and nothing is committed either
+    * `:tables`, `:operations`, `:values`, `:columns`, `:changed_columns` - which changes it is asked about, and what it is told of them, as in
+      `LibsqlPort.Changes.subscribe/2`
+
+  ## Examples
+
+      :ok =
+        LibsqlPort.set_commit_hook(conn, fn commit ->
+          if Enum.any?(commit.changes, &(&1.operation == :delete)), do: {:error, "users are kept"}, else: :ok
+        end, tables: ["users"])
+
+      {:error, %LibsqlPort.Error{code: :commit_vetoed}} = LibsqlPort.query(conn, "DELETE FROM users")
+      {:ok, true} = LibsqlPort.remove_commit_hook(conn)
+  """
+  @spec set_commit_hook(
+          Connection.t() | sidecar,
+          (LibsqlPort.Commit.t() -> :ok | boolean | :error | {:error, term}),
+          keyword
+        ) ::
+          :ok | {:error, Error.t()}
+  def set_commit_hook(conn_or_sidecar, fun, options \\ []) do
+    with {:ok, hook} <- CommitHook.new(fun, options), do: Registration.set(conn_or_sidecar, hook)
+  end
+
+  @doc """
+  Removes the commit hook of a connection, or of a sidecar. Returns `{:ok, false}` if there is none.
+
+  ## Examples
+
+      {:ok, false} = LibsqlPort.remove_commit_hook(conn)
+  """
+  @spec remove_commit_hook(Connection.t() | sidecar) :: answer(boolean)
+  def remove_commit_hook(conn_or_sidecar), do: Registration.remove(conn_or_sidecar, :commit)
 
   # --- care -----------------------------------------------------------------------------------------------------
 

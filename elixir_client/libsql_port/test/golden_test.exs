@@ -5,7 +5,7 @@ defmodule LibsqlPort.GoldenTest do
   alias LibsqlPort.Changes.Event
   alias LibsqlPort.{Description, Error, Reply, Result, Wire}
 
-  @subscribed [101, 102, 103]
+  @subscribed [101, 102, 103, 105, 106]
 
   @directory Path.expand("../../../tests/fixtures/golden", __DIR__)
   @files @directory |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".hex")) |> Enum.sort()
@@ -98,6 +98,29 @@ defmodule LibsqlPort.GoldenTest do
   defp subscribed(103, {_, kind, database, schema, connection, pages}, body) do
     fields = %{kind: kind, database: database, schema: schema, connection: connection, pages: pages}
     assert Event.hook(body) == {:ok, fields}
+  end
+
+  defp subscribed(105, {_, phase, database, connection, request, waited_us}, body) do
+    fields = %{
+      phase: phase,
+      database: database,
+      connection: connection,
+      request: request,
+      waited_us: waited_us
+    }
+
+    assert Event.busy(body) == {:ok, fields}
+  end
+
+  defp subscribed(106, {_, database, connection, request, run_ms, steps}, body) do
+    fields = %{database: database, connection: connection, request: request, run_ms: run_ms, steps: steps}
+    assert Event.progress(body) == {:ok, fields}
+  end
+
+  # What a commit hook is asked about has the form of what subscribers are told.
+  defp subscribed(99, {_, _, _, _, :commit, transactions, _}, _body) do
+    assert [{:ok, %{schema: "main", changes: [%{operation: :insert, table: "t", rowid: 5}]}}] =
+             Enum.map(transactions, &Event.transaction/1)
   end
 
   defp subscribed(_tag, _payload, _body), do: :ok

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::{
-    options, tag, Batch, Function, OpenOptions, Refusal, RequestError, ResultOptions, Scope, Subscribe,
+    options, tag, Batch, Function, Hook, OpenOptions, Refusal, RequestError, ResultOptions, Scope, Subscribe,
     Target,
 };
 use crate::answer::Answer;
@@ -214,6 +214,11 @@ impl<'a> Fields<'a> {
     /// A function's description.
     pub fn function(&mut self) -> Result<Function<'a>, Refusal> {
         Function::decode(&mut self.decoder, self.tag == tag::CREATE_FUNCTION)
+    }
+
+    /// A hook's description.
+    pub fn hook(&mut self) -> Result<Hook<'a>, Refusal> {
+        Hook::decode(&mut self.decoder)
     }
 
     /// `{ok, Value}` or `{error, Message}`.

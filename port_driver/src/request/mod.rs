@@ -9,6 +9,7 @@
 mod batch;
 mod fields;
 mod function;
+mod hook;
 mod options;
 mod subscribe;
 pub mod tag;
@@ -16,9 +17,10 @@ pub mod tag;
 pub use crate::refusal::{Refusal, RequestError};
 pub use batch::{Batch, Statements};
 pub use function::{Function, FunctionKind};
+pub use hook::{Hook, HookKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
-pub use subscribe::{Scope, Subscribe, Values};
-pub use subscribe::{EVENT_CHANGES, EVENT_COMMIT, EVENT_ROLLBACK, EVENT_WAL};
+pub use subscribe::{ChangeFilter, Scope, Subscribe, Values};
+pub use subscribe::{EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_WAL};
 pub use subscribe::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
 
 use crate::answer::Answer;
@@ -148,6 +150,10 @@ pub enum Request<'a> {
     CreateFunction(Function<'a>),
     /// One less.
     DropFunction(Function<'a>),
+    /// The client decides about commits.
+    SetHook(Box<Hook<'a>>),
+    /// It does so no more.
+    RemoveHook(HookKind),
     /// Be told of what commits change.
     Subscribe(Box<Subscribe<'a>>),
     /// End a subscription.
@@ -279,7 +285,9 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
         | tag::CLOSE..=tag::RESET
         | tag::CHECKPOINT
         | tag::CREATE_FUNCTION
-        | tag::DROP_FUNCTION => {
+        | tag::DROP_FUNCTION
+        | tag::SET_HOOK
+        | tag::REMOVE_HOOK => {
             fields.tuple(2, u32::MAX)?;
             let (connection, transaction) = fields.address()?;
             let (timeout_ms, lock_timeout_ms) = fields.timeout()?;
@@ -381,6 +389,11 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
                 Request::DropFunction(function)
             })
         }
+        tag::SET_HOOK => {
+            fields.addressed(1, 1)?;
+            let hook = fields.hook()?;
+            fields.end(Request::SetHook(Box::new(hook)))
+        }
         tag::SUBSCRIBE => {
             fields.tuple(2, 2)?;
             let subscribe = fields.subscribe()?;
@@ -415,6 +428,7 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
 fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
     if !matches!(tag, tag::PREPARE | tag::DESCRIBE | tag::CLOSE_STATEMENT | tag::CLOSE_CURSOR | tag::BEGIN)
         && !matches!(tag, tag::SAVEPOINT | tag::RELEASE | tag::ROLLBACK_TO | tag::SCRIPT | tag::CHECKPOINT)
+        && tag != tag::REMOVE_HOOK
     {
         return Err(unknown(tag));
     }
@@ -430,6 +444,7 @@ fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> 
         tag::RELEASE => Request::Release { name: fields.name()? },
         tag::ROLLBACK_TO => Request::RollbackTo { name: fields.name()? },
         tag::SCRIPT => Request::Script { sql: fields.sql()? },
+        tag::REMOVE_HOOK => Request::RemoveHook(fields.choice("the kind", hook::KINDS)?),
         _ => Request::Checkpoint(fields.choice("the mode", CHECKPOINT_MODES)?),
     };
     fields.end(request)

@@ -79,6 +79,10 @@ tags! {
     CREATE_FUNCTION = 32;
     /// Request: one less.
     DROP_FUNCTION = 33;
+    /// Request: the client decides about commits.
+    SET_HOOK = 37;
+    /// Request: it does so no more.
+    REMOVE_HOOK = 38;
 
     /// Reply: what was asked for.
     OK = 64;
@@ -113,6 +117,10 @@ tags! {
     LAGGED = 102;
     /// Event: a commit, a rollback, or pages in the WAL.
     HOOK = 103;
+    /// Event: a lock of another program is waited for, or was.
+    BUSY = 105;
+    /// Event: how far a statement has come.
+    PROGRESS = 106;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -133,6 +141,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 32 + 8 + 8);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 34 + 8 + 10);
     }
 }

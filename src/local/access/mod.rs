@@ -12,7 +12,7 @@ mod own;
 mod turn;
 mod within;
 
-use super::callbacks::Asking;
+use super::callbacks::{Asking, CommitHooks};
 use super::feed::Feed;
 use super::statement::{Kind, Statement};
 use super::turns::Turns;
@@ -72,6 +72,8 @@ pub struct Access {
     pub(super) placed_ns: u64,
     /// Who is told of what is committed.
     pub(super) feed: Feed,
+    /// The client's decisions about commits.
+    pub(super) commit_hooks: Arc<CommitHooks>,
     /// How many schemas the engine had when [`Turns`] were told: main, temp and the attached ones.
     pub(super) schemas: i32,
 }
@@ -87,6 +89,7 @@ impl Access {
         asking: Arc<Asking>,
         feed: Feed,
     ) -> Self {
+        let commit_hooks = Arc::new(CommitHooks::new(id, Arc::clone(&asking), Arc::clone(&feed.recorder)));
         Access {
             id,
             handle,
@@ -106,6 +109,7 @@ impl Access {
             checkpoint_due: false,
             placed_ns: 0,
             feed,
+            commit_hooks,
             schemas: 2,
         }
     }
@@ -118,12 +122,14 @@ impl Access {
         self.watch.forget_placement();
         self.asking.begin();
         self.look_for_listeners();
+        self.watch.reports.begin();
     }
 
     /// It has ended.
     pub fn end(&mut self) {
         self.place = None;
         allowed::end();
+        self.watch.reports.end();
         self.watch.slices.end();
         self.watch.set_place(Place::Thread);
     }

@@ -96,6 +96,10 @@ impl Access {
             None => outcome,
             Some(_) => self.end_compiled(kind.keyword, outcome),
         };
+        if self.watch.take_commit_refused() && !self.handle.autocommit() {
+            // The release of a savepoint that began the transaction: all of it is undone, but SQLite goes on with the transaction.
+            let _ = self.control.unstopped(|| query::run(&self.handle, "ROLLBACK"));
+        }
         let outcome = match self.handle.has_schemas(self.schemas) {
             true => outcome,
             false => self.refresh_attached().and(outcome),

@@ -3,7 +3,7 @@
 //! Whoever reads requests is relieved first, since the answer is one of them. The wait hears a cancellation, the deadline and
 //! the end of input, as every wait does.
 
-use crate::client_functions::ClientFunction;
+use crate::client_hooks::Callee;
 use crate::clock::{now_ns, NEVER};
 use crate::control::Control;
 use crate::engine::function::{Argument, FunctionError, Output};
@@ -95,7 +95,7 @@ impl Asking {
     /// Asks for what `kind` says, with the argument that `put` writes, and gives what `read` makes of the answer.
     pub fn ask<T>(
         &self,
-        function: &ClientFunction,
+        function: &impl Callee,
         kind: &str,
         put: impl FnOnce(&mut Vec<u8>),
         read: impl FnOnce(&[u8]) -> Result<T, RequestError>,
@@ -106,7 +106,7 @@ impl Asking {
         }
         self.called.store(true, Ordering::Relaxed);
         self.watch.about_to_wait();
-        let until_ns = match function.timeout_ms {
+        let until_ns = match function.timeout_ms() {
             0 => NEVER,
             ms => now_ns().saturating_add(u64::from(ms) * 1_000_000),
         };
@@ -124,19 +124,20 @@ impl Asking {
         self.relief.post(&mut frame);
         match self.questions.wait_for_answer(until_ns) {
             Ok(Some(payload)) => match request::decode(tag::ANSWER, &payload) {
-                Ok(Request::Answer { answer: Answer::Value(term), .. }) => read(term)
-                    .map_err(|error| self.failed(function, ErrorCode::CallbackFailed, &error.message)),
+                Ok(Request::Answer { answer: Answer::Value(term), .. }) => {
+                    read(term).map_err(|error| self.failed(function, function.failed(), &error.message))
+                }
                 Ok(Request::Answer { answer: Answer::Error(message), .. }) => {
                     let message = &message[..message.len().min(MESSAGE_BYTES_MAX)];
                     let message = String::from_utf8_lossy(message);
-                    Err(self.failed(function, ErrorCode::CallbackFailed, &message))
+                    Err(self.failed(function, function.failed(), &message))
                 }
-                _ => Err(self.failed(function, ErrorCode::CallbackFailed, "the answer is none")),
+                _ => Err(self.failed(function, function.failed(), "the answer is none")),
             },
             Ok(None) => {
                 self.abandon(call);
-                let message = format!("no answer within {} ms", function.timeout_ms);
-                Err(self.failed(function, ErrorCode::CallbackTimeout, &message))
+                let message = format!("no answer within {} ms", function.timeout_ms());
+                Err(self.failed(function, function.late(), &message))
             }
             Err(_stop) => {
                 self.abandon(call);
@@ -145,8 +146,18 @@ impl Asking {
         }
     }
 
+    /// What has failed is to be the statement's error.
+    pub fn fail(&self, code: ErrorCode, message: String) {
+        self.watch.set_failure(code, message);
+    }
+
+    /// How many bytes an argument may take, beside what else is in its frame.
+    pub fn argument_bytes_max(&self) -> usize {
+        (self.frame_bytes_max as usize).saturating_sub(CALL_BYTES)
+    }
+
     /// Tells the client something that it does not answer.
-    pub fn notice(&self, function: &ClientFunction, kind: &str, put: impl FnOnce(&mut Vec<u8>)) {
+    pub fn notice(&self, function: &impl Callee, kind: &str, put: impl FnOnce(&mut Vec<u8>)) {
         let mut frame = Vec::new();
         self.event(&mut frame, function, 0, kind, NEVER, put);
         self.relief.post(&mut frame);
@@ -155,7 +166,7 @@ impl Asking {
     fn event(
         &self,
         frame: &mut Vec<u8>,
-        function: &ClientFunction,
+        function: &impl Callee,
         call: u32,
         kind: &str,
         until_ns: u64,
@@ -172,7 +183,7 @@ impl Asking {
             connection: self.connection,
             call,
             request: self.control.request(),
-            callback: function.callback,
+            callback: function.callback(),
             kind,
             left_ms,
         };
@@ -185,12 +196,15 @@ impl Asking {
         self.relief.post(&mut frame);
     }
 
-    fn failed(&self, function: &ClientFunction, code: ErrorCode, message: &str) -> FunctionError {
-        let message = format!("{}: {message}", function.name);
+    fn failed(&self, function: &impl Callee, code: ErrorCode, message: &str) -> FunctionError {
+        let message = format!("{}: {message}", function.name());
         self.watch.set_failure(code, message.clone());
         FunctionError::Invalid(message)
     }
 }
+
+/// More than a call takes beside its argument.
+const CALL_BYTES: usize = 256;
 
 /// How much of a callback's message is kept.
 const MESSAGE_BYTES_MAX: usize = 1024;

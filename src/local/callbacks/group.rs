@@ -68,7 +68,7 @@ impl ClientGroup {
         self.known = true;
         let (rows, block) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.block));
         self.asking.ask(
-            &self.function,
+            &*self.function,
             kind,
             |out| {
                 put_tuple(out, 2);
@@ -114,7 +114,7 @@ impl Drop for ClientGroup {
     fn drop(&mut self) {
         if self.known {
             let instance = u64::from(self.instance);
-            self.asking.notice(&self.function, "drop", |out| put_unsigned(out, instance));
+            self.asking.notice(&*self.function, "drop", |out| put_unsigned(out, instance));
         }
     }
 }

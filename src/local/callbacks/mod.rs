@@ -1,21 +1,24 @@
-//! SQL functions, table functions and collations that the client answers: which a connection has, and how the engine comes
-//! to call them.
+//! SQL functions, table functions and collations that the client answers, and decisions that it takes: which a connection has,
+//! and how the engine comes to call them.
 
 mod asking;
+mod commit;
 mod group;
 mod order;
 mod scalar;
 mod table;
 
 pub use asking::Asking;
+pub use commit::CommitHooks;
 
 use crate::client_functions::{too_many, ClientFunction, FunctionList, SharedFunctions, FUNCTIONS_MAX};
+use crate::client_hooks::{ClientHook, Hooks};
 use crate::engine::client_function::Traits;
 use crate::engine::{code, EngineError, Handle};
 use crate::error::{Error, Result};
 use crate::functions;
 use port_driver::error_code::ErrorCode;
-use port_driver::request::FunctionKind;
+use port_driver::request::{FunctionKind, HookKind};
 use std::sync::Arc;
 
 /// Those of one connection: its own, and the program's, of which its own take the place.
@@ -23,6 +26,9 @@ pub struct ClientFunctions {
     asking: Arc<Asking>,
     own: FunctionList,
     shared: FunctionList,
+    own_hooks: Hooks,
+    shared_hooks: Hooks,
+    hooks_changed: bool,
     generation: u64,
     of_program: Arc<SharedFunctions>,
 }
@@ -34,6 +40,9 @@ impl ClientFunctions {
             asking,
             own: FunctionList::default(),
             shared: FunctionList::default(),
+            own_hooks: Hooks::default(),
+            shared_hooks: Hooks::default(),
+            hooks_changed: false,
             generation: 0,
             of_program,
         }
@@ -51,6 +60,9 @@ impl ClientFunctions {
     #[cold]
     fn take_over(&mut self, handle: &Handle) {
         let (list, generation) = self.of_program.now();
+        let hooks = self.of_program.hooks();
+        self.hooks_changed |= hooks != self.shared_hooks;
+        self.shared_hooks = hooks;
         let gone: Vec<_> = self.shared.iter().filter(|known| !list.has(known)).map(Arc::clone).collect();
         let new = list.iter().filter(|function| !self.shared.iter().any(|known| known == *function));
         let new: Vec<_> = new.filter(|function| !self.own.has(function)).map(Arc::clone).collect();
@@ -91,6 +103,25 @@ impl ClientFunctions {
         self.own.take(function);
         self.restore(handle).map_err(refused)?;
         Ok(true)
+    }
+
+    /// Sets a hook of the connection's own.
+    pub fn set_hook(&mut self, hook: ClientHook) {
+        self.own_hooks.set(hook);
+        self.hooks_changed = true;
+    }
+
+    /// Removes one. False if there is none.
+    pub fn remove_hook(&mut self, kind: HookKind) -> bool {
+        let removed = self.own_hooks.remove(kind);
+        self.hooks_changed |= removed;
+        removed
+    }
+
+    /// The hooks of the program and the connection's own, if they are others than when this was last asked.
+    #[inline]
+    pub fn take_changed_hooks(&mut self) -> Option<(&Hooks, &Hooks)> {
+        std::mem::take(&mut self.hooks_changed).then_some((&self.shared_hooks, &self.own_hooks))
     }
 
     /// This program's own functions, and what takes their place.

@@ -43,7 +43,7 @@ impl ClientOrder {
             return Ok(Arc::clone(key));
         }
         let key: Arc<[u8]> = self.asking.ask(
-            &self.function,
+            &*self.function,
             "key",
             |out| {
                 put_list(out, 1);

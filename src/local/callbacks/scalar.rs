@@ -57,7 +57,7 @@ impl ClientScalar {
 
     fn ask(&self, arguments: &[u8]) -> Outcome {
         self.asking.ask(
-            &self.function,
+            &*self.function,
             "scalar",
             |out| out.extend_from_slice(arguments),
             |term| answer::value(term).map(output),

@@ -96,7 +96,7 @@ impl Scan {
         self.at = 0;
         let rows = &mut self.rows;
         let over = self.asking.ask(
-            &self.function,
+            &*self.function,
             kind,
             |out| put(out, u64::from(wanted)),
             |term| read(term, width, wanted, rows),
@@ -148,7 +148,7 @@ impl Drop for Scan {
     fn drop(&mut self) {
         if !self.over {
             let number = u64::from(self.number);
-            self.asking.notice(&self.function, "close", |out| put_unsigned(out, number));
+            self.asking.notice(&*self.function, "close", |out| put_unsigned(out, number));
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Create and drop functions that the client answers.
+//! Create and drop functions that the client answers, and the hooks by which it decides.
 
 use crate::client_functions::ClientFunction;
+use crate::client_hooks::ClientHook;
 use crate::error::Result;
 use crate::local::session::Session;
 use crate::run::Run;
 use port_driver::etf::encoder::{put_bool, put_nil};
-use port_driver::request::Function;
+use port_driver::request::{Function, Hook, HookKind};
 
 /// Adds one.
 pub fn create(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>) -> Result<()> {
@@ -18,5 +19,21 @@ pub fn create(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>)
 pub fn drop(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>) -> Result<()> {
     let dropped = session.client_functions.drop(&session.access.handle, &ClientFunction::from(function))?;
     run.ok(|out| put_bool(out, dropped));
+    Ok(())
+}
+
+/// Sets a hook.
+pub fn set_hook(session: &mut Session, run: &mut Run<'_>, hook: &Hook<'_>) -> Result<()> {
+    session.client_functions.set_hook(ClientHook::from(hook));
+    session.take_over_hooks();
+    run.ok(put_nil);
+    Ok(())
+}
+
+/// Removes one.
+pub fn remove_hook(session: &mut Session, run: &mut Run<'_>, kind: HookKind) -> Result<()> {
+    let removed = session.client_functions.remove_hook(kind);
+    session.take_over_hooks();
+    run.ok(|out| put_bool(out, removed));
     Ok(())
 }

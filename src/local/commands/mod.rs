@@ -28,6 +28,7 @@ pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     session.counters.requests.fetch_add(1, Ordering::Relaxed);
     session.access.begin(run.place);
     session.client_functions.refresh(&session.access.handle);
+    session.take_over_hooks();
     let outcome = admit(session, run, request).and_then(|()| dispatch(session, run, request));
     session.access.undo_compiled();
     if let Err(error) = outcome {
@@ -130,6 +131,8 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         Request::Checkpoint(mode) => maintenance::checkpoint(session, run, *mode),
         Request::CreateFunction(function) => function::create(session, run, function),
         Request::DropFunction(function) => function::drop(session, run, function),
+        Request::SetHook(hook) => function::set_hook(session, run, hook),
+        Request::RemoveHook(kind) => function::remove_hook(session, run, *kind),
         // The router answers these itself.
         Request::Ping(_)
         | Request::Status

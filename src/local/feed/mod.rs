@@ -8,7 +8,7 @@
 //! in the log. So is one that comes between the last look before a commit and the commit.
 
 pub(super) mod body;
-mod log;
+pub(super) mod log;
 mod plan;
 pub(super) mod recorder;
 

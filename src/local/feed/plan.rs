@@ -135,7 +135,7 @@ fn concerns(filter: &Filter, table: &str, kind: TableKind) -> bool {
     }
     match &filter.tables {
         Some(tables) => contains(tables, table),
-        None => !kind.is_shadow,
+        None => filter.keepers || !kind.is_shadow,
     }
 }
 

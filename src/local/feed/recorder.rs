@@ -36,6 +36,8 @@ pub struct State {
     pub log: Log,
     /// A transaction was rolled back.
     pub rolled_back: bool,
+    /// Hooks were set while the transaction had written already.
+    pub hooks_joined: bool,
 }
 
 /// What is known of a table of this version: the place of its plan, if anybody listens to it.
@@ -67,6 +69,7 @@ impl Recorder {
             last: None,
             log: Log::new(bytes_max),
             rolled_back: false,
+            hooks_joined: false,
         }))
     }
 
@@ -97,6 +100,7 @@ impl State {
     pub fn clear(&mut self) {
         self.log.clear();
         self.rolled_back = false;
+        self.hooks_joined = false;
         if self.plans.len() > PLANS_KEPT {
             self.plans.clear();
             self.by_table.clear();

@@ -63,6 +63,11 @@ defmodule EctoLibSql.Options do
       `{:collation, name, definition}`. Each connection has them before anything else uses it. See `LibsqlPort.Function` and
       the guide on SQL functions
 
+    * `:commit_hook` – a function that decides about the commits of each connection, those of migrations and of the lane included, or
+      `{function, options}`: see `LibsqlPort.set_commit_hook/3`. A write by itself that is refused returns or raises an
+      `EctoLibSql.Error` with the code `:commit_vetoed`. So does `c:Ecto.Repo.transaction/2`: it raises. In a sandbox nothing is
+      committed, so nobody is asked
+
   ## Sidecar
 
     * `:sidecar` – the name or pid of a `LibsqlPort` that is started elsewhere and before the Repo, for Repos that share

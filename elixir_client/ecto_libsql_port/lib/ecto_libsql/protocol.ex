@@ -29,6 +29,8 @@ defmodule EctoLibSql.Protocol do
 
   alias LibsqlPort.{Connection, Cursor}
 
+  # What a commit hook has refused is rolled back, and over.
+  @refused [:commit_vetoed, :commit_hook_failed]
   @modes Options.transaction_modes()
   @restore_ms 5_000
 
@@ -207,6 +209,10 @@ defmodule EctoLibSql.Protocol do
     case request(options, %{state | begun: false}, &Connection.commit(state.conn, &1)) do
       {:ok, _} = ok ->
         control(ok, :commit, options, over(state))
+
+      # The connection goes on: DBConnection takes such an answer from every callback. A database in memory would be gone with it.
+      {:error, %{code: code, tx_status: :none} = error} when code in @refused ->
+        {:error, Failure.exception(error, nil, options, state), State.engine_status(over(state), :none)}
 
       {:error, error} ->
         error = Diagnosis.complete(error, state.conn)

@@ -44,7 +44,7 @@ defmodule EctoLibSql.MisuseTest do
   end
 
   test "an option of the sidecar among those of a Repo", %{tmp_dir: directory} do
-    of_both = [:name, :backoff_min, :backoff_max, :max_restarts, :max_seconds, :functions]
+    of_both = [:name, :backoff_min, :backoff_max, :max_restarts, :max_seconds, :functions, :commit_hook]
 
     for name <- LibsqlPort.Options.sidecar_names() -- of_both do
       assert {:error, %Error{code: :invalid_option, message: message}} =

@@ -49,7 +49,10 @@ defmodule LibsqlPort.Changes do
   ## Hooks
 
   With the option `hooks:` the subscriber is also told of commits, rollbacks and the growth of the WAL, as SQLite's hooks of
-  these names tell of them: `%LibsqlPort.Changes.Hook{kind: :commit | :rollback | :wal}`.
+  these names tell of them: `%LibsqlPort.Changes.Hook{kind: :commit | :rollback | :wal}`. `:busy` tells of waits for locks of other
+  programs (`%LibsqlPort.Changes.Busy{}`), `:progress` how far statements have come that run for long
+  (`%LibsqlPort.Changes.Progress{}`). Messages of these two are left out if the subscriber does not keep up. A hook that decides
+  about commits is set by `LibsqlPort.set_commit_hook/3`.
   """
 
   alias LibsqlPort.{Connection, Error}
@@ -122,7 +125,8 @@ defmodule LibsqlPort.Changes do
     * `:values` – `:none` (the default), `:new` or `:old_and_new`. Values cost the writer a copy of each row
     * `:columns` – a list of the columns whose values are told; by default all
     * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value
-    * `:hooks` – a list of `:commit`, `:rollback` and `:wal`; by default none
+    * `:hooks` – a list of `:commit`, `:rollback`, `:wal`, `:busy` and `:progress`; by default none
+    * `:progress_interval` – how often `:progress` tells of a statement, in ms from 10 on; default 1000
     * `:changes` – `false` if the subscriber wants to hear of hooks alone; default `true`
     * `:subscriber` – the process to subscribe; default `self()`
     * `:pending_bytes_max` – how many bytes of messages may be under way to the subscriber before it has fallen behind. A larger

@@ -11,6 +11,7 @@ defmodule LibsqlPort.ErrorCode do
   | `:sql_error`, `:read_only`, `:corrupt`, `:not_a_database`, `:disk_full`, `:io_error`, `:cannot_open`, `:out_of_memory`, `:too_big`, `:type_mismatch`, `:schema_changed`, `:not_authorized`, `:permission_denied`, `:engine_error` | the engine |
   | `:file_replaced`, `:foreign_wal` | a database file that was removed, replaced or restored |
   | `:callback_failed`, `:callback_timeout`, `:callback_reentered`, `:unknown_function` | functions written in Elixir |
+  | `:commit_vetoed`, `:commit_hook_failed` | a commit hook written in Elixir (`LibsqlPort.set_commit_hook/3`) |
   | `:sidecar_down`, `:outcome_unknown`, `:protocol_mismatch`, `:executable_not_found`, `:not_sent` | seen by this client alone |
   | `:unknown` | a number that this client does not know; the error keeps it |
   """
@@ -70,6 +71,8 @@ defmodule LibsqlPort.ErrorCode do
     callback_timeout: 77,
     unknown_function: 78,
     callback_reentered: 79,
+    commit_vetoed: 90,
+    commit_hook_failed: 91,
     sidecar_down: 100,
     outcome_unknown: 101,
     protocol_mismatch: 102,

@@ -86,6 +86,7 @@ defmodule LibsqlPort.Function do
     :inverse,
     :value,
     :finish,
+    :filter,
     arguments: -1,
     columns: [],
     parameters: [],
@@ -94,7 +95,7 @@ defmodule LibsqlPort.Function do
     timeout: 5_000
   ]
 
-  @type kind :: :scalar | :aggregate | :window | :table | :collation
+  @type kind :: :scalar | :aggregate | :window | :table | :collation | :commit
   @type name :: String.t() | atom
   @type arity_of_call :: 0..100 | :any
 
@@ -107,6 +108,8 @@ defmodule LibsqlPort.Function do
           inverse: (... -> term) | nil,
           value: (term -> term) | nil,
           finish: (term -> term) | nil,
+          # Of a commit hook: which changes it is asked about.
+          filter: map | nil,
           arguments: -1..100,
           columns: [String.t()],
           parameters: [String.t()],
@@ -219,13 +222,28 @@ defmodule LibsqlPort.Function do
 
   @doc "What of its kind is replaced by another: SQLite compares names without regard to the case of ASCII letters."
   @spec key(t) :: term
+  def key(%__MODULE__{kind: :commit}), do: :commit
+
   def key(%__MODULE__{kind: kind} = function) do
     space = if kind in [:table, :collation], do: kind, else: :function
     {space, String.downcase(function.name, :ascii), function.arguments}
   end
 
+  @doc "The requests that register something of this kind, and end that."
+  @spec requests(kind) :: {atom, atom}
+  def requests(:commit), do: {:set_hook, :remove_hook}
+  def requests(_function), do: {:create_function, :drop_function}
+
   @doc "The function as it travels, under its number."
   @spec wire(t, non_neg_integer) :: map
+  def wire(%__MODULE__{kind: :commit} = hook, callback) do
+    Map.merge(hook.filter, %{
+      "callback" => callback,
+      "kind" => :commit,
+      "timeout" => if(hook.timeout == :infinity, do: 0, else: hook.timeout)
+    })
+  end
+
   def wire(%__MODULE__{} = function, callback) do
     map = %{
       "callback" => callback,

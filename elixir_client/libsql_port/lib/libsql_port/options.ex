@@ -35,6 +35,8 @@ defmodule LibsqlPort.Options do
     * `:args` – further arguments for the program, a list of strings
     * `:env` – environment variables for the program, a list of pairs of strings
     * `:functions` – SQL functions of all connections (see `LibsqlPort.Function`); default `[]`
+    * `:commit_hook` – a function that decides about the commits of all connections, or `{function, options}` (see
+      `LibsqlPort.set_commit_hook/3`); default none
 
   | limit | of what | default | no limit |
   |---|---|---|---|
@@ -76,6 +78,8 @@ defmodule LibsqlPort.Options do
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
     * `:functions` – SQL functions of this connection (see `LibsqlPort.Function`); default `[]`
+    * `:commit_hook` – a function that decides about its commits, or `{function, options}` (see `LibsqlPort.set_commit_hook/3`);
+      default none
     * `:telemetry` – whether requests are told as events (see `LibsqlPort.Telemetry`); default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
@@ -101,7 +105,7 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{Error, Function, Wire}
+  alias LibsqlPort.{CommitHook, Error, Function, Wire}
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
@@ -143,7 +147,8 @@ defmodule LibsqlPort.Options do
     {:log_format, nil, {:one_of, [:text, :json]}},
     {:args, [], :strings},
     {:env, [], :env},
-    {:functions, [], :functions}
+    {:functions, [], :functions},
+    {:commit_hook, nil, :hook}
   ]
 
   @flags [uri: 0x40, nomutex: 0x8000, privatecache: 0x40000, nofollow: 0x1000000, exrescode: 0x2000000]
@@ -169,6 +174,7 @@ defmodule LibsqlPort.Options do
     {:show_statement, true, :boolean, nil},
     {:telemetry, true, :boolean, nil},
     {:functions, [], :functions, nil},
+    {:commit_hook, nil, :hook, nil},
     {:pragmas, [], :pragmas, nil}
   ]
 
@@ -258,8 +264,8 @@ defmodule LibsqlPort.Options do
   def sidecar(options) do
     with :ok <- keyword(options),
          {:ok, values} <- read(options, @sidecar, []),
-         {:ok, functions} <- Function.all(values.functions),
-         do: {:ok, %{values | functions: functions}}
+         {:ok, functions} <- functions(values),
+         do: {:ok, %{Map.delete(values, :commit_hook) | functions: functions}}
   end
 
   @doc "Checks the options of a connection and brings them into the form that travels."
@@ -270,7 +276,7 @@ defmodule LibsqlPort.Options do
          {:ok, values} <- read(Keyword.drop(options, @pragmas), table, @pragmas),
          :ok <- local(values.database),
          {:ok, path} <- path(values),
-         {:ok, functions} <- Function.all(values.functions),
+         {:ok, functions} <- functions(values),
          {:ok, pragmas} <- pragmas(values.pragmas, Keyword.take(options, @pragmas)) do
       {:ok,
        %{
@@ -284,6 +290,13 @@ defmodule LibsqlPort.Options do
          owner: if(values.owner == :caller, do: self(), else: values.owner)
        }}
     end
+  end
+
+  # A hook is registered as functions are.
+  defp functions(values) do
+    with {:ok, functions} <- Function.all(values.functions),
+         {:ok, hooks} <- CommitHook.of_option(values.commit_hook),
+         do: {:ok, functions ++ hooks}
   end
 
   @doc "Whether this names a database on a server."
@@ -465,7 +478,7 @@ defmodule LibsqlPort.Options do
   end
 
   # Looked at one by one afterwards, because each error says more than that.
-  defp cast(value, :functions), do: {:ok, value}
+  defp cast(value, type) when type in [:functions, :hook], do: {:ok, value}
 
   defp cast(value, :strings) when is_list(value),
     do: if(Enum.all?(value, &is_binary/1), do: {:ok, value}, else: :error)

@@ -1,6 +1,6 @@
 defmodule LibsqlPort.Registration do
   @moduledoc false
-  # Registers and drops SQL functions, on behalf of a caller: the port's owner gives the function a number, the program is
+  # Registers and drops SQL functions and hooks, on behalf of a caller: the port's owner gives the function a number, the program is
   # told, and its reply settles what the owner's table says. Called by `LibsqlPort`.
 
   alias LibsqlPort.{Connection, Error, Exchange, Function, Outcome, Reply, Request, Sidecar, Wire}
@@ -18,6 +18,14 @@ defmodule LibsqlPort.Registration do
   def create(target, spec) do
     with {:ok, function} <- Function.new(spec), do: register(target, function)
   end
+
+  @doc "Registers a hook."
+  @spec set(target, Function.t()) :: :ok | {:error, Error.t()}
+  def set(target, %Function{} = hook), do: register(target, hook)
+
+  @doc "Removes the hook of this kind; whether there was one."
+  @spec remove(target, :commit) :: {:ok, boolean} | {:error, Error.t()}
+  def remove(target, kind), do: unregister(target, %Function{kind: kind, name: Atom.to_string(kind)})
 
   @doc "Registers functions on a connection that has just been opened; an error closes it."
   @spec create_all(Connection.t(), [Function.t()]) :: {:ok, Connection.t()} | {:error, Error.t()}
@@ -38,7 +46,7 @@ defmodule LibsqlPort.Registration do
     with {:ok, number, _handle} <-
            asked(fn -> Sidecar.enlist(owner, conn.id, function, wait(conn.timeout)) end) do
       encoded = Wire.encode(Function.wire(function, number))
-      request = Request.new(conn, :create_function, encoded, [])
+      request = Request.new(conn, created(function), encoded, [])
 
       case Connection.run(conn, %{request | claim: {:function, {:created, number}}}) do
         {:ok, nil} -> :ok
@@ -52,7 +60,7 @@ defmodule LibsqlPort.Registration do
       with {:ok, number, handle} <- Sidecar.enlist(owner, 0, function, left) do
         encoded = Wire.encode(Function.wire(function, number))
 
-        case exchange(handle, :create_function, encoded, {:created, number}) do
+        case exchange(handle, created(function), encoded, {:created, number}) do
           {:ok, nil} -> :ok
           {:error, error} -> withdrawn(owner, number, error)
         end
@@ -72,7 +80,7 @@ defmodule LibsqlPort.Registration do
     key = Function.key(function)
 
     with {:ok, kind, _handle} <- asked(fn -> Sidecar.registered(owner, conn.id, key, wait(conn.timeout)) end) do
-      request = Request.new(conn, :drop_function, dropped(function, kind), [])
+      request = Request.new(conn, ended(function), dropped(function, kind), [])
       Connection.run(conn, %{request | claim: {:function, {:dropped, conn.id, key}}})
     end
   end
@@ -82,11 +90,16 @@ defmodule LibsqlPort.Registration do
 
     on_sidecar(sidecar, now() + @timeout_ms, fn owner, left ->
       with {:ok, kind, handle} <- Sidecar.registered(owner, 0, key, left),
-           do: exchange(handle, :drop_function, dropped(function, kind), {:dropped, 0, key})
+           do: exchange(handle, ended(function), dropped(function, kind), {:dropped, 0, key})
     end)
   end
 
+  defp created(function), do: function.kind |> Function.requests() |> elem(0)
+  defp ended(function), do: function.kind |> Function.requests() |> elem(1)
+
   # By its name and its number of arguments; the form of a table function asks for columns, whatever they are.
+  defp dropped(%Function{kind: :commit}, _kind), do: Wire.encode(:commit)
+
   defp dropped(function, kind) do
     columns = if function.kind == :table, do: ["dropped"], else: []
     function = %{function | kind: kind || function.kind, columns: columns}

@@ -68,7 +68,9 @@ defmodule LibsqlPort.Reply do
   defp answer(:checkpoint, {busy, log, checkpointed}) when is_integer(log) and is_integer(checkpointed),
     do: {busy, log, checkpointed}
 
-  defp answer(:drop_function, dropped?) when is_boolean(dropped?), do: dropped?
+  defp answer(name, dropped?) when name in [:drop_function, :remove_hook] and is_boolean(dropped?),
+    do: dropped?
+
   defp answer(:cancel, told?) when is_boolean(told?), do: told?
 
   defp answer(:subscribe, {id, {sequence, database}})
@@ -80,7 +82,7 @@ defmodule LibsqlPort.Reply do
   defp answer(:connection_status, map) when is_map(map), do: Status.connection(map)
 
   defp answer(name, _nothing)
-       when name in [:close, :close_statement, :close_cursor, :reset, :ping, :create_function],
+       when name in [:close, :close_statement, :close_cursor, :reset, :ping, :create_function, :set_hook],
        do: nil
 
   defp joined(result, []), do: result

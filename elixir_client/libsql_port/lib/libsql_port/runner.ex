@@ -9,7 +9,18 @@ defmodule LibsqlPort.Runner do
 
   use GenServer, restart: :temporary, shutdown: :brutal_kill
 
-  alias LibsqlPort.{Callback, CallChain, Enumeration, Fold, Function, Functions, Handle, InFlight, Wire}
+  alias LibsqlPort.{
+    Callback,
+    CallChain,
+    CommitHook,
+    Enumeration,
+    Fold,
+    Function,
+    Functions,
+    Handle,
+    InFlight,
+    Wire
+  }
 
   # After so much rest what the last calls have left in memory is given back.
   @idle_ms 1_000
@@ -145,6 +156,11 @@ defmodule LibsqlPort.Runner do
 
   defp called({:key, [text]}, callback, state, left_ms) do
     answered(callback, state, left_ms, fn -> key(callback.function.fun.(text)) end)
+    state
+  end
+
+  defp called({:commit, transactions}, callback, state, left_ms) do
+    answered(callback, state, left_ms, fn -> CommitHook.decide(callback, transactions) end)
     state
   end
 

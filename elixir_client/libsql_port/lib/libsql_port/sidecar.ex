@@ -45,7 +45,7 @@ defmodule LibsqlPort.Sidecar do
   @log Wire.tag(:log)
   @call Wire.tag(:call)
   @abandoned Wire.tag(:abandoned)
-  @changes [Wire.tag(:changes), Wire.tag(:lagged), Wire.tag(:hook)]
+  @changes Enum.map([:changes, :lagged, :hook, :busy, :progress], &Wire.tag/1)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -201,7 +201,9 @@ defmodule LibsqlPort.Sidecar do
     id = InFlight.enter_for_claim(state.table, handle.ids, {:function, {:renewed, function.name}})
     payload = Wire.addressed(Wire.encode(0), 0, Wire.encode(Function.wire(function, number)))
 
-    case Exchange.post(handle, id, Wire.tag(:create_function), payload) do
+    {request, _ended} = Function.requests(function.kind)
+
+    case Exchange.post(handle, id, Wire.tag(request), payload) do
       :ok ->
         renew(rest, handle, state)
 

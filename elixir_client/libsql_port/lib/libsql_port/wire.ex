@@ -49,7 +49,9 @@ defmodule LibsqlPort.Wire do
     unsubscribe: 29,
     changes_credit: 30,
     create_function: 32,
-    drop_function: 33
+    drop_function: 33,
+    set_hook: 37,
+    remove_hook: 38
   ]
 
   @replies [ok: 64, error: 65, result: 66, rows: 67, last_rows: 68, batch_reply: 69, part: 70, more_rows: 71]
@@ -61,7 +63,9 @@ defmodule LibsqlPort.Wire do
     abandoned: 100,
     changes: 101,
     lagged: 102,
-    hook: 103
+    hook: 103,
+    busy: 105,
+    progress: 106
   ]
 
   @doc "The number of the protocol that this client speaks."

@@ -7,6 +7,7 @@ defmodule LibsqlPort.Changes.Event do
   @operations {:insert, :update, :delete}
   @reasons [:joined, :too_large, :unreadable]
   @kinds [:commit, :rollback, :wal]
+  @phases [:began, :got, :gave_up]
 
   @doc "The subscription of an event frame; `nil` if it is of none."
   @spec subscription(binary) :: non_neg_integer | nil
@@ -24,7 +25,15 @@ defmodule LibsqlPort.Changes.Event do
   @doc "What a transaction has changed, of all its pieces."
   @spec changes(binary) :: {:ok, map} | :unreadable
   def changes(body) do
-    {database, schema, connection, sequence, tables, changes} = :erlang.binary_to_term(body, [:safe])
+    transaction(:erlang.binary_to_term(body, [:safe]))
+  rescue
+    # Only the form of foreign bytes is looked at in here.
+    _unreadable -> :unreadable
+  end
+
+  @doc "The same, of the term that they make."
+  @spec transaction(term) :: {:ok, map} | :unreadable
+  def transaction({database, schema, connection, sequence, tables, changes}) do
     true = is_binary(database) and is_binary(schema) and is_integer(connection) and is_integer(sequence)
     tables = List.to_tuple(tables)
 
@@ -37,9 +46,10 @@ defmodule LibsqlPort.Changes.Event do
        changes: Enum.map(changes, &change(&1, tables))
      }}
   rescue
-    # Only the form of foreign bytes is looked at in here.
     _unreadable -> :unreadable
   end
+
+  def transaction(_other), do: :unreadable
 
   defp change({operation, table, rowid, old_rowid, key, old_key, old, new}, tables) when operation in 1..3 do
     {name, columns, key_columns} = elem(tables, table)
@@ -89,6 +99,41 @@ defmodule LibsqlPort.Changes.Event do
       when kind in @kinds and is_binary(database) and is_binary(schema) and is_integer(connection) and
              is_integer(pages) ->
         {:ok, %{kind: kind, database: database, schema: schema, connection: connection, pages: pages}}
+
+      _other ->
+        :unreadable
+    end
+  end
+
+  @doc "What has become of a wait for a lock."
+  @spec busy(binary) :: {:ok, map} | :unreadable
+  def busy(frame) do
+    case Wire.read_payload(frame) do
+      {:ok, {_, phase, database, connection, request, waited_us}}
+      when phase in @phases and is_binary(database) and is_integer(connection) and is_integer(request) and
+             is_integer(waited_us) ->
+        {:ok,
+         %{
+           phase: phase,
+           database: database,
+           connection: connection,
+           request: request,
+           waited_us: waited_us
+         }}
+
+      _other ->
+        :unreadable
+    end
+  end
+
+  @doc "How far a request has come."
+  @spec progress(binary) :: {:ok, map} | :unreadable
+  def progress(frame) do
+    case Wire.read_payload(frame) do
+      {:ok, {_, database, connection, request, run_ms, steps}}
+      when is_binary(database) and is_integer(connection) and is_integer(request) and is_integer(run_ms) and
+             is_integer(steps) ->
+        {:ok, %{database: database, connection: connection, request: request, run_ms: run_ms, steps: steps}}
 
       _other ->
         :unreadable

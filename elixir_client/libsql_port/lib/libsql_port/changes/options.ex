@@ -11,6 +11,7 @@ defmodule LibsqlPort.Changes.Options do
     columns: nil,
     changed_columns: nil,
     hooks: [],
+    progress_interval: 1000,
     changes: true,
     subscriber: nil,
     pending_bytes_max: 1_048_576,
@@ -27,6 +28,7 @@ defmodule LibsqlPort.Changes.Options do
           columns: [String.t()] | nil,
           changed_columns: [String.t()] | nil,
           hooks: [atom],
+          progress_interval: pos_integer,
           changes: boolean,
           subscriber: pid,
           pending_bytes_max: pos_integer,
@@ -57,26 +59,29 @@ defmodule LibsqlPort.Changes.Options do
     {:halt, invalid("a subscription has no option #{inspect(key)}; it has #{known}")}
   end
 
-  defp valid(key, nil) when key in [:tables, :columns, :changed_columns], do: true
+  @doc "`true`, or in words what an option takes that was given something else."
+  @spec valid(atom, term) :: true | String.t()
+  def valid(key, nil) when key in [:tables, :columns, :changed_columns], do: true
 
-  defp valid(key, value) when key in [:tables, :columns, :changed_columns] do
+  def valid(key, value) when key in [:tables, :columns, :changed_columns] do
     (is_list(value) and Enum.all?(value, &(is_binary(&1) and String.valid?(&1)))) or "a list of strings"
   end
 
-  defp valid(:operations, value), do: some_of(value, [:insert, :update, :delete])
-  defp valid(:hooks, value), do: some_of(value, [:commit, :rollback, :wal])
+  def valid(:operations, value), do: some_of(value, [:insert, :update, :delete])
+  def valid(:hooks, value), do: some_of(value, [:commit, :rollback, :wal, :busy, :progress])
+  def valid(:progress_interval, value), do: between(value, 10, 2_147_483_647)
 
-  defp valid(:values, value),
+  def valid(:values, value),
     do: value in [:none, :new, :old_and_new] or ":none, :new or :old_and_new"
 
-  defp valid(:changes, value), do: is_boolean(value) or "true or false"
-  defp valid(:subscriber, value), do: is_pid(value) or "a pid"
-  defp valid(:demand, value), do: value in [:auto, :manual] or ":auto or :manual"
-  defp valid(:transform, value), do: is_nil(value) or is_function(value, 1) or "a function of one argument"
-  defp valid(:timeout, :infinity), do: true
-  defp valid(:timeout, value), do: between(value, 1, 2_147_483_647)
-  defp valid(:pending_bytes_max, value), do: between(value, 1, @bytes_max)
-  defp valid(:pending_messages_max, value), do: between(value, 1, @bytes_max)
+  def valid(:changes, value), do: is_boolean(value) or "true or false"
+  def valid(:subscriber, value), do: is_pid(value) or "a pid"
+  def valid(:demand, value), do: value in [:auto, :manual] or ":auto or :manual"
+  def valid(:transform, value), do: is_nil(value) or is_function(value, 1) or "a function of one argument"
+  def valid(:timeout, :infinity), do: true
+  def valid(:timeout, value), do: between(value, 1, 2_147_483_647)
+  def valid(:pending_bytes_max, value), do: between(value, 1, @bytes_max)
+  def valid(:pending_messages_max, value), do: between(value, 1, @bytes_max)
 
   defp some_of(value, choices) do
     (is_list(value) and Enum.all?(value, &(&1 in choices))) or
@@ -97,6 +102,7 @@ defmodule LibsqlPort.Changes.Options do
       operations: options.operations,
       values: options.values,
       events: events,
+      progress_interval: options.progress_interval,
       bytes_max: options.pending_bytes_max
     }
 

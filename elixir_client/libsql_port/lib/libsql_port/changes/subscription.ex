@@ -10,7 +10,7 @@ defmodule LibsqlPort.Changes.Subscription do
   use GenServer, restart: :temporary
 
   alias LibsqlPort.{Changes, Error, Exchange, Handle, Outcome, Remote, Reply, Request, Sidecar, Wire}
-  alias LibsqlPort.Changes.{Ended, Event, Hook, Options}
+  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Progress}
 
   # What a hook's event takes of the bytes that may be under way.
   @hook_bytes 100
@@ -21,6 +21,8 @@ defmodule LibsqlPort.Changes.Subscription do
   @changes Wire.tag(:changes)
   @lagged Wire.tag(:lagged)
   @hook Wire.tag(:hook)
+  @busy Wire.tag(:busy)
+  @progress Wire.tag(:progress)
 
   @type source :: {:connection, Handle.t(), integer} | {:sidecar, LibsqlPort.sidecar(), String.t() | nil}
 
@@ -271,6 +273,16 @@ defmodule LibsqlPort.Changes.Subscription do
       queue(hook, @hook_bytes, state)
     end
   end
+
+  defp event(@busy, frame, state) do
+    with {:ok, fields} <- Event.busy(frame), do: queue(reported(Busy, fields), @hook_bytes, state)
+  end
+
+  defp event(@progress, frame, state) do
+    with {:ok, fields} <- Event.progress(frame), do: queue(reported(Progress, fields), @hook_bytes, state)
+  end
+
+  defp reported(module, fields), do: struct!(module, Map.put(fields, :subscription, self()))
 
   defp body(bytes, []), do: bytes
   defp body(bytes, pieces), do: IO.iodata_to_binary(Enum.reverse([bytes | pieces]))

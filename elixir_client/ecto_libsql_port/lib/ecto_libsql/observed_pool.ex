@@ -1,16 +1,17 @@
 defmodule EctoLibSql.ObservedPool do
   @moduledoc false
   # `DBConnection.ConnectionPool`, with what it has not: gauges (`EctoLibSql.pool_status/1`), events for those who wait, a
-  # limit to its queue, errors that tell who holds the connections, and a word to the lane beside it when all connections
-  # are to be replaced. It is that pool: each message goes to its callbacks, and whoever uses it does so by the functions of
-  # `DBConnection`, with the option `pool: EctoLibSql.ObservedPool`. Without that option it works, and counts nothing.
+  # limit to its queue, errors that tell who holds the connections, the warmest connection first (`EctoLibSql.WarmFirst`), and
+  # a word to the lane beside it when all connections are to be replaced. It is that pool: each message goes to its callbacks,
+  # and whoever uses it does so by the functions of `DBConnection`, with the option `pool: EctoLibSql.ObservedPool`. Without
+  # that option it works, and counts nothing.
   #
   # `checkout/3` runs in the caller's process, all that is below `init/1` in the pool's.
 
   use GenServer
 
   alias DBConnection.{ConnectionError, ConnectionPool, Holder}
-  alias EctoLibSql.{Lane, PoolGauges, PoolGrowth, PoolStatus, State}
+  alias EctoLibSql.{Lane, PoolGauges, PoolGrowth, PoolStatus, State, WarmFirst}
 
   require Holder
 
@@ -85,7 +86,7 @@ defmodule EctoLibSql.ObservedPool do
            ConnectionPool.init({module, PoolGrowth.first(options)}) do
       growth = PoolGrowth.start(module, options, queue)
       size = Keyword.get(options, :pool_size, 1)
-      own = %{gauges: gauges, size: size, lane: lane, growth: growth, cleared_at: nil}
+      own = %{gauges: gauges, size: size, lane: lane, growth: growth, warm: [], cleared_at: nil}
       {:ok, {published(Map.put(own, :queue_max, Keyword.get(options, :queue_max, :infinity)), queue), pool}}
     end
   end
@@ -112,6 +113,22 @@ defmodule EctoLibSql.ObservedPool do
     end
   end
 
+  def handle_info(
+        {:db_connection, from, {:checkout, _callers, _now, _queue?}} = message,
+        {own, {:ready, queue, _codel, _times} = pool}
+      ) do
+    case WarmFirst.pop(own.warm, queue) do
+      {{since, holder} = key, colder} ->
+        # False if the caller has ended: the connection stays.
+        given? = Holder.handle_checkout(holder, from, queue, since)
+        own = if given?, do: taken(own, queue, key, colder), else: own
+        {:noreply, {regrown(own, pool, &grow(&1, message, :ready)), pool}}
+
+      nil ->
+        to_pool(message, own, pool)
+    end
+  end
+
   # The time of a caller is up, if it has the connection still.
   def handle_info({:timeout, deadline, {_queue, holder, _pid, _length}} = message, {own, pool}) do
     if Holder.handle_deadline(holder, deadline), do: PoolGauges.count(own.gauges, :timeouts)
@@ -125,7 +142,7 @@ defmodule EctoLibSql.ObservedPool do
   end
 
   def handle_info({PoolGrowth, :shrink}, {own, pool}),
-    do: {:noreply, {regrown(own, pool, &PoolGrowth.shrink(&1, elem(pool, 0))), pool}}
+    do: {:noreply, {regrown(own, pool, &shrink(&1, own.warm, pool)), pool}}
 
   def handle_info(
         {:"ETS-TRANSFER", holder, pid, {:checkin, _, _}},
@@ -133,6 +150,15 @@ defmodule EctoLibSql.ObservedPool do
       ) do
     :ets.delete(holder)
     {:noreply, state}
+  end
+
+  def handle_info({:"ETS-TRANSFER", holder, from, {:checkin, queue, since}} = message, {own, pool}) do
+    connection = PoolGrowth.connection(holder)
+
+    with {:noreply, {own, pool}} <- to_pool(message, own, pool) do
+      warm = WarmFirst.came(own.warm, connection, {since, holder}, from, queue)
+      {:noreply, {%{own | warm: warm}, pool}}
+    end
   end
 
   # Not one of DBConnection's own, which has a supervisor there.
@@ -162,6 +188,14 @@ defmodule EctoLibSql.ObservedPool do
          do: {:noreply, {regrown(own, pool, &grow(&1, message, elem(pool, 0))), pool}}
   end
 
+  defp taken(own, queue, key, colder) do
+    :ets.delete(queue, key)
+    %{own | warm: colder}
+  end
+
+  defp shrink(growth, warm, pool),
+    do: PoolGrowth.shrink(growth, elem(pool, 0), WarmFirst.coldest(warm, elem(pool, 1)))
+
   defp grow(growth, {:db_connection, _from, {:checkout, _callers, _now, _queue?}}, status),
     do: PoolGrowth.asked(growth, status)
 
@@ -169,6 +203,8 @@ defmodule EctoLibSql.ObservedPool do
     do: PoolGrowth.came(growth, holder, from, status)
 
   defp grow(growth, _other, _status), do: growth
+
+  defp regrown(%{growth: nil} = own, _pool, _grow), do: own
 
   defp regrown(%{growth: growth} = own, pool, grow) do
     grown = grow.(growth)

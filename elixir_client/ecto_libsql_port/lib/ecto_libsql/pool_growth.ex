@@ -8,8 +8,8 @@ defmodule EctoLibSql.PoolGrowth do
   # pool by the same message. One is opened at a time: for a call that waits while none is being opened, and when it is open
   # the next, if calls wait still.
   #
-  # DBConnection hands connections out in turn, so with little to do each is used now and then. Hence not the time since a
-  # connection was used tells whether it is needed, but how many were free at the worst moment of a period.
+  # DBConnection looks at each free connection once a second, which is a use as its queue sees it. Hence not the time since a
+  # connection was used tells how many are needed, but how many were free at the worst moment of a period.
 
   alias DBConnection.{Connection, ConnectionError, Holder}
 
@@ -98,16 +98,13 @@ defmodule EctoLibSql.PoolGrowth do
     grow_further(%{growth | connections: Map.delete(growth.connections, pid), opening: opening}, status)
   end
 
-  @doc "A period is over: closes as many connections as were free all the time."
-  @spec shrink(t, status) :: t
-  def shrink(growth, :busy), do: await_period(%{growth | spare: 0})
+  @doc "A period is over: closes as many connections as were free all the time, of those that are free in this order."
+  @spec shrink(t, status, [{pid, {integer, Holder.t()}}]) :: t
+  def shrink(growth, :busy, _free), do: await_period(%{growth | spare: 0})
 
-  def shrink(growth, :ready) do
+  def shrink(growth, :ready, free) do
     free =
-      for {{_since, holder} = key} <- :ets.tab2list(growth.queue),
-          pid = connection(holder),
-          is_map_key(growth.connections, pid),
-          do: {key, holder, pid}
+      for {pid, {_since, holder} = key} <- free, is_map_key(growth.connections, pid), do: {key, holder, pid}
 
     free |> Enum.take(growth.spare) |> Enum.each(&close(growth, &1))
     growth |> give_up() |> Map.put(:spare, queued(growth)) |> await_period()
@@ -164,7 +161,9 @@ defmodule EctoLibSql.PoolGrowth do
   # Of a busy pool the calls that wait, else the connections that are free.
   defp queued(%{queue: queue}), do: :ets.info(queue, :size)
 
-  defp connection(holder) do
+  @doc "The process of the connection that a holder has; `nil` if it is closed."
+  @spec connection(Holder.t()) :: pid | nil
+  def connection(holder) do
     [Holder.conn(connection: pid)] = :ets.lookup(holder, :conn)
     pid
   rescue

@@ -19,6 +19,21 @@ defmodule EctoLibSql.LaneTest do
     end
   end
 
+  # Of somebody else, who may do with connections what nobody here knows.
+  defmodule ForeignPool do
+    @behaviour DBConnection.Pool
+
+    def child_spec(arguments), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [arguments]}}
+    defdelegate start_link(arguments), to: DBConnection.ConnectionPool
+
+    @impl true
+    defdelegate checkout(pool, callers, options), to: DBConnection.ConnectionPool
+    @impl true
+    defdelegate disconnect_all(pool, interval, options), to: DBConnection.ConnectionPool
+    @impl true
+    defdelegate get_connection_metrics(pool), to: DBConnection.ConnectionPool
+  end
+
   @create "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT UNIQUE, meta TEXT)"
 
   setup do
@@ -211,6 +226,7 @@ defmodule EctoLibSql.LaneTest do
         {"with lane: false", [lane: false]},
         {"with one connection, whose state is that of all calls", [pool_size: 1]},
         {"with options for each connection", [lane: true, configure: {Function, :identity, []}]},
+        {"behind another pool", [lane: true, pool: __MODULE__.ForeignPool]},
         {"in the sandbox", [lane: true, pool: Ecto.Adapters.SQL.Sandbox]}
       ] do
     @tag repo: options

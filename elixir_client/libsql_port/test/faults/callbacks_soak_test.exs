@@ -177,7 +177,8 @@ defmodule LibsqlPort.Faults.CallbacksSoakTest do
       &functions_that_fail/1,
       &table_function/1,
       &collation/1,
-      &aggregate/1
+      &aggregate/1,
+      &commit_hook/1
     ]
   end
 
@@ -315,6 +316,21 @@ defmodule LibsqlPort.Faults.CallbacksSoakTest do
       LibsqlPort.query!(conn, "SELECT total_of(value) OVER (ROWS 2 PRECEDING) FROM (#{series} LIMIT 20)")
       # Left in its midst.
       LibsqlPort.query(conn, "SELECT total_of(value) FROM generate_series(1, 100000000)", [], timeout: 5)
+    end)
+  end
+
+  defp commit_hook(context) do
+    with_conn(context, fn conn ->
+      :ok = LibsqlPort.set_commit_hook(conn, fn _commit -> :ok end, values: :new)
+      write(conn)
+      insert = "INSERT INTO t (a) VALUES ('x')"
+
+      for hook <- [fn _ -> false end, fn _ -> raise "no" end, fn _ -> Process.sleep(:infinity) end] do
+        :ok = LibsqlPort.set_commit_hook(conn, hook, timeout: 5)
+        {:error, %Error{}} = LibsqlPort.query(conn, insert)
+      end
+
+      if :rand.uniform(2) == 1, do: {:ok, true} = LibsqlPort.remove_commit_hook(conn)
     end)
   end
 end

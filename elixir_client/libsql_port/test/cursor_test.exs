@@ -130,12 +130,12 @@ defmodule LibsqlPort.CursorTest do
 
   # The reply is kept in the table of requests: it must be gone from there too.
   defp assert_nothing_kept(conn) do
-    assert :ets.match(conn.handle.table, {{:kept, :"$1"}, :_}) == []
+    assert :ets.match(conn.handle.table, {{:kept, :"$1"}, :_, :_}) == []
     assert_clean(conn)
   end
 
   defp kept?(conn) do
-    :ets.match(conn.handle.table, {{:kept, :"$1"}, :_}) != [] or
+    :ets.match(conn.handle.table, {{:kept, :_}, :_, :"$1"}) not in [[], [[[]]]] or
       (Process.sleep(1) && kept?(conn))
   end
 
@@ -200,6 +200,48 @@ defmodule LibsqlPort.CursorTest do
     assert kept?(conn)
     assert {:error, %Error{code: :sql_error}} = Cursor.fetched(conn, ahead)
     assert_nothing_kept(conn)
+  end
+
+  test "what nobody asks for or drops goes with its connection", %{conn: conn, sidecar: sidecar} do
+    for sql <- ["SELECT 1", "SELECT count(*) FROM (#{@endless})"] do
+      {:ok, other} = LibsqlPort.connect(sidecar, database: ":memory:")
+
+      # A process that is killed before it has told anybody of its request.
+      {killed, monitor} =
+        spawn_monitor(fn ->
+          {:ok, cursor} = Cursor.declare(other, sql, [], owner: nil)
+          {:ok, _ahead} = Cursor.fetch_ahead(other, cursor, timeout: :infinity)
+          Process.exit(self(), :kill)
+        end)
+
+      assert_receive {:DOWN, ^monitor, :process, ^killed, :killed}, 60_000
+      assert :ok = LibsqlPort.close(other)
+      assert_nothing_kept(conn)
+    end
+  end
+
+  test "whoever asks for the rows of a closed connection is told so", %{sidecar: sidecar} do
+    for answered? <- [true, false] do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+      sql = if answered?, do: "SELECT 1", else: "SELECT count(*) FROM (#{@endless})"
+      {:ok, cursor} = Cursor.declare(conn, sql, [])
+      {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, timeout: :infinity)
+      if answered?, do: kept?(conn)
+      :ok = LibsqlPort.close(conn)
+      assert {:error, %Error{code: :connection_closed}} = Cursor.fetched(conn, ahead)
+      assert {:messages, []} = Process.info(self(), :messages)
+    end
+  end
+
+  test "a connection that is closed ends the wait for the rows", %{sidecar: sidecar} do
+    {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:")
+    {:ok, cursor} = Cursor.declare(conn, "SELECT count(*) FROM (#{@endless})", [])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, timeout: :infinity)
+    waiting = Task.async(fn -> Cursor.fetched(conn, ahead) end)
+    # The request is now that of the process that waits for it.
+    eventually(fn -> match?([{_id, pid}] when pid == waiting.pid, LibsqlPort.requests(conn)) end)
+    :ok = LibsqlPort.close(conn)
+    assert {:error, %Error{code: :connection_closed}} = Task.await(waiting, 60_000)
   end
 
   test "the sidecar's end is told, whether the rows had come or not" do

@@ -81,4 +81,43 @@ defmodule LibsqlPort.InFlightTest do
     refute InFlight.waiting?(table, 256)
     assert InFlight.of_connection(table, 1) == []
   end
+
+  # --- replies that are kept --------------------------------------------------------------------------------------
+
+  test "the frames of a reply are kept in their order, for whoever takes them first", %{
+    table: table,
+    ids: ids
+  } do
+    id = enter(table, ids, :kept, 1)
+    assert InFlight.kept(table, id) == []
+    for frame <- ["a", "b"], do: InFlight.deliver(table, InFlight.peek(table, id), frame)
+    assert InFlight.kept(table, id) == ["a", "b"]
+    assert InFlight.take_kept(table, id) == ["a", "b"]
+    assert InFlight.take_kept(table, id) == :gone
+  end
+
+  test "what was taken is not kept again, whatever comes of the reply", %{table: table, ids: ids} do
+    id = enter(table, ids, :kept, 1)
+    entry = InFlight.peek(table, id)
+    InFlight.deliver(table, entry, "a")
+    assert InFlight.take_kept(table, id) == ["a"]
+    InFlight.deliver(table, entry, "b")
+    assert InFlight.kept(table, id) == :gone
+  end
+
+  test "replies that nobody took are forgotten with their connection", %{table: table, ids: ids} do
+    [one, two] = for connection <- [1, 2], do: enter(table, ids, :kept, connection)
+    for id <- [one, two], do: InFlight.deliver(table, InFlight.take(table, id), "a")
+    late = enter(table, ids, :kept, 1)
+    InFlight.forget_kept(table, 1)
+    InFlight.deliver(table, InFlight.take(table, late), "b")
+    assert [{{:kept, ^two}, 2, ["a"]}] = :ets.tab2list(table)
+  end
+
+  test "a table that is gone is a run that is over", %{table: table, ids: ids} do
+    id = enter(table, ids, :kept, 1)
+    :ets.delete(table)
+    assert InFlight.kept(table, id) == :down
+    assert InFlight.take_kept(table, id) == :down
+  end
 end

@@ -117,9 +117,9 @@ defmodule EctoLibSql.Protocol do
     do: if(Failure.lost?(error), do: Failure.lost(error), else: Error.new(error, nil))
 
   @impl true
-  def disconnect(_reason, %State{conn: conn} = state) do
-    ReadAhead.drop_all(state)
-    # Stops what still runs for a caller that is gone, and rolls back.
+  def disconnect(_reason, %State{conn: conn}) do
+    # Stops what still runs for a caller that is gone, and rolls back. Also ends what is read ahead: a caller that waits for it
+    # is told by the answer to its own request.
     _ = LibsqlPort.close(conn)
     :ok
   end
@@ -196,7 +196,7 @@ defmodule EctoLibSql.Protocol do
         options |> request(state, release) |> control(:commit, options, released)
 
       {_mode, :transaction} ->
-        commit(options, state)
+        commit(options, without_cursors(options, state))
 
       {_mode, status} ->
         {status, state}
@@ -235,14 +235,18 @@ defmodule EctoLibSql.Protocol do
 
       # The engine has done it already.
       {_mode, :error} ->
-        {:ok, %Result{command: :rollback}, over(state)}
+        {:ok, %Result{command: :rollback}, over(without_cursors(options, state))}
 
       {_mode, :transaction} ->
+        state = without_cursors(options, state)
+
         options
         |> request(%{state | begun: false}, &Connection.rollback(state.conn, &1))
         |> control(:rollback, options, over(state))
     end
   end
+
+  defp without_cursors(options, state), do: ReadAhead.transaction_ends(state, &request(options, state, &1))
 
   defp rollback_savepoint(options, state) do
     name = savepoint(state, 0)
@@ -445,7 +449,7 @@ defmodule EctoLibSql.Protocol do
     declare = fn params, left -> Cursor.declare(state.conn, sql, params, [{:owner, nil} | live ++ left]) end
 
     case with_params(params, fn params -> request(options, state, &declare.(params, &1)) end) do
-      {:ok, cursor} -> {:ok, query, cursor, state}
+      {:ok, cursor} -> {:ok, query, cursor, ReadAhead.declared(state, cursor)}
       {:error, error} -> Failure.answer(error, sql, options, state)
     end
   end
@@ -477,7 +481,7 @@ defmodule EctoLibSql.Protocol do
 
   @impl true
   def handle_deallocate(%Query{statement: sql}, cursor, options, %State{} = state) do
-    state = ReadAhead.drop(state, cursor)
+    state = ReadAhead.closed(state, cursor)
 
     case request(options, state, &Cursor.close(state.conn, cursor, &1)) do
       :ok -> {:ok, %Result{}, state}

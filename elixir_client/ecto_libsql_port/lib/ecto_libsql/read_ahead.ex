@@ -7,7 +7,8 @@ defmodule EctoLibSql.ReadAhead do
   # transaction. So it is an option, which the adapter sets for Ecto's queries.
   #
   # `ahead` of the state has each cursor that gave a chunk: `:begun`, or the fetch that is under way for it. What is sent
-  # to the connection meanwhile waits for that fetch, as it would have waited for it before.
+  # to the connection meanwhile waits for that fetch, as it would have waited for it before. `cursors` has those that the open
+  # transaction declared and has not closed: nobody can read on when it has ended.
 
   alias EctoLibSql.State
   alias LibsqlPort.Cursor
@@ -31,8 +32,8 @@ defmodule EctoLibSql.ReadAhead do
 
     case answer do
       {:more, _rows} when ahead? -> {answer, put(state, cursor, more(state, cursor, request))}
-      {:more, _rows} -> {answer, drop(state, cursor)}
-      _closed -> {answer, drop(state, cursor)}
+      {:done, _rows} -> {answer, closed(state, cursor)}
+      _more_or_error -> {answer, drop(state, cursor)}
     end
   end
 
@@ -46,21 +47,40 @@ defmodule EctoLibSql.ReadAhead do
 
   defp more(_state, _cursor, _request), do: :begun
 
-  @doc "The cursor is not read on."
-  @spec drop(State.t(), Cursor.t()) :: State.t()
-  def drop(%State{conn: conn, ahead: ahead} = state, cursor) do
+  @doc "The cursor was declared."
+  @spec declared(State.t(), Cursor.t()) :: State.t()
+  def declared(%State{begun: true} = state, cursor),
+    do: %{state | cursors: Map.put(state.cursors, cursor.id, cursor)}
+
+  def declared(state, _cursor), do: state
+
+  @doc "The cursor is not read on, and is closed or about to be."
+  @spec closed(State.t(), Cursor.t()) :: State.t()
+  def closed(state, cursor) do
+    state = drop(state, cursor)
+    %{state | cursors: Map.delete(state.cursors, cursor.id)}
+  end
+
+  @doc """
+  The transaction ends. Closes what it left open, by `request` as in `next/4`: cursors of streams that were suspended and never
+  read on. The end would wait for what is being read for them, and a rollback for all their rows.
+  """
+  @spec transaction_ends(State.t(), (function -> term)) :: State.t()
+  def transaction_ends(%State{cursors: cursors} = state, _request) when cursors == %{}, do: state
+
+  def transaction_ends(%State{conn: conn, cursors: cursors} = state, request) do
+    cursors = Map.values(cursors)
+    # First of all of them, as each close would wait for what is being read.
+    state = Enum.reduce(cursors, state, &closed(&2, &1))
+    # If it fails, the end of the transaction will, too.
+    for cursor <- cursors, do: request.(&Cursor.close(conn, cursor, &1))
+    state
+  end
+
+  defp drop(%State{conn: conn, ahead: ahead} = state, cursor) do
     {fetch, ahead} = Map.pop(ahead, cursor.id)
     with {:sent, sent} <- fetch, do: Cursor.drop(conn, sent)
     %{state | ahead: ahead}
-  end
-
-  @doc "No cursor is read on: the transaction or the connection ends. For streams that nobody has read to an end or closed."
-  @spec drop_all(State.t()) :: State.t()
-  def drop_all(%State{ahead: ahead} = state) when ahead == %{}, do: state
-
-  def drop_all(%State{conn: conn, ahead: ahead} = state) do
-    for {_id, {:sent, sent}} <- ahead, do: Cursor.drop(conn, sent)
-    %{state | ahead: %{}}
   end
 
   defp put(state, cursor, value), do: %{state | ahead: Map.put(state.ahead, cursor.id, value)}

@@ -26,14 +26,15 @@ defmodule EctoLibSql.State do
     transaction_mode: :immediate,
     show_statement: true,
     disconnect_on: [],
-    ahead: %{}
+    ahead: %{},
+    cursors: %{}
   ]
 
   @typedoc """
   `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
   contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
-  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `ahead` are the streams' chunks that were asked for
-  ahead (`EctoLibSql.ReadAhead`).
+  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `ahead` are
+  the streams' chunks that were asked for ahead, `cursors` those that the transaction has open (`EctoLibSql.ReadAhead`).
   """
   @type t :: %__MODULE__{
           conn: LibsqlPort.Connection.t() | nil,
@@ -52,7 +53,8 @@ defmodule EctoLibSql.State do
           transaction_mode: :deferred | :immediate | :exclusive | :read_only,
           show_statement: boolean,
           disconnect_on: [atom],
-          ahead: %{optional(integer) => term}
+          ahead: %{optional(integer) => term},
+          cursors: %{optional(integer) => LibsqlPort.Cursor.t()}
         }
 
   @doc false

@@ -200,6 +200,77 @@ defmodule EctoLibSql.StreamTest do
     refute_received _anything
   end
 
+  # What was read ahead stays in the driver's table of requests until somebody takes it.
+  defp kept do
+    {_sidecar, conn} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
+    :ets.match(conn.handle.table, {{:kept, :"$1"}, :_, :_})
+  end
+
+  # Of a Repo with one connection.
+  defp cursors do
+    {_sidecar, conn} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
+    {:ok, %{cursors: cursors}} = LibsqlPort.status(conn)
+    cursors
+  end
+
+  defp suspended(stream, rows) do
+    {:suspended, ^rows, continue} =
+      Enumerable.reduce(stream, {:cont, 0}, fn
+        _row, seen when seen + 1 == rows -> {:suspend, rows}
+        _row, seen -> {:cont, seen + 1}
+      end)
+
+    continue
+  end
+
+  @tag repo: [pool_size: 1]
+  test "a stream that is suspended and forgotten keeps nothing open, and its transaction waits for nothing" do
+    # The third chunk never comes.
+    endless = "SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT count(*) FROM (#{@endless})"
+    # The fifth one has come.
+    jobs = from(j in "jobs", select: j.id)
+
+    for finish <- [& &1, &TestRepo.rollback/1] do
+      TestRepo.transaction(
+        fn ->
+          TestRepo.insert_all("log", [[id: 0]])
+          suspended(TestRepo.stream(jobs, max_rows: 5), 20)
+          suspended(TestRepo.stream(jobs, max_rows: 5, read_ahead: false), 20)
+          suspended(SQL.stream(TestRepo, endless, [], max_rows: 1, timeout: :infinity), 2)
+          suspended(SQL.stream(TestRepo, endless, [], max_rows: 1, read_ahead: true, timeout: :infinity), 2)
+          finish.(:done)
+        end,
+        timeout: :infinity
+      )
+
+      assert kept() == []
+      assert cursors() == 0
+    end
+
+    assert TestRepo.aggregate("log", :count) == 1
+  end
+
+  test "nothing is kept for processes that are killed in their loops" do
+    for after_rows <- 1..30 do
+      {loop, monitor} =
+        spawn_monitor(fn ->
+          TestRepo.transaction(fn ->
+            from(j in "jobs", select: j.id)
+            |> TestRepo.stream(max_rows: 3)
+            |> Stream.with_index(1)
+            |> Enum.each(fn {_id, row} ->
+              if row == after_rows, do: spawn_link(fn -> exit(:enough) end)
+            end)
+          end)
+        end)
+
+      assert_receive {:DOWN, ^monitor, :process, ^loop, _reason}, 60_000
+    end
+
+    # The pool closes their connections after they have ended.
+    EctoLibSql.LaneCase.wait_until(fn -> kept() == [] end)
+  end
+
   test "an error of a chunk comes where its rows would" do
     script(
       "CREATE VIEW failing AS SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT abs(-9223372036854775808)"

@@ -130,12 +130,13 @@ defmodule LibsqlPort.Exchange do
   def claim(handle, {:later, request}), do: call(handle, request)
 
   def claim(handle, {id, request}) do
-    ref = make_ref()
-    state = gathering(handle, id, request, wait(handle, request))
-
-    case InFlight.take_kept(handle.table, id) do
-      [frame] -> collect(ref, frame, %{state | kept: :more})
-      frames -> collect_kept(ref, frames, state)
+    # Most replies are a single frame, and here already.
+    with [frame] when is_binary(frame) <- InFlight.kept(handle.table, id),
+         true <- Wire.reply_tag(frame) not in [@rows, @part, nil],
+         [^frame] <- InFlight.take_kept(handle.table, id) do
+      {:ok, frame, []}
+    else
+      _more_or_gone -> claim_rest(handle, {id, make_ref(), request})
     end
   end
 
@@ -147,7 +148,7 @@ defmodule LibsqlPort.Exchange do
     waiting? = InFlight.give_up(handle.table, id, request)
     # Whatever the owner had in hand for it is in the table afterwards.
     settle(handle)
-    if InFlight.take_kept(handle.table, id) == [] and waiting?, do: stop(handle, id, request)
+    if InFlight.take_kept(handle.table, id) in [[], :gone] and waiting?, do: stop(handle, id, request)
     :ok
   end
 
@@ -293,6 +294,7 @@ defmodule LibsqlPort.Exchange do
       flush(ref)
     end
 
+    _ = InFlight.take_kept(handle.table, id)
     {:lost, reason}
   end
 
@@ -331,15 +333,29 @@ defmodule LibsqlPort.Exchange do
     %{handle: handle, id: id, request: request, wait: wait, chunks: [], unpaid: 0, parts: [], kept: []}
   end
 
-  # From here on the reply is sent to this process. What is in the table after `settle` came before.
-  defp collect_kept(ref, frames, %{handle: handle, id: id} = state) do
+  # From here on the reply is sent to this process. What is in the table after `settle` came before, and is taken only then:
+  # until then the owner may be adding to it.
+  defp claim_rest(handle, {id, ref, request} = pending) do
     redirected? = InFlight.redirect(handle.table, id, ref)
     settle(handle)
+    state = gathering(handle, id, request, wait(handle, request))
 
-    case frames ++ InFlight.take_kept(handle.table, id) do
-      [frame | frames] -> collect(ref, frame, %{state | kept: frames})
-      [] when redirected? -> more(ref, state)
-      [] -> {:lost, :down}
+    case InFlight.take_kept(handle.table, id) do
+      [frame | frames] ->
+        collect(ref, frame, %{state | kept: frames})
+
+      [] when redirected? ->
+        more(ref, state)
+
+      :down ->
+        {:lost, :down}
+
+      # A process that ends the connection has given the reply up.
+      _gone ->
+        if redirected?, do: discard(handle, pending)
+
+        {:lost,
+         {:invalid, Error.new(:connection_closed, "the connection was closed before the rows were read")}}
     end
   end
 
@@ -380,7 +396,6 @@ defmodule LibsqlPort.Exchange do
   # A sidecar that sends is alive and keeps the deadline, so each frame starts the wait anew.
   defp more(ref, %{kept: []} = state), do: collect(ref, await_on(ref, state, state.wait), state)
   defp more(ref, %{kept: [frame | frames]} = state), do: collect(ref, frame, %{state | kept: frames})
-  defp more(ref, %{kept: :more} = state), do: collect_kept(ref, [], %{state | kept: []})
 
   defp pay(%{unpaid: @credits, handle: handle, id: id, request: request} = state) do
     credit = Wire.frame(id, Wire.tag(:credit), Wire.credit(request.address, @credits))

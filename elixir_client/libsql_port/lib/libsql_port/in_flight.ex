@@ -12,8 +12,10 @@ defmodule LibsqlPort.InFlight do
   # Ids come from one counter for all runs of a sidecar; messages carry the caller's `ref`, so neither a second
   # sidecar nor a wrapped counter can be mistaken.
   #
-  # An entry with `:kept` in the place of the reference belongs to a request that was sent ahead: the frames of its reply stay
-  # in the table, as `{{:kept, id}, frames}`, until somebody asks for them. Nothing comes to a mailbox unasked.
+  # An entry with `:kept` in the place of the reference belongs to a request that was sent ahead. The frames of its reply stay
+  # in the table, as `{{:kept, id}, connection, frames}`, until somebody takes them; nothing comes to a mailbox unasked. That
+  # row is made with the entry and never again, so who finds none knows that the reply was given up, and it is deleted with
+  # its connection, because the process that should have taken it may have been killed.
 
   alias LibsqlPort.{CallChain, Claims, Request}
 
@@ -56,7 +58,8 @@ defmodule LibsqlPort.InFlight do
 
     # After two thousand million requests the counter starts anew and may meet one that is still waiting.
     entry = {id, pid, ref, connection, claim, sql, context}
-    if :ets.insert_new(table, entry), do: id, else: insert(table, ids, rest)
+    entered = if ref == :kept, do: [entry, {{:kept, id}, connection, []}], else: entry
+    if :ets.insert_new(table, entered), do: id, else: insert(table, ids, rest)
   end
 
   @doc "Changes what the reply to a request means."
@@ -95,28 +98,35 @@ defmodule LibsqlPort.InFlight do
   end
 
   def deliver(table, {id, pid, :kept, _, _, _, _}, frame) when pid != nil do
-    frames = :ets.lookup_element(table, {:kept, id}, 2)
-    :ets.insert(table, {{:kept, id}, frames ++ [frame]})
+    # Only one process delivers at a time. Whoever takes the row meanwhile gives the reply up.
+    with [{key, _connection, frames}] <- :ets.lookup(table, {:kept, id}),
+         do: :ets.update_element(table, key, {3, frames ++ [frame]})
+
     :ok
-  rescue
-    # The first one.
-    ArgumentError ->
-      :ets.insert(table, {{:kept, id}, [frame]})
-      :ok
   end
 
   def deliver(_table, _nobody, _frame), do: :ok
 
-  @doc "Takes what was kept of a reply, the oldest frame first."
-  @spec take_kept(:ets.table(), pos_integer) :: [binary | :sidecar_down]
-  def take_kept(table, id) do
-    case :ets.take(table, {:kept, id}) do
-      [{_key, frames}] -> frames
-      [] -> []
+  @doc "What was kept of a reply, the oldest frame first; `:gone` if it was given up, `:down` if the sidecar's run is over."
+  @spec kept(:ets.table(), pos_integer) :: [binary | :sidecar_down] | :gone | :down
+  def kept(table, id), do: frames(fn -> :ets.lookup(table, {:kept, id}) end)
+
+  @doc "As `kept/2`. It is not kept any more, and nothing more of it will be."
+  @spec take_kept(:ets.table(), pos_integer) :: [binary | :sidecar_down] | :gone | :down
+  def take_kept(table, id), do: frames(fn -> :ets.take(table, {:kept, id}) end)
+
+  defp frames(read) do
+    case read.() do
+      [{_key, _connection, frames}] -> frames
+      [] -> :gone
     end
   rescue
-    ArgumentError -> []
+    ArgumentError -> :down
   end
+
+  @doc "Deletes what was kept for a connection. For the port's owner: the connection is closed."
+  @spec forget_kept(:ets.table(), integer) :: true
+  def forget_kept(table, connection), do: :ets.match_delete(table, {{:kept, :_}, connection, :_})
 
   @doc "What comes of the reply from now on is sent to the calling process; false if nothing more will come."
   @spec redirect(:ets.table(), pos_integer, reference) :: boolean

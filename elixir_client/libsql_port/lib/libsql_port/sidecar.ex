@@ -466,6 +466,7 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp connection_ended(connection, state) do
+    InFlight.forget_kept(state.table, connection)
     Functions.connection_ended(state.functions, connection)
     %{state | runners: Runners.connection_ended(state.runners, connection)}
   end

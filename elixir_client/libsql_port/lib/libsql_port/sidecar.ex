@@ -26,6 +26,7 @@ defmodule LibsqlPort.Sidecar do
     Reply,
     Request,
     Restart,
+    Run,
     Runners,
     Wire
   }
@@ -104,7 +105,7 @@ defmodule LibsqlPort.Sidecar do
     restart = Restart.new(options)
 
     state =
-      idle(%{
+      Run.idle(%{
         options: options,
         registry: registry,
         guardian: guardian,
@@ -117,180 +118,14 @@ defmodule LibsqlPort.Sidecar do
 
     # The first start is the supervisor's: its error is the answer of `start_link/1`. One after this very process was
     # killed must not be, or the supervisor would count it.
-    if :ets.insert_new(registry, {:started}), do: first_start(state), else: {:ok, start_in(0, state)}
-  end
-
-  defp first_start(state) do
-    with {:ok, port, identity, early} <- open(state),
-         {:ok, hello} <- Handshake.await_hello(port, early, state.options.start_timeout) do
-      {:ok, running(port, identity, hello, state)}
-    else
-      {:error, %Error{} = error} -> {:stop, error}
-    end
-  end
-
-  defp open(%{guardian: guardian, options: options}) do
-    owner = self()
-    Handshake.open(options, &Guardian.watch(guardian, &1, owner))
-  end
-
-  # No program. `port` and `table` stand beside the handle, because the routing clause matches on them for each frame.
-  defp idle(state) do
-    Map.merge(state, %{
-      port: nil,
-      table: nil,
-      handle: nil,
-      identity: nil,
-      started_at: nil,
-      starting: nil,
-      answered: true,
-      opening: %{},
-      claims: %Claims{}
-    })
-  end
-
-  defp running(port, identity, hello, state) do
-    handle = %Handle{
-      port: port,
-      table: InFlight.new(state.guardian, port),
-      ids: state.ids,
-      sidecar: self(),
-      guardian: state.guardian,
-      os_pid: if(identity, do: elem(identity, 0), else: hello["os_pid"]),
-      hello: hello,
-      frame_bytes_max: Map.get(hello, "frame_bytes_max", 16_777_216),
-      reply_grace: state.options.reply_grace,
-      functions: state.functions.flag
-    }
-
-    about = %{name: state.options.name, os_pid: handle.os_pid}
-    Life.metadata(about.name, about.os_pid)
-    runs = :ets.update_counter(state.registry, :runs, 1, {:runs, 0})
-    Life.started(Map.put(about, :restart, runs > 1), hello)
-
-    state = %{
-      idle(state)
-      | port: port,
-        table: handle.table,
-        runners: %{state.runners | handle: handle},
-        about: about,
-        identity: identity,
-        started_at: System.monotonic_time(:millisecond)
-    }
-
-    ready(handle, Functions.of_sidecar(state.functions), state)
-  end
-
-  # The program learns of the sidecar's functions before it gets the first request of a caller: nobody has the handle yet.
-  defp ready(handle, functions, state) do
-    case renew(functions, handle, state) do
-      [] ->
-        heartbeat(handle.port, state.options.heartbeat)
-        %{state | handle: handle}
-
-      unsent ->
-        Process.send_after(self(), {:ready, handle, unsent}, @retry_ms)
-        state
-    end
-  end
-
-  # Returns those for which the pipe was too full.
-  defp renew([], _handle, _state), do: []
-
-  defp renew([{number, function} | rest] = functions, handle, state) do
-    id = InFlight.enter_for_claim(state.table, handle.ids, {:function, {:renewed, function.name}})
-    payload = Wire.addressed(Wire.encode(0), 0, Wire.encode(Function.wire(function, number)))
-
-    {request, _ended} = Function.requests(function.kind)
-
-    case Exchange.post(handle, id, Wire.tag(request), payload) do
-      :ok ->
-        renew(rest, handle, state)
-
-      :not_sent ->
-        InFlight.take(state.table, id)
-        functions
-    end
-  end
-
-  # Starts the program again: without waiting for its hello, so that this process answers meanwhile.
-  defp start(state) do
-    case open(state) do
-      {:ok, port, identity, early} ->
-        timer = Process.send_after(self(), {:no_hello, port}, state.options.start_timeout)
-        started_at = System.monotonic_time(:millisecond)
-        early(early, port, %{state | starting: {port, identity, timer}, started_at: started_at})
-
-      {:error, error} ->
-        failed_start(error, state)
-    end
-  end
-
-  defp early([], _port, state), do: state
-
-  defp early([first | rest], port, state) do
-    Handshake.again(port, rest)
-    first_message(first, state)
-  end
-
-  defp first_message(message, %{starting: {port, identity, timer}} = state) do
-    Process.cancel_timer(timer)
-
-    case Handshake.hello(port, message) do
-      {:ok, hello} ->
-        running(port, identity, hello, state)
-
-      {:error, error} ->
-        if identity, do: Guardian.overdue(state.guardian, identity)
-        failed_start(error, state)
-    end
-  end
-
-  defp failed_start(error, state) do
-    Life.not_started(state.about, error)
-    start_again(idle(state), 0)
-  end
-
-  # The table comes to the guardian before the port is closed: see there.
-  defp broke_off(what, state) do
-    Life.lost(state.about, what, Claims.connections(state.claims), InFlight.running(state.table))
-    hand_over(state)
-    for {_ref, %{from: from}} <- state.opening, do: answer(from, :ended)
-    _ = Claims.clear(state.claims)
-    Functions.run_ended(state.functions)
-    state = %{state | runners: Runners.run_ended(state.runners)}
-    {:noreply, start_again(idle(state), System.monotonic_time(:millisecond) - state.started_at)}
-  end
-
-  defp hand_over(%{port: port, table: table, guardian: guardian}) do
-    :ets.give_away(table, guardian, {:in_flight, port})
-    Handshake.close(port)
-  rescue
-    # The guardian has ended, and so will this process.
-    ArgumentError -> end_run(port, table)
-  end
-
-  # What is sent to a closed port is answered by its sender.
-  defp end_run(port, table) do
-    Handshake.close(port)
-    InFlight.answer_all(table)
-  end
-
-  defp start_again(state, lived_ms) do
-    {pause, restart} = Restart.next(state.restart, lived_ms)
-    start_in(pause, %{state | restart: restart})
-  end
-
-  defp start_in(pause, state) do
-    Process.send_after(self(), :start, pause)
-    state
+    if :ets.insert_new(registry, {:started}), do: Run.first(state), else: {:ok, Run.start_in(0, state)}
   end
 
   # Ended by its supervisor. If the guardian is there, the table falls to it in any case.
   @impl true
   def terminate(_reason, %{port: nil, starting: nil}), do: :ok
   def terminate(_reason, %{port: nil, starting: {port, _identity, _timer}}), do: Handshake.close(port)
-  def terminate(_reason, %{port: port, table: table}), do: end_run(port, table)
+  def terminate(_reason, %{port: port, table: table}), do: Run.leave(port, table)
 
   # --- frames ---------------------------------------------------------------------------------------------------
 
@@ -303,31 +138,31 @@ defmodule LibsqlPort.Sidecar do
   end
 
   def handle_info({port, {:data, frame}}, %{port: port} = state) do
-    broke_off("sent #{byte_size(frame)} bytes that are no frame", state)
+    {:noreply, Run.broke_off("sent #{byte_size(frame)} bytes that are no frame", state)}
   end
 
   def handle_info({port, {:exit_status, status}}, %{port: port} = state) do
     if state.identity, do: Guardian.gone(state.guardian, state.identity)
-    broke_off("ended, #{Handshake.exit_status(status)}", state)
+    {:noreply, Run.broke_off("ended, #{Handshake.exit_status(status)}", state)}
   end
 
   def handle_info({:EXIT, port, reason}, %{port: port} = state) do
-    broke_off("closed its pipes (#{inspect(reason)})", state)
+    {:noreply, Run.broke_off("closed its pipes (#{inspect(reason)})", state)}
   end
 
   def handle_info({port, message}, %{starting: {port, _, _}} = state) do
-    {:noreply, first_message(message, state)}
+    {:noreply, Run.first_message(message, state)}
   end
 
   def handle_info({:EXIT, port, reason}, %{starting: {port, _, _}} = state) do
-    {:noreply, first_message({:exit, reason}, state)}
+    {:noreply, Run.first_message({:exit, reason}, state)}
   end
 
   def handle_info({:no_hello, port}, %{starting: {port, _, _}} = state) do
-    {:noreply, first_message({:silent, state.options.start_timeout}, state)}
+    {:noreply, Run.first_message({:silent, state.options.start_timeout}, state)}
   end
 
-  def handle_info(:start, state), do: {:noreply, start(state)}
+  def handle_info(:start, state), do: {:noreply, Run.again(state)}
 
   def handle_info({:sync, pid, ref}, state) when is_pid(pid) do
     send(pid, {ref, :synced})
@@ -367,7 +202,7 @@ defmodule LibsqlPort.Sidecar do
     do: {:noreply, answer_all(answers, state)}
 
   def handle_info({:ready, %{port: port} = handle, functions}, %{port: port} = state) do
-    {:noreply, ready(handle, functions, state)}
+    {:noreply, Run.ready(handle, functions, state)}
   end
 
   def handle_info(:sweep, state) do
@@ -377,12 +212,12 @@ defmodule LibsqlPort.Sidecar do
   end
 
   def handle_info({:heartbeat, port}, %{port: port, answered: false} = state) do
-    broke_off("has answered nothing for #{state.options.heartbeat} ms", state)
+    {:noreply, Run.broke_off("has answered nothing for #{state.options.heartbeat} ms", state)}
   end
 
   # A pipe that is full says nothing about the program's health; the next beat will.
   def handle_info({:heartbeat, port}, %{port: port} = state) do
-    heartbeat(port, state.options.heartbeat)
+    Run.heartbeat(port, state.options.heartbeat)
     sent = Exchange.post(state.handle, @heartbeat_id, Wire.tag(:ping), Wire.encode(nil))
     {:noreply, %{state | answered: if(sent == :ok, do: false, else: full(state))}}
   end
@@ -525,9 +360,6 @@ defmodule LibsqlPort.Sidecar do
 
     state
   end
-
-  defp heartbeat(_port, :infinity), do: :ok
-  defp heartbeat(port, interval), do: Process.send_after(self(), {:heartbeat, port}, interval)
 
   # --- what processes leave behind ------------------------------------------------------------------------------
 

@@ -6,7 +6,11 @@ use crate::support::*;
 use crate::term::*;
 use crate::{list, tuple};
 
-fn hook(callback: i64, more: Vec<(&str, Term)>) -> Term {
+/// With a time that no test waits for, unless it says another.
+fn hook(callback: i64, mut more: Vec<(&str, Term)>) -> Term {
+    if more.iter().all(|(key, _)| *key != "timeout") {
+        more.push(("timeout", 60_000.into()));
+    }
     let first = [("callback", callback.into()), ("kind", atom("commit"))];
     Term::Map(first.into_iter().chain(more).map(|(key, value)| (key.into(), value)).collect())
 }

@@ -12,6 +12,9 @@ defmodule LibsqlPort.CommitHookTest do
     :ok
   end
 
+  # A time that no test waits for: what is to be late says so.
+  @long [timeout: 60_000]
+
   defp count(conn), do: conn |> LibsqlPort.query_one!("SELECT count(*) FROM t") |> hd()
   defp insert(conn, options \\ []), do: LibsqlPort.query(conn, "INSERT INTO t (a) VALUES ('x')", [], options)
 
@@ -30,7 +33,13 @@ defmodule LibsqlPort.CommitHookTest do
 
   test "is told what a transaction has changed, and may allow it", %{conn: conn, database: database} do
     test = self()
-    :ok = LibsqlPort.set_commit_hook(conn, fn commit -> send(test, commit) && true end, values: :old_and_new)
+
+    :ok =
+      LibsqlPort.set_commit_hook(
+        conn,
+        fn commit -> send(test, commit) && true end,
+        [values: :old_and_new] ++ @long
+      )
 
     {:ok, _} =
       LibsqlPort.transaction(conn, fn conn ->
@@ -67,7 +76,7 @@ defmodule LibsqlPort.CommitHookTest do
           {nil, :commit_hook_failed, "returned nil"},
           {{:ok, 1}, :commit_hook_failed, "returned {:ok, 1}"}
         ] do
-      :ok = LibsqlPort.set_commit_hook(conn, fn _commit -> answer end)
+      :ok = LibsqlPort.set_commit_hook(conn, fn _commit -> answer end, @long)
       assert {:error, %Error{code: ^code, message: message, tx_status: :none}} = insert(conn)
       assert message =~ words and String.valid?(message)
       assert_nothing_left(conn, other)
@@ -168,19 +177,23 @@ defmodule LibsqlPort.CommitHookTest do
     test = self()
 
     :ok =
-      LibsqlPort.set_commit_hook(conn, fn _commit ->
-        send(test, {:own, LibsqlPort.query(conn, "SELECT 1")})
+      LibsqlPort.set_commit_hook(
+        conn,
+        fn _commit ->
+          send(test, {:own, LibsqlPort.query(conn, "SELECT 1")})
 
-        send(
-          test,
-          {:task, Task.await(Task.async(fn -> LibsqlPort.set_commit_hook(conn, fn _ -> true end) end))}
-        )
+          send(
+            test,
+            {:task, Task.await(Task.async(fn -> LibsqlPort.set_commit_hook(conn, fn _ -> true end) end))}
+          )
 
-        send(test, {:closed, LibsqlPort.close(conn)})
-        send(test, {:read, count(other)})
-        send(test, {:written, LibsqlPort.query(other, "DELETE FROM t", [], timeout: 100)})
-        :ok
-      end)
+          send(test, {:closed, LibsqlPort.close(conn)})
+          send(test, {:read, count(other)})
+          send(test, {:written, LibsqlPort.query(other, "DELETE FROM t", [], timeout: 100)})
+          :ok
+        end,
+        @long
+      )
 
     assert {:ok, _} = insert(conn)
 
@@ -203,13 +216,16 @@ defmodule LibsqlPort.CommitHookTest do
 
     test = self()
     into = fn conn -> fn _commit -> insert(conn) |> elem(0) == :ok end end
-    :ok = LibsqlPort.set_commit_hook(a, into.(b))
-    :ok = LibsqlPort.set_commit_hook(b, into.(c))
-    :ok = LibsqlPort.set_commit_hook(c, fn _ -> send(test, LibsqlPort.query(a, "SELECT 1")) && true end)
+    :ok = LibsqlPort.set_commit_hook(a, into.(b), @long)
+    :ok = LibsqlPort.set_commit_hook(b, into.(c), @long)
+
+    :ok =
+      LibsqlPort.set_commit_hook(c, fn _ -> send(test, LibsqlPort.query(a, "SELECT 1")) && true end, @long)
+
     assert {:ok, _} = insert(a)
     assert_received {:error, %Error{code: :callback_reentered}}
     assert Enum.map([a, b, c], &count/1) == [1, 1, 1]
-    :ok = LibsqlPort.set_commit_hook(c, fn _ -> false end)
+    :ok = LibsqlPort.set_commit_hook(c, fn _ -> false end, @long)
     assert {:error, %Error{code: :commit_vetoed}} = insert(a)
     assert Enum.map([a, b, c], &count/1) == [1, 1, 1]
   end
@@ -235,7 +251,7 @@ defmodule LibsqlPort.CommitHookTest do
     database = Path.join(dir, "options.db")
     # Changes of the schema are told whatever the filter.
     schema? = fn commit -> Enum.all?(commit.changes, &(&1.operation == :schema)) end
-    refuse = {schema?, tables: ["t"], operations: [:delete]}
+    refuse = {schema?, [tables: ["t"], operations: [:delete]] ++ @long}
     sidecar = start_supervised!({LibsqlPort, log_level: :error, commit_hook: refuse}, id: :with_hook)
     {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
     LibsqlPort.query!(conn, "CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
@@ -243,7 +259,7 @@ defmodule LibsqlPort.CommitHookTest do
     assert {:error, %Error{code: :commit_vetoed}} = LibsqlPort.query(conn, "DELETE FROM t")
 
     {:ok, own} =
-      LibsqlPort.connect(sidecar, database: database, commit_hook: fn _commit -> {:error, "own"} end)
+      LibsqlPort.connect(sidecar, database: database, commit_hook: {fn _commit -> {:error, "own"} end, @long})
 
     assert {:error, %Error{code: :commit_vetoed, message: message}} = insert(own)
     assert message =~ "own"
@@ -257,10 +273,14 @@ defmodule LibsqlPort.CommitHookTest do
     Logger.metadata(request: "r1")
 
     :ok =
-      LibsqlPort.set_commit_hook(conn, fn _commit ->
-        send(test, {Process.get(:"$callers"), Logger.metadata()[:request]})
-        :ok
-      end)
+      LibsqlPort.set_commit_hook(
+        conn,
+        fn _commit ->
+          send(test, {Process.get(:"$callers"), Logger.metadata()[:request]})
+          :ok
+        end,
+        @long
+      )
 
     assert {:ok, _} = insert(conn)
     assert_received {[^test | _], "r1"}

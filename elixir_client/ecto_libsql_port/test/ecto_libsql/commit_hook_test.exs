@@ -48,7 +48,7 @@ defmodule EctoLibSql.CommitHookTest do
     end
   end
 
-  @hook {&__MODULE__.decide/1, tables: ["accounts"], values: :new}
+  @hook {&__MODULE__.decide/1, tables: ["accounts"], values: :new, timeout: 60_000}
 
   defp accounts(repo), do: repo.aggregate(Account, :count)
 
@@ -117,7 +117,7 @@ defmodule EctoLibSql.CommitHookTest do
          else: :ok
     end
 
-    start_supervised!({Repo, database: Path.join(directory, "m.db"), commit_hook: no_more})
+    start_supervised!({Repo, database: Path.join(directory, "m.db"), commit_hook: {no_more, timeout: 60_000}})
     :ok = Ecto.Migrator.up(Repo, 1, CreateAccounts, log: false)
     :persistent_term.put({__MODULE__, directory}, true)
     assert_raise Error, ~r/frozen/, fn -> Ecto.Migrator.up(Repo, 2, CreateForbidden, log: false) end

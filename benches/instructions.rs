@@ -5,7 +5,9 @@
 
 mod support;
 
-use port_driver::etf::encoder::{put_binary, put_bool, put_empty_list, put_integer, put_list, put_tuple};
+use port_driver::etf::encoder::{
+    put_atom, put_binary, put_bool, put_empty_list, put_integer, put_list, put_map, put_tuple,
+};
 use port_driver::request::tag;
 use std::hint::black_box;
 use std::io::Write;
@@ -22,6 +24,14 @@ const WORKS: &[Work] = &[
     }),
     ("point_select", 500, |times| {
         repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &execute(POINT, point_params));
+    }),
+    // Compiled each time, without a policy and with one of 50 rules.
+    ("compile_point_select", 500, |times| compile_point_select(times, 0)),
+    ("compile_point_select_policy", 500, |times| compile_point_select(times, 50)),
+    ("point_select_policy", 500, |times| {
+        let mut bench = Bench::new(10_000);
+        bench.run(tag::SET_POLICY, &policy(50));
+        repeat(&mut bench, times, tag::EXECUTE, &execute(POINT, point_params));
     }),
     ("insert_in_transaction", 500, |times| {
         let mut bench = Bench::new(1);
@@ -64,6 +74,50 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A statement that is in no cache, under a policy of so many rules, or under none.
+fn compile_point_select(times: u32, rules: u32) {
+    let mut bench = Bench::new(10_000);
+    if rules > 0 {
+        bench.run(tag::SET_POLICY, &policy(rules));
+    }
+    let mut payload = Vec::new();
+    put_tuple(&mut payload, 3);
+    put_integer(&mut payload, 1);
+    put_integer(&mut payload, 0);
+    put_binary(&mut payload, b"SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = 4711");
+    repeat(&mut bench, times, tag::SCRIPT, &payload);
+}
+
+/// Rules about columns of the table that is read and of others, and one that allows the rest.
+fn policy(rules: u32) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put_tuple(&mut payload, 3);
+    put_integer(&mut payload, 1);
+    put_integer(&mut payload, 0);
+    put_list(&mut payload, rules);
+    let list = |out: &mut Vec<u8>, name: &str| {
+        put_list(out, 1);
+        put_binary(out, name.as_bytes());
+        put_empty_list(out);
+    };
+    for rule in 1..rules {
+        put_tuple(&mut payload, 3);
+        put_atom(&mut payload, "deny");
+        list(&mut payload, "read");
+        put_map(&mut payload, 2);
+        put_binary(&mut payload, b"table");
+        list(&mut payload, &if rule % 2 == 0 { "bulk".to_owned() } else { format!("table_{rule}") });
+        put_binary(&mut payload, b"column");
+        list(&mut payload, &format!("column_{rule}"));
+    }
+    put_tuple(&mut payload, 3);
+    put_atom(&mut payload, "allow");
+    list(&mut payload, "any");
+    put_map(&mut payload, 0);
+    put_empty_list(&mut payload);
+    payload
 }
 
 /// The request, a few times to warm up, then measured.

@@ -7,12 +7,12 @@
 #   demo.exs DIRECTORY     where the database is made; the caller removes it
 
 for file <- ~w(terminal time_zones packages chapters/import chapters/questions chapters/changes chapters/functions chapters/veto
-               chapters/streaming chapters/deadline chapters/crash) do
+               chapters/streaming chapters/deadline chapters/policy chapters/crash) do
   Code.require_file("#{file}.exs", __DIR__)
 end
 
 defmodule Demo do
-  alias Demo.{Changes, Crash, Deadline, Functions, Import, Questions, Streaming, Terminal, Veto}
+  alias Demo.{Changes, Crash, Deadline, Functions, Import, Policy, Questions, Streaming, Terminal, Veto}
 
   @sidecar Demo.Sidecar
 
@@ -27,7 +27,7 @@ defmodule Demo do
     context = %{sidecar: @sidecar, database: database, conn: open(database)}
 
     lines =
-      Enum.flat_map([Import, Questions, Changes, Functions, Veto, Streaming, Deadline, Crash], fn chapter ->
+      Enum.flat_map([Import, Questions, Changes, Functions, Veto, Streaming, Deadline, Policy, Crash], fn chapter ->
         Terminal.heading(chapter.title())
         chapter.run(context)
       end) ++ shut_down(supervisor)

@@ -60,6 +60,9 @@ pub struct Arguments {
     /// Bytes of the changes of one transaction that are kept for subscribers, who are told of a larger one to read anew
     #[arg(long, default_value_t = Limits::default().changes_bytes_max, value_parser = clap::value_parser!(u32).range(..=1 << 30))]
     pub changes_bytes_max: u32,
+    /// Denials of policies in a second that are told as events and log lines; further ones are counted; 0 for none
+    #[arg(long, default_value_t = Limits::default().denials_per_second_max)]
+    pub denials_per_second_max: u32,
     /// Folder for temporary files, which have no names there; default: the first that can be written of SQLITE_TMPDIR, TMPDIR,
     /// /var/tmp, /usr/tmp, /tmp and the working folder
     #[arg(long)]
@@ -133,6 +136,7 @@ impl Arguments {
             heap_bytes_max: self.heap_bytes_max,
             temp_bytes_max: self.temp_bytes_max,
             changes_bytes_max: self.changes_bytes_max,
+            denials_per_second_max: self.denials_per_second_max,
             stuck_limit: Duration::from_millis(self.stuck_limit_ms),
             shutdown_grace: Duration::from_millis(self.shutdown_grace_ms),
             spin_us_max: self.spin_us_max,

@@ -5,6 +5,7 @@ use crate::control::Stop;
 use crate::database::placement::Displaced;
 use crate::database::wal_note::ForeignWal;
 use crate::database::writer_turn::TurnError;
+use crate::denial::Denial;
 use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
 use crate::engine::{code, EngineError};
@@ -25,6 +26,9 @@ pub enum Error {
     /// The engine, with the constraint that was violated if it was one.
     #[error("{}", engine_words(.0))]
     Engine(EngineError, Option<Box<ConstraintFailure>>),
+    /// The connection's policy denies it.
+    #[error("{0}")]
+    Denied(Box<Denial>),
     /// The work was stopped.
     #[error("{}", stop_words(*.0))]
     Stopped(Stop),
@@ -99,6 +103,7 @@ impl Error {
             // Of a database in which nothing is wrong.
             Error::Engine(error, _) if remedy::is_limited_schema(error) => ErrorCode::InvalidOption,
             Error::Engine(error, _) => engine_code(error.code),
+            Error::Denied(_) => ErrorCode::NotAuthorized,
             Error::Stopped(stop) => stop_code(*stop),
             Error::Turn(TurnError::Stopped { stop, .. }) => stop_code(*stop),
             Error::Turn(TurnError::Busy(_)) => ErrorCode::Busy,
@@ -136,6 +141,7 @@ impl Error {
         let (sqlite_code, offset, constraint) = match inner {
             Error::Engine(error, constraint) => (Some(error.code), error.offset, constraint.as_deref()),
             Error::Open { source: OpenError::Refused(error, _), .. } => (Some(error.code), None, None),
+            Error::Denied(_) => (Some(code::SQLITE_AUTH), None, None),
             _ => (None, None, None),
         };
         let constraint = constraint.map(|failure| Constraint {
@@ -145,15 +151,22 @@ impl Error {
             index: failure.index.as_deref(),
             name: failure.name.as_deref(),
         });
-        f(&ErrorReply {
+        let reply = ErrorReply {
             code: self.code(),
             message: &message,
             sqlite_code,
             constraint,
+            denial: None,
             offset,
             tx_status,
             index,
-        })
+        };
+        match inner {
+            Error::Denied(denial) => {
+                denial.with_fields(|denial| f(&ErrorReply { denial: Some(denial), ..reply }))
+            }
+            _ => f(&reply),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod logging;
 pub mod server;
 
+mod audit;
 mod client_functions;
 mod client_hooks;
 mod clock;
@@ -20,6 +21,7 @@ mod connection;
 mod control;
 mod counters;
 mod database;
+mod denial;
 mod engine;
 mod error;
 mod feed;
@@ -43,6 +45,7 @@ mod version;
 /// What the benchmark of a session needs of the rooms below.
 #[doc(hidden)]
 pub mod bench {
+    pub use crate::audit::Audit;
     pub use crate::client_functions::SharedFunctions;
     pub use crate::clock::now_ns;
     pub use crate::connection::backend::Backend;

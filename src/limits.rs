@@ -41,6 +41,8 @@ pub struct Limits {
     pub temp_bytes_max: u64,
     /// Bytes of the changes of one transaction that are kept for subscribers; of a larger one they are told no more than that.
     pub changes_bytes_max: u32,
+    /// Denials of policies in a second that are told as events and log lines; those beyond are counted; 0: none.
+    pub denials_per_second_max: u32,
     /// Time from a request's deadline, its cancellation or the end of its connection to the end of the program, if it still
     /// runs then; zero: no limit.
     pub stuck_limit: Duration,
@@ -65,6 +67,7 @@ impl Default for Limits {
             heap_bytes_max: 16 << 30,
             temp_bytes_max: 32 << 30,
             changes_bytes_max: 64 << 20,
+            denials_per_second_max: 100,
             stuck_limit: Duration::from_secs(60),
             shutdown_grace: Duration::from_millis(1000),
             spin_us_max: 200,

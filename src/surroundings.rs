@@ -1,5 +1,6 @@
 //! What a connection needs from the program around it.
 
+use crate::audit::Audit;
 use crate::client_functions::SharedFunctions;
 use crate::database::Files;
 use crate::feed::Hub;
@@ -18,6 +19,8 @@ pub struct Surroundings {
     pub files: Arc<Files>,
     /// The program's limits.
     pub limits: Arc<Limits>,
+    /// Which denials of policies are told.
+    pub audit: Arc<Audit>,
     /// Who reads requests.
     pub relief: Arc<dyn Relief>,
     /// The functions of all connections that the client answers.

@@ -62,6 +62,7 @@ impl Bench {
             runtime: runtime.handle().clone(),
             files: Arc::new(Files::default()),
             limits: Arc::new(limits),
+            audit: Arc::new(Audit::new(0)),
             relief: Arc::new(NoRelief),
             client_functions: Arc::default(),
             hub: Arc::new(Hub::new(Arc::new(NoEvents))),

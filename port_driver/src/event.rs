@@ -3,6 +3,7 @@
 use crate::error_code::ErrorCode;
 use crate::etf::encoder::{put_atom, put_binary, put_fixed, put_tuple, put_unsigned};
 use crate::frame::{begin_frame, end_frame};
+use crate::reply::{put_denial, Denial};
 use crate::request::tag;
 
 /// A message is for people, and an event must fit into any frame.
@@ -178,6 +179,23 @@ pub fn progress(
     put_unsigned(out, u64::from(request));
     put_unsigned(out, run_ms);
     put_unsigned(out, steps);
+    end_frame(out, start, u32::MAX);
+}
+
+/// The policy of a connection has denied something, and `left_out` more that the client is not told of one by one.
+pub fn policy_denied(out: &mut Vec<u8>, connection: u32, denial: &Denial<'_>, left_out: u64) {
+    let start = begin_frame(out, 0, tag::POLICY_DENIED);
+    put_tuple(out, 3);
+    put_unsigned(out, u64::from(connection));
+    let cut = Denial {
+        object: denial.object.map(cut),
+        column: denial.column.map(cut),
+        database: denial.database.map(cut),
+        through: denial.through.map(cut),
+        ..*denial
+    };
+    put_denial(out, &cut);
+    put_unsigned(out, left_out);
     end_frame(out, start, u32::MAX);
 }
 

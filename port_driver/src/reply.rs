@@ -23,6 +23,8 @@ pub struct ErrorReply<'a> {
     pub sqlite_code: Option<i32>,
     /// Which constraint refused.
     pub constraint: Option<Constraint<'a>>,
+    /// What the connection's policy denied, of an error that has no constraint.
+    pub denial: Option<Denial<'a>>,
     /// The byte of the SQL text where the error was seen.
     pub offset: Option<u64>,
     /// The transaction status after the error, if a connection was involved.
@@ -39,6 +41,7 @@ impl<'a> ErrorReply<'a> {
             message,
             sqlite_code: None,
             constraint: None,
+            denial: None,
             offset: None,
             tx_status: None,
             index: None,
@@ -59,6 +62,34 @@ pub struct Constraint<'a> {
     pub index: Option<&'a str>,
     /// Its name.
     pub name: Option<&'a str>,
+}
+
+/// What a policy denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial<'a> {
+    /// The action's name in the protocol.
+    pub action: &'a str,
+    /// On what: a table, a function, a pragma…
+    pub object: Option<&'a str>,
+    /// On which of its columns.
+    pub column: Option<&'a str>,
+    /// In which database.
+    pub database: Option<&'a str>,
+    /// In the text of which view or trigger.
+    pub through: Option<&'a str>,
+    /// By what.
+    pub rule: DenyingRule<'a>,
+}
+
+/// What of a policy denied something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyingRule<'a> {
+    /// The element at this place, from 0.
+    Element(u32),
+    /// A ready-made policy.
+    Ready(&'a str),
+    /// Nothing allows it.
+    None,
 }
 
 /// What a constraint demands.
@@ -153,7 +184,10 @@ pub fn put_error(out: &mut Vec<u8>, error: &ErrorReply<'_>) {
     put_unsigned(out, u64::from(error.code.number()));
     put_binary(out, error.message.as_bytes());
     put_optional(out, error.sqlite_code, |out, code| put_integer(out, i64::from(code)));
-    put_optional(out, error.constraint.as_ref(), put_constraint);
+    match &error.denial {
+        Some(denial) => put_denial(out, denial),
+        None => put_optional(out, error.constraint.as_ref(), put_constraint),
+    }
     put_optional(out, error.offset, put_unsigned);
     put_optional(out, error.tx_status, |out, status| put_unsigned(out, u64::from(status)));
     put_optional(out, error.index, |out, index| put_unsigned(out, u64::from(index)));
@@ -191,6 +225,20 @@ fn put_constraint(out: &mut Vec<u8>, constraint: &Constraint<'_>) {
     }
     put_optional_binary(out, constraint.index.map(str::as_bytes));
     put_optional_binary(out, constraint.name.map(str::as_bytes));
+}
+
+/// `{Action, Object, Column, Database, Through, Rule}`.
+pub(crate) fn put_denial(out: &mut Vec<u8>, denial: &Denial<'_>) {
+    put_tuple(out, 6);
+    put_binary(out, denial.action.as_bytes());
+    for name in [denial.object, denial.column, denial.database, denial.through] {
+        put_optional_binary(out, name.map(str::as_bytes));
+    }
+    match denial.rule {
+        DenyingRule::Element(index) => put_unsigned(out, u64::from(index)),
+        DenyingRule::Ready(name) => put_binary(out, name.as_bytes()),
+        DenyingRule::None => put_nil(out),
+    }
 }
 
 fn put_optional<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {

@@ -89,8 +89,10 @@ fn requests_without_option_maps_allocate_nothing() {
         });
         let has_settings = matches!(
             decode(fixture.tag(), fixture.payload()),
-            Ok(Request::Open(open)) if !open.options.pragmas.is_empty() || !open.options.limits.is_empty()
-        );
+            Ok(Request::Open(open)) if !open.options.pragmas.is_empty()
+                || !open.options.limits.is_empty()
+                || open.options.policy.is_some()
+        ) || matches!(decode(fixture.tag(), fixture.payload()), Ok(Request::SetPolicy(_)));
         // A table function has names of columns, a subscription those of tables too.
         let has_names = matches!(fixture.tag(), tag::CREATE_FUNCTION | tag::SET_HOOK | tag::SUBSCRIBE);
         assert!(bytes == 0 || has_settings || has_names, "{}: {bytes} bytes allocated", fixture.name);

@@ -8,12 +8,13 @@ mod support;
 use bytes::BytesMut;
 use port_driver::etf::{encoder, Decoder, Token};
 use port_driver::event::{
-    abandoned, busy, call, changes, connection_lost, hook, lagged, log, progress, Busy, Call, Hook,
+    abandoned, busy, call, changes, connection_lost, hook, lagged, log, policy_denied, progress, Busy, Call,
+    Hook,
 };
 use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
 use port_driver::handshake::Hello;
 use port_driver::reply::{
-    self, put_error_item, put_result_tail, Constraint, ConstraintKind, ErrorReply, Tail,
+    self, put_error_item, put_result_tail, Constraint, ConstraintKind, Denial, DenyingRule, ErrorReply, Tail,
 };
 use port_driver::request::{decode, route, tag, OpenOptions, Refusal, Request, ResultOptions, Route};
 use port_driver::{ErrorCode, Params, ParamsKind};
@@ -112,6 +113,9 @@ fn guards(options: &OpenOptions<'_>) -> String {
     if options.allowed_directories.is_some() {
         text += &format!("allowed_directories: {:?}, ", options.allowed_directories);
     }
+    if let Some(policy) = &options.policy {
+        text += &format!("policy: {policy:?}, ");
+    }
     if !options.limits.is_empty() {
         text += &format!("limits: {:?}, ", options.limits);
     }
@@ -127,7 +131,8 @@ fn shown_options(options: ResultOptions) -> String {
     ];
     let numbers = all.iter().filter_map(|(key, value)| value.map(|value| format!("{key}: {value}")));
     let defensive = options.defensive.map(|on| format!("defensive: {on}"));
-    let given: Vec<String> = numbers.chain(defensive).collect();
+    let policy = options.policy.map(|on| format!("policy: {on}"));
+    let given: Vec<String> = numbers.chain(defensive).chain(policy).collect();
     format!("{{{}}}", given.join(", "))
 }
 
@@ -162,10 +167,10 @@ fn requests_mean_what_their_files_say() {
 #[test]
 fn every_request_tag_has_a_file() {
     let fixtures = read_all("golden");
-    for tag in (1..=30).chain(32..=33).chain(37..=38) {
+    for tag in (1..=30).chain(32..=33).chain(36..=38) {
         assert!(fixtures.iter().any(|f| is_request(f) && f.tag() == tag), "request {tag}");
     }
-    for tag in (64..=71).chain(96..=103).chain(105..=106) {
+    for tag in (64..=71).chain(96..=106) {
         assert!(fixtures.iter().any(|f| !is_request(f) && f.tag() == tag), "reply or event {tag}");
     }
 }
@@ -332,6 +337,25 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
             };
             reply::error(out, id, max, &error);
         }
+        "reply_error_denied" => {
+            let denial = Denial {
+                action: "read",
+                object: Some("users"),
+                column: Some("password"),
+                database: Some("main"),
+                through: None,
+                rule: DenyingRule::Element(1),
+            };
+            let message =
+                "not authorized: read users.password; element 1 (from 0) of the connection's policy denies it";
+            let error = ErrorReply {
+                sqlite_code: Some(23),
+                denial: Some(denial),
+                tx_status: Some(0),
+                ..ErrorReply::new(ErrorCode::NotAuthorized, message)
+            };
+            reply::error(out, id, max, &error);
+        }
         "reply_result_changes" => {
             let start = begin_frame(out, id, tag::RESULT);
             encoder::put_tuple(out, 9);
@@ -433,6 +457,17 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
             });
         }
         "event_abandoned" => abandoned(out, 300, 1000),
+        "event_policy_denied" => {
+            let denial = Denial {
+                action: "pragma_write",
+                object: Some("user_version"),
+                column: None,
+                database: None,
+                through: None,
+                rule: DenyingRule::Ready("read_only"),
+            };
+            policy_denied(out, 7, &denial, 300);
+        }
         "event_log" => log(out, "warn", "checkpoint failed connection=7"),
         "event_changes" => {
             // The body is the program's own to make; here it is what the file says, taken out of it.
@@ -458,7 +493,7 @@ fn each_function_that_writes_a_message_writes_these_bytes() {
             count += 1;
         }
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 22);
 }
 
 #[test]

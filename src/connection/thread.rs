@@ -373,6 +373,7 @@ mod tests {
             runtime: runtime.handle().clone(),
             files: Arc::new(Files::default()),
             limits: Arc::new(Limits::default()),
+            audit: Arc::new(crate::audit::Audit::new(0)),
             relief: Arc::new(NoRelief),
             client_functions: Arc::default(),
             hub: Arc::new(Hub::new(Arc::new(NoEvents))),

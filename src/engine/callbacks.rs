@@ -6,22 +6,68 @@
 //! statement. https://sqlite.org/c3ref/progress_handler.html, busy_handler.html,
 //! commit_hook.html, wal_hook.html, set_authorizer.html
 
+use super::action::{self, Decision, TableOf};
 use super::handle::Handle;
 use super::watch::{Use, Watch};
+use super::watched::Watched;
 use libsql_ffi as ffi;
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::Arc;
 
+extern "C" {
+    // Of the vendored engine (vendor/README.md).
+    fn libsql_authorizer_in_module(
+        db: *mut ffi::sqlite3,
+        schema: *const c_char,
+        table: *const c_char,
+    ) -> c_int;
+}
+
 /// How many of the engine's instructions run between two looks at the watch: about 20 µs of work.
 pub const INSTRUCTIONS_PER_LOOK: c_int = 1000;
 
+/// While it lives, what is compiled on the handle, also anew in a step, is this program's own.
+pub struct Own<'h>(Option<&'h Cell<u32>>);
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        if let Some(own) = self.0 {
+            own.set(own.get().saturating_sub(1));
+        }
+    }
+}
+
 impl Handle {
+    /// What is compiled from here on is this program's own, until the guard is dropped.
+    pub fn own(&self) -> Own<'_> {
+        self.begin_own();
+        Own(self.watch.as_deref().map(|watched| &watched.own))
+    }
+
+    /// The same without a guard; [`Self::end_own`] ends it.
+    pub fn begin_own(&self) {
+        if let Some(watched) = &self.watch {
+            watched.own.set(watched.own.get() + 1);
+        }
+    }
+
+    /// Ends what [`Self::begin_own`] began.
+    pub fn end_own(&self) {
+        drop(Own(self.watch.as_deref().map(|watched| &watched.own)));
+    }
+
+    /// True if what is compiled now is this program's own.
+    pub fn is_own(&self) -> bool {
+        self.watch.as_deref().is_some_and(|watched| watched.own.get() > 0)
+    }
+
     /// Installs the watch and its callbacks; a second call is ignored.
     pub fn watch(&mut self, watch: Arc<dyn Watch>) {
         if self.watch.is_none() {
-            self.watch = Some(Box::new(watch));
+            self.watch = Some(Box::new(Watched { watch, own: Cell::new(0), db: self.raw() }));
             self.install_callbacks();
             self.install_lasting_callbacks();
         }
@@ -30,7 +76,7 @@ impl Handle {
     /// Those that no pragma replaces.
     fn install_lasting_callbacks(&self) {
         let Some(watch) = &self.watch else { return };
-        let context = std::ptr::from_ref::<Arc<dyn Watch>>(watch).cast_mut().cast::<c_void>();
+        let context = std::ptr::from_ref::<Watched>(watch).cast_mut().cast::<c_void>();
         // SAFETY: as for `install_callbacks`.
         unsafe {
             ffi::sqlite3_commit_hook(self.raw(), Some(before_commit), context);
@@ -48,7 +94,7 @@ impl Handle {
     /// prepared.
     pub fn install_callbacks(&self) {
         let Some(watch) = &self.watch else { return };
-        let context = std::ptr::from_ref::<Arc<dyn Watch>>(watch).cast_mut().cast::<c_void>();
+        let context = std::ptr::from_ref::<Watched>(watch).cast_mut().cast::<c_void>();
         // SAFETY: the handle is open and `context` lives longer than it, by the invariant above.
         unsafe {
             ffi::sqlite3_progress_handler(self.raw(), INSTRUCTIONS_PER_LOOK, Some(on_progress), context);
@@ -73,9 +119,23 @@ impl Handle {
 
 /// # Safety
 /// `context` must be the pointer that `install_callbacks` gave.
+unsafe fn watched_of<'a>(context: *mut c_void) -> &'a Watched {
+    // SAFETY: by the contract above it points to what the box holds.
+    unsafe { &*context.cast::<Watched>() }
+}
+
+/// # Safety
+/// As for [`watched_of`].
 unsafe fn watch_of<'a>(context: *mut c_void) -> &'a Arc<dyn Watch> {
-    // SAFETY: by the contract above it points to the box's Arc.
-    unsafe { &*context.cast::<Arc<dyn Watch>>() }
+    // SAFETY: by the same contract.
+    unsafe { &watched_of(context).watch }
+}
+
+/// # Safety
+/// `name` must be null or NUL-ended, and live as long as it is used.
+unsafe fn bytes<'a>(name: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: by the contract above.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())
 }
 
 unsafe extern "C" fn on_progress(context: *mut c_void) -> c_int {
@@ -97,12 +157,73 @@ unsafe extern "C" fn before_commit(context: *mut c_void) -> c_int {
     c_int::from(!catch_unwind(AssertUnwindSafe(|| watch.may_commit())).unwrap_or(false))
 }
 
+/// The authorizer: the connection's policy, and then the rules that hold on every connection.
 unsafe extern "C" fn on_use(
+    context: *mut c_void,
+    code: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    schema: *const c_char,
+    through: *const c_char,
+) -> c_int {
+    // SAFETY: SQLite hands back the context of the installation.
+    let watched = unsafe { watched_of(context) };
+    // The policy comes first: what it denies takes no turn, and nothing is looked up for it.
+    let decided = if watched.own.get() == 0 && watched.watch.has_policy() {
+        // SAFETY: SQLite hands over null or NUL-ended names that live through the call.
+        let mut ask =
+            unsafe { action::ask(code, bytes(first), bytes(second), bytes(schema), bytes(through)) };
+        // SAFETY: these are the arguments of this call.
+        ask.by_module = through.is_null()
+            && (code != ffi::SQLITE_PRAGMA || ask.is_pragma_of_modules())
+            && unsafe { is_by_module(watched, code, first, second, schema) };
+        catch_unwind(AssertUnwindSafe(|| watched.watch.decide(&ask))).unwrap_or(Decision::Deny)
+    } else {
+        Decision::Allow
+    };
+    if decided == Decision::Deny {
+        return ffi::SQLITE_DENY;
+    }
+    // SAFETY: these are the arguments of this call.
+    let rules = unsafe { on_use_by_rule(context, code, first, second, through) };
+    match (rules, decided) {
+        (ffi::SQLITE_OK, Decision::Ignore) => ffi::SQLITE_IGNORE,
+        (rules, _) => rules,
+    }
+}
+
+/// Whether the module of a virtual table does it, to a table of its own.
+///
+/// # Safety
+/// The arguments must be those of a call of the authorizer.
+unsafe fn is_by_module(
+    watched: &Watched,
+    code: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    schema: *const c_char,
+) -> bool {
+    let (schema, table) = match action::done_by_modules(code) {
+        None => return false,
+        Some(TableOf::None) => (ptr::null(), ptr::null()),
+        Some(TableOf::First) if !first.is_null() => (schema, first),
+        Some(TableOf::Second) if !second.is_null() => (schema, second),
+        Some(TableOf::SecondOfFirst) if !second.is_null() => (first, second),
+        Some(_) => return false,
+    };
+    // SAFETY: the connection is open while it asks, and the names are null or NUL-ended.
+    unsafe { libsql_authorizer_in_module(watched.db, schema, table) != 0 }
+}
+
+/// What this program's own rules say.
+///
+/// # Safety
+/// The arguments must be those of a call of the authorizer.
+unsafe fn on_use_by_rule(
     context: *mut c_void,
     action: c_int,
     first: *const c_char,
     second: *const c_char,
-    _schema: *const c_char,
     trigger: *const c_char,
 ) -> c_int {
     let (what, name) = match action {

@@ -5,17 +5,16 @@
 //! of dangling.
 
 use super::error::{EngineError, ForeignKey};
-use super::watch::Watch;
+use super::watched::Watched;
 use libsql_ffi as ffi;
 use std::any::Any;
 use std::ffi::{c_char, c_int, CStr, CString};
-use std::sync::Arc;
 
 /// An open database connection of the engine.
 pub struct Handle {
     raw: *mut ffi::sqlite3,
     // Dropped after the handle is closed: SQLite holds a pointer to this box.
-    pub(super) watch: Option<Box<Arc<dyn Watch>>>,
+    pub(super) watch: Option<Box<Watched>>,
     // What the hooks of `preupdate` point to, which knows its type.
     pub(super) changes: Option<Box<dyn Any + Send>>,
 }

@@ -73,7 +73,7 @@ impl Handle {
         name: &'static CStr,
         matcher: Box<dyn Matcher>,
     ) -> Result<(), EngineError> {
-        let watch = self.watch.as_deref().cloned();
+        let watch = self.watch.as_deref().map(|watched| Arc::clone(&watched.watch));
         let registration = boxed(Registration { matcher, watch, left: WORK_PER_LOOK });
         // SAFETY: the handle is open and the name 'static; SQLite calls `free` once, also where it refuses the function.
         let code = unsafe {

@@ -1,6 +1,7 @@
 //! SQLite's C interface, wrapped so that nothing outside this folder needs `unsafe`. Each file wraps one part of it
 //! and states its invariant above the code. Nothing here knows requests, frames or threads.
 
+pub mod action;
 pub mod allowed;
 pub mod callbacks;
 pub mod client_function;
@@ -27,6 +28,7 @@ pub mod text_function;
 pub mod vector;
 pub mod vfs;
 pub mod watch;
+mod watched;
 
 pub use error::{EngineError, ForeignKey};
 pub use handle::Handle;

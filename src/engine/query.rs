@@ -1,4 +1,4 @@
-//! Small queries of this program's own, beside those of clients.
+//! Small queries of this program's own, beside those of clients, whose policy does not hold for them.
 
 use super::statement::{Column, RawStatement, Step};
 use super::{EngineError, Handle};
@@ -10,6 +10,7 @@ pub fn each_row(
     parameter: Option<&[u8]>,
     each: impl FnMut(&RawStatement) -> bool,
 ) -> Result<(), EngineError> {
+    let _own = handle.own();
     let Some(mut statement) = RawStatement::prepare(handle, sql, false)?.statement else { return Ok(()) };
     if let Some(parameter) = parameter {
         statement.bind_text_copied(1, parameter).map_err(|code| handle.error(code))?;

@@ -54,7 +54,7 @@ impl Handle {
     /// Registers a function for the life of the connection, which is watched already. A function that is registered later
     /// by the same name and number of arguments replaces it.
     pub fn register_text_function(&self, function: &'static TextFunction) -> Result<(), EngineError> {
-        let watch = self.watch.as_deref().cloned();
+        let watch = self.watch.as_deref().map(|watched| Arc::clone(&watched.watch));
         let registration = boxed(Registration { function, watch, left: WORK_PER_LOOK });
         let flags = match function.purity {
             Purity::Deterministic => FLAGS,

@@ -1,5 +1,7 @@
 //! What the engine asks and tells while it runs. Implemented by whoever owns a connection.
 
+use super::action::{Ask, Decision};
+
 /// What the engine asks while it runs on a connection. Called on the thread that steps the statement.
 pub trait Watch: Send + Sync {
     /// True stops the running statement with SQLITE_INTERRUPT.
@@ -12,6 +14,14 @@ pub trait Watch: Send + Sync {
     fn may_commit(&self) -> bool;
     /// A statement that is compiled uses what is called `name` in this way. False refuses to compile it.
     fn may_use(&self, what: Use, name: &str) -> bool;
+    /// True if [`Self::decide`] is to be asked: the connection has a policy.
+    fn has_policy(&self) -> bool {
+        false
+    }
+    /// What the connection's policy says. Not asked for this program's own statements.
+    fn decide(&self, _ask: &Ask<'_>) -> Decision {
+        Decision::Allow
+    }
 }
 
 /// What a statement uses.

@@ -4,7 +4,8 @@ use super::access::Access;
 use super::errors::missing;
 use super::shadow::Doubt;
 use super::statement::{Kind, Statement};
-use crate::engine::{code, query, Handle, RawStatement};
+use crate::engine::statement::Prepared;
+use crate::engine::{code, query, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
 use crate::sql::quote::quoted;
@@ -17,22 +18,23 @@ impl Access {
     pub fn prepare(&mut self, sql: &str, kept: bool) -> Result<Statement> {
         let keyword = keyword::first(sql);
         let statement = self.with_schema(keyword, |access| {
-            access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))
+            let statement = access.with_callbacks(keyword, |handle| Statement::prepare(handle, sql, kept))?;
+            access.check_ignored(statement.raw())?;
+            Ok(statement)
         })?;
         Ok(statement
             .writing_if(self.watch.uses_writer())
             .once_if(self.watch.changes_schema())
-            .doubting(self.watch.take_settled()))
+            .doubting(self.watch.take_settled())
+            .own_if(self.handle.is_own()))
     }
 
     /// Compiles the first statement of a longer text; also says how many bytes it takes up.
     pub fn prepare_first(&mut self, sql: &str) -> Result<(Option<RawStatement>, usize)> {
         let keyword = keyword::first(sql);
         self.with_schema(keyword, |access| {
-            access
-                .with_callbacks(keyword, |handle| RawStatement::prepare(handle, sql, false))
-                .map(|prepared| (prepared.statement, prepared.consumed))
-                .map_err(|error| Error::Engine(error, None))
+            let prepared = access.with_callbacks(keyword, |handle| RawStatement::prepare(handle, sql, false));
+            access.checked(prepared)
         })
     }
 
@@ -44,11 +46,33 @@ impl Access {
         keyword: Keyword,
     ) -> Result<(Option<RawStatement>, usize)> {
         self.with_schema(keyword, |access| {
-            access
-                .with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at))
-                .map(|prepared| (prepared.statement, prepared.consumed))
-                .map_err(|error| Error::Engine(error, None))
+            let prepared =
+                access.with_callbacks(keyword, |handle| RawStatement::prepare_at(handle, text, at));
+            access.checked(prepared)
         })
+    }
+
+    fn checked(
+        &self,
+        prepared: std::result::Result<Prepared, EngineError>,
+    ) -> Result<(Option<RawStatement>, usize)> {
+        let Prepared { statement, consumed } = prepared.map_err(|error| Error::Engine(error, None))?;
+        if let Some(statement) = &statement {
+            self.check_ignored(statement)?;
+        }
+        Ok((statement, consumed))
+    }
+
+    /// What the policy makes NULL may be shown, and not be stored. Which of the two it is, is known when all of the statement
+    /// has been read.
+    fn check_ignored(&self, statement: &RawStatement) -> Result<()> {
+        match self.watch.policy.take_ignored() {
+            Some(denial) if !statement.read_only() => {
+                self.watch.policy.refuse(&denial);
+                Err(Error::Denied(Box::new(denial)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Compiles, and believes an error only of a schema that has been compared with the database's. The engine compares it
@@ -169,6 +193,9 @@ impl Access {
 
     fn compiling<T>(&self, compile: impl FnOnce(&Handle) -> T) -> T {
         self.watch.begin_compiling();
+        if !self.handle.is_own() {
+            self.watch.policy.begin_compiling();
+        }
         let compiled = compile(&self.handle);
         self.watch.end_compiling();
         compiled
@@ -180,6 +207,9 @@ impl Access {
     }
 
     fn compile_error(&self, error: Error) -> Error {
+        if let Some(denial) = self.denied() {
+            return denial;
+        }
         match (self.watch.take_refused(), error) {
             (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
             // A deterministic function of constants may be called to compile, and may fail there.

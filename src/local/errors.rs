@@ -31,6 +31,12 @@ impl Access {
             return failure;
         }
         let error = self.handle.error(code);
+        // A virtual table makes an error of its own of what it was denied.
+        if matches!(code & 0xff, code::SQLITE_AUTH | code::SQLITE_ERROR | code::SQLITE_CORRUPT) {
+            if let Some(denied) = self.denied() {
+                return denied;
+            }
+        }
         match code & 0xff {
             code::SQLITE_CONSTRAINT if error.code == code::SQLITE_CONSTRAINT_COMMITHOOK => self.refused(),
             code::SQLITE_CONSTRAINT => {
@@ -52,6 +58,14 @@ impl Access {
     /// What the client's callback has said, if one has failed.
     pub(super) fn failure(&self) -> Option<Error> {
         self.watch.take_failure().map(|(code, message)| Error::new(code, message))
+    }
+
+    /// What the policy denied of the statement that has just failed.
+    pub(super) fn denied(&self) -> Option<Error> {
+        if !self.watch.policy.is_active() || self.handle.is_own() {
+            return None;
+        }
+        self.watch.policy.take_denied().map(|denial| Error::Denied(Box::new(denial)))
     }
 
     fn not_allowed(&self, reason: &str) -> Error {
@@ -116,6 +130,13 @@ pub(super) fn missing(mut error: EngineError) -> Error {
          program before the connection is opened",
     );
     Error::Request(RequestError { code: ErrorCode::UnknownFunction, message: error.message })
+}
+
+/// libSQL writes the tables of a vector index before it asks whether it may drop the index. What defends those tables has such a
+/// statement refused whole.
+pub(super) fn needs_defence(remedy: &str) -> Error {
+    let message = format!("a policy holds only on a connection that is defensive; {remedy}");
+    Error::new(ErrorCode::InvalidOption, message)
 }
 
 /// What has to yield a row has yielded none.

@@ -14,6 +14,7 @@ pub mod limit;
 mod listeners;
 pub mod open;
 mod placement;
+mod policy;
 pub mod pragma;
 pub mod prepared;
 pub mod reports;

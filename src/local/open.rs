@@ -4,8 +4,10 @@ use super::access::Access;
 use super::callbacks::{Asking, ClientFunctions};
 use super::cannot_open;
 use super::cursors::Cursors;
+use super::errors::needs_defence;
 use super::feed::Feed;
 use super::limit;
+use super::policy::Policy;
 use super::pragma::{self, JOURNAL_MODE};
 use super::prepared::PreparedStatements;
 use super::reports::Reports;
@@ -59,6 +61,10 @@ pub fn open(
     if options.defensive {
         pragma::check_defensive(&pragmas)?;
     }
+    let policy = options.policy.as_deref().map(Policy::new).transpose()?.map(Arc::new);
+    if policy.is_some() && !options.defensive {
+        return Err(needs_defence("open the connection with defensive: true, the default"));
+    }
     let (path, flags) = location(request)?;
     let mut handle = engine::open(&surroundings.runtime, &path, flags)
         .map_err(|source| refused(request, flags, source))?;
@@ -78,7 +84,7 @@ pub fn open(
     control.set_default_lock_timeout_ms(options.lock_timeout_ms);
     handle.watch(Arc::clone(&watch) as Arc<dyn crate::engine::watch::Watch>);
     configure(&handle).map_err(|error| Error::Engine(error, None))?;
-    limit::apply(&handle, &options.limits)?;
+    limit::apply(&handle, &options.limits, false)?;
     let allowed = allowed_folders(options)?;
     if options.untrusted_sql && allowed.as_ref().is_some_and(|folders| folders.is_empty()) {
         watch.refuse_files();
@@ -106,7 +112,8 @@ pub fn open(
             return Err(naming(request.path, error));
         }
     };
-    let session = Session {
+    access.watch.policy.set_undefended(!options.defensive);
+    let mut session = Session {
         cursors: Cursors::default(),
         prepared: PreparedStatements::default(),
         cache: StatementCache::new(options.statement_cache, surroundings.limits.statement_bytes_max),
@@ -116,7 +123,14 @@ pub fn open(
         counters: Arc::clone(counters),
         pragmas,
         busy_timeout_ms: options.busy_timeout_ms,
+        limits_given: limit::kept(&options.limits),
+        policy: policy.clone(),
+        audit: Arc::clone(&surroundings.audit),
     };
+    if policy.is_some() {
+        // The first statements were this program's own.
+        session.set_policy(policy).inspect_err(|_| session.access.close_files())?;
+    }
     Ok((session, info))
 }
 

@@ -19,6 +19,10 @@ const RESULT_ARITY: u32 = 9;
 /// Chunks that may be sent before the first credit comes, unless the request says otherwise.
 const CREDITS: u32 = 4;
 
+/// Rows of a result of SQL of strangers, and its bytes, unless the request says otherwise.
+const UNTRUSTED_ROWS_MAX: u64 = 10_000;
+const UNTRUSTED_BYTES_MAX: u64 = 16 << 20;
+
 /// How large a result may get, and in which pieces it goes out.
 pub struct Ceiling {
     rows_max: u64,
@@ -29,12 +33,21 @@ pub struct Ceiling {
 
 impl Ceiling {
     /// The request's wishes; what it leaves open is as the program's limits say.
-    pub fn new(options: &ResultOptions, limits: &Limits) -> Self {
+    pub fn new(options: &ResultOptions, limits: &Limits, untrusted: bool) -> Self {
+        let lesser = |limit: u64, most: u64| match (untrusted, limit) {
+            (false, _) => limit,
+            (true, 0) => most,
+            (true, _) => limit.min(most),
+        };
+        let (rows_max, bytes_max) = (
+            lesser(limits.result_rows_max, UNTRUSTED_ROWS_MAX),
+            lesser(limits.result_bytes_max, UNTRUSTED_BYTES_MAX),
+        );
         let none_is_all = |limit: u64| if limit == 0 { u64::MAX } else { limit };
         let chunk_bytes = options.chunk_bytes.unwrap_or(CHUNK_BYTES).min(limits.reply_bytes_max()).max(1);
         Ceiling {
-            rows_max: none_is_all(options.rows_max.unwrap_or(limits.result_rows_max)),
-            bytes_max: none_is_all(options.bytes_max.unwrap_or(limits.result_bytes_max)),
+            rows_max: none_is_all(options.rows_max.unwrap_or(rows_max)),
+            bytes_max: none_is_all(options.bytes_max.unwrap_or(bytes_max)),
             chunk_bytes: chunk_bytes as usize,
             credits: options.credits.unwrap_or(CREDITS),
         }

@@ -4,14 +4,18 @@
 use super::access::Access;
 use super::callbacks::ClientFunctions;
 use super::cursors::Cursors;
+use super::limit;
+use super::policy::Policy;
 use super::prepared::PreparedStatements;
 use super::rows::NoRows;
 use super::statement_cache::StatementCache;
+use crate::audit::Audit;
 use crate::counters::Counters;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::run::Run;
 use port_driver::params::Params;
+use port_driver::request::PragmaValue;
 use std::sync::Arc;
 
 /// One open connection. Field order is drop order: statements before the handle in `access`.
@@ -34,6 +38,12 @@ pub struct Session {
     pub pragmas: Vec<(String, String)>,
     /// The busy timeout of `open`, for reset.
     pub busy_timeout_ms: u32,
+    /// The limits that `open` was given.
+    pub limits_given: Vec<(String, PragmaValue<'static>)>,
+    /// The policy of `open`, for reset.
+    pub policy: Option<Arc<Policy>>,
+    /// Which denials are told.
+    pub audit: Arc<Audit>,
 }
 
 impl Session {
@@ -45,11 +55,29 @@ impl Session {
         }
     }
 
-    /// Runs a statement without parameters and rows through the cache.
+    /// Runs a statement of this program's own, without parameters and rows, through the cache.
     pub fn run_cached(&mut self, run: &mut Run<'_>, sql: &str) -> Result<()> {
         let Session { cache, access, .. } = self;
-        let statement = cache.get(access, sql)?;
-        access.run(statement, &Params::empty(), true, &mut NoRows(run)).map(|_| ())
+        access.handle.begin_own();
+        let outcome = cache.get(access, sql).and_then(|statement| {
+            access.run(statement, &Params::empty(), true, &mut NoRows(run)).map(|_| ())
+        });
+        access.handle.end_own();
+        outcome
+    }
+
+    /// Another policy, and the limits that go with it. Whatever was compiled is compiled anew.
+    pub fn set_policy(&mut self, policy: Option<Arc<Policy>>) -> Result<()> {
+        let access = &mut self.access;
+        let untrusted = policy.as_ref().is_some_and(|policy| policy.is_untrusted());
+        if untrusted != access.untrusted {
+            limit::apply(&access.handle, &self.limits_given, untrusted)?;
+            access.untrusted = untrusted;
+        }
+        access.watch.policy.set(policy);
+        access.handle.expire_statements();
+        self.cache.clear();
+        Ok(())
     }
 
     /// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know. Outside of a

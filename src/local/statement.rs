@@ -39,6 +39,7 @@ pub struct Statement {
     last_run_ns: u64,
     doubts: Vec<Doubt>,
     once: bool,
+    own: bool,
 }
 
 impl Statement {
@@ -79,6 +80,7 @@ impl Statement {
             last_run_ns: u64::MAX,
             doubts: Vec::new(),
             once: matches!(keyword, Keyword::Pragma | Keyword::Explain),
+            own: false,
             raw,
         };
         statement.read_columns();
@@ -95,6 +97,17 @@ impl Statement {
     pub fn once_if(mut self, once: bool) -> Self {
         self.once |= once;
         self
+    }
+
+    /// The same statement, which is this program's own if `own`: no policy was asked about it.
+    pub fn own_if(mut self, own: bool) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// No policy was asked about it.
+    pub fn is_own(&self) -> bool {
+        self.own
     }
 
     /// The same statement, of which `doubts` have to be looked up at each of its runs.

@@ -75,7 +75,10 @@ impl StatementCache {
     #[inline]
     pub fn get(&mut self, access: &mut Access, sql: &str) -> Result<&mut Statement> {
         // Looked up twice, because a conditional return of the first borrow is beyond the borrow checker.
-        if self.by_sql.as_mut().is_some_and(|by_sql| by_sql.get(sql).is_some()) {
+        // What this program compiled for itself, a client's policy may deny.
+        let own = access.handle.is_own();
+        let fits = |cached: &Cached| own || !cached.statement.is_own();
+        if self.by_sql.as_mut().is_some_and(|by_sql| by_sql.get(sql).is_some_and(fits)) {
             self.hits += 1;
         } else {
             self.misses += 1;

@@ -1,5 +1,6 @@
 //! What the engine asks of a connection while it compiles and runs: stop? wait? commit? and what it tells after a commit.
 
+use super::policy::gate::Gate;
 use super::reports::Reports;
 use super::shadow::{is_shadow, Doubt};
 use super::slice::Slices;
@@ -7,6 +8,7 @@ use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::placement::Displaced;
 use crate::database::{DatabaseFile, FolderState};
+use crate::engine::action::{Ask, Decision};
 use crate::engine::vfs::Opened;
 use crate::engine::watch::{Use, Watch};
 use crate::run::Place;
@@ -47,6 +49,8 @@ pub struct ConnectionWatch {
     relief: Arc<dyn Relief>,
     lead: AtomicU64,
     relieve_at_ns: AtomicU64,
+    /// The connection's policy.
+    pub policy: Gate,
     /// When what computes lets others have the processor.
     pub slices: Slices,
     turn_held: AtomicBool,
@@ -103,6 +107,7 @@ impl ConnectionWatch {
             relief,
             lead: AtomicU64::new(NO_LEAD),
             relieve_at_ns: AtomicU64::new(u64::MAX),
+            policy: Gate::default(),
             slices: Slices::default(),
             turn_held: AtomicBool::new(false),
             commits_refused: AtomicBool::new(false),
@@ -541,6 +546,15 @@ impl Watch for ConnectionWatch {
         };
         *self.refused.lock() = Some(refused);
         false
+    }
+
+    #[inline]
+    fn has_policy(&self) -> bool {
+        self.policy.is_active()
+    }
+
+    fn decide(&self, ask: &Ask<'_>) -> Decision {
+        self.policy.decide(ask, self.compiling.load(Ordering::Relaxed))
     }
 
     fn committed(&self, schema: &str, pages: u32) {

@@ -15,6 +15,7 @@ mod watchdog;
 
 pub use exit::Exit;
 
+use crate::audit::Audit;
 use crate::database::Files;
 use crate::descriptors;
 use crate::engine;
@@ -80,6 +81,7 @@ pub fn run(
         runtime: runtime.handle().clone(),
         files: Arc::clone(&files),
         limits: Arc::clone(&limits),
+        audit: Arc::new(Audit::new(limits.denials_per_second_max)),
         relief: Arc::clone(&reading) as Arc<dyn Relief>,
         client_functions: Arc::default(),
         hub: Arc::new(Hub::new(Arc::clone(&output) as Arc<dyn Events>)),

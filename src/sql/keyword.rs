@@ -19,6 +19,8 @@ pub enum Keyword {
     /// ALTER, CREATE, DROP, REINDEX. With IF EXISTS or an outdated schema they may be compiled into something that only
     /// reads, and be compiled anew, into a write, when they run.
     Schema,
+    /// VACUUM, of which the engine asks its authorizer nothing before it runs.
+    Vacuum,
     /// Anything else.
     Other,
 }
@@ -41,6 +43,8 @@ pub fn first(sql: &str) -> Keyword {
         Keyword::Rollback
     } else if ["ALTER", "CREATE", "DROP", "REINDEX"].into_iter().any(is) {
         Keyword::Schema
+    } else if is("VACUUM") {
+        Keyword::Vacuum
     } else {
         Keyword::Other
     }

@@ -48,6 +48,7 @@ pub mod tag {
     pub const DROP_FUNCTION: u8 = 33;
     pub const SET_HOOK: u8 = 37;
     pub const REMOVE_HOOK: u8 = 38;
+    pub const SET_POLICY: u8 = 36;
     pub const OK: u8 = 64;
     pub const ERROR: u8 = 65;
     pub const RESULT: u8 = 66;
@@ -60,6 +61,7 @@ pub mod tag {
     pub const LOG: u8 = 98;
     pub const CALL: u8 = 99;
     pub const ABANDONED: u8 = 100;
+    pub const POLICY_DENIED: u8 = 104;
 }
 
 /// The body of a frame, with its length in front.
@@ -740,6 +742,8 @@ pub struct Failure {
     pub message: String,
     pub sqlite_code: Option<i64>,
     pub constraint: Option<Constraint>,
+    /// What a policy denied: `{Action, Object, Column, Database, Through, Rule}`.
+    pub denial: Option<Term>,
     pub offset: Option<i64>,
     pub tx_status: Option<i64>,
     pub index: Option<i64>,
@@ -760,7 +764,8 @@ impl Failure {
         let [code, message, sqlite_code, constraint, offset, tx_status, index] = payload.items() else {
             panic!("not an error: {payload:?}")
         };
-        let constraint = (!constraint.is_nil()).then(|| {
+        let denial = (!constraint.is_nil() && constraint.items().len() == 6).then(|| constraint.clone());
+        let constraint = (!constraint.is_nil() && denial.is_none()).then(|| {
             let [kind, table, columns, index, name] = constraint.items() else {
                 panic!("not a constraint: {constraint:?}")
             };
@@ -777,6 +782,7 @@ impl Failure {
             message: message.text().to_owned(),
             sqlite_code: sqlite_code.some_int(),
             constraint,
+            denial,
             offset: offset.some_int(),
             tx_status: tx_status.some_int(),
             index: index.some_int(),

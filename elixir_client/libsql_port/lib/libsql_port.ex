@@ -220,6 +220,7 @@ defmodule LibsqlPort do
       the request returns a `:busy` error that names who has them; 0 tries at once. Defaults to that of the connection
     * `:defensive` - `false` lets this one statement write what a defensive connection protects, such as the text of the
       schema; defaults to that of the connection
+    * `:policy` - `false` runs this one statement without the connection's policy (`LibsqlPort.Policy`), as the application's own
     * `:rows_max`, `:bytes_max` - limits of the result. A larger one returns a `:result_too_large` error
     * `:in_transaction` - see `LibsqlPort.Connection`
 
@@ -772,6 +773,23 @@ defmodule LibsqlPort do
   """
   @spec reset(Connection.t(), keyword) :: :ok | {:error, Error.t()}
   def reset(%Connection{} = conn, options \\ []), do: Connection.reset(conn, options)
+
+  @doc """
+  Changes what SQL may do on the connection; see `LibsqlPort.Policy`. `nil` allows everything.
+
+  Prepared and cached statements are compiled anew under the new policy. Returns a `:locked` error while the connection has open
+  cursors, which have been allowed what they read, and an `:invalid_option` error for what is no policy. `reset/2` restores the
+  policy that was given to `connect/2`.
+
+  ## Examples
+
+      {:ok, conn} = LibsqlPort.connect(MyApp.Sidecar, database: "app.db", policy: :read_only)
+      :ok = LibsqlPort.set_policy(conn, :no_schema_changes)
+      :ok = LibsqlPort.set_policy(conn, [{:deny, :read, table: "users", column: "password_hash"}, {:allow, :any}])
+  """
+  @spec set_policy(Connection.t(), LibsqlPort.Policy.t(), keyword) :: :ok | {:error, Error.t()}
+  def set_policy(%Connection{} = conn, policy, options \\ []),
+    do: Connection.set_policy(conn, policy, options)
 
   @doc """
   Runs a checkpoint: copies the content of the write-ahead log (WAL) into the database file.

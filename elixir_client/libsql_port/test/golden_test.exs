@@ -57,7 +57,7 @@ defmodule LibsqlPort.GoldenTest do
   end
 
   defp check("event", %{"term" => {0, tag, payload}} = golden) do
-    known = Enum.map([:hello, :connection_lost, :log, :call, :abandoned], &Wire.tag/1)
+    known = Enum.map([:hello, :connection_lost, :log, :call, :abandoned, :policy_denied], &Wire.tag/1)
     assert tag in known or tag in @subscribed
     assert Wire.payload(golden.body) == payload
     if tag in @subscribed, do: assert(Event.subscription(golden.body) == elem(payload, 0))
@@ -143,7 +143,10 @@ defmodule LibsqlPort.GoldenTest do
     assert {:error, %Error{} = error} = Reply.read(:execute, golden.body, [])
     assert error.number == elem(payload, 0)
     assert error.code != :unknown
-    if elem(payload, 3), do: assert(error.constraint.kind != :other)
+
+    if is_tuple(elem(payload, 3)) and tuple_size(elem(payload, 3)) == 6,
+      do: assert(%{action: :read, rule: 1} = error.denial),
+      else: if(elem(payload, 3), do: assert(error.constraint.kind != :other))
   end
 
   # The end of a result whose rows came in frames before it, which are not there.

@@ -72,6 +72,24 @@ defmodule LibsqlPort.LifeTest do
                      60_000
     end
 
+    test "tell what a policy denies", %{sidecar: sidecar} do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: ":memory:", policy: :read_only)
+      id = conn.id
+      {:error, %{denial: denial}} = LibsqlPort.query(conn, "CREATE TABLE t (a)")
+      assert_receive {:event, [:libsql_port, :policy, :denied], measurements, %{connection: ^id} = metadata}
+      assert %{count: 1, left_out: 0, monotonic_time: _} = measurements
+      assert denial == Map.take(metadata, Map.keys(denial))
+      assert %{action: :create_table, object: "t", rule: :read_only, name: nil} = metadata
+      :ok = LibsqlPort.close(conn)
+
+      log =
+        capture_log(fn ->
+          Telemetry.handle_event([:libsql_port, :policy, :denied], measurements, metadata, nil)
+        end)
+
+      assert log =~ "policy denied" and log =~ "create_table"
+    end
+
     test "tell of a lost sidecar and of the next one" do
       name = :"#{__MODULE__}.named"
       sidecar = start_supervised!({LibsqlPort, name: name}, id: :named)
@@ -108,7 +126,7 @@ defmodule LibsqlPort.LifeTest do
     test "are logged by the default handler" do
       assert :ok = Telemetry.attach_default_handler()
       assert_received {:attached, "libsql_port-default-handler", events, handler}
-      assert length(events) == 4
+      assert length(events) == 5
 
       log =
         capture_log(fn -> handler.([:libsql_port, :sidecar, :lost], %{}, %{name: A, reason: "ended"}, nil) end)

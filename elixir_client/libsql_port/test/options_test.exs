@@ -117,7 +117,8 @@ defmodule LibsqlPort.OptionsTest do
         log_lines_per_second: 11,
         temp_bytes_max: 12,
         changes_bytes_max: 13,
-        statement_bytes_max: 13
+        statement_bytes_max: 13,
+        denials_per_second_max: 14
       ]
 
       {:ok, defaults} = Options.sidecar([])

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    options, tag, Batch, Function, Hook, OpenOptions, Refusal, RequestError, ResultOptions, Scope, Subscribe,
-    Target,
+    options, policy, tag, Batch, Function, Hook, OpenOptions, Policy, Refusal, RequestError, ResultOptions,
+    Scope, Subscribe, Target,
 };
 use crate::answer::Answer;
 use crate::error_code::ErrorCode;
@@ -205,6 +205,11 @@ impl<'a> Fields<'a> {
             }
         };
         Subscribe::decode(scope, &mut self.decoder)
+    }
+
+    /// A policy, or `nil`.
+    pub fn policy(&mut self) -> Result<Option<Policy<'a>>, Refusal> {
+        policy::decode(&mut self.decoder)
     }
 
     pub fn open_options(&mut self) -> Result<OpenOptions<'a>, Refusal> {

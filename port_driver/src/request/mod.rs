@@ -11,6 +11,7 @@ mod fields;
 mod function;
 mod hook;
 mod options;
+mod policy;
 mod subscribe;
 pub mod tag;
 
@@ -19,6 +20,7 @@ pub use batch::{Batch, Statements};
 pub use function::{Function, FunctionKind};
 pub use hook::{Hook, HookKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
+pub use policy::{Effect, Policy, PolicyElement, PolicyRule};
 pub use subscribe::{ChangeFilter, Scope, Subscribe, Values};
 pub use subscribe::{EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_WAL};
 pub use subscribe::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
@@ -168,6 +170,8 @@ pub enum Request<'a> {
         /// Their size.
         bytes: u32,
     },
+    /// What SQL may do on the connection from now on; `None`: everything.
+    SetPolicy(Option<Policy<'a>>),
 }
 
 /// What `open` asks for.
@@ -287,7 +291,8 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
         | tag::CREATE_FUNCTION
         | tag::DROP_FUNCTION
         | tag::SET_HOOK
-        | tag::REMOVE_HOOK => {
+        | tag::REMOVE_HOOK
+        | tag::SET_POLICY => {
             fields.tuple(2, u32::MAX)?;
             let (connection, transaction) = fields.address()?;
             let (timeout_ms, lock_timeout_ms) = fields.timeout()?;
@@ -429,6 +434,7 @@ fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> 
     if !matches!(tag, tag::PREPARE | tag::DESCRIBE | tag::CLOSE_STATEMENT | tag::CLOSE_CURSOR | tag::BEGIN)
         && !matches!(tag, tag::SAVEPOINT | tag::RELEASE | tag::ROLLBACK_TO | tag::SCRIPT | tag::CHECKPOINT)
         && tag != tag::REMOVE_HOOK
+        && tag != tag::SET_POLICY
     {
         return Err(unknown(tag));
     }
@@ -445,6 +451,7 @@ fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> 
         tag::ROLLBACK_TO => Request::RollbackTo { name: fields.name()? },
         tag::SCRIPT => Request::Script { sql: fields.sql()? },
         tag::REMOVE_HOOK => Request::RemoveHook(fields.choice("the kind", hook::KINDS)?),
+        tag::SET_POLICY => Request::SetPolicy(fields.policy()?),
         _ => Request::Checkpoint(fields.choice("the mode", CHECKPOINT_MODES)?),
     };
     fields.end(request)

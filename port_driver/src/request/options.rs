@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use super::fields::{check_text, names, shown_token};
-use super::{Refusal, RequestError};
+use super::{policy, Policy, Refusal, RequestError};
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
 use crate::value::Shown;
@@ -22,6 +22,8 @@ pub struct ResultOptions {
     pub bytes_max: Option<u64>,
     /// `Some(false)`: `SQLITE_DBCONFIG_DEFENSIVE` is off while this request runs.
     pub defensive: Option<bool>,
+    /// `Some(false)`: the connection's policy does not hold for this request, whose SQL is the application's own.
+    pub policy: Option<bool>,
 }
 
 /// What may be done with the file.
@@ -60,6 +62,8 @@ pub struct OpenOptions<'a> {
     pub untrusted_sql: bool,
     /// SQL opens files in or below these folders alone; `None`: all, or none if the SQL is untrusted.
     pub allowed_directories: Option<Vec<&'a str>>,
+    /// What SQL may do; `None`: everything.
+    pub policy: Option<Policy<'a>>,
     /// `SQLITE_LIMIT_*`, names and values as they came.
     pub limits: Vec<(String, PragmaValue<'a>)>,
     /// Names and values as they came: which ones exist is the program's to say.
@@ -96,7 +100,7 @@ const OPEN_MODES: &[(&str, OpenMode)] = &[
 
 const BOOLEANS: &[(&str, bool)] = &[("true", true), ("false", false)];
 
-const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive"];
+const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive", "policy"];
 const CURSOR_KEYS: &[&str] = &["live"];
 const OPEN_KEYS: &[&str] = &[
     "mode",
@@ -110,11 +114,17 @@ const OPEN_KEYS: &[&str] = &[
     "defensive",
     "untrusted_sql",
     "allowed_directories",
+    "policy",
     "limits",
     "pragmas",
 ];
 
 impl ResultOptions {
+    /// The request may do what others of its connection may not.
+    pub fn is_privileged(&self) -> bool {
+        self.defensive == Some(false) || self.policy == Some(false)
+    }
+
     pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Refusal> {
         let mut options = Self::default();
         let u32_max = u64::from(u32::MAX);
@@ -124,6 +134,7 @@ impl ResultOptions {
                 "chunk_bytes" => options.chunk_bytes = Some(integer(decoder, key, u32_max)? as u32),
                 "rows_max" => options.rows_max = Some(integer(decoder, key, i64::MAX as u64)?),
                 "defensive" => options.defensive = Some(choice(decoder, key, BOOLEANS)?),
+                "policy" => options.policy = Some(choice(decoder, key, BOOLEANS)?),
                 _ => options.bytes_max = Some(integer(decoder, key, i64::MAX as u64)?),
             }
             Ok(())
@@ -156,6 +167,7 @@ impl Default for OpenOptions<'_> {
             defensive: true,
             untrusted_sql: false,
             allowed_directories: None,
+            policy: None,
             limits: Vec::new(),
             pragmas: Vec::new(),
         }
@@ -180,6 +192,7 @@ impl<'a> OpenOptions<'a> {
                 "allowed_directories" => {
                     options.allowed_directories = Some(texts(decoder, key, DIRECTORIES_MAX)?)
                 }
+                "policy" => options.policy = policy::decode(decoder)?,
                 "limits" => options.limits = settings(decoder, "limits")?,
                 _ => options.pragmas = settings(decoder, "pragmas")?,
             }

@@ -83,6 +83,8 @@ tags! {
     SET_HOOK = 37;
     /// Request: it does so no more.
     REMOVE_HOOK = 38;
+    /// Request: what SQL may do on a connection.
+    SET_POLICY = 36;
 
     /// Reply: what was asked for.
     OK = 64;
@@ -121,6 +123,8 @@ tags! {
     BUSY = 105;
     /// Event: how far a statement has come.
     PROGRESS = 106;
+    /// Event: a policy has denied something.
+    POLICY_DENIED = 104;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -141,6 +145,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 34 + 8 + 10);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 35 + 8 + 11);
     }
 }

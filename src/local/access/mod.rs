@@ -24,6 +24,7 @@ use crate::engine::allowed::{self, Folders};
 use crate::engine::{code, query, Handle, RawStatement, Step};
 use crate::error::{Error, Result};
 use crate::run::Place;
+use crate::sql::keyword::Keyword;
 use port_driver::params::Params;
 use std::sync::Arc;
 use within::Within;
@@ -66,6 +67,8 @@ pub struct Access {
     pub(in crate::local) allowed: Option<Folders>,
     /// How the client is called by what runs.
     asking: Arc<Asking>,
+    /// The policy for SQL of strangers holds, and with it smaller limits.
+    pub(in crate::local) untrusted: bool,
     place: Option<Place>,
     checkpoint_due: bool,
     /// When the files were last found at their paths.
@@ -105,6 +108,7 @@ impl Access {
             temporary: false,
             allowed: None,
             asking,
+            untrusted: false,
             place: None,
             checkpoint_due: false,
             placed_ns: 0,
@@ -191,6 +195,9 @@ impl Access {
     }
 
     fn step(&mut self, raw: &mut RawStatement, kind: Kind, rows: &mut impl Rows) -> Result<Step> {
+        if !self.handle.is_own() {
+            self.watch.policy.begin_running(!kind.read_only, kind.keyword == Keyword::Vacuum);
+        }
         let outcome = self.step_on(raw, kind, rows);
         let outcome = match outcome {
             Ok(_) if self.watch.order_is_broken() => {
@@ -275,7 +282,9 @@ impl Access {
         let failed = |error| Error::Engine(error, None);
         let before = self.handle.is_configured(code::SQLITE_DBCONFIG_DEFENSIVE);
         self.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, false).map_err(failed)?;
+        self.watch.policy.set_undefended(true);
         let outcome = work(self);
+        self.watch.policy.set_undefended(!before);
         self.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, before).map_err(failed)?;
         outcome
     }

@@ -20,6 +20,13 @@ impl Access {
 
     /// Runs a statement of this program's own and calls `each` with every row until it returns false.
     pub fn each_row(&mut self, sql: &str, each: impl FnMut(&RawStatement) -> bool) -> Result<()> {
+        self.handle.begin_own();
+        let outcome = self.each_row_of(sql, each);
+        self.handle.end_own();
+        outcome
+    }
+
+    fn each_row_of(&mut self, sql: &str, each: impl FnMut(&RawStatement) -> bool) -> Result<()> {
         let (statement, _) = self.prepare_first(sql)?;
         let Some(mut statement) = statement else { return Ok(()) };
         let kind = Kind {
@@ -36,10 +43,12 @@ impl Access {
         let held = self.turns.is_held();
         self.watch.set_turn_held(true);
         self.temporary = true;
+        self.handle.begin_own();
         let outcome = self.prepare_first(sql).and_then(|(statement, _)| {
             let Some(mut statement) = statement else { return Ok(()) };
             query::rows(&mut statement, |_| true).map_err(|code| self.step_error(code))
         });
+        self.handle.end_own();
         self.temporary = false;
         self.watch.set_turn_held(held);
         outcome

@@ -53,7 +53,7 @@ fn run_items(
     batch: &Batch<'_>,
     commit_follows: bool,
 ) -> Result<()> {
-    let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits);
+    let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits, session.access.untrusted);
     let frame = begin_frame(run.out, run.request_id, tag::BATCH_REPLY);
     put_tuple(run.out, 5);
     let list = begin_list(run.out);

@@ -4,7 +4,7 @@ use crate::engine::RawStatement;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::local::access::{Access, Changes, Rows};
-use crate::local::errors::no_row;
+use crate::local::errors::{needs_defence, no_row};
 use crate::local::rows::{Ceiling, RowWriter};
 use crate::local::session::Session;
 use crate::local::statement::Statement;
@@ -28,13 +28,33 @@ enum Wanted {
 /// Runs a statement of the cache.
 pub fn execute(session: &mut Session, run: &mut Run<'_>, request: &Execute<'_>) -> Result<()> {
     let Session { cache, access, limits, counters, .. } = session;
-    if request.options.defensive == Some(false) {
-        let rows = access.undefended(|access| {
+    let options = &request.options;
+    if options.is_privileged() {
+        let is_own = options.policy == Some(false);
+        let undefended = options.defensive == Some(false);
+        let needs_defence_for = undefended && !is_own && access.watch.policy.is_active();
+        let mut alone = |access: &mut Access| {
             // Never from the cache, nor into it: what it may do is this request's alone.
             let mut statement = access.prepare(request.sql, false)?;
-            let options = &request.options;
+            // What only reads has no use for the permission, and what the policy denies has been told by now.
+            if needs_defence_for && !statement.read_only() {
+                return Err(needs_defence(
+                    "give policy: false as well, which runs the statement as the application's own",
+                ));
+            }
             run_statement(access, &mut statement, limits, run, &request.params, options, Wanted::All)
-        })?;
+        };
+        if is_own {
+            access.handle.begin_own();
+        }
+        let outcome = match undefended && !needs_defence_for {
+            true => access.undefended(alone),
+            false => alone(access),
+        };
+        if is_own {
+            access.handle.end_own();
+        }
+        let rows = outcome?;
         counters.rows.fetch_add(rows, Ordering::Relaxed);
         return Ok(());
     }
@@ -92,7 +112,8 @@ fn run_statement(
 ) -> Result<u64> {
     let control = Arc::clone(&access.control);
     let base = run.out.len();
-    let mut writer = RowWriter::new(run, &control, Ceiling::new(options, limits), wanted == Wanted::One);
+    let mut writer =
+        RowWriter::new(run, &control, Ceiling::new(options, limits, access.untrusted), wanted == Wanted::One);
     let outcome = match wanted {
         Wanted::All => access.run(statement, params, false, &mut writer),
         Wanted::One if statement.read_only() => access.run(statement, params, true, &mut writer),

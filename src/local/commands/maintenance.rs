@@ -13,6 +13,7 @@ use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_nil, put_tuple, put_unsigned};
 use port_driver::request::CheckpointMode;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// Checkpoints the main database and the attached ones in a writer turn.
 pub fn checkpoint(session: &mut Session, run: &mut Run<'_>, mode: CheckpointMode) -> Result<()> {
@@ -49,6 +50,10 @@ pub fn reset(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
     }
     drop_temporary(session)?;
     pragma::reset(&mut session.access, &session.pragmas, session.busy_timeout_ms)?;
+    let policy = session.policy.clone();
+    if policy.as_ref().map(Arc::as_ptr) != session.access.watch.policy.policy().as_ref().map(Arc::as_ptr) {
+        session.set_policy(policy)?;
+    }
     run.ok(put_nil);
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod describe;
 pub mod execute;
 pub mod function;
 pub mod maintenance;
+pub mod policy;
 pub mod prepare;
 pub mod transaction;
 
@@ -35,6 +36,11 @@ pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
         run.out.truncate(base.min(run.out.len()));
         count(session, &error);
         run.error(&error, Some(session.access.tx_status()));
+    }
+    let gate = &session.access.watch.policy;
+    if gate.is_active() {
+        // Behind the reply, whose frames are whole.
+        policy::tell(session.access.id, &session.audit, gate.take_to_tell(), run.out);
     }
     // A turn that was taken to compile something which did not run then.
     session.access.leave();
@@ -82,6 +88,8 @@ fn count(session: &Session, error: &Error) {
 /// Whether what open cursors have yet to read may change by `request`.
 fn may_write(session: &mut Session, request: &Request<'_>) -> bool {
     match request {
+        // Compiled by the request alone.
+        Request::Execute(request) if request.options.is_privileged() => true,
         Request::Execute(request) | Request::QueryOne(request) => text_writes(session, request.sql),
         Request::ExecutePrepared(request) => {
             session.prepared.peek(request.statement).is_some_and(Statement::changes_rows)
@@ -133,6 +141,7 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         Request::DropFunction(function) => function::drop(session, run, function),
         Request::SetHook(hook) => function::set_hook(session, run, hook),
         Request::RemoveHook(kind) => function::remove_hook(session, run, *kind),
+        Request::SetPolicy(elements) => policy::set(session, run, elements.as_deref()),
         // The router answers these itself.
         Request::Ping(_)
         | Request::Status
@@ -158,7 +167,7 @@ pub fn is_short(session: &Session, request: &Request<'_>) -> bool {
         })
     };
     match request {
-        Request::Execute(request) if request.options.defensive.is_some() => false,
+        Request::Execute(request) if request.options.is_privileged() => false,
         Request::Execute(request) => short(session.cache.peek(request.sql)),
         Request::QueryOne(request) => {
             short(session.cache.peek(request.sql).filter(|statement| statement.read_only()))

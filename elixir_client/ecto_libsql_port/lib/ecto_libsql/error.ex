@@ -7,6 +7,8 @@ defmodule EctoLibSql.Error do
     * `sqlite_code` – SQLite's extended result code, or `nil`
     * `constraint` – for a broken constraint `%{kind, table, columns, index, name}`, else `nil`. `name` is the real name of
       the index, check or foreign key where there is one
+    * `denial` – what the connection's policy denied, `%{action, object, column, database, through, rule}`, else `nil`; see
+      `LibsqlPort.Policy`
     * `offset` – the byte of the statement at which the error was seen, or `nil`
     * `statement` – the statement, unless the option `show_statement: false` of the Repo hides it
 
@@ -14,13 +16,14 @@ defmodule EctoLibSql.Error do
   effect, or `:outcome_unknown` if a write may or may not have been committed.
   """
 
-  defexception [:code, :message, :sqlite_code, :constraint, :offset, :statement]
+  defexception [:code, :message, :sqlite_code, :constraint, :denial, :offset, :statement]
 
   @type t :: %__MODULE__{
           code: LibsqlPort.ErrorCode.t(),
           message: String.t(),
           sqlite_code: integer | nil,
           constraint: LibsqlPort.Error.constraint() | nil,
+          denial: LibsqlPort.Policy.denial() | nil,
           offset: non_neg_integer | nil,
           statement: String.t() | nil
         }
@@ -63,6 +66,7 @@ defmodule EctoLibSql.Error do
       message: error.message,
       sqlite_code: error.sqlite_code,
       constraint: error.constraint,
+      denial: error.denial,
       offset: error.offset,
       statement: statement
     }

@@ -55,6 +55,10 @@ defmodule EctoLibSql.Options do
       Default `false`
     * `:allowed_directories` – folders whose files SQL may open: `ATTACH`, `VACUUM INTO`, and so `:attach`
     * `:limits` – limits of SQLite for each statement, `[length: 1_000_000]`. All four as in `LibsqlPort.Options`
+    * `:policy` – what SQL may do: the name of a ready-made policy such as `:read_only` or a list of rules; see
+      `LibsqlPort.Policy`. It holds for all connections of the Repo, those of the lane and the sandbox included, and so for its
+      migrations: run them by a Repo without it. `Repo.query!(sql, params, policy: false)` runs one statement as the
+      application's own
 
   ## Functions
 

@@ -86,7 +86,8 @@ defmodule EctoLibSql.Protocol do
     Enum.find_value(databases, :ok, fn {name, path} ->
       quoted = name |> to_string() |> String.replace("\"", "\"\"")
 
-      case LibsqlPort.query(conn, "ATTACH ?1 AS \"#{quoted}\"", [path]) do
+      # The Repo's own statement: its policy is for the SQL of its callers.
+      case LibsqlPort.query(conn, "ATTACH ?1 AS \"#{quoted}\"", [path], policy: false) do
         {:ok, _} ->
           nil
 
@@ -352,7 +353,7 @@ defmodule EctoLibSql.Protocol do
   end
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
-    execute = fn params, left -> Connection.execute(state.conn, sql, params, defensive(options, left)) end
+    execute = fn params, left -> Connection.execute(state.conn, sql, params, privileges(options, left)) end
 
     case with_params(params, fn params -> request(options, state, &execute.(params, &1)) end) do
       {:ok, result} ->
@@ -511,11 +512,11 @@ defmodule EctoLibSql.Protocol do
     end
   end
 
-  # Of the adapter's migrations.
-  defp defensive(options, left) do
-    case Keyword.get(options, :defensive) do
-      nil -> left
-      defensive -> [{:defensive, defensive} | left]
+  # `:defensive` of the adapter's migrations, `:policy` of whoever calls for the application itself.
+  defp privileges(options, left) do
+    case Keyword.take(options, [:defensive, :policy]) do
+      [] -> left
+      given -> given ++ left
     end
   end
 

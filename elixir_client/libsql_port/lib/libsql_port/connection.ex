@@ -22,6 +22,7 @@ defmodule LibsqlPort.Connection do
     Handle,
     Options,
     Outcome,
+    Policy,
     Remote,
     Reply,
     Request,
@@ -290,6 +291,15 @@ defmodule LibsqlPort.Connection do
   @spec reset(t, options) :: :ok | {:error, Error.t()}
   def reset(conn, options),
     do: done(run(conn, %{Request.new(conn, :reset, options) | claim: {:release, :all}}))
+
+  @doc "Changes its policy: `LibsqlPort.set_policy/3`."
+  @spec set_policy(t, Policy.t(), options) :: :ok | {:error, Error.t()}
+  def set_policy(conn, policy, options) do
+    case Policy.dump(policy) do
+      {:ok, dumped} -> done(run(conn, Request.new(conn, :set_policy, Wire.encode(dumped), options)))
+      {:error, message} -> {:error, Error.new(:invalid_option, message)}
+    end
+  end
 
   @doc "Its counters: `LibsqlPort.status/2`."
   @spec connection_status(t, options) :: answer(map)

@@ -7,6 +7,8 @@ defmodule LibsqlPort.Error do
     * `number` – the code's number, which tells an `:unknown` one
     * `sqlite_code` – SQLite's extended result code, or `nil`
     * `constraint` – for a broken constraint `%{kind, table, columns, index, name}`, else `nil`
+    * `denial` – what the connection's policy denied, `%{action, object, column, database, through, rule}`, else `nil` (see
+      `LibsqlPort.Policy`)
     * `offset` – the byte of the SQL text at which the error was seen, or `nil`
     * `index` – the place of the statement in a batch, from 0, or `nil`
     * `tx_status` – the state of the transaction after the error (see `LibsqlPort.Result`), or `nil` where unknown
@@ -16,9 +18,9 @@ defmodule LibsqlPort.Error do
   with `:outcome_unknown` a write may have been committed or not, and only the database can tell.
   """
 
-  alias LibsqlPort.ErrorCode
+  alias LibsqlPort.{ErrorCode, Policy}
 
-  defexception [:code, :message, :number, :sqlite_code, :constraint, :offset, :index, :tx_status]
+  defexception [:code, :message, :number, :sqlite_code, :constraint, :denial, :offset, :index, :tx_status]
 
   @type constraint :: %{
           kind:
@@ -43,6 +45,7 @@ defmodule LibsqlPort.Error do
           number: pos_integer,
           sqlite_code: integer | nil,
           constraint: constraint | nil,
+          denial: Policy.denial() | nil,
           offset: non_neg_integer | nil,
           index: non_neg_integer | nil,
           tx_status: LibsqlPort.Result.tx_status() | nil
@@ -75,13 +78,19 @@ defmodule LibsqlPort.Error do
       message: message,
       sqlite_code: sqlite_code,
       constraint: constraint(constraint),
+      denial: denial(constraint),
       offset: offset,
       tx_status: tx_status && LibsqlPort.Result.tx_status(tx_status),
       index: index
     }
   end
 
+  # In the place of a constraint.
+  defp denial(denial) when tuple_size(denial) == 6, do: Policy.denial(denial)
+  defp denial(_constraint), do: nil
+
   defp constraint(nil), do: nil
+  defp constraint(denial) when tuple_size(denial) == 6, do: nil
 
   defp constraint({kind, table, columns, index, name}) do
     %{kind: kind(kind), table: table, columns: columns, index: index, name: name}

@@ -87,6 +87,7 @@ defmodule LibsqlPort.Executable do
     heap_bytes_max: "--heap-bytes-max",
     temp_bytes_max: "--temp-bytes-max",
     changes_bytes_max: "--changes-bytes-max",
+    denials_per_second_max: "--denials-per-second-max",
     temp_directory: "--temp-directory",
     spin_us_max: "--spin-us-max",
     stuck_limit: "--stuck-limit-ms",

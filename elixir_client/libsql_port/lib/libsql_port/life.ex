@@ -5,7 +5,7 @@ defmodule LibsqlPort.Life do
 
   require Logger
 
-  alias LibsqlPort.Telemetry
+  alias LibsqlPort.{Policy, Telemetry}
 
   # `Logger` puts `:elixir` in front of a domain that is given with the message, and in place of a process's own.
   @domain [domain: [:libsql_port]]
@@ -58,6 +58,13 @@ defmodule LibsqlPort.Life do
     )
 
     closed(sidecar, connection, :lost)
+  end
+
+  @doc "The policy of a connection has denied something, and `left_out` more that are not told one by one."
+  @spec policy_denied(map, integer, tuple, non_neg_integer) :: :ok
+  def policy_denied(sidecar, connection, denial, left_out) do
+    metadata = sidecar |> Map.merge(Policy.denial(denial)) |> Map.put(:connection, connection)
+    Telemetry.event([:policy, :denied], %{count: 1, left_out: left_out}, metadata)
   end
 
   @doc "A program outlived its input and is killed."

@@ -50,6 +50,7 @@ defmodule LibsqlPort.Options do
   | `:result_rows_max` | rows of a result that is not streamed; `:rows_max` of a request overrides it | 10,000,000 | 0 |
   | `:result_bytes_max` | its bytes; `:bytes_max` of a request overrides it | 512 MiB | 0 |
   | `:heap_bytes_max` | what the engine has allocated, for all connections together, bytes | 16 GiB | 0 |
+  | `:denials_per_second_max` | denials of policies that are told as events and log lines in a second; further ones are counted | 100 | |
   | `:temp_bytes_max` | temporary files of sorting, grouping, VACUUM and cursors, all together, bytes | 32 GiB | 0 |
   | `:changes_bytes_max` | changes of one transaction that are kept for subscribers (`LibsqlPort.Changes`), bytes | 64 MiB | |
 
@@ -74,6 +75,8 @@ defmodule LibsqlPort.Options do
       `:allowed_directories`. Default `false`: SQL may open and write every file that the program may
     * `:allowed_directories` – absolute paths of folders, up to 64: `ATTACH` and `VACUUM INTO` open files in or below them alone,
       whatever way the name is written, with links resolved. `[]`: none. Default: every file, or none with `:untrusted_sql`
+    * `:policy` – what SQL may do: `:read_only`, `:no_schema_changes`, `:untrusted_sql`, or a list of rules; see `LibsqlPort.Policy`.
+      Default `nil`: everything. (`policy: :untrusted_sql` forbids what `untrusted_sql: true` does, and much more)
     * `:limits` – limits of SQLite for each statement, a keyword list of the names in the table below
     * `:open_flags` – a list of `:uri`, `:nofollow`, `:exrescode`, `:privatecache`, `:nomutex`, or SQLite's integer
     * `:show_statement` – whether telemetry events and log lines may bear the SQL text; default `true`
@@ -105,7 +108,7 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{CommitHook, Error, Function, Wire}
+  alias LibsqlPort.{CommitHook, Error, Function, Policy, Wire}
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
@@ -138,6 +141,7 @@ defmodule LibsqlPort.Options do
     {:heap_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:temp_bytes_max, nil, {:integer, 0, 1_099_511_627_776}},
     {:changes_bytes_max, nil, {:integer, 0, 1_073_741_824}},
+    {:denials_per_second_max, nil, {:integer, 0, @int_max}},
     {:temp_directory, nil, :folder},
     {:spin_us_max, nil, {:integer, 0, 10_000}},
     {:stuck_limit, nil, {:integer, 0, 86_400_000}},
@@ -169,6 +173,7 @@ defmodule LibsqlPort.Options do
     {:defensive, nil, :boolean, "defensive"},
     {:untrusted_sql, nil, :boolean, "untrusted_sql"},
     {:allowed_directories, nil, :folders, "allowed_directories"},
+    {:policy, nil, :policy, "policy"},
     {:limits, nil, :limits, "limits"},
     {:open_flags, nil, {:flags, @flags}, "open_flags"},
     {:show_statement, true, :boolean, nil},
@@ -195,7 +200,7 @@ defmodule LibsqlPort.Options do
   # What requests take, by their names on the wire. The mode of a BEGIN is an argument there.
   @of_request [timeout: :timeout, in_transaction: :boolean, lock_timeout: {:integer, 0, @int_max}]
   @of_result @of_request ++ [rows_max: {:integer, 0, @int_max}, bytes_max: {:integer, 0, 1_099_511_627_776}]
-  @of_execute @of_result ++ [defensive: :boolean]
+  @of_execute @of_result ++ [defensive: :boolean, policy: {:one_of, [false]}]
   @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]
 
   @requests (for {name, _tag} <- Wire.requests(), into: %{} do
@@ -440,6 +445,9 @@ defmodule LibsqlPort.Options do
 
   defp check(name, value, type, values) do
     case cast(value, type) do
+      {:error, message} ->
+        {:halt, error("the option #{inspect(name)}: #{message}")}
+
       {:ok, value} ->
         {:cont, {:ok, Map.put(values, name, value)}}
 
@@ -461,6 +469,8 @@ defmodule LibsqlPort.Options do
   defp cast(value, :folders) when is_list(value) and length(value) <= @folders_max do
     if Enum.all?(value, &(is_binary(&1) and Path.type(&1) == :absolute)), do: {:ok, value}, else: :error
   end
+
+  defp cast(value, :policy), do: Policy.dump(value)
 
   defp cast(value, :owner) when is_pid(value) or value in [nil, :caller], do: {:ok, value}
   defp cast(value, :name) when is_atom(value), do: {:ok, value}

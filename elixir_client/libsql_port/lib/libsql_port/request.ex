@@ -269,7 +269,8 @@ defmodule LibsqlPort.Request do
   # Ceilings of the result travel as a map of options; without one there is none, which is the common and the cheap case.
   defp limits(options), do: limits(options, nil)
 
-  defp limits([{name, value} | rest], limits) when name in [:rows_max, :bytes_max, :live, :defensive] do
+  defp limits([{name, value} | rest], limits)
+       when name in [:rows_max, :bytes_max, :live, :defensive, :policy] do
     # The first of a name holds.
     limits(rest, Map.put_new(limits || %{}, name, value))
   end

@@ -47,6 +47,7 @@ defmodule LibsqlPort.Sidecar do
   @call Wire.tag(:call)
   @abandoned Wire.tag(:abandoned)
   @changes Enum.map([:changes, :lagged, :hook, :busy, :progress], &Wire.tag/1)
+  @policy_denied Wire.tag(:policy_denied)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -332,10 +333,15 @@ defmodule LibsqlPort.Sidecar do
     state
   end
 
-  defp event(tag, frame, state) when tag in [@connection_lost, @log] do
+  defp event(tag, frame, state) when tag in [@connection_lost, @log, @policy_denied] do
     case {tag, Wire.read_payload(frame)} do
       {@log, {:ok, line}} ->
         Life.line(line)
+        state
+
+      {@policy_denied, {:ok, {connection, denial, left_out}}}
+      when is_integer(connection) and tuple_size(denial) == 6 and is_integer(left_out) ->
+        Life.policy_denied(state.about, connection, denial, left_out)
         state
 
       {@connection_lost, {:ok, {connection, code, message}}}

@@ -21,6 +21,8 @@ defmodule LibsqlPort.Telemetry do
   | `[:libsql_port, :connection, :opened]` | | `connection`, `database` |
   | `[:libsql_port, :connection, :closed]` | | `connection`, `reason`: `:closed` by a call, `:owner_down`, `:lost` by a bug. After `[:sidecar, :lost]` there is none for each of its connections |
 
+  | `[:libsql_port, :policy, :denied]` | `count` (1), `left_out`: denials since the last event that have none of their own (`:denials_per_second_max`) | `connection`, and of the denial `action`, `object`, `column`, `database`, `through`, `rule`; see `LibsqlPort.Policy` |
+
   Their measurements include `system_time` and `monotonic_time`. `attach_default_handler/0` logs them.
 
   A function written in Elixir (see `LibsqlPort.Function`) that raises, throws or exits is an event
@@ -41,7 +43,8 @@ defmodule LibsqlPort.Telemetry do
     [:libsql_port, :sidecar, :started],
     [:libsql_port, :sidecar, :lost],
     [:libsql_port, :connection, :opened],
-    [:libsql_port, :connection, :closed]
+    [:libsql_port, :connection, :closed],
+    [:libsql_port, :policy, :denied]
   ]
 
   require Logger
@@ -81,7 +84,7 @@ defmodule LibsqlPort.Telemetry do
   defp attached?(event), do: :telemetry_handler_table.list_for_event(event) != []
 
   @doc """
-  Logs the life-cycle events: a lost sidecar as a warning, a restarted one as information, the rest at level `:debug`.
+  Logs the life-cycle events: a lost sidecar and what a policy denies as a warning, a restarted one as information, the rest at level `:debug`.
 
   Returns `{:error, :already_exists}` if it is attached already. Raises if `:telemetry` is not there.
 
@@ -102,6 +105,7 @@ defmodule LibsqlPort.Telemetry do
   end
 
   defp level(:sidecar, :lost, _metadata), do: :warning
+  defp level(:policy, :denied, _metadata), do: :warning
   defp level(:sidecar, :started, %{restart: true}), do: :info
   defp level(_of, _what, _metadata), do: :debug
 

@@ -50,6 +50,7 @@ defmodule LibsqlPort.Wire do
     changes_credit: 30,
     create_function: 32,
     drop_function: 33,
+    set_policy: 36,
     set_hook: 37,
     remove_hook: 38
   ]
@@ -64,6 +65,7 @@ defmodule LibsqlPort.Wire do
     changes: 101,
     lagged: 102,
     hook: 103,
+    policy_denied: 104,
     busy: 105,
     progress: 106
   ]

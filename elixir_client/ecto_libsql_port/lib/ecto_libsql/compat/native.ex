@@ -332,9 +332,18 @@ defmodule EctoLibSql.Native do
   @doc false
   defdelegate clear_update_hook(conn_id), to: Hooks, as: :clear
 
-  @doc "Not built yet."
-  @spec add_authorizer(State.t(), pid) :: {:error, :unsupported}
-  def add_authorizer(%State{}, _pid \\ self()), do: {:error, :unsupported}
+  @doc """
+  Sets what SQL may do on the connection: a policy as `LibsqlPort.Policy` has it, or `nil` for everything.
+
+  The second argument of ecto_libsql is a process that is asked for each statement, which answers
+  `{:error, :unsupported}`: a policy decides in the sidecar.
+
+      :ok = EctoLibSql.Native.add_authorizer(state, [{:deny, :read, table: "users", column: "password_hash"}, {:allow, :any}])
+  """
+  @spec add_authorizer(State.t(), pid | LibsqlPort.Policy.t()) :: :ok | {:error, :unsupported | String.t()}
+  def add_authorizer(state, policy_or_pid \\ self())
+  def add_authorizer(%State{}, pid) when is_pid(pid), do: {:error, :unsupported}
+  def add_authorizer(%State{} = state, policy), do: Connections.set_policy(state, policy)
 
   @doc "Not built yet."
   @spec enable_extensions(State.t(), boolean) :: {:error, :unsupported}

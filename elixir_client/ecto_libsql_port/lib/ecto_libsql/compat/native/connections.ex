@@ -98,6 +98,8 @@ defmodule EctoLibSql.Native.Connections do
 
   def reset(conn_or_id), do: done(conn_or_id, &LibsqlPort.reset/1)
 
+  def set_policy(conn_or_id, policy), do: done(conn_or_id, &LibsqlPort.set_policy(&1, policy))
+
   def interrupt(conn_or_id), do: done(conn_or_id, &LibsqlPort.cancel/1)
 
   defp done(conn_or_id, request) do

@@ -1,0 +1,179 @@
+defmodule EctoLibSql.PolicyTest do
+  # The option `:policy` of a Repo: pool, lane, streams, migrations, sandbox.
+  use ExUnit.Case, async: true
+
+  alias EctoLibSql.Native
+
+  defmodule Repo do
+    use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
+  end
+
+  defmodule Person do
+    use Ecto.Schema
+
+    schema "people" do
+      field(:name, :string)
+      field(:ssn, :string)
+    end
+  end
+
+  defmodule Migration do
+    use Ecto.Migration
+
+    def change do
+      create table(:later) do
+        add(:name, :string)
+      end
+    end
+  end
+
+  @moduletag :tmp_dir
+
+  setup %{tmp_dir: dir} do
+    database = Path.join(dir, "app.db")
+    {:ok, state} = EctoLibSql.connect(database: database)
+    conn = state.conn
+
+    {:ok, _} =
+      LibsqlPort.script(conn, """
+      CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, ssn TEXT);
+      INSERT INTO people VALUES (1, 'Ada', 's1'), (2, 'Bob', 's2');
+      """)
+
+    {:ok, database: database, state: state, plain: conn}
+  end
+
+  defp start(%{database: database}, options) do
+    name = :"policy_#{System.unique_integer([:positive])}"
+    start_supervised!({Repo, [database: database, name: name, log: false] ++ options}, id: name)
+    Repo.put_dynamic_repo(name)
+    name
+  end
+
+  defp tables(conn), do: LibsqlPort.query!(conn, "SELECT name FROM sqlite_schema ORDER BY name").rows
+
+  test "holds for every connection of the pool and of the lane", context do
+    start(context,
+      policy: [{:ignore, :read, table: "people", column: "ssn"}, {:allow, [:query, :write]}],
+      pool_size: 3
+    )
+
+    # The first runs of a text take the pool, later ones the lane.
+    for _ <- 1..20, lane <- [true, false] do
+      options = if lane, do: [], else: [lane: false]
+      assert [%Person{name: "Ada", ssn: nil}, %Person{ssn: nil}] = Repo.all(Person, options)
+      assert {:error, error} = Repo.query("DROP TABLE people", [], options)
+
+      assert %EctoLibSql.Error{code: :not_authorized, denial: %{action: :drop_table, object: "people"}} =
+               error
+    end
+
+    name = Repo.get_dynamic_repo()
+
+    parallel =
+      for _ <- 1..30 do
+        Task.async(fn ->
+          Repo.put_dynamic_repo(name)
+          Repo.all(Person)
+        end)
+      end
+
+    assert Enum.all?(Task.await_many(parallel), fn people -> Enum.all?(people, &(&1.ssn == nil)) end)
+
+    assert {:ok, [nil, nil]} = Repo.transaction(fn -> Person |> Repo.stream() |> Enum.map(& &1.ssn) end)
+
+    assert %Person{id: id} = Repo.insert!(%Person{name: "Eve", ssn: "s3"})
+    assert %{num_rows: 1} = Repo.query!("DELETE FROM people WHERE id = ?", [id])
+  end
+
+  test "a write of the library is refused as a whole, and the transaction goes on", context do
+    start(context, policy: [{:deny, :delete}, {:allow, [:query, :write]}])
+
+    assert {:ok, :kept} =
+             Repo.transaction(fn ->
+               Repo.insert!(%Person{name: "Eve"})
+               assert {:error, %{code: :not_authorized}} = Repo.query("DELETE FROM people")
+               :kept
+             end)
+
+    assert_raise EctoLibSql.Error, ~r/delete people/, fn -> Repo.delete_all(Person) end
+    assert Repo.aggregate(Person, :count) == 3
+  end
+
+  test "migrations are refused under :no_schema_changes, and change nothing", context do
+    start(context, policy: :no_schema_changes, pool_size: 2)
+    before = tables(context.plain)
+
+    assert_raise EctoLibSql.Error, ~r/not authorized: create_table/, fn ->
+      Ecto.Migrator.run(Repo, [{1, Migration}], :up,
+        all: true,
+        log: false,
+        dynamic_repo: Repo.get_dynamic_repo()
+      )
+    end
+
+    assert tables(context.plain) == before
+    # Rows are the application's.
+    assert %Person{} = Repo.insert!(%Person{name: "Eve"})
+
+    start(context, pool_size: 2)
+
+    assert [1] =
+             Ecto.Migrator.run(Repo, [{1, Migration}], :up,
+               all: true,
+               log: false,
+               dynamic_repo: Repo.get_dynamic_repo()
+             )
+
+    start(context, policy: :no_schema_changes, pool_size: 2)
+    # A migrated database has nothing left to do.
+    assert_raise EctoLibSql.Error, fn ->
+      Ecto.Migrator.run(Repo, [{1, Migration}], :down,
+        all: true,
+        log: false,
+        dynamic_repo: Repo.get_dynamic_repo()
+      )
+    end
+
+    assert ["later"] in tables(context.plain)
+  end
+
+  test "holds in the sandbox", context do
+    start(context, policy: :read_only, pool: Ecto.Adapters.SQL.Sandbox, pool_size: 1)
+    :ok = Ecto.Adapters.SQL.Sandbox.checkout(Repo)
+    assert [_, _] = Repo.all(Person)
+    assert {:ok, _} = Repo.transaction(fn -> Repo.all(Person) end)
+    assert_raise EctoLibSql.Error, ~r/insert people/, fn -> Repo.insert!(%Person{name: "Eve"}) end
+    assert [_, _] = Repo.all(Person)
+    :ok = Ecto.Adapters.SQL.Sandbox.checkin(Repo)
+  end
+
+  test "databases of :attach are the Repo's own", context do
+    other = Path.join(context.tmp_dir, "other.db")
+    start(context, policy: :read_only, attach: [other: other], pool_size: 1)
+    assert %{rows: [[0]]} = Repo.query!("SELECT count(*) FROM other.sqlite_schema")
+    assert {:error, %{denial: %{action: :attach}}} = Repo.query("ATTACH ':memory:' AS more")
+  end
+
+  test "a statement of the application itself", context do
+    start(context, policy: :no_schema_changes, pool_size: 1)
+    assert %{} = Repo.query!("CREATE TABLE mine (a)", [], policy: false)
+    assert {:error, %{code: :not_authorized}} = Repo.query("DROP TABLE mine")
+  end
+
+  test "a wrong policy ends the start of the Repo" do
+    assert {:error, error} = EctoLibSql.Options.check(database: "a.db", policy: [{:allow, :reed}])
+    assert %EctoLibSql.Error{code: :invalid_option} = error
+    assert error.message =~ ":policy" and error.message =~ ":reed"
+  end
+
+  test "ecto_libsql's add_authorizer takes a policy", %{state: state} do
+    assert {:error, :unsupported} = Native.add_authorizer(state)
+    assert :ok = Native.add_authorizer(state, [{:deny, :read, column: "ssn"}, {:allow, :any}])
+    assert {:error, %{denial: %{column: "ssn"}}} = LibsqlPort.query(state.conn, "SELECT ssn FROM people")
+    assert :ok = Native.add_authorizer(state, nil)
+    assert {:ok, _} = LibsqlPort.query(state.conn, "SELECT ssn FROM people")
+    assert {:error, message} = Native.add_authorizer(state, :readonly)
+    assert message =~ "read_only"
+  end
+end

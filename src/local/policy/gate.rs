@@ -1,0 +1,328 @@
+//! Between the engine and a policy: what of a statement is the client's and what the engine adds, and what was denied.
+//!
+//! The engine asks while a statement is compiled, and again while one runs: when it compiles it anew, when a virtual table uses
+//! its own tables, and for every step of a VACUUM.
+
+use super::Policy;
+use crate::denial::{By, Denial};
+use crate::engine::action::{pragma_of_table, Action, Ask, Decision, Key};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// Denials of one request that are told one by one; those beyond are counted.
+const DENIALS_KEPT: usize = 16;
+
+/// The policy of one connection, and what has come of it.
+#[derive(Default)]
+pub struct Gate {
+    is_active: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// A table and its database.
+type Named = (Box<[u8]>, Box<[u8]>);
+
+#[derive(Default)]
+struct State {
+    policy: Option<Arc<Policy>>,
+    /// The connection is not defensive now: SQL may write the text of the schema.
+    undefended: bool,
+    /// What the rest of a statement is, after what it was allowed.
+    rest: Rest,
+    /// The table that the statement creates, and its database.
+    creating: Option<Named>,
+    /// What runs.
+    running: Option<Running>,
+    /// A value that became NULL as the statement was compiled.
+    ignored: Option<Denial>,
+    /// What was denied since the compilation or the run began.
+    denied: Option<Denial>,
+    to_tell: Vec<Denial>,
+    left_out: u64,
+}
+
+/// What is yet to come of a statement that changes the schema.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Rest {
+    /// Whatever the client has written.
+    #[default]
+    Client,
+    /// The same, and what the engine does to note a new object.
+    ClientAndSchema,
+    /// The rows and functions of it are the engine's: none of them can be the client's.
+    Engine,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    writes: bool,
+    vacuum: Option<Vacuum>,
+}
+
+/// A VACUUM on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vacuum {
+    Asked,
+    Allowed,
+}
+
+impl Gate {
+    /// True if there is a policy.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::Relaxed)
+    }
+
+    /// Another policy, or none.
+    pub fn set(&self, policy: Option<Arc<Policy>>) {
+        self.is_active.store(policy.is_some(), Ordering::Relaxed);
+        self.state.lock().policy = policy;
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> Option<Arc<Policy>> {
+        self.state.lock().policy.clone()
+    }
+
+    /// Whether SQL may write the text of the schema now.
+    pub fn set_undefended(&self, undefended: bool) {
+        self.state.lock().undefended = undefended;
+    }
+
+    /// A client's statement is about to be compiled.
+    pub fn begin_compiling(&self) {
+        if self.is_active() {
+            let mut state = self.state.lock();
+            (state.rest, state.running, state.ignored, state.denied) = (Rest::Client, None, None, None);
+            state.creating = None;
+        }
+    }
+
+    /// One is about to run, or to go on.
+    #[inline]
+    pub fn begin_running(&self, writes: bool, is_vacuum: bool) {
+        if self.is_active() {
+            let mut state = self.state.lock();
+            let vacuum = is_vacuum.then_some(Vacuum::Asked);
+            (state.rest, state.denied, state.creating) = (Rest::Client, None, None);
+            state.running = Some(Running { writes, vacuum });
+        }
+    }
+
+    /// A value of the statement that was compiled last is NULL by the policy.
+    pub fn take_ignored(&self) -> Option<Denial> {
+        if self.is_active() {
+            self.state.lock().ignored.take()
+        } else {
+            None
+        }
+    }
+
+    /// What was denied of the statement that has just failed.
+    #[cold]
+    pub fn take_denied(&self) -> Option<Denial> {
+        self.state.lock().denied.take()
+    }
+
+    /// A statement that is refused for a value that the policy makes NULL.
+    #[cold]
+    pub fn refuse(&self, denial: &Denial) {
+        self.state.lock().note(denial.clone());
+    }
+
+    /// What is to be told of the request that ends, and how much more there was.
+    pub fn take_to_tell(&self) -> (Vec<Denial>, u64) {
+        let mut state = self.state.lock();
+        (std::mem::take(&mut state.to_tell), std::mem::take(&mut state.left_out))
+    }
+
+    /// What becomes of what the engine asks. `compiling`: no statement runs.
+    pub fn decide(&self, ask: &Ask<'_>, compiling: bool) -> Decision {
+        let mut state = self.state.lock();
+        let running = state.running.filter(|_| !compiling);
+        if let Some(Running { vacuum: Some(vacuum), .. }) = running {
+            return state.decide_vacuum(ask, vacuum);
+        }
+        // What a statement does with a virtual table, it was asked about. How its module does it is not the client's.
+        if ask.by_module {
+            state.allowed(ask);
+            return Decision::Allow;
+        }
+        if state.is_engines_own(ask) {
+            state.allowed(ask);
+            return Decision::Allow;
+        }
+        let Some(policy) = &state.policy else { return Decision::Allow };
+        let (mut decision, mut by) = policy.decide(ask);
+        let pragma = ask.names[0].filter(|_| ask.action == Action::Read).and_then(pragma_of_table);
+        let mut ask = ask;
+        let told =
+            pragma.map(|pragma| Ask { action: Action::PragmaRead, names: [Some(pragma), None], ..*ask });
+        if let Some(told) = told.as_ref().filter(|_| decision == Decision::Allow) {
+            ask = told;
+            (decision, by) = policy.decide(told);
+        }
+        match decision {
+            Decision::Allow => {
+                state.allowed(ask);
+                Decision::Allow
+            }
+            Decision::Deny => {
+                state.deny(ask, by);
+                Decision::Deny
+            }
+            // The column stays as it is, which is what the rule is for.
+            Decision::Ignore if ask.action == Action::Update => Decision::Ignore,
+            Decision::Ignore => {
+                let denial = Denial { ignored: true, ..denial(ask, by) };
+                match running {
+                    None => {
+                        state.ignored.get_or_insert(denial);
+                        Decision::Ignore
+                    }
+                    Some(Running { writes: false, .. }) => Decision::Ignore,
+                    Some(_) => {
+                        state.denied.get_or_insert(denial.clone());
+                        state.note(denial);
+                        Decision::Deny
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// The engine asks for each of the statements that a VACUUM is made of, the first of which attaches a file, without a name
+    /// unless it is one with INTO.
+    fn decide_vacuum(&mut self, ask: &Ask<'_>, vacuum: Vacuum) -> Decision {
+        if vacuum == Vacuum::Allowed {
+            return Decision::Allow;
+        }
+        let ask = match (ask.action, ask.names[0]) {
+            (Action::Attach, None | Some(b"")) => Ask { action: Action::Vacuum, names: [None; 2], ..*ask },
+            (Action::Attach, file) => Ask { action: Action::VacuumInto, names: [file, None], ..*ask },
+            _ => *ask,
+        };
+        let Some(policy) = &self.policy else { return Decision::Allow };
+        let (decision, by) = policy.decide(&ask);
+        if decision != Decision::Allow {
+            self.deny(&ask, by);
+            return Decision::Deny;
+        }
+        if matches!(ask.action, Action::Vacuum | Action::VacuumInto) {
+            if let Some(running) = &mut self.running {
+                running.vacuum = Some(Vacuum::Allowed);
+            }
+        }
+        Decision::Allow
+    }
+
+    /// True for what no client's SQL can do: the engine does it for something that is asked for by itself.
+    fn is_engines_own(&self, ask: &Ask<'_>) -> bool {
+        let table = ask.names[0].unwrap_or_default();
+        let of_schema = || table == b"sqlite_master" || table == b"sqlite_temp_master";
+        match ask.action {
+            // Noting an object that is created, altered or dropped. The engine asks before or after it asks for that.
+            Action::Insert | Action::Update | Action::Delete if !self.undefended && of_schema() => true,
+            Action::Insert
+            | Action::Update
+            | Action::Delete
+            | Action::Select
+            | Action::Read
+            | Action::Function => {
+                let rowid = || ask.names[1] == Some(b"ROWID") && of_schema();
+                self.rest == Rest::Engine
+                    || self.rest == Rest::ClientAndSchema
+                        && ask.action == Action::Read
+                        && (rowid() || self.is_created(table, ask.database))
+            }
+            // Names that are the engine's alone: of AUTOINCREMENT, of ANALYZE, of UNIQUE.
+            Action::CreateTable | Action::CreateIndex | Action::CreateTempTable | Action::CreateTempIndex => {
+                table.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"sqlite_"))
+            }
+            _ => false,
+        }
+    }
+
+    /// The columns of the table that the statement creates are read for its constraints.
+    fn is_created(&self, table: &[u8], database: Option<&[u8]>) -> bool {
+        self.creating.as_ref().is_some_and(|(created, of)| **created == *table && Some(&**of) == database)
+    }
+
+    fn allowed(&mut self, ask: &Ask<'_>) {
+        use Action as A;
+        if matches!(ask.action, A::CreateTable | A::CreateTempTable) {
+            if let ([Some(table), _], Some(database)) = (ask.names, ask.database) {
+                self.creating = Some((table.into(), database.into()));
+            }
+        }
+        let rest = match ask.action {
+            A::AlterTable
+            | A::DropTable
+            | A::DropIndex
+            | A::DropView
+            | A::DropTrigger
+            | A::DropVirtualTable
+            | A::DropTempTable
+            | A::DropTempIndex
+            | A::DropTempView
+            | A::DropTempTrigger
+            | A::Analyze
+            | A::Reindex => Rest::Engine,
+            // What they select from, index or name is the client's.
+            A::CreateTable
+            | A::CreateIndex
+            | A::CreateView
+            | A::CreateTrigger
+            | A::CreateVirtualTable
+            | A::CreateTempTable
+            | A::CreateTempIndex
+            | A::CreateTempView
+            | A::CreateTempTrigger => Rest::ClientAndSchema,
+            _ => return,
+        };
+        match (self.rest, ask.action) {
+            (Rest::Engine, _) => {}
+            // A part of CREATE INDEX.
+            (Rest::ClientAndSchema, Action::Reindex) => {}
+            _ => self.rest = rest,
+        }
+    }
+
+    #[cold]
+    fn deny(&mut self, ask: &Ask<'_>, by: By) {
+        let denial = denial(ask, by);
+        self.denied.get_or_insert(denial.clone());
+        self.note(denial);
+    }
+
+    /// To be told, once if the statement is compiled again for another reason.
+    fn note(&mut self, denial: Denial) {
+        if self.to_tell.last() == Some(&denial) {
+            return;
+        }
+        if self.to_tell.len() < DENIALS_KEPT {
+            self.to_tell.push(denial);
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
+fn denial(ask: &Ask<'_>, by: By) -> Denial {
+    let text = |name: &[u8]| -> Box<str> { String::from_utf8_lossy(name).into() };
+    let keys = ask.action.keys();
+    let named = |place: usize| keys.get(place).and(ask.names[place]).map(text);
+    // That of an index is its table, which is not asked about.
+    let second = if keys.get(1) == Some(&Key::Column) { named(1) } else { None };
+    Denial {
+        action: ask.action,
+        names: [named(0), second],
+        database: ask.database.map(text),
+        through: ask.through.map(text),
+        by,
+        ignored: false,
+    }
+}

@@ -1,0 +1,172 @@
+//! Policies: what SQL may do on a connection, decided while a statement is compiled. Pure: `gate.rs` is asked by the engine,
+//! keeps what a compilation has done so far, and notes what was denied.
+//!
+//! A policy has stages, each of which must allow: every ready-made policy that is named is one, and the rules together are
+//! another. Within a stage the first rule that matches decides.
+
+pub mod gate;
+mod index;
+mod ready;
+mod rule;
+
+use crate::denial::By;
+use crate::engine::action::{Ask, Decision};
+use crate::error::{Error, Result};
+use index::{Otherwise, Stage};
+use port_driver::error_code::ErrorCode;
+use port_driver::request::PolicyElement;
+use rule::Rule;
+use std::sync::Arc;
+
+/// What SQL may do.
+#[derive(Debug)]
+pub struct Policy {
+    stages: Vec<Arc<Stage>>,
+    untrusted: bool,
+}
+
+impl Policy {
+    /// Reads and compiles a policy.
+    pub fn new(elements: &[PolicyElement<'_>]) -> Result<Self> {
+        let mut stages = Vec::new();
+        let mut rules = Vec::new();
+        let mut untrusted = false;
+        for (index, element) in (0..).zip(elements) {
+            match element {
+                PolicyElement::Ready(name) => {
+                    let (stage, is_untrusted) = ready::stage(name).ok_or_else(|| unknown(name, index))?;
+                    untrusted |= is_untrusted;
+                    stages.push(stage);
+                }
+                PolicyElement::Rule(rule) => {
+                    let rule = Rule::new(rule).map_err(|why| {
+                        let message = format!("policy: element {index} (from 0): {why}");
+                        Error::new(ErrorCode::InvalidOption, message)
+                    })?;
+                    rules.push((By::Element(index), rule));
+                }
+            }
+        }
+        if stages.is_empty() || !rules.is_empty() {
+            // Beside a ready-made policy rules only take away.
+            let otherwise = if stages.is_empty() { Otherwise::Deny(By::Nothing) } else { Otherwise::Allow };
+            stages.push(Arc::new(Stage::new(rules, otherwise)));
+        }
+        Ok(Policy { stages, untrusted })
+    }
+
+    /// What it says, and which part of it.
+    pub fn decide(&self, ask: &Ask<'_>) -> (Decision, By) {
+        let mut decided = (Decision::Allow, By::Nothing);
+        for stage in &self.stages {
+            match stage.decide(ask) {
+                (Decision::Allow, _) => {}
+                (Decision::Deny, by) => return (Decision::Deny, by),
+                ignored => decided = ignored,
+            }
+        }
+        decided
+    }
+
+    /// It has the ready-made policy for SQL of strangers, and so its limits.
+    pub fn is_untrusted(&self) -> bool {
+        self.untrusted
+    }
+}
+
+fn unknown(name: &str, index: u32) -> Error {
+    let name: String = name.chars().take(64).collect();
+    let known = ready::NAMES.join(", ");
+    let message = format!(
+        "policy: element {index} (from 0): there is no policy {name:?}; there are {known}, and rules"
+    );
+    Error::new(ErrorCode::InvalidOption, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::action::Action;
+    use port_driver::request::{Effect, PolicyRule};
+
+    fn element(
+        effect: Effect,
+        actions: &[&'static str],
+        names: &[(&'static str, &[&'static str])],
+    ) -> PolicyElement<'static> {
+        let names =
+            names.iter().map(|(key, names)| (*key, names.iter().map(|name| Some(*name)).collect())).collect();
+        PolicyElement::Rule(PolicyRule { effect, actions: actions.to_vec(), names })
+    }
+
+    fn ask<'a>(action: Action, first: Option<&'a str>, second: Option<&'a str>) -> Ask<'a> {
+        let names = [first.map(str::as_bytes), second.map(str::as_bytes)];
+        Ask { action, names, database: Some(b"main"), through: None, by_module: false }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides_and_none_denies() {
+        let policy = Policy::new(&[
+            element(Effect::Deny, &["read"], &[("table", &["users"]), ("column", &["password"])]),
+            element(Effect::Ignore, &["read"], &[("table", &["users"]), ("column", &["ssn"])]),
+            element(Effect::Allow, &["read", "select"], &[]),
+        ])
+        .unwrap();
+        for (first, second, decided) in [
+            ("users", "password", (Decision::Deny, By::Element(0))),
+            ("USERS", "PassWord", (Decision::Deny, By::Element(0))),
+            ("users", "ssn", (Decision::Ignore, By::Element(1))),
+            ("users", "name", (Decision::Allow, By::Element(2))),
+            ("others", "password", (Decision::Allow, By::Element(2))),
+        ] {
+            let expected =
+                if decided.0 == Decision::Allow { (Decision::Allow, By::Nothing) } else { decided };
+            assert_eq!(
+                policy.decide(&ask(Action::Read, Some(first), Some(second))),
+                expected,
+                "{first}.{second}"
+            );
+        }
+        let insert = ask(Action::Insert, Some("users"), None);
+        assert_eq!(policy.decide(&insert), (Decision::Deny, By::Nothing));
+    }
+
+    #[test]
+    fn rules_beside_a_ready_made_policy_take_away_and_add_nothing() {
+        let policy = Policy::new(&[
+            element(Effect::Deny, &["read"], &[("table", &["secrets"])]),
+            PolicyElement::Ready("read_only"),
+            element(Effect::Allow, &["insert"], &[]),
+        ])
+        .unwrap();
+        let decided = |action, table| policy.decide(&ask(action, Some(table), Some("a")));
+        assert_eq!(decided(Action::Read, "secrets"), (Decision::Deny, By::Element(0)));
+        assert_eq!(decided(Action::Read, "t").0, Decision::Allow);
+        assert_eq!(decided(Action::Insert, "t"), (Decision::Deny, By::Ready("read_only")));
+    }
+
+    #[test]
+    fn an_empty_policy_denies_everything() {
+        let policy = Policy::new(&[]).unwrap();
+        assert_eq!(policy.decide(&ask(Action::Select, None, None)), (Decision::Deny, By::Nothing));
+    }
+
+    #[test]
+    fn what_is_no_policy_is_an_error_that_says_where() {
+        for (element, word) in [
+            (PolicyElement::Ready("readonly"), "read_only"),
+            (element(Effect::Allow, &["peek"], &[]), "peek"),
+            (element(Effect::Allow, &[], &[]), "no action"),
+            (element(Effect::Deny, &["transaction"], &[("table", &["t"])]), "has no table"),
+            (element(Effect::Deny, &["read"], &[("tables", &["t"])]), "tables"),
+            (element(Effect::Deny, &["read"], &[("table", &[])]), "no name"),
+            (element(Effect::Ignore, &["delete"], &[]), "ignore"),
+            (element(Effect::Ignore, &["insert"], &[]), "ignore"),
+            (element(Effect::Ignore, &["any"], &[]), "ignore"),
+        ] {
+            let error = Policy::new(&[element]).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidOption);
+            assert!(error.to_string().contains("element 0") && error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -53,6 +53,7 @@ impl Callee for ClientHook {
     fn name(&self) -> &str {
         match self.kind {
             HookKind::Commit => "the commit hook",
+            HookKind::Authorizer => "the authorizer",
         }
     }
 
@@ -67,6 +68,7 @@ impl Callee for ClientHook {
     fn failed(&self) -> ErrorCode {
         match self.kind {
             HookKind::Commit => ErrorCode::CommitHookFailed,
+            HookKind::Authorizer => ErrorCode::NotAuthorized,
         }
     }
 }
@@ -76,6 +78,8 @@ impl Callee for ClientHook {
 pub struct Hooks {
     /// Decides about commits.
     pub commit: Option<Arc<ClientHook>>,
+    /// Decides what statements may do. Of one connection alone.
+    pub authorizer: Option<Arc<ClientHook>>,
 }
 
 impl Hooks {
@@ -93,6 +97,7 @@ impl Hooks {
     fn place(&mut self, kind: HookKind) -> &mut Option<Arc<ClientHook>> {
         match kind {
             HookKind::Commit => &mut self.commit,
+            HookKind::Authorizer => &mut self.authorizer,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Denial {
     pub by: By,
     /// The policy gives NULL for it, which is not to be stored.
     pub ignored: bool,
+    /// What went wrong, if the client gave no decision.
+    pub failure: Option<Box<str>>,
 }
 
 /// What of a policy decides.
@@ -28,6 +30,8 @@ pub enum By {
     Element(u32),
     /// A ready-made policy.
     Ready(&'static str),
+    /// The client's authorizer, which is asked about what the policy allows.
+    Authorizer,
     /// No rule.
     Nothing,
 }
@@ -44,6 +48,7 @@ impl Denial {
             rule: match self.by {
                 By::Element(index) => DenyingRule::Element(index),
                 By::Ready(name) => DenyingRule::Ready(name),
+                By::Authorizer => DenyingRule::Ready("authorizer"),
                 By::Nothing => DenyingRule::None,
             },
         })
@@ -70,7 +75,15 @@ impl Display for Denial {
         if let Some(through) = &self.through {
             write!(f, ", in the view or trigger {through}")?;
         }
+        if let Some(failure) = &self.failure {
+            return write!(f, "; {failure}");
+        }
         match (self.by, self.ignored) {
+            (By::Authorizer, false) => write!(f, "; the authorizer of the connection denies it"),
+            (By::Authorizer, true) => write!(
+                f,
+                "; the authorizer of the connection gives NULL for it, which a statement that writes must not store"
+            ),
             (By::Element(index), false) => write!(f, "; element {index} (from 0) of the connection's policy denies it"),
             (By::Element(index), true) => write!(
                 f,

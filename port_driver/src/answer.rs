@@ -28,6 +28,20 @@ pub fn value(term: &[u8]) -> Result<Value<'_>, RequestError> {
     Value::decode(&mut Decoder::new(term), Place::Answer)
 }
 
+/// Reads an answer that is one of the atoms `choices`, or the text of one.
+pub fn choice<T: Copy>(term: &[u8], choices: &[(&str, T)]) -> Result<T, RequestError> {
+    let named = match Decoder::new(term).next() {
+        Ok(Token::Atom(name) | Token::Binary(name)) => {
+            choices.iter().find(|(choice, _)| choice.as_bytes() == name)
+        }
+        _ => None,
+    };
+    named.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        invalid(&format!("the answer is none of the atoms {}", names.join(", ")))
+    })
+}
+
 /// Reads an answer `{Rows, Done}`.
 pub fn rows(term: &[u8]) -> Result<Rows<'_>, RequestError> {
     let mut decoder = Decoder::new(term);

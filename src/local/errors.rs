@@ -49,7 +49,7 @@ impl Access {
             code::SQLITE_AUTH => match (self.watch.take_refused(), allowed::take_refused()) {
                 (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
                 (None, Some(reason)) => self.not_allowed(reason),
-                (None, None) => Error::Engine(error, None),
+                (None, None) => self.stopped_or(Error::Engine(error, None)),
             },
             _ => self.stopped_or(missing(error)),
         }
@@ -82,7 +82,7 @@ impl Access {
             Error::Engine(engine, _)
                 if matches!(
                     engine.code & 0xff,
-                    code::SQLITE_INTERRUPT | code::SQLITE_BUSY | code::SQLITE_ERROR
+                    code::SQLITE_INTERRUPT | code::SQLITE_BUSY | code::SQLITE_ERROR | code::SQLITE_AUTH
                 ) =>
             {
                 match self.control.stop() {

@@ -5,6 +5,7 @@ use super::access::Access;
 use super::callbacks::ClientFunctions;
 use super::cursors::Cursors;
 use super::limit;
+use super::policy::gate::Authorizer;
 use super::policy::Policy;
 use super::prepared::PreparedStatements;
 use super::rows::NoRows;
@@ -16,7 +17,7 @@ use crate::limits::Limits;
 use crate::run::Run;
 use port_driver::params::Params;
 use port_driver::request::PragmaValue;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// One open connection. Field order is drop order: statements before the handle in `access`.
 pub struct Session {
@@ -52,6 +53,13 @@ impl Session {
     pub fn take_over_hooks(&mut self) {
         if let Some((shared, own)) = self.client_functions.take_changed_hooks() {
             self.access.set_commit_hooks(shared, own);
+        }
+        if let Some(authorizer) = self.client_functions.take_changed_authorizer() {
+            let weak = authorizer.map(|authorizer| Arc::downgrade(authorizer) as Weak<dyn Authorizer>);
+            self.access.watch.policy.set_authorizer(weak);
+            // Whatever was compiled is compiled anew.
+            self.access.handle.expire_statements();
+            self.cache.clear();
         }
     }
 

@@ -23,7 +23,7 @@ use port_driver::etf::encoder::{put_bool, put_nil, put_optional_binary, put_tupl
 use port_driver::etf::DecodeError;
 use port_driver::frame::Header;
 use port_driver::reply;
-use port_driver::request::{self, tag, Refusal, Request};
+use port_driver::request::{self, tag, HookKind, Refusal, Request};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
@@ -261,6 +261,10 @@ impl Router {
             Request::DropFunction(function) => {
                 let removed = shared.remove(&ClientFunction::from(&function));
                 reply::ok(replies, header.request_id, self.reply_bytes_max(), |out| put_bool(out, removed));
+            }
+            Request::SetHook(hook) if hook.kind == HookKind::Authorizer => {
+                let message = "an authorizer is a connection's own: set it on each connection";
+                return Err(Error::new(ErrorCode::InvalidOption, message).into());
             }
             Request::SetHook(hook) => {
                 shared.set_hook(ClientHook::from(&*hook));

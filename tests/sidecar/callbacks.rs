@@ -73,6 +73,8 @@ pub fn answering<T>(
                         }
                         seen.push(call);
                     }
+                    // What a policy has denied.
+                    Ok(Some(frame)) if frame.tag == 104 => {}
                     Ok(Some(frame)) => {
                         assert_eq!(frame.tag, tag::ABANDONED);
                         let fields = frame.payload.items();

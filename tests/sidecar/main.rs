@@ -4,6 +4,7 @@
 // The harness unwraps as the tests themselves do, and a failure's size matters to nobody here.
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
+mod authorizer;
 mod batches;
 mod builtins;
 mod cache;

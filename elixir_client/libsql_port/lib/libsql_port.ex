@@ -55,6 +55,7 @@ defmodule LibsqlPort do
   """
 
   alias LibsqlPort.{
+    Authorizer,
     CallChain,
     CommitHook,
     Connection,
@@ -721,6 +722,56 @@ defmodule LibsqlPort do
   """
   @spec remove_commit_hook(Connection.t() | sidecar) :: answer(boolean)
   def remove_commit_hook(conn_or_sidecar), do: Registration.remove(conn_or_sidecar, :commit)
+
+  @doc """
+  Has a function decide what the statements of a connection may do. It is asked while a statement is compiled, about each thing that the
+  statement does, and gets a `LibsqlPort.Authorization`:
+
+      :ok =
+        LibsqlPort.set_authorizer(conn, fn
+          %{action: :read, object: "users", column: "password_hash"} -> :ignore
+          %{action: :delete, object: "users"} -> :deny
+          _anything_else -> :ok
+        end)
+
+      {:error, %LibsqlPort.Error{code: :not_authorized, denial: %{action: :delete, object: "users"}}} =
+        LibsqlPort.query(conn, "DELETE FROM users")
+
+  | the function | the statement |
+  |---|---|
+  | returns `:ok` | goes on |
+  | returns `:deny` | is a `:not_authorized` error, with action and object in its `denial` |
+  | returns `:ignore` | a column that is read is NULL, a function that is called returns NULL, a column that is updated stays as it is; for `:read`, `:function` and `:update` alone |
+  | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is a `:not_authorized` error |
+
+  What it says is kept until another authorizer is set: it is asked once about each thing, not again for another statement, another run or
+  another process. Setting or removing one has all statements of the connection compiled anew. `:ignore` in a statement that writes
+  what it reads is `:not_authorized`, because it would store the NULL.
+
+  A policy (`LibsqlPort.Policy`), which costs no round trip, comes first; the function is asked about what that allows. A statement
+  with `policy: false` is not asked about. Denials are events, as those of policies are. The function is asked in the midst of a
+  request: its connection waits, and refuses its requests with `:callback_reentered`. `LibsqlPort.Function` says where it runs.
+
+  ## Options
+
+    * `:timeout` - milliseconds that each call may take, or `:infinity`; default 5000. A call never takes longer than the rest of
+      its request's `:timeout`
+  """
+  @spec set_authorizer(Connection.t(), (LibsqlPort.Authorization.t() -> :ok | :deny | :ignore), keyword) ::
+          :ok | {:error, Error.t()}
+  def set_authorizer(%Connection{} = conn, fun, options \\ []) do
+    with {:ok, hook} <- Authorizer.new(fun, options), do: Registration.set(conn, hook)
+  end
+
+  @doc """
+  Removes the authorizer of a connection. Returns `{:ok, false}` if there is none.
+
+  ## Examples
+
+      {:ok, false} = LibsqlPort.remove_authorizer(conn)
+  """
+  @spec remove_authorizer(Connection.t()) :: answer(boolean)
+  def remove_authorizer(%Connection{} = conn), do: Registration.remove(conn, :authorizer)
 
   # --- care -----------------------------------------------------------------------------------------------------
 

@@ -23,30 +23,48 @@ pub struct Hook<'a> {
 pub enum HookKind {
     /// Whether a transaction is committed.
     Commit,
+    /// What a statement may do.
+    Authorizer,
 }
 
-pub(super) const KINDS: &[(&str, HookKind)] = &[("commit", HookKind::Commit)];
+pub(super) const KINDS: &[(&str, HookKind)] =
+    &[("commit", HookKind::Commit), ("authorizer", HookKind::Authorizer)];
 
 const KEYS: &[&str] =
     &["callback", "kind", "timeout", "tables", "operations", "values", "columns", "changed_columns"];
 
 /// Less than what others wait for the writer turn, which is held meanwhile.
 const COMMIT_TIMEOUT_MS: u32 = 1000;
+const AUTHORIZER_TIMEOUT_MS: u32 = 5000;
 
 impl<'a> Hook<'a> {
     pub(super) fn decode(decoder: &mut Decoder<'a>) -> Result<Self, Refusal> {
-        let (mut callback, mut kind, mut timeout_ms) = (0, None, COMMIT_TIMEOUT_MS);
+        let (mut callback, mut kind, mut timeout_ms) = (0, None, None);
         let mut changes = ChangeFilter::ALL;
+        let mut filtered = None;
         for_each_option(decoder, KEYS, |key, decoder| {
             match key {
                 "callback" => callback = integer(decoder, key, i32::MAX as u64)? as u32,
                 "kind" => kind = Some(choice(decoder, key, KINDS)?),
-                "timeout" => timeout_ms = integer(decoder, key, i32::MAX as u64)? as u32,
-                _ => changes.set(key, decoder)?,
+                "timeout" => timeout_ms = Some(integer(decoder, key, i32::MAX as u64)? as u32),
+                _ => {
+                    filtered = Some(key);
+                    changes.set(key, decoder)?;
+                }
             }
             Ok(())
         })?;
-        let Some(kind) = kind else { return Err(invalid("kind is missing: commit")) };
+        let timeout_ms = match (kind, filtered) {
+            (None, _) => return Err(invalid("kind is missing: commit or authorizer")),
+            (Some(HookKind::Authorizer), Some(key)) => {
+                return Err(invalid(format_args!(
+                    "{key} is for a commit hook; an authorizer is asked about everything"
+                )))
+            }
+            (Some(HookKind::Authorizer), None) => timeout_ms.unwrap_or(AUTHORIZER_TIMEOUT_MS),
+            (Some(HookKind::Commit), _) => timeout_ms.unwrap_or(COMMIT_TIMEOUT_MS),
+        };
+        let Some(kind) = kind else { return Err(invalid("kind is missing")) };
         Ok(Hook { callback, kind, timeout_ms, changes })
     }
 }

@@ -151,6 +151,11 @@ impl Asking {
         self.watch.set_failure(code, message);
     }
 
+    /// What has failed is told otherwise.
+    pub fn forget_failure(&self) {
+        let _ = self.watch.take_failure();
+    }
+
     /// How many bytes an argument may take, beside what else is in its frame.
     pub fn argument_bytes_max(&self) -> usize {
         (self.frame_bytes_max as usize).saturating_sub(CALL_BYTES)

@@ -2,6 +2,7 @@
 //! and how the engine comes to call them.
 
 mod asking;
+mod authorize;
 mod commit;
 mod group;
 mod order;
@@ -9,6 +10,7 @@ mod scalar;
 mod table;
 
 pub use asking::Asking;
+pub use authorize::ClientAuthorizer;
 pub use commit::CommitHooks;
 
 use crate::client_functions::{too_many, ClientFunction, FunctionList, SharedFunctions, FUNCTIONS_MAX};
@@ -29,6 +31,8 @@ pub struct ClientFunctions {
     own_hooks: Hooks,
     shared_hooks: Hooks,
     hooks_changed: bool,
+    authorizer: Option<Arc<ClientAuthorizer>>,
+    authorizer_changed: bool,
     generation: u64,
     of_program: Arc<SharedFunctions>,
 }
@@ -43,6 +47,8 @@ impl ClientFunctions {
             own_hooks: Hooks::default(),
             shared_hooks: Hooks::default(),
             hooks_changed: false,
+            authorizer: None,
+            authorizer_changed: false,
             generation: 0,
             of_program,
         }
@@ -108,14 +114,34 @@ impl ClientFunctions {
     /// Sets a hook of the connection's own.
     pub fn set_hook(&mut self, hook: ClientHook) {
         self.own_hooks.set(hook);
-        self.hooks_changed = true;
+        self.note_changed_hooks();
     }
 
     /// Removes one. False if there is none.
     pub fn remove_hook(&mut self, kind: HookKind) -> bool {
         let removed = self.own_hooks.remove(kind);
-        self.hooks_changed |= removed;
+        if removed {
+            self.note_changed_hooks();
+        }
         removed
+    }
+
+    fn note_changed_hooks(&mut self) {
+        self.hooks_changed = true;
+        let new = |hook: &Arc<ClientHook>| ClientAuthorizer::new(Arc::clone(&self.asking), Arc::clone(hook));
+        let authorizer = self.own_hooks.authorizer.as_ref();
+        // One that is the same in all it says may be another function of the client.
+        let known = self.authorizer.as_ref().map(|known| Arc::as_ptr(known.hook()));
+        if known != authorizer.map(Arc::as_ptr) {
+            self.authorizer = authorizer.map(new).map(Arc::new);
+            self.authorizer_changed = true;
+        }
+    }
+
+    /// The authorizer, if it is another one than when this was last asked.
+    #[inline]
+    pub fn take_changed_authorizer(&mut self) -> Option<Option<&Arc<ClientAuthorizer>>> {
+        std::mem::take(&mut self.authorizer_changed).then_some(self.authorizer.as_ref())
     }
 
     /// The hooks of the program and the connection's own, if they are others than when this was last asked.

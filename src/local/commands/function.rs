@@ -2,7 +2,9 @@
 
 use crate::client_functions::ClientFunction;
 use crate::client_hooks::ClientHook;
+use crate::engine::code;
 use crate::error::Result;
+use crate::local::errors::needs_defence;
 use crate::local::session::Session;
 use crate::run::Run;
 use port_driver::etf::encoder::{put_bool, put_nil};
@@ -24,6 +26,10 @@ pub fn drop(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>) -
 
 /// Sets a hook.
 pub fn set_hook(session: &mut Session, run: &mut Run<'_>, hook: &Hook<'_>) -> Result<()> {
+    let defensive = session.access.handle.is_configured(code::SQLITE_DBCONFIG_DEFENSIVE);
+    if hook.kind == HookKind::Authorizer && !defensive {
+        return Err(needs_defence("open the connection with defensive: true, the default"));
+    }
     session.client_functions.set_hook(ClientHook::from(hook));
     session.take_over_hooks();
     run.ok(put_nil);

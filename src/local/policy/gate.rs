@@ -3,12 +3,34 @@
 //! The engine asks while a statement is compiled, and again while one runs: when it compiles it anew, when a virtual table uses
 //! its own tables, and for every step of a VACUUM.
 
-use super::Policy;
+use super::{rule, Policy};
 use crate::denial::{By, Denial};
 use crate::engine::action::{pragma_of_table, Action, Ask, Decision, Key};
 use parking_lot::Mutex;
+use port_driver::reply;
+use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+/// Decides about what the policy allows.
+pub trait Authorizer: Send + Sync {
+    /// What it says of this.
+    fn decide(&self, what: &reply::Denial<'_>) -> Verdict;
+}
+
+/// What an authorizer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// This.
+    Decided(Decision),
+    /// Nothing, for this reason.
+    Failed(String),
+    /// Nothing, because the work has to stop.
+    Stopped,
+}
+
+/// What it has said is kept about so many things.
+const DECISIONS_KEPT: usize = 10_000;
 
 /// Denials of one request that are told one by one; those beyond are counted.
 const DENIALS_KEPT: usize = 16;
@@ -23,9 +45,17 @@ pub struct Gate {
 /// A table and its database.
 type Named = (Box<[u8]>, Box<[u8]>);
 
+/// Something that is decided about: action, names, database, view or trigger.
+#[derive(PartialEq, Eq, Hash)]
+struct Thing(Action, [Option<Box<[u8]>>; 4]);
+
 #[derive(Default)]
 struct State {
     policy: Option<Arc<Policy>>,
+    /// Weak, because it knows the watch that has this gate.
+    authorizer: Option<Weak<dyn Authorizer>>,
+    /// What it has said.
+    known: FxHashMap<Thing, Decision>,
     /// The connection is not defensive now: SQL may write the text of the schema.
     undefended: bool,
     /// What the rest of a statement is, after what it was allowed.
@@ -68,7 +98,7 @@ enum Vacuum {
 }
 
 impl Gate {
-    /// True if there is a policy.
+    /// True if there is a policy, or an authorizer.
     #[inline]
     pub fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Relaxed)
@@ -76,8 +106,17 @@ impl Gate {
 
     /// Another policy, or none.
     pub fn set(&self, policy: Option<Arc<Policy>>) {
-        self.is_active.store(policy.is_some(), Ordering::Relaxed);
-        self.state.lock().policy = policy;
+        let mut state = self.state.lock();
+        state.policy = policy;
+        self.is_active.store(state.decides(), Ordering::Relaxed);
+    }
+
+    /// Another authorizer, or none. What the one before has said is forgotten. One that is gone denies everything.
+    pub fn set_authorizer(&self, authorizer: Option<Weak<dyn Authorizer>>) {
+        let mut state = self.state.lock();
+        state.authorizer = authorizer;
+        state.known.clear();
+        self.is_active.store(state.decides(), Ordering::Relaxed);
     }
 
     /// The policy.
@@ -153,23 +192,24 @@ impl Gate {
             state.allowed(ask);
             return Decision::Allow;
         }
-        let Some(policy) = &state.policy else { return Decision::Allow };
-        let (mut decision, mut by) = policy.decide(ask);
+        let Some(mut decided) = state.decided(ask) else { return Decision::Deny };
         let pragma = ask.names[0].filter(|_| ask.action == Action::Read).and_then(pragma_of_table);
         let mut ask = ask;
         let told =
             pragma.map(|pragma| Ask { action: Action::PragmaRead, names: [Some(pragma), None], ..*ask });
-        if let Some(told) = told.as_ref().filter(|_| decision == Decision::Allow) {
+        if let Some(told) = told.as_ref().filter(|_| decided.decision == Decision::Allow) {
             ask = told;
-            (decision, by) = policy.decide(told);
+            let Some(of_pragma) = state.decided(told) else { return Decision::Deny };
+            decided = of_pragma;
         }
+        let Decided { decision, by, failure } = decided;
         match decision {
             Decision::Allow => {
                 state.allowed(ask);
                 Decision::Allow
             }
             Decision::Deny => {
-                state.deny(ask, by);
+                state.deny(ask, by, failure);
                 Decision::Deny
             }
             // The column stays as it is, which is what the rule is for.
@@ -193,7 +233,65 @@ impl Gate {
     }
 }
 
+/// What becomes of something, by whose word, and what went wrong.
+struct Decided {
+    decision: Decision,
+    by: By,
+    failure: Option<String>,
+}
+
 impl State {
+    fn decides(&self) -> bool {
+        self.policy.is_some() || self.authorizer.is_some()
+    }
+
+    /// What the policy says, and about what that does not deny, the authorizer. `None`: the work has to stop.
+    fn decided(&mut self, ask: &Ask<'_>) -> Option<Decided> {
+        let (decision, by) = match &self.policy {
+            Some(policy) => policy.decide(ask),
+            None => (Decision::Allow, By::Nothing),
+        };
+        if decision == Decision::Deny || self.authorizer.is_none() {
+            return Some(Decided { decision, by, failure: None });
+        }
+        match self.authorized(ask) {
+            Verdict::Stopped => None,
+            Verdict::Failed(why) => {
+                Some(Decided { decision: Decision::Deny, by: By::Authorizer, failure: Some(why) })
+            }
+            Verdict::Decided(Decision::Allow) => Some(Decided { decision, by, failure: None }),
+            Verdict::Decided(decision) => Some(Decided { decision, by: By::Authorizer, failure: None }),
+        }
+    }
+
+    /// The authorizer is asked with the lock held, which nobody else takes: all of the gate is for the thread that runs the
+    /// connection.
+    fn authorized(&mut self, ask: &Ask<'_>) -> Verdict {
+        let kept = |name: Option<&[u8]>| name.map(Box::from);
+        let [first, second] = ask.names;
+        let thing = Thing(ask.action, [kept(first), kept(second), kept(ask.database), kept(ask.through)]);
+        if let Some(decision) = self.known.get(&thing) {
+            return Verdict::Decided(*decision);
+        }
+        let Some(authorizer) = self.authorizer.as_ref().and_then(Weak::upgrade) else {
+            return Verdict::Failed("the authorizer of the connection is gone".to_owned());
+        };
+        let verdict = denial(ask, By::Authorizer).with_fields(|what| authorizer.decide(&what));
+        match verdict {
+            Verdict::Decided(Decision::Ignore) if !rule::is_ignorable(ask.action) => Verdict::Failed(
+                format!("the authorizer has said ignore: {}", rule::not_ignorable(ask.action.name())),
+            ),
+            Verdict::Decided(decision) => {
+                if self.known.len() >= DECISIONS_KEPT {
+                    self.known.clear();
+                }
+                self.known.insert(thing, decision);
+                verdict
+            }
+            other => other,
+        }
+    }
+
     /// The engine asks for each of the statements that a VACUUM is made of, the first of which attaches a file, without a name
     /// unless it is one with INTO.
     fn decide_vacuum(&mut self, ask: &Ask<'_>, vacuum: Vacuum) -> Decision {
@@ -205,10 +303,9 @@ impl State {
             (Action::Attach, file) => Ask { action: Action::VacuumInto, names: [file, None], ..*ask },
             _ => *ask,
         };
-        let Some(policy) = &self.policy else { return Decision::Allow };
-        let (decision, by) = policy.decide(&ask);
+        let Some(Decided { decision, by, failure }) = self.decided(&ask) else { return Decision::Deny };
         if decision != Decision::Allow {
-            self.deny(&ask, by);
+            self.deny(&ask, by, failure);
             return Decision::Deny;
         }
         if matches!(ask.action, Action::Vacuum | Action::VacuumInto) {
@@ -292,8 +389,8 @@ impl State {
     }
 
     #[cold]
-    fn deny(&mut self, ask: &Ask<'_>, by: By) {
-        let denial = denial(ask, by);
+    fn deny(&mut self, ask: &Ask<'_>, by: By, failure: Option<String>) {
+        let denial = Denial { failure: failure.map(String::into_boxed_str), ..denial(ask, by) };
         self.denied.get_or_insert(denial.clone());
         self.note(denial);
     }
@@ -324,5 +421,6 @@ fn denial(ask: &Ask<'_>, by: By) -> Denial {
         through: ask.through.map(text),
         by,
         ignored: false,
+        failure: None,
     }
 }

@@ -170,7 +170,12 @@ impl Rule {
     }
 }
 
-fn not_ignorable(name: &str) -> String {
+/// Whether `ignore` has a meaning for it that loses nothing.
+pub(super) fn is_ignorable(action: Action) -> bool {
+    IGNORABLE.contains(&action)
+}
+
+pub(super) fn not_ignorable(name: &str) -> String {
     format!(
         "ignore is for read, function and update; {name} would be left undone, or be done all the same, without an error: use deny"
     )

@@ -273,9 +273,44 @@ defmodule EctoLibSql.NativeTest do
       :ok = EctoLibSql.disconnect([], other)
     end
 
+    test "an authorizer is a function, or a process that answers", %{state: state} do
+      decide = fn %{action: action} -> if action == :delete, do: :deny, else: :ok end
+      assert :ok = Native.add_authorizer(state, decide)
+
+      assert {:error, %{code: :not_authorized}, _} =
+               EctoLibSql.handle_execute("DELETE FROM users", [], [], state)
+
+      rows(state, "SELECT name FROM users")
+
+      asked =
+        spawn_link(fn ->
+          for _ <- Stream.cycle([1]) do
+            receive do
+              {:authorize, from, authorization} -> Native.authorize(from, decide.(authorization))
+              :stop -> exit(:normal)
+            end
+          end
+        end)
+
+      assert :ok = Native.add_authorizer(state, asked)
+      rows(state, "SELECT id FROM users")
+
+      assert {:error, %{code: :not_authorized}, _} =
+               EctoLibSql.handle_execute("DELETE FROM users", [], [], state)
+
+      monitor = Process.monitor(asked)
+      send(asked, :stop)
+      assert_receive {:DOWN, ^monitor, _, _, _}, 5_000
+      # A process that has ended denies what it was not asked about before.
+      assert {:error, %{code: :not_authorized}, _} =
+               EctoLibSql.handle_execute("UPDATE users SET name = 'x'", [], [], state)
+
+      assert :ok = Native.remove_authorizer(state)
+      rows(state, "UPDATE users SET name = 'x'")
+    end
+
     test "answers :unsupported for what is not built", %{state: state} do
       for answer <- [
-            Native.add_authorizer(state),
             Native.enable_extensions(state, true),
             Native.load_ext(state, "x.so"),
             Native.freeze_replica(state),

@@ -168,7 +168,6 @@ defmodule EctoLibSql.PolicyTest do
   end
 
   test "ecto_libsql's add_authorizer takes a policy", %{state: state} do
-    assert {:error, :unsupported} = Native.add_authorizer(state)
     assert :ok = Native.add_authorizer(state, [{:deny, :read, column: "ssn"}, {:allow, :any}])
     assert {:error, %{denial: %{column: "ssn"}}} = LibsqlPort.query(state.conn, "SELECT ssn FROM people")
     assert :ok = Native.add_authorizer(state, nil)

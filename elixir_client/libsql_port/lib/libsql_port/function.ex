@@ -95,7 +95,7 @@ defmodule LibsqlPort.Function do
     timeout: 5_000
   ]
 
-  @type kind :: :scalar | :aggregate | :window | :table | :collation | :commit
+  @type kind :: :scalar | :aggregate | :window | :table | :collation | :commit | :authorizer
   @type name :: String.t() | atom
   @type arity_of_call :: 0..100 | :any
 
@@ -222,7 +222,7 @@ defmodule LibsqlPort.Function do
 
   @doc "What of its kind is replaced by another: SQLite compares names without regard to the case of ASCII letters."
   @spec key(t) :: term
-  def key(%__MODULE__{kind: :commit}), do: :commit
+  def key(%__MODULE__{kind: kind}) when kind in [:commit, :authorizer], do: kind
 
   def key(%__MODULE__{kind: kind} = function) do
     space = if kind in [:table, :collation], do: kind, else: :function
@@ -231,15 +231,15 @@ defmodule LibsqlPort.Function do
 
   @doc "The requests that register something of this kind, and end that."
   @spec requests(kind) :: {atom, atom}
-  def requests(:commit), do: {:set_hook, :remove_hook}
+  def requests(kind) when kind in [:commit, :authorizer], do: {:set_hook, :remove_hook}
   def requests(_function), do: {:create_function, :drop_function}
 
   @doc "The function as it travels, under its number."
   @spec wire(t, non_neg_integer) :: map
-  def wire(%__MODULE__{kind: :commit} = hook, callback) do
+  def wire(%__MODULE__{kind: kind} = hook, callback) when kind in [:commit, :authorizer] do
     Map.merge(hook.filter, %{
       "callback" => callback,
-      "kind" => :commit,
+      "kind" => kind,
       "timeout" => if(hook.timeout == :infinity, do: 0, else: hook.timeout)
     })
   end

@@ -83,6 +83,8 @@ defmodule LibsqlPort.Options do
     * `:functions` – SQL functions of this connection (see `LibsqlPort.Function`); default `[]`
     * `:commit_hook` – a function that decides about its commits, or `{function, options}` (see `LibsqlPort.set_commit_hook/3`);
       default none
+    * `:authorizer` – a function that decides what its statements may do, or `{function, options}` (see
+      `LibsqlPort.set_authorizer/3`); default none
     * `:telemetry` – whether requests are told as events (see `LibsqlPort.Telemetry`); default `true`
     * `:pragmas` – a keyword list or map of pragmas (see `LibsqlPort.Pragma`)
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
@@ -108,7 +110,7 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{CommitHook, Error, Function, Policy, Wire}
+  alias LibsqlPort.{Authorizer, CommitHook, Error, Function, Policy, Wire}
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
@@ -180,6 +182,7 @@ defmodule LibsqlPort.Options do
     {:telemetry, true, :boolean, nil},
     {:functions, [], :functions, nil},
     {:commit_hook, nil, :hook, nil},
+    {:authorizer, nil, :hook, nil},
     {:pragmas, [], :pragmas, nil}
   ]
 
@@ -301,7 +304,8 @@ defmodule LibsqlPort.Options do
   defp functions(values) do
     with {:ok, functions} <- Function.all(values.functions),
          {:ok, hooks} <- CommitHook.of_option(values.commit_hook),
-         do: {:ok, functions ++ hooks}
+         {:ok, authorizer} <- Authorizer.of_option(values[:authorizer]),
+         do: {:ok, functions ++ hooks ++ authorizer}
   end
 
   @doc "Whether this names a database on a server."

@@ -301,16 +301,20 @@ defmodule LibsqlPort.Policy do
     }
   end
 
+  @doc false
+  # An action by its name on the wire.
+  @spec action(String.t()) :: atom
   for {action, _keys} <- @actions do
-    defp action(unquote(Atom.to_string(action))), do: unquote(action)
+    def action(unquote(Atom.to_string(action))), do: unquote(action)
   end
 
-  defp action(_newer), do: :other
+  def action(_newer), do: :other
 
   for ready <- @ready do
     defp rule(unquote(Atom.to_string(ready))), do: unquote(ready)
   end
 
+  defp rule("authorizer"), do: :authorizer
   defp rule(index) when is_integer(index), do: index
   defp rule(_none), do: nil
 end

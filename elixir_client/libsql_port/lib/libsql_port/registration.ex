@@ -24,7 +24,7 @@ defmodule LibsqlPort.Registration do
   def set(target, %Function{} = hook), do: register(target, hook)
 
   @doc "Removes the hook of this kind; whether there was one."
-  @spec remove(target, :commit) :: {:ok, boolean} | {:error, Error.t()}
+  @spec remove(target, :commit | :authorizer) :: {:ok, boolean} | {:error, Error.t()}
   def remove(target, kind), do: unregister(target, %Function{kind: kind, name: Atom.to_string(kind)})
 
   @doc "Registers functions on a connection that has just been opened; an error closes it."
@@ -98,7 +98,7 @@ defmodule LibsqlPort.Registration do
   defp ended(function), do: function.kind |> Function.requests() |> elem(1)
 
   # By its name and its number of arguments; the form of a table function asks for columns, whatever they are.
-  defp dropped(%Function{kind: :commit}, _kind), do: Wire.encode(:commit)
+  defp dropped(%Function{kind: kind}, _kind) when kind in [:commit, :authorizer], do: Wire.encode(kind)
 
   defp dropped(function, kind) do
     columns = if function.kind == :table, do: ["dropped"], else: []

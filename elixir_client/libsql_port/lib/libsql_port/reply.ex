@@ -82,7 +82,16 @@ defmodule LibsqlPort.Reply do
   defp answer(:connection_status, map) when is_map(map), do: Status.connection(map)
 
   defp answer(name, _nothing)
-       when name in [:close, :close_statement, :close_cursor, :reset, :ping, :create_function, :set_hook, :set_policy],
+       when name in [
+              :close,
+              :close_statement,
+              :close_cursor,
+              :reset,
+              :ping,
+              :create_function,
+              :set_hook,
+              :set_policy
+            ],
        do: nil
 
   defp joined(result, []), do: result

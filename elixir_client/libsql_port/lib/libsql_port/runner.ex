@@ -10,6 +10,7 @@ defmodule LibsqlPort.Runner do
   use GenServer, restart: :temporary, shutdown: :brutal_kill
 
   alias LibsqlPort.{
+    Authorizer,
     Callback,
     CallChain,
     CommitHook,
@@ -161,6 +162,11 @@ defmodule LibsqlPort.Runner do
 
   defp called({:commit, transactions}, callback, state, left_ms) do
     answered(callback, state, left_ms, fn -> CommitHook.decide(callback, transactions) end)
+    state
+  end
+
+  defp called({:authorize, what}, callback, state, left_ms) do
+    answered(callback, state, left_ms, fn -> Authorizer.decide(callback, what) end)
     state
   end
 

@@ -8,7 +8,7 @@ defmodule EctoLibSql.Native do
       {:ok, %EctoLibSql.Result{rows: [["Ada"]]}} = EctoLibSql.Native.query_stmt(state, statement, [1])
 
   New code has more of all this in `LibsqlPort`, typed: here errors are `{:error, text}`, as ecto_libsql had them.
-  What is not built yet answers `{:error, :unsupported}`: authorizers, replicas, extensions, remote databases.
+  What is not built yet answers `{:error, :unsupported}`: replicas, extensions, remote databases.
 
   ## What differs from ecto_libsql
 
@@ -333,17 +333,54 @@ defmodule EctoLibSql.Native do
   defdelegate clear_update_hook(conn_id), to: Hooks, as: :clear
 
   @doc """
-  Sets what SQL may do on the connection: a policy as `LibsqlPort.Policy` has it, or `nil` for everything.
+  Sets what SQL may do on the connection:
 
-  The second argument of ecto_libsql is a process that is asked for each statement, which answers
-  `{:error, :unsupported}`: a policy decides in the sidecar.
+    * a function of one argument, which is asked as `LibsqlPort.set_authorizer/3` says
+    * a process, which is asked by messages `{:authorize, from, authorization}` with a `LibsqlPort.Authorization`, and answers by
+      `authorize/2`. It has 5 seconds for each. Whatever it does not answer is denied, also after its end
+    * a policy as `LibsqlPort.Policy` has it, or `nil` for everything
 
-      :ok = EctoLibSql.Native.add_authorizer(state, [{:deny, :read, table: "users", column: "password_hash"}, {:allow, :any}])
+  A statement of that process on the connection would wait for its own answer: give it to another process.
+
+  Returns `:ok` or `{:error, reason}`. `remove_authorizer/1` takes a function or a process away.
+
+  ## Examples
+
+      iex> {:ok, state} = EctoLibSql.connect(database: ":memory:")
+      iex> {:ok, _, _, state} = EctoLibSql.handle_execute("CREATE TABLE t (a)", [], [], state)
+      iex> decide = fn authorization -> if authorization.action == :delete, do: :deny, else: :ok end
+      iex> :ok = EctoLibSql.Native.add_authorizer(state, decide)
+      iex> {:error, error, _state} = EctoLibSql.handle_execute("DELETE FROM t", [], [], state)
+      iex> error.code
+      :not_authorized
+      iex> EctoLibSql.Native.remove_authorizer(state)
+      :ok
   """
-  @spec add_authorizer(State.t(), pid | LibsqlPort.Policy.t()) :: :ok | {:error, :unsupported | String.t()}
-  def add_authorizer(state, policy_or_pid \\ self())
-  def add_authorizer(%State{}, pid) when is_pid(pid), do: {:error, :unsupported}
+  @spec add_authorizer(
+          State.t(),
+          pid | (LibsqlPort.Authorization.t() -> :ok | :deny | :ignore) | LibsqlPort.Policy.t()
+        ) ::
+          :ok | {:error, String.t()}
+  def add_authorizer(state, pid_fun_or_policy \\ self())
+
+  def add_authorizer(%State{} = state, pid) when is_pid(pid),
+    do: Connections.set_authorizer(state, &Hooks.ask(pid, &1))
+
+  def add_authorizer(%State{} = state, fun) when is_function(fun, 1),
+    do: Connections.set_authorizer(state, fun)
+
   def add_authorizer(%State{} = state, policy), do: Connections.set_policy(state, policy)
+
+  @doc "Answers a message `{:authorize, from, authorization}` with `:ok`, `:deny` or `:ignore`."
+  @spec authorize({pid, reference}, :ok | :deny | :ignore) :: :ok
+  def authorize({asking, reference}, decision) when decision in [:ok, :deny, :ignore] do
+    send(asking, {reference, decision})
+    :ok
+  end
+
+  @doc "Takes the connection's authorizer away, if it is a function or a process."
+  @spec remove_authorizer(State.t()) :: :ok | {:error, String.t()}
+  def remove_authorizer(%State{} = state), do: Connections.remove_authorizer(state)
 
   @doc "Not built yet."
   @spec enable_extensions(State.t(), boolean) :: {:error, :unsupported}

@@ -98,6 +98,9 @@ defmodule EctoLibSql.Native.Connections do
 
   def reset(conn_or_id), do: done(conn_or_id, &LibsqlPort.reset/1)
 
+  def set_authorizer(conn_or_id, fun), do: done(conn_or_id, &LibsqlPort.set_authorizer(&1, fun))
+  def remove_authorizer(conn_or_id), do: done(conn_or_id, &LibsqlPort.remove_authorizer/1)
+
   def set_policy(conn_or_id, policy), do: done(conn_or_id, &LibsqlPort.set_policy(&1, policy))
 
   def interrupt(conn_or_id), do: done(conn_or_id, &LibsqlPort.cancel/1)

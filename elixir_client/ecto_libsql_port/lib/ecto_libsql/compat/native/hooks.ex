@@ -27,6 +27,22 @@ defmodule EctoLibSql.Native.Hooks do
     :ok
   end
 
+  @doc "Asks a process what a statement may do. Whoever does not answer is killed by the driver, which denies it."
+  @spec ask(pid, LibsqlPort.Authorization.t()) :: :ok | :deny | :ignore
+  def ask(pid, authorization) do
+    reference = Process.monitor(pid)
+    send(pid, {:authorize, {self(), reference}, authorization})
+
+    receive do
+      {^reference, decision} ->
+        Process.demonitor(reference, [:flush])
+        decision
+
+      {:DOWN, ^reference, :process, ^pid, _reason} ->
+        :deny
+    end
+  end
+
   defp id(conn_id), do: "#{conn_id}-update_hook"
 
   # A message for each row, from the subscription's process.

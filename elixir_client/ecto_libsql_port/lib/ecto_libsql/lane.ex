@@ -45,10 +45,10 @@ defmodule EctoLibSql.Lane do
   def disconnect_all(nil, _interval), do: :ok
   def disconnect_all(lane, interval), do: Slots.tell(lane, {:retire, System.monotonic_time(), interval})
 
-  @doc "Closes the lane, or opens it again."
+  @doc "Closes the lane, or opens it again. When it is closed, no call takes it any more."
   @spec switch(t | nil, boolean) :: :ok
   def switch(nil, _on?), do: :ok
-  def switch(lane, on?), do: Slots.tell(lane, {:switch, on?})
+  def switch(lane, on?), do: Slots.switch(lane, on?)
 
   @doc """
   Runs a statement, and returns what `DBConnection` would; `:pool` if it has to, as nothing has been sent then.

@@ -84,7 +84,8 @@ defmodule EctoLibSql.Options do
   A single statement outside of transactions and checkouts needs no connection of its own. It goes past the pool to one of a
   few connections that all callers of the Repo share, one at a time, if it is a SELECT, VALUES, INSERT, REPLACE, UPDATE or
   DELETE that was run before. They are opened as they are needed, with all options of the pool's connections, and closed when
-  nobody uses them. If none is free, the statement takes the pool.
+  nobody uses them. If none is free, the statement takes the pool. So does one that writes to a temporary table or to a
+  database in memory of `:attach`, which each connection has for itself.
 
     * `:lane` – `true`, `false`, or a keyword list of `:size` (how many connections there may be beside those of the pool;
       default: as many as the pool has, and 32 at least) and `:idle_timeout` (milliseconds until one that is not used is closed; default

@@ -48,6 +48,42 @@ defmodule EctoLibSql.LaneRepoTest do
     assert ["beside"] in rows
   end
 
+  defmodule Own do
+    def connect(conn) do
+      EctoLibSql.query!(conn, "CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, name TEXT)")
+      EctoLibSql.query!(conn, "CREATE TEMP TABLE own (x)")
+      EctoLibSql.query!(conn, "CREATE TABLE beside.own (x)")
+
+      EctoLibSql.query!(
+        conn,
+        "CREATE TEMP TRIGGER noted AFTER INSERT ON items BEGIN INSERT INTO own VALUES (new.name); END"
+      )
+    end
+  end
+
+  @tag repo: [lane: true, pool_size: 2, after_connect: &Own.connect/1, attach: [beside: ":memory:"]]
+  test "what is written into a connection's own databases takes the pool" do
+    for sql <- [
+          "INSERT INTO temp.own VALUES (?)",
+          "INSERT INTO beside.own VALUES (?)",
+          "INSERT INTO own SELECT ?",
+          "DELETE FROM own WHERE x = ?",
+          "UPDATE beside.own SET x = ?",
+          "INSERT INTO items (name) VALUES (?)"
+        ] do
+      for _ <- 1..5, do: TestRepo.query!(sql, ["a"])
+      assert {_, [:pool]} = where(fn -> TestRepo.query!(sql, ["a"]) end)
+    end
+
+    write = fn -> TestRepo.query!("UPDATE items SET name = ? WHERE id = ?", ["b", 1]) end
+    warm(write)
+    assert {_, [:lane]} = where(write)
+
+    for conn <- lane_conns(),
+        table <- ["temp.own", "beside.own"],
+        do: assert({:ok, %{rows: [[0]]}} = LibsqlPort.query(conn, "SELECT count(*) FROM #{table}"))
+  end
+
   @tag repo: [lane: true, pool_size: 2, sidecar_options: [connections_max: 2]]
   test "where no connection can be opened all is left to the pool, and nothing is logged" do
     growing? = fn -> :atomics.get(lane().ref, lane().size + 1) == 1 end
@@ -62,6 +98,51 @@ defmodule EctoLibSql.LaneRepoTest do
     assert lane_conns() == []
     assert {_, [:pool]} = where(fn -> TestRepo.query!("SELECT 1") end)
   end
+
+  defmodule AfterLane do
+    # In a process that DBConnection starts for the connection's.
+    def connect(_conn, test) do
+      send(test, {:after_connect, self(), hd(Process.get(:"$callers", Process.get(:"$ancestors")))})
+      receive do: (:go_on -> :ok)
+    end
+  end
+
+  # The processes of a connection that is being prepared.
+  defp preparing do
+    receive do: ({:after_connect, task, connection} -> {task, connection})
+  end
+
+  # Calls until the lane prepares a connection.
+  defp growing do
+    TestRepo.query!("SELECT 1")
+    receive do: ({:after_connect, task, connection} -> {task, connection}), after: (10 -> growing())
+  end
+
+  test "a connection that is never prepared is given up", %{path: path} do
+    options = [database: path, pool_size: 2, lane: [idle_timeout: 50], name: nil]
+    {:ok, repo} = start_with_after(options)
+    for _ <- 1..2, do: send(elem(preparing(), 0), :go_on)
+    TestRepo.put_dynamic_repo(repo)
+    {_task, connection} = growing()
+    monitor = Process.monitor(connection)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 60_000
+    assert {_, [:pool]} = where(fn -> TestRepo.query!("SELECT 1") end)
+  end
+
+  test "disconnect_all replaces a connection that is being prepared, too", %{path: path} do
+    options = [database: path, pool_size: 2, lane: [idle_timeout: 600_000], name: nil]
+    {:ok, repo} = start_with_after(options)
+    for _ <- 1..2, do: send(elem(preparing(), 0), :go_on)
+    TestRepo.put_dynamic_repo(repo)
+    {_task, connection} = growing()
+    monitor = Process.monitor(connection)
+    TestRepo.disconnect_all(0)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 60_000
+  end
+
+  defp start_with_after(options),
+    do:
+      start_supervised({TestRepo, [after_connect: {AfterLane, :connect, [self()]}] ++ options}, id: make_ref())
 
   @tag repo: [lane: true, database: ":memory:", pool_size: 3]
   test "a database in memory is that of the Repo" do
@@ -248,9 +329,27 @@ defmodule EctoLibSql.LaneRepoTest do
     items()
     warm(fn -> TestRepo.all(Item) end)
     :ok = EctoLibSql.Sandbox.private_copies(TestRepo)
-    wait_until(fn -> lane_conns() == [] end)
+    # At once: a call on the lane would write to the database that was copied.
+    assert lane_conns() == []
     for _ <- 1..5, do: refute(:lane in elem(where(fn -> TestRepo.all(Item) end), 1))
+
+    # Also when its process starts again.
+    process = connections()
+    Process.exit(process, :kill)
+    wait_until(fn -> connections() != process end)
+    assert %{on?: false} = :sys.get_state(connections())
+
     :ok = EctoLibSql.Sandbox.private_copies(TestRepo, false)
     warm(fn -> TestRepo.all(Item) end)
+  end
+
+  @tag repo: [pool_size: 3, lane: [idle_timeout: 600_000]]
+  test "a lane that is closed has no connection from then on" do
+    for _ <- 1..20 do
+      open(2)
+      EctoLibSql.Lane.switch(lane(), false)
+      assert lane_conns() == []
+      EctoLibSql.Lane.switch(lane(), true)
+    end
   end
 end

@@ -55,7 +55,7 @@ defmodule EctoLibSql.Lane.Connections do
      %{
        lane: lane,
        options: options,
-       on?: true,
+       on?: Slots.on?(lane),
        slots: %{},
        seen: %{},
        watched: %{},
@@ -72,6 +72,10 @@ defmodule EctoLibSql.Lane.Connections do
   end
 
   # --- messages -------------------------------------------------------------------------------------------------
+
+  # After the answer no connection is leased that was open before.
+  @impl true
+  def handle_call({:switch, on?}, _from, state), do: {:reply, :ok, switch(on?, state)}
 
   # `slots` has an entry for each slot that is in use: `:trying` before there is a pool, else the pool and what it is doing.
   @impl true
@@ -178,14 +182,12 @@ defmodule EctoLibSql.Lane.Connections do
   defp told(:wake, state), do: next_tick(state)
 
   defp told({:retire, before, interval}, state) do
-    for {slot, %{pool: pool, is: :open, at: at}} when at <= before <- state.slots do
+    for {slot, %{pool: pool, is: is, at: at}} when is in [:open, :opening] and at <= before <- state.slots do
       Process.send_after(self(), {:retire, slot, pool}, :erlang.phash2(pool, max(interval, 1)))
     end
 
     state
   end
-
-  defp told({:switch, on?}, state), do: switch(on?, state)
 
   # --- opening --------------------------------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ defmodule EctoLibSql.Lane.Connections do
   defp start(slot, state) do
     {:ok, pool} = DBConnection.start_link(Protocol, of_one(state.options))
     await_open(slot, pool, nil)
-    put(state, slot, %{pool: pool, is: :opening, at: now()})
+    state |> put(slot, %{pool: pool, is: :opening, at: now()}) |> await_idle()
   end
 
   defp of_one(options) do
@@ -299,6 +301,7 @@ defmodule EctoLibSql.Lane.Connections do
         idle? = not Slots.leased?(word) and Slots.time(lane, word) < long_ago
         if idle? and Slots.take(lane, slot, word), do: close(slot, state), else: state
 
+      # `:after_connect` may fail again and again here, and nowhere else.
       {slot, %{is: :opening, at: at}}, state when at < long_ago ->
         grown(close(slot, state))
 

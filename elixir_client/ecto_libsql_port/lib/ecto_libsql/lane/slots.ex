@@ -153,6 +153,28 @@ defmodule EctoLibSql.Lane.Slots do
     ArgumentError -> :ok
   end
 
+  @doc "Whether the lane is to have connections."
+  @spec on?(t) :: boolean
+  def on?(slots), do: :ets.lookup(slots.states, :off) == []
+
+  @doc "Says so. Returns when it is so: without connections, those that are leased are closed when they are given back."
+  @spec switch(t, boolean) :: :ok
+  def switch(slots, on?) do
+    # Also for the process that comes after this one.
+    if on?, do: :ets.delete(slots.states, :off), else: :ets.insert(slots.states, {:off})
+
+    with [{_, pid}] <- :ets.lookup(slots.states, :connections),
+         do: GenServer.call(pid, {:switch, on?}, :infinity)
+
+    :ok
+  rescue
+    # The Repo has been stopped, and its tables with it.
+    ArgumentError -> :ok
+  catch
+    # The process has ended, and its connections with it.
+    :exit, _reason -> :ok
+  end
+
   # --- connections ----------------------------------------------------------------------------------------------
 
   @doc "Makes the calling process the one that is told. Whatever was open before is not any more."

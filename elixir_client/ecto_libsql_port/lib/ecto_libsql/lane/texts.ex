@@ -5,6 +5,10 @@ defmodule EctoLibSql.Lane.Texts do
   # expression (`WITH … <text>`), or as a subquery (`SELECT EXISTS (<text>)`) if the text begins with WITH itself. Any other
   # statement is a syntax error there, and is not compiled: PRAGMA, which would take effect, BEGIN, ATTACH, CREATE.
   #
+  # A connection may have databases of its own: the one of temporary tables, and those in memory that `:attach` names.
+  # `:after_connect` makes tables there, and what is written into them stays on the connection. Which databases a statement
+  # writes the engine says too, by the instructions of EXPLAIN.
+  #
   # What the grammar says of a text does not change with the schema, so it is kept. A text that did not compile is asked about
   # again after a while: a table may have been missing. One that was seen only once is not asked about at all.
   #
@@ -26,6 +30,9 @@ defmodule EctoLibSql.Lane.Texts do
   # Texts of a generation; two are kept.
   @generation 512
   @ask_again_ms 60_000
+
+  # The main database is never a connection's own: such a Repo has no lane.
+  @own_databases "SELECT seq FROM pragma_database_list WHERE seq > 0 AND file = '' UNION SELECT 1"
 
   # Positions in `ref`.
   @current 1
@@ -70,9 +77,30 @@ defmodule EctoLibSql.Lane.Texts do
         # The bracket stands in a line of its own: the text may end with a comment.
         ["SELECT EXISTS (", sql, "\n)"] |> compile(options, state) |> note(texts, sql)
 
+      {:ok, %{read_only: false} = description} ->
+        description |> written(sql, options, state) |> note(texts, sql)
+
       answer ->
         note(answer, texts, sql)
     end
+  end
+
+  # `:own` if it writes to a database that only this connection has.
+  defp written(%{parameters: parameters}, sql, options, state) do
+    nothing = List.duplicate(nil, length(parameters))
+
+    with {:ok, %{rows: own}} <- rows(@own_databases, [], options, state),
+         {:ok, %{rows: program}} <- rows("EXPLAIN " <> sql, nothing, options, state) do
+      if Enum.any?(program, fn [_address, opcode, database, write? | _] ->
+           opcode == "Transaction" and write? == 1 and [database] in own
+         end),
+         do: :own,
+         else: {:ok, :written}
+    end
+  end
+
+  defp rows(sql, params, options, state) do
+    with {:ok, left} <- Deadline.left(options, state), do: Connection.execute(state.conn, sql, params, left)
   end
 
   defp compile(sql, options, state) do
@@ -81,6 +109,7 @@ defmodule EctoLibSql.Lane.Texts do
   end
 
   defp note({:ok, _description}, texts, sql), do: put(texts, sql, :plain)
+  defp note(:own, texts, sql), do: other(texts, sql)
 
   # What the engine refuses to compile: whatever it is, the pool's connection says it to the caller.
   defp note({:error, %{code: code}}, texts, sql)
@@ -91,12 +120,15 @@ defmodule EctoLibSql.Lane.Texts do
               :invalid_request,
               :not_authorized,
               :limit_exceeded
-            ] do
+            ],
+       do: other(texts, sql)
+
+  defp note(_lost_or_overdue, _texts, _sql), do: :once
+
+  defp other(texts, sql) do
     put(texts, sql, {:other, System.monotonic_time(:millisecond) + @ask_again_ms})
     :other
   end
-
-  defp note(_lost_or_overdue, _texts, _sql), do: :once
 
   defp put(%{table: table, ref: ref}, sql, kind) do
     count = :atomics.add_get(ref, @count, 1)

@@ -35,7 +35,8 @@ defmodule Peers.Adapters do
       module: Ecto.Adapters.LibSql,
       app: :ecto_libsql_port,
       code_path: code_path(),
-      config: @pragmas
+      # On by default here, off in the others: the engine looks at each cell of a page that it reads.
+      config: @pragmas ++ [pragmas: [cell_size_check: false]]
     }
   end
 

@@ -143,7 +143,8 @@ defmodule EctoLibSql.RepoOptionsTest do
     TestRepo.query!("INSERT INTO next VALUES (1)")
     {_, %{id: id}} = connection()
     TestRepo.disconnect_all(0)
-    eventually(fn -> match?({_, %{id: next}} when next > id + 2, connection()) end)
+    # Numbers grow, so it is a new one that is given out; the pool of the dead program has gone with it.
+    eventually(fn -> match?({_, %{id: next}} when next > id, connection()) end)
     assert TestRepo.query!("SELECT x FROM next").rows == [[1]]
     assert {:error, _} = TestRepo.query("SELECT 1 FROM t")
   end

@@ -178,7 +178,8 @@ defmodule LibsqlPort.Faults.CallbacksSoakTest do
       &table_function/1,
       &collation/1,
       &aggregate/1,
-      &commit_hook/1
+      &commit_hook/1,
+      &policy/1
     ]
   end
 
@@ -332,5 +333,18 @@ defmodule LibsqlPort.Faults.CallbacksSoakTest do
 
       if :rand.uniform(2) == 1, do: {:ok, true} = LibsqlPort.remove_commit_hook(conn)
     end)
+  end
+
+  defp policy(context) do
+    rules = [:read_only, {:ignore, :read, table: "t", column: "a"}]
+    policy = Enum.random([:read_only, :no_schema_changes, :untrusted_sql, rules])
+    {:ok, conn} = LibsqlPort.connect(context.sidecar, database: context.database, policy: policy)
+    {:ok, [_]} = LibsqlPort.query_one(conn, "SELECT count(a) FROM t")
+    {:error, %Error{code: :not_authorized}} = LibsqlPort.query(conn, "CREATE TEMP TABLE x (a)")
+    :ok = LibsqlPort.set_policy(conn, [{:deny, :function}, {:allow, :any}])
+    {:error, %Error{code: :not_authorized}} = LibsqlPort.query(conn, "SELECT upper(a) FROM t")
+    :ok = LibsqlPort.set_policy(conn, nil)
+    write(conn)
+    :ok = LibsqlPort.close(conn)
   end
 end

@@ -155,7 +155,7 @@ defmodule LibsqlPort.CursorTest do
 
   test "what is yet to be read is waited for", %{conn: conn} do
     {:ok, cursor} = Cursor.declare(conn, "SELECT count(*) FROM (#{@numbers})", [2_000_000])
-    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, [])
+    {:ok, ahead} = Cursor.fetch_ahead(conn, cursor, timeout: :infinity)
     assert Cursor.fetched(conn, ahead) == {:done, [[2_000_000]]}
     assert_nothing_kept(conn)
   end

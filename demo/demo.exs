@@ -6,7 +6,8 @@
 #
 #   demo.exs DIRECTORY     where the database is made; the caller removes it
 
-for file <- ~w(terminal time_zones packages chapters/import chapters/questions chapters/changes chapters/functions chapters/veto
+for file <-
+      ~w(terminal time_zones packages chapters/import chapters/questions chapters/changes chapters/functions chapters/veto
                chapters/streaming chapters/deadline chapters/policy chapters/crash) do
   Code.require_file("#{file}.exs", __DIR__)
 end
@@ -27,10 +28,13 @@ defmodule Demo do
     context = %{sidecar: @sidecar, database: database, conn: open(database)}
 
     lines =
-      Enum.flat_map([Import, Questions, Changes, Functions, Veto, Streaming, Deadline, Policy, Crash], fn chapter ->
-        Terminal.heading(chapter.title())
-        chapter.run(context)
-      end) ++ shut_down(supervisor)
+      Enum.flat_map(
+        [Import, Questions, Changes, Functions, Veto, Streaming, Deadline, Policy, Crash],
+        fn chapter ->
+          Terminal.heading(chapter.title())
+          chapter.run(context)
+        end
+      ) ++ shut_down(supervisor)
 
     Terminal.heading("Summary")
     Terminal.table(["", "", ""], Enum.map(lines, fn {what, figure, ok?} -> [verdict(ok?), what, figure] end))

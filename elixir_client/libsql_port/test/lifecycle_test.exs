@@ -344,6 +344,35 @@ defmodule LibsqlPort.LifecycleTest do
     for answer <- Task.await_many(callers, 30_000), do: assert({:error, _} = answer)
   end
 
+  test "what a process leaves that is killed before its request is sent is removed", %{
+    conn: conn,
+    sidecar: sidecar
+  } do
+    %{handle: %{table: table, ids: ids, sidecar: owner}} = conn
+    {:ok, closed} = LibsqlPort.connect(sidecar, database: ":memory:")
+    :ok = LibsqlPort.close(closed)
+
+    # As `LibsqlPort.Exchange` enters it, of a connection that lives and of one that is closed.
+    for id <- [conn.id, closed.id] do
+      claim = {:status, self(), nil}
+      request = %LibsqlPort.Request{name: :execute, payload: "", timeout: 1, connection: id, claim: claim}
+      enter = fn -> LibsqlPort.InFlight.enter(table, ids, make_ref(), request) end
+      enter |> Task.async() |> Task.await()
+    end
+
+    # And one that waits, which must stay.
+    waits = Task.async(fn -> LibsqlPort.query(conn, endless(), [], timeout: :infinity) end)
+    eventually(fn -> length(LibsqlPort.requests(conn)) == 2 end)
+
+    send(owner, :sweep)
+    :ok = LibsqlPort.ping(sidecar)
+    assert :ets.info(table, :size) == 3, "a reply may be on its way"
+    send(owner, :sweep)
+    eventually(fn -> :ets.info(table, :size) == 1 end)
+    assert {:ok, 1} = LibsqlPort.cancel(conn)
+    assert {:error, %Error{code: :cancelled}} = Task.await(waits)
+  end
+
   # A ping that is under way would be missed by itself.
   defp suspend_between_beats(owner) do
     :ok = :sys.suspend(owner)

@@ -35,6 +35,7 @@ defmodule LibsqlPort.Claims do
           | {:asked, integer, pid | nil}
           | {:function, Functions.change()}
           | {:closed, integer}
+          | {:swept, pos_integer}
           | {:part, claim, tag :: 0..255 | nil, head :: binary}
 
   # What is left to do after a reply: give back what nobody wants, or ask for a connection's status.

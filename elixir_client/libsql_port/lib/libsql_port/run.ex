@@ -50,6 +50,7 @@ defmodule LibsqlPort.Run do
       starting: nil,
       answered: true,
       opening: %{},
+      unknown: [],
       claims: %Claims{}
     })
   end

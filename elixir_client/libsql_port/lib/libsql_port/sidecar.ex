@@ -208,8 +208,7 @@ defmodule LibsqlPort.Sidecar do
 
   def handle_info(:sweep, state) do
     Process.send_after(self(), :sweep, @sweep_ms)
-    if state.handle, do: sweep(state)
-    {:noreply, state}
+    {:noreply, if(state.handle, do: sweep(state), else: state)}
   end
 
   def handle_info({:heartbeat, port}, %{port: port, answered: false} = state) do
@@ -280,6 +279,10 @@ defmodule LibsqlPort.Sidecar do
     Functions.settle(state.functions, change, tag == @ok)
     with {:renewed, name} when tag != @ok <- change, do: Life.not_renewed(state.about, name, error(frame))
     state
+  end
+
+  defp replied({_id, _pid, _ref, _connection, {:swept, id}, _sql, _context}, _tag, frame, state) do
+    if Reply.read(:cancel, frame, []) == {:ok, true, nil}, do: state, else: swept(id, state)
   end
 
   defp replied({_id, _pid, _ref, _connection, {:closed, connection}, _sql, _context}, _tag, _frame, state),
@@ -408,10 +411,28 @@ defmodule LibsqlPort.Sidecar do
     end
   end
 
-  # A process that holds nothing has no monitor; what it asked for last runs until somebody looks.
-  defp sweep(state) do
-    for pid <- InFlight.callers(state.table), node(pid) == node(), not Process.alive?(pid) do
-      cancel_all(pid, state)
+  # A process that holds nothing has no monitor; what it asked for last runs until somebody looks. One that was killed between
+  # its entry and its frame has left an entry that no reply will take.
+  defp sweep(%{table: table, handle: handle} = state) do
+    for pid <- InFlight.callers(table),
+        node(pid) == node(),
+        not Process.alive?(pid),
+        {id, connection} when connection != nil <- InFlight.of_caller(table, pid) do
+      asked = InFlight.enter_for_claim(table, handle.ids, {:swept, id})
+      cancel = Wire.cancel(Wire.encode(connection), id)
+      if Exchange.post(handle, asked, Wire.tag(:cancel), cancel) == :not_sent, do: InFlight.take(table, asked)
+    end
+
+    %{state | unknown: Enum.filter(state.unknown, &InFlight.waiting?(table, &1))}
+  end
+
+  # The program does not know the request, or its connection no more. A reply that was on its way then has come when it says so again, a sweep later.
+  defp swept(id, %{unknown: unknown} = state) do
+    if id in unknown do
+      InFlight.take(state.table, id)
+      %{state | unknown: List.delete(unknown, id)}
+    else
+      %{state | unknown: [id | unknown]}
     end
   end
 

@@ -117,13 +117,6 @@ defmodule LibsqlPort.Faults.CallbacksSoakTest do
     end)
   end
 
-  defp descriptors(os_pid) do
-    case File.ls("/proc/#{os_pid}/fd") do
-      {:ok, descriptors} -> length(descriptors)
-      {:error, _} -> 0
-    end
-  end
-
   # --- working --------------------------------------------------------------------------------------------------
 
   defp start_worker(context, worker, seed) do

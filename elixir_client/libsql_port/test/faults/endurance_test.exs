@@ -104,11 +104,4 @@ defmodule LibsqlPort.Faults.EnduranceTest do
       binaries: :erlang.memory(:binary)
     }
   end
-
-  defp descriptors(os_pid) do
-    case File.ls("/proc/#{os_pid}/fd") do
-      {:ok, descriptors} -> length(descriptors)
-      {:error, _} -> 0
-    end
-  end
 end

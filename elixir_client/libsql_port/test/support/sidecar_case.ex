@@ -55,6 +55,14 @@ defmodule LibsqlPort.SidecarCase do
     "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
   end
 
+  @doc "How many descriptors a program has open; 0 where the system does not tell."
+  def descriptors(os_pid) do
+    case File.ls("/proc/#{os_pid}/fd") do
+      {:ok, descriptors} -> length(descriptors)
+      {:error, _} -> 0
+    end
+  end
+
   @doc "Waits until a request of the connection is under way, and answers its id."
   def await_request(conn) do
     eventually(fn -> LibsqlPort.requests(conn) != [] end)

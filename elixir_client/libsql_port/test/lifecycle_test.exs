@@ -342,6 +342,11 @@ defmodule LibsqlPort.LifecycleTest do
     :ok = :sys.resume(owner)
     # Long before their own time is up.
     for answer <- Task.await_many(callers, 30_000), do: assert({:error, _} = answer)
+
+    # A VM that halts waits for what is still to be written to a port: behind the last test, for this program that reads nothing.
+    program = LibsqlPort.OsProcess.identity(os_pid)
+    :ok = Supervisor.stop(sidecar)
+    refute program && LibsqlPort.OsProcess.alive?(program)
   end
 
   test "what a process leaves that is killed before its request is sent is removed", %{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 fn output() -> Arc<Output> {
     let nowhere = OpenOptions::new().write(true).open("/dev/null").unwrap();
-    Arc::new(Output::new(OwnedFd::from(nowhere)))
+    Arc::new(Output::new(OwnedFd::from(nowhere)).unwrap())
 }
 
 #[test]

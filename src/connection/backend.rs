@@ -55,7 +55,7 @@ impl Backend {
     /// Work that follows a reply.
     pub fn after_reply(&mut self) {
         match self {
-            Backend::Local(session) => session.access.checkpoint_if_due(),
+            Backend::Local(session) => session.access.finish_turn(),
         }
     }
 

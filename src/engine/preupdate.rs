@@ -6,10 +6,13 @@
 //! <https://sqlite.org/c3ref/preupdate_blobwrite.html>. The functions named `libsql_…` are of `vendor/libsql-ffi.patch`.
 
 use super::handle::Handle;
-use super::statement::{value_of, Column};
+use super::row::{column_of, RawColumn, RawColumns, AT_ONCE};
+use super::statement::Column;
 use libsql_ffi as ffi;
 use std::any::Any;
 use std::ffi::{c_char, c_int, c_void, CStr};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -22,22 +25,19 @@ extern "C" {
         hook: Option<RowHook>,
         context: *mut c_void,
     ) -> *mut c_void;
-    fn sqlite3_preupdate_old(
-        db: *mut ffi::sqlite3,
-        column: c_int,
-        value: *mut *mut ffi::sqlite3_value,
-    ) -> c_int;
-    fn sqlite3_preupdate_new(
-        db: *mut ffi::sqlite3,
-        column: c_int,
-        value: *mut *mut ffi::sqlite3_value,
-    ) -> c_int;
     fn sqlite3_preupdate_blobwrite(db: *mut ffi::sqlite3) -> c_int;
     fn libsql_savepoint_hook(
         db: *mut ffi::sqlite3,
         hook: Option<unsafe extern "C" fn(*mut c_void, c_int, c_int)>,
         context: *mut c_void,
     );
+    fn libsql_preupdate_row(
+        db: *mut ffi::sqlite3,
+        after: c_int,
+        count: c_int,
+        columns: *const c_int,
+        values: *mut RawColumn,
+    ) -> c_int;
     fn libsql_preupdate_version(db: *mut ffi::sqlite3) -> i64;
     fn libsql_preupdate_table(db: *mut ffi::sqlite3, schema: *const c_char) -> c_int;
     fn libsql_preupdate_column(db: *mut ffi::sqlite3, column: c_int, flags: *mut c_int) -> *const c_char;
@@ -81,15 +81,23 @@ pub enum Operation {
     BlobWrite,
 }
 
+/// Which values of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Those that it has, of which there are none if it is new.
+    Before,
+    /// Those that it will have, of which there are none if it goes.
+    After,
+}
+
 /// A row that is about to change.
 pub struct RowChange<'c> {
     db: *mut ffi::sqlite3,
     /// What happens to it.
     pub operation: Operation,
-    /// The database of its table, as the connection calls it.
-    pub schema: &'c CStr,
-    /// Its table.
-    pub table: &'c CStr,
+    schema: *const c_char,
+    table: *const c_char,
+    names: PhantomData<&'c CStr>,
     /// Its rowid before the change; of a new row, after it. 0 in a table WITHOUT ROWID.
     pub rowid: i64,
     /// Its rowid after the change.
@@ -118,7 +126,25 @@ pub struct ColumnKind {
     pub is_virtual: bool,
 }
 
-impl RowChange<'_> {
+impl<'c> RowChange<'c> {
+    /// The database of its table, as the connection calls it.
+    pub fn schema(&self) -> &'c CStr {
+        // SAFETY: SQLite hands over NUL-ended names that live through the callback.
+        unsafe { CStr::from_ptr(self.schema) }
+    }
+
+    /// Its table.
+    pub fn table(&self) -> &'c CStr {
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(self.table) }
+    }
+
+    /// Where the engine keeps the two names: the same as long as they are those of the same table of the same version.
+    #[inline]
+    pub fn places_of_names(&self) -> (usize, usize) {
+        (self.schema as usize, self.table as usize)
+    }
+
     /// Another number whenever the definition of the table may have changed.
     pub fn version(&self) -> i64 {
         // SAFETY: within the callback, `db` is the connection that called it.
@@ -128,7 +154,7 @@ impl RowChange<'_> {
     /// The table's kind.
     pub fn table_kind(&self) -> TableKind {
         // SAFETY: as above; the name ends with a NUL and lives through the call.
-        let flags = unsafe { libsql_preupdate_table(self.db, self.schema.as_ptr()) };
+        let flags = unsafe { libsql_preupdate_table(self.db, self.schema) };
         TableKind { is_shadow: flags & 1 != 0, without_rowid: flags & 2 != 0 }
     }
 
@@ -154,25 +180,52 @@ impl RowChange<'_> {
         (0..).map_while(column).collect()
     }
 
-    /// The value of a column before the change. `None` if it is not to be had.
-    pub fn before(&self, column: c_int) -> Option<Column<'_>> {
-        // SAFETY: as above.
-        self.value(|value| unsafe { sqlite3_preupdate_old(self.db, column, value) })
-    }
-
-    /// The value of a column after the change. `None` if it is not to be had.
-    pub fn after(&self, column: c_int) -> Option<Column<'_>> {
-        // SAFETY: as above.
-        self.value(|value| unsafe { sqlite3_preupdate_new(self.db, column, value) })
-    }
-
-    fn value(&self, read: impl FnOnce(*mut *mut ffi::sqlite3_value) -> c_int) -> Option<Column<'_>> {
-        let mut value = std::ptr::null_mut();
-        if read(&mut value) != ffi::SQLITE_OK || value.is_null() {
-            return None;
+    /// Gives the values of `columns` to `each`, in their order, until one is an error: after the change, or before it.
+    ///
+    /// # Errors
+    /// The first of `each`, or `unreadable` if the engine does not give a value.
+    #[inline]
+    pub fn for_each_value<E>(
+        &self,
+        when: When,
+        columns: &[c_int],
+        unreadable: impl Fn() -> E,
+        mut each: impl FnMut(Column<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for some in columns.chunks(AT_ONCE) {
+            for value in self.read(when, some).ok_or_else(&unreadable)?.iter().take(some.len()) {
+                // SAFETY: so many were written, and the callback lasts as long as `self` is borrowed.
+                each(unsafe { column_of(value.as_ptr()) })?;
+            }
         }
-        // SAFETY: the engine's own value, which lives until the callback returns. Nothing but these reads touches it.
-        Some(unsafe { value_of(value) })
+        Ok(())
+    }
+
+    /// Gives the values of `columns` before and after an update to `each`, in their order. False if the engine does not give one.
+    pub fn for_each_pair(&self, columns: &[c_int], mut each: impl FnMut(Column<'_>, Column<'_>)) -> bool {
+        columns.chunks(AT_ONCE).all(|some| {
+            let (Some(old), Some(new)) = (self.read(When::Before, some), self.read(When::After, some)) else {
+                return false;
+            };
+            for (old, new) in old.iter().zip(&new).take(some.len()) {
+                // SAFETY: as above.
+                unsafe { each(column_of(old.as_ptr()), column_of(new.as_ptr())) };
+            }
+            true
+        })
+    }
+
+    /// The values of up to [`AT_ONCE`] columns. `None` if one is not to be had.
+    #[inline]
+    fn read(&self, when: When, columns: &[c_int]) -> Option<RawColumns> {
+        let mut values: RawColumns = [MaybeUninit::uninit(); AT_ONCE];
+        let count = columns.len().min(AT_ONCE) as c_int;
+        let after = c_int::from(when == When::After);
+        // SAFETY: within the callback, `db` is the connection that called it; `values` has room for so many.
+        let code = unsafe {
+            libsql_preupdate_row(self.db, after, count, columns.as_ptr(), values.as_mut_ptr().cast())
+        };
+        (code == ffi::SQLITE_OK).then_some(values)
     }
 }
 
@@ -218,18 +271,16 @@ unsafe extern "C" fn on_row(
     rowid: i64,
     new_rowid: i64,
 ) {
-    // SAFETY: SQLite hands back the context of the installation, and NUL-ended names that live through the call.
-    let (watch, schema, table) =
-        unsafe { (watch_of(context), CStr::from_ptr(schema), CStr::from_ptr(table)) };
-    // SAFETY: within the callback.
-    let in_blob = unsafe { sqlite3_preupdate_blobwrite(db) } >= 0;
+    // SAFETY: SQLite hands back the context of the installation; within the callback it tells where a blob is written.
+    let (watch, in_blob) = unsafe { (watch_of(context), sqlite3_preupdate_blobwrite(db) >= 0) };
     let operation = match operation {
         _ if in_blob => Operation::BlobWrite,
         ffi::SQLITE_INSERT => Operation::Insert,
         ffi::SQLITE_DELETE => Operation::Delete,
         _ => Operation::Update,
     };
-    told(watch, || watch.row(&RowChange { db, operation, schema, table, rowid, new_rowid }));
+    let names = PhantomData;
+    told(watch, || watch.row(&RowChange { db, operation, schema, table, names, rowid, new_rowid }));
 }
 
 unsafe extern "C" fn on_savepoint(context: *mut c_void, what: c_int, level: c_int) {

@@ -1,8 +1,9 @@
 //! The values of a row, read by one call of C for up to [`AT_ONCE`] of them. Reading them one by one takes four calls for each,
 //! which was a quarter of the instructions of a large result.
 //!
-//! Invariant: the bytes of a [`Column`] stay until the next step or reset of its statement, which the borrow of the statement
-//! forbids. `libsql_row` is of `vendor/libsql-ffi.patch`; it takes no mutex, and a handle is used by one thread at a time.
+//! Invariants: the bytes of a [`Column`] stay until the next step or reset of its statement, which the borrow of the statement
+//! forbids, or until the callback ends, as long as which a changing row is borrowed. The functions are of
+//! `vendor/libsql-ffi.patch`; they take no mutex, and a handle is used by one thread at a time.
 
 use super::statement::{bytes, Column, RawStatement};
 use libsql_ffi as ffi;
@@ -10,11 +11,14 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 
 /// So many values are read by one call.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
+
+/// Room for values that C writes.
+pub(super) type RawColumns = [MaybeUninit<RawColumn>; AT_ONCE];
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct RawColumn {
+pub(super) struct RawColumn {
     kind: c_int,
     length: c_int,
     value: RawValue,
@@ -58,9 +62,10 @@ impl RawStatement {
 }
 
 /// # Safety
-/// `column` must have been written by `libsql_row`, and its statement be neither stepped nor reset during `'a`.
+/// `column` must have been written by one of the functions above, and during `'a` its statement be neither stepped nor reset, or
+/// its callback not end.
 #[inline]
-unsafe fn column_of<'a>(column: *const RawColumn) -> Column<'a> {
+pub(super) unsafe fn column_of<'a>(column: *const RawColumn) -> Column<'a> {
     // SAFETY: by the contract above; `kind` tells which field of the union was written.
     unsafe {
         match (*column).kind {

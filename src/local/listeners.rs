@@ -8,9 +8,13 @@ use crate::client_hooks::Hooks;
 use crate::database::DatabaseFile;
 use crate::engine::preupdate::ChangeWatch;
 use crate::feed::{Listeners, Subscription};
+use crate::run::Place;
 use port_driver::event::Hook;
 use port_driver::request::{EVENT_CHANGES, EVENT_COMMIT, EVENT_ROLLBACK, EVENT_WAL};
 use std::sync::Arc;
+
+/// Changes of a transaction that take no more bytes than this are told before the reply to the request that commits it.
+const TOLD_BEFORE_REPLY: usize = 64 << 10;
 
 impl Access {
     /// Before a statement: who listens to what it may change?
@@ -24,6 +28,8 @@ impl Access {
     /// Other subscriptions, or other databases.
     #[cold]
     pub(super) fn refresh_listeners(&mut self) {
+        // Those who listened when it was written.
+        self.tell_if_due();
         // Before the listeners: who comes meanwhile is found by the next look.
         let known = self.feed.hub.known();
         let databases = self.databases();
@@ -89,6 +95,29 @@ impl Access {
     pub(super) fn tell_listeners(&mut self) {
         let committed = self.watch.take_may_have_committed();
         if self.feed.listening || self.feed.joined || committed && self.feed.is_outdated() {
+            if self.tells_later() {
+                self.telling_due = Some(committed);
+            } else {
+                self.tell_listeners_now(committed);
+            }
+        }
+    }
+
+    /// What is long would hold up the reply, and a transaction that is over keeps its turn until it has been told. The thread
+    /// that reads requests does nothing after a reply.
+    fn tells_later(&self) -> bool {
+        matches!(self.place, Some(Place::Thread))
+            && self.turns.is_held()
+            && self.writing_cursors == 0
+            && self.handle.autocommit()
+            && !self.handle.holds_write_lock()
+            && self.feed.recorder.state().log.size() > TOLD_BEFORE_REPLY
+    }
+
+    /// Tells what was put off.
+    #[inline]
+    pub(super) fn tell_if_due(&mut self) {
+        if let Some(committed) = self.telling_due.take() {
             self.tell_listeners_now(committed);
         }
     }

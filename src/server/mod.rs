@@ -66,7 +66,8 @@ pub fn run(
     descriptors::enlarge_pipe(&input, INPUT_PIPE_BYTES);
 
     let limits = Arc::new(limits);
-    let output = Arc::new(Output::new(output));
+    let output = Arc::new(Output::new(output).map_err(StartError::Descriptor)?);
+    Output::start(&output).map_err(StartError::Thread)?;
     say_hello(&output, &limits);
     if let Some(log) = &log {
         log_events::start(Arc::clone(log), Arc::clone(&output)).map_err(StartError::Thread)?;
@@ -113,7 +114,7 @@ pub enum StartError {
     /// fcntl or dup.
     #[error("a standard stream cannot be set up: {0}")]
     Descriptor(io::Error),
-    /// The threads that read requests and send the log.
+    /// The threads that read requests, write what was left and send the log.
     #[error("no thread could be started: {0}")]
     Thread(io::Error),
 }

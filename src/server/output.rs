@@ -2,19 +2,28 @@
 //! than handing it to a writer; the lock is given up fairly, so that a small reply passes between two chunks of a
 //! stream.
 //!
-//! A thread that must not wait posts its frames instead: whoever has the lock next, or has it now, writes them.
+//! A thread that must not wait posts its frames instead: whoever has the lock next, or has it now, writes them. What the
+//! pipe has no room for then is written by a thread of the output's own, as soon as there is room.
 
 use crate::descriptors::{poll, Readiness};
 use crate::feed::Events;
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// How long a write waits for the pipe before it looks whether the program is ending.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Frames longer than this change their owner and are not copied; shorter ones leave each buffer where it is.
+const MOVED: usize = 4 << 10;
+
+/// Memory for posted frames that is kept for the next ones.
+const REST_KEPT: usize = 64 << 10;
 
 /// The way out.
 pub struct Output {
@@ -22,6 +31,11 @@ pub struct Output {
     /// Frames of threads that must not wait. Taken for moments only, and never while the pipe is written.
     posted: Mutex<Vec<u8>>,
     any_posted: AtomicBool,
+    /// Another descriptor of the pipe, for who waits for room without the lock.
+    room: OwnedFd,
+    /// Posted frames are left for want of room, and the thread that writes them has not seen it yet.
+    left: Mutex<bool>,
+    left_some: Condvar,
     broken: AtomicBool,
     ending: AtomicBool,
     bytes: AtomicU64,
@@ -30,20 +44,35 @@ pub struct Output {
 struct Pipe {
     file: File,
     /// What is left of posted frames, of which the first may have been written in part: it comes before anything else.
-    rest: Vec<u8>,
+    rest: Rest,
 }
 
 impl Output {
     /// Takes over a non-blocking descriptor.
-    pub fn new(pipe: OwnedFd) -> Self {
-        Output {
-            pipe: Mutex::new(Pipe { file: File::from(pipe), rest: Vec::new() }),
+    ///
+    /// # Errors
+    /// If the descriptor cannot be duplicated.
+    pub fn new(pipe: OwnedFd) -> io::Result<Self> {
+        Ok(Output {
+            room: pipe.try_clone()?,
+            pipe: Mutex::new(Pipe { file: File::from(pipe), rest: Rest::default() }),
             posted: Mutex::default(),
             any_posted: AtomicBool::new(false),
+            left: Mutex::new(false),
+            left_some: Condvar::new(),
             broken: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
-        }
+        })
+    }
+
+    /// Starts the thread that writes what posts left for want of room. It ends with the process.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn start(output: &Arc<Self>) -> io::Result<()> {
+        let output = Arc::clone(output);
+        thread::Builder::new().name("libsql-output".to_owned()).spawn(move || output.write_rests()).map(drop)
     }
 
     /// Writes `frames` and empties it; waits while the pipe is full. What cannot be written any more is dropped.
@@ -55,7 +84,7 @@ impl Output {
         if !pipe.rest.is_empty() || self.any_posted.load(Ordering::SeqCst) {
             self.collect(&mut pipe);
             let rest = std::mem::take(&mut pipe.rest);
-            self.write_all(&mut pipe.file, &rest);
+            self.write_all(&mut pipe.file, rest.unwritten());
         }
         self.write_all(&mut pipe.file, frames);
         frames.clear();
@@ -70,7 +99,7 @@ impl Output {
         if frames.is_empty() {
             return;
         }
-        self.posted.lock().append(frames);
+        append(&mut self.posted.lock(), frames);
         self.any_posted.swap(true, Ordering::SeqCst);
         // Here, and in `was_posted_meanwhile`: one stores and then looks at the lock, the other unlocks and then looks at
         // what was stored. A lock orders nothing for who does not get it, so each could miss the other without the fences.
@@ -80,7 +109,7 @@ impl Output {
 
     /// Writes what was posted, as far as that needs no wait: neither for the lock, whose holder will see to it, nor for the
     /// pipe.
-    pub fn flush(&self) {
+    fn flush(&self) {
         while let Some(pipe) = self.pipe.try_lock() {
             self.write_what_fits(pipe);
             if !self.was_posted_meanwhile() {
@@ -98,21 +127,45 @@ impl Output {
     fn write_what_fits(&self, mut pipe: MutexGuard<'_, Pipe>) {
         self.collect(&mut pipe);
         let Pipe { file, rest } = &mut *pipe;
-        let mut written = 0;
-        while written < rest.len() && !self.is_broken() {
-            match self.write_some(file, &rest[written..]) {
-                0 => break,
-                count => written += count,
+        while !rest.is_empty() && !self.is_broken() {
+            match self.write_some(file, rest.unwritten()) {
+                0 => return self.leave(),
+                count => {
+                    rest.advance(count);
+                    self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+                }
             }
         }
-        self.bytes.fetch_add(written as u64, Ordering::Relaxed);
-        rest.drain(..written);
     }
 
     fn collect(&self, pipe: &mut Pipe) {
         if self.any_posted.swap(false, Ordering::SeqCst) {
             pipe.rest.append(&mut self.posted.lock());
         }
+    }
+
+    fn leave(&self) {
+        *self.left.lock() = true;
+        self.left_some.notify_one();
+    }
+
+    /// Waits for room without the lock, so that nobody else waits for this thread.
+    fn write_rests(&self) {
+        while !self.is_broken() {
+            self.wait_until_left();
+            if self.wait_for_room(&self.room) {
+                return;
+            }
+            self.flush();
+        }
+    }
+
+    fn wait_until_left(&self) {
+        let mut left = self.left.lock();
+        while !*left {
+            self.left_some.wait(&mut left);
+        }
+        *left = false;
     }
 
     /// The other end is gone.
@@ -159,7 +212,7 @@ impl Output {
     }
 
     /// Waits for room; true if it will never come.
-    fn wait_for_room(&self, pipe: &File) -> bool {
+    fn wait_for_room(&self, pipe: &impl AsRawFd) -> bool {
         while !self.is_broken() {
             if poll(pipe, Readiness::Write, LOOK) {
                 return false;
@@ -169,6 +222,48 @@ impl Output {
             }
         }
         true
+    }
+}
+
+/// Moves what is long instead of copying it, where that can be.
+fn append(bytes: &mut Vec<u8>, more: &mut Vec<u8>) {
+    if bytes.is_empty() && more.len() > MOVED {
+        std::mem::swap(bytes, more);
+    } else {
+        bytes.append(more);
+    }
+}
+
+/// Bytes of which a first part has been written.
+#[derive(Default)]
+struct Rest {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.unwritten().is_empty()
+    }
+
+    fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.is_empty() && self.bytes.capacity() > REST_KEPT {
+            *self = Rest::default();
+        }
+    }
+
+    fn append(&mut self, more: &mut Vec<u8>) {
+        // Moving what is left costs no more than writing what is gone did.
+        if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        append(&mut self.bytes, more);
     }
 }
 
@@ -188,7 +283,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
         set_non_blocking(&writer).unwrap();
-        (reader, Output::new(writer))
+        (reader, Output::new(writer).unwrap())
     }
 
     fn read(reader: &mut std::io::PipeReader, count: usize) -> Vec<u8> {
@@ -210,6 +305,22 @@ mod tests {
             assert_eq!(read(&mut reader, 128 << 10), vec![1; 128 << 10]);
             assert_eq!(read(&mut reader, 20), [[2; 10], [3; 10]].concat());
         });
+    }
+
+    #[test]
+    fn what_a_post_leaves_goes_on_as_soon_as_there_is_room() {
+        let (mut reader, output) = pipe();
+        let output = Arc::new(output);
+        Output::start(&output).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::spawn(move || sender.send(read(&mut reader, 3 << 20)));
+        // Nobody else writes or flushes; the frames are read in the order of the posts.
+        for byte in 0..3 {
+            output.post(&mut vec![byte; 1 << 20]);
+        }
+        let bytes = receiver.recv_timeout(Duration::from_secs(20)).expect("all of it comes by itself");
+        assert!(bytes.chunks(1 << 20).zip(0..3).all(|(chunk, byte)| chunk.iter().all(|&read| read == byte)));
+        assert_eq!(output.bytes(), 3 << 20);
     }
 
     #[test]

@@ -193,7 +193,6 @@ async fn heartbeat(
     let mut abandoned = 0;
     loop {
         sleep(HEARTBEAT).await;
-        output.flush();
         if output.is_broken() {
             return Exit::OutputFailed;
         }

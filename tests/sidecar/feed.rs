@@ -1,5 +1,5 @@
 //! What subscribers are told of commits. An event is posted before the reply to the request that has committed, so that whoever
-//! has the reply has the events.
+//! has the reply has the events; what is long, before the reply to the next request of that connection.
 
 use crate::support::{folder, tag, Conn, Frame, Sidecar};
 use crate::term::{atom, map, nil, Term};
@@ -569,6 +569,74 @@ fn each_file_has_its_transactions_in_the_order_in_which_they_commit() {
     assert_eq!(told[0].connection, db.id);
 }
 
+/// What is long is told after the reply, in the turn still.
+#[test]
+fn long_transactions_are_told_by_themselves_and_in_the_order_of_commits() {
+    const ROWS: usize = 3000;
+    let (_folder, path) = folder();
+    let sidecar = Sidecar::start();
+    let (long, short) = (sidecar.open(&path), sidecar.open(&path));
+    long.script("CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE n(i)").unwrap();
+    long.query("INSERT INTO t SELECT value, 0 FROM generate_series(1, ?)", list![ROWS]).unwrap();
+    let events = Events::of(&sidecar);
+    let options = map([("values", atom("new")), ("bytes_max", 100_000_000.into())]);
+    let subscription = events.subscribe(nil(), options);
+    for round in 1..=20 {
+        let update = long.send(tag::EXECUTE, ["UPDATE t SET a = a + 1".into(), list![]]);
+        let insert = short.send(tag::EXECUTE, ["INSERT INTO n VALUES (1)".into(), list![]]);
+        sidecar.receive(update);
+        sidecar.receive(insert);
+        // Two in one request, of which the first has to be told before the second begins.
+        long.script("UPDATE t SET a = a + 1; INSERT INTO n VALUES (2); UPDATE t SET a = a - 1").unwrap();
+        long.exec("SELECT 1");
+        let told = events.transactions(subscription);
+        let sizes: Vec<_> = told.iter().map(|one| one.changes.len()).collect();
+        assert!(sizes[2..] == [ROWS, 1, ROWS] && sizes[0] + sizes[1] == ROWS + 1, "{sizes:?}");
+        assert!(told.windows(2).all(|two| two[0].sequence < two[1].sequence));
+        let last = &told[4].changes[ROWS - 1];
+        assert_eq!(last.text(), format!("update t {ROWS} key [{ROWS}] new [{ROWS} {round}]"));
+    }
+}
+
+/// The values of an UPDATE are read where the engine has them, unless they stand there in another form.
+#[test]
+fn what_an_update_writes_is_told_as_it_is_read() {
+    let columns = (0..20).map(|at| format!("c{at}")).collect::<Vec<_>>().join(", ");
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        for options in ["", " WITHOUT ROWID"] {
+            let sidecar = Sidecar::start();
+            let db = sidecar.open(":memory:");
+            let schema = format!(
+                "PRAGMA encoding = '{encoding}'; CREATE TABLE t(r REAL, g AS (r + 1), id INTEGER PRIMARY KEY, a TEXT, z, {columns}){options}"
+            );
+            db.script(&schema).unwrap();
+            db.exec("INSERT INTO t(id, a) VALUES (1, 'a')");
+            let events = Events::of(&sidecar);
+            let subscription = events.subscribe(db.id.into(), all_values());
+            let mut before = db.query("SELECT r, id, a, z, c0, c15, c19 FROM t", list![]).unwrap();
+            for set in [
+                "r = 3, a = 'ä' || a, z = zeroblob(40), c0 = 1.5, c15 = x'00ff', c19 = '€'",
+                "r = '7', a = 12, z = NULL, c0 = CAST(x'e282ac' AS TEXT), c15 = '', c19 = x''",
+                "id = 2, r = -0.0, a = zeroblob(3), z = r, c0 = -9223372036854775808, c15 = 9007199254740993, c19 = a",
+                "r = 'no number', a = (SELECT group_concat(a) FROM t), z = r, c0 = id",
+            ] {
+                db.exec(&format!("UPDATE t SET {set}"));
+                let after = db.query("SELECT r, id, a, z, c0, c15, c19 FROM t", list![]).unwrap();
+                let told = events.transactions(subscription);
+                let picked = |values: &Term, columns: &[String]| -> Vec<Term> {
+                    let value = |name: &&str| values.items()[columns.iter().position(|one| one == name).unwrap()].clone();
+                    ["r", "id", "a", "z", "c0", "c15", "c19"].iter().map(value).collect()
+                };
+                let change = &told[0].changes[0];
+                let row = |outcome: &crate::support::Outcome| outcome.rows[0].clone();
+                assert_eq!(picked(&change.new, &change.columns), row(&after), "{encoding}{options}: {set}");
+                assert_eq!(picked(&change.old, &change.columns), row(&before), "{encoding}{options}: {set}");
+                before = after;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_returning_statement_is_told_when_it_commits() {
     let sidecar = Sidecar::start();
@@ -684,6 +752,7 @@ fn a_transaction_that_is_too_large_says_to_read_anew() {
     let events = Events::of(&sidecar);
     let subscription = events.subscribe(db.id.into(), all_values());
     db.query("INSERT INTO t(id, a) VALUES (1, ?)", list!["x".repeat(200_000)]).unwrap();
+    db.exec("SELECT 1");
     assert_eq!(events.texts(subscription), ["resync too_large"]);
     db.exec("BEGIN");
     db.query("UPDATE t SET a = ?", list!["y".repeat(200_000)]).unwrap();
@@ -691,6 +760,7 @@ fn a_transaction_that_is_too_large_says_to_read_anew() {
     assert_eq!(events.texts(subscription), [""; 0]);
     // One that is long, but not too long, comes in pieces.
     db.query("INSERT INTO t(id, a) VALUES (2, ?)", list!["z".repeat(90_000)]).unwrap();
+    db.exec("SELECT 1");
     assert_eq!(events.transactions(subscription)[0].changes[0].new.items()[1], "z".repeat(90_000).into());
 }
 

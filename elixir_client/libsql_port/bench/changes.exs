@@ -2,7 +2,7 @@
 #
 # Goal: each work with one subscriber as a ratio to the same work with none, end to end through the driver.
 # Fixed: one machine, one VM, one sidecar with its defaults, a WAL file in a temporary directory, six columns, one connection.
-# Varied: who listens (nobody, keys alone, new values, old and new values) and the work.
+# Varied: who listens (nobody, one to another table, keys alone, new values, old and new values) and the work.
 # Method: the arms take turns, round by round, so that a neighbour's load meets all of them; one round more comes first and is not
 # counted. A row compares the medians of an arm with those of nobody. The subscriber's process takes all messages and drops them;
 # a round ends when the writer has its last reply.

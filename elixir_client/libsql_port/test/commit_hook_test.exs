@@ -61,6 +61,13 @@ defmodule LibsqlPort.CommitHookTest do
     refute_received %Commit{}
   end
 
+  test "is told of megabytes within its time", %{conn: conn} do
+    hook = fn commit -> length(commit.changes) == 20_000 end
+    :ok = LibsqlPort.set_commit_hook(conn, hook, values: :new, timeout: 20_000)
+    sql = "INSERT INTO t(a) SELECT printf('%.100c', 'x') FROM generate_series(1, 20000)"
+    assert LibsqlPort.query!(conn, sql).changes == 20_000
+  end
+
   test "a refusal rolls back, says why, and leaves nothing open", %{conn: conn} = context do
     other = open(context)
 

@@ -27,6 +27,20 @@ defmodule LibsqlPort.FunctionsTest do
       assert one(conn, "SELECT infinite()") == :infinity
     end
 
+    # A hundred times what a pipe holds, while nothing else is sent.
+    test "gets arguments of any length, one after the other", %{conn: conn} do
+      :ok = LibsqlPort.create_function(conn, "size", 1, &byte_size/1, timeout: 20_000)
+      sizes = [6_500_000, 65_536, 65_000, 6_500_001]
+
+      for size <- sizes do
+        assert LibsqlPort.query!(conn, "SELECT size(zeroblob(?)), size(x'00')", [size]).rows == [[size, 1]]
+      end
+
+      values = Enum.map_join(sizes, ", ", &"(#{&1})")
+      sql = "SELECT sum(size(zeroblob(column1))) FROM (VALUES #{values})"
+      assert LibsqlPort.query!(conn, sql).rows == [[Enum.sum(sizes)]]
+    end
+
     test "that returns what is no value fails the statement and nothing else", %{conn: conn} do
       for value <- [
             self(),

@@ -26,12 +26,22 @@ impl Access {
         Ok(done)
     }
 
-    /// Checkpoints each file whose WAL has grown past its size, in the turn of the commit that made it so.
-    pub fn checkpoint_if_due(&mut self) {
+    /// What a commit has left for after its reply, in its turn: tells a long transaction to those who listen, and checkpoints
+    /// each file whose WAL has grown past its size.
+    #[inline]
+    pub fn finish_turn(&mut self) {
+        if self.checkpoint_due || self.telling_due.is_some() {
+            self.finish_turn_now();
+        }
+    }
+
+    #[cold]
+    fn finish_turn_now(&mut self) {
+        self.tell_if_due();
         if std::mem::take(&mut self.checkpoint_due) {
             self.checkpoint_in_turn(|_, file| file.wants_checkpoint(), code::SQLITE_CHECKPOINT_PASSIVE);
-            self.release_turns();
         }
+        self.release_turns();
     }
 
     /// A checkpoint that nobody asked for, of the files that `wanted` names: only if no turn and no reader has to be

@@ -69,8 +69,10 @@ pub struct Access {
     asking: Arc<Asking>,
     /// The policy for SQL of strangers holds, and with it smaller limits.
     pub(in crate::local) untrusted: bool,
-    place: Option<Place>,
+    pub(in crate::local) place: Option<Place>,
     checkpoint_due: bool,
+    /// Listeners are told of the last transaction after the reply, in its turn still; whether it has committed.
+    pub(in crate::local) telling_due: Option<bool>,
     /// When the files were last found at their paths.
     pub(super) placed_ns: u64,
     /// Who is told of what is committed.
@@ -111,6 +113,7 @@ impl Access {
             untrusted: false,
             place: None,
             checkpoint_due: false,
+            telling_due: None,
             placed_ns: 0,
             feed,
             commit_hooks,

@@ -16,13 +16,12 @@ impl Access {
         if self.inside && self.handle.autocommit() {
             return Err(transaction_ended());
         }
+        // One more write in the same turn (a script): what it changes is not told together with what came before, and the WAL must
+        // not grow for as long as the script takes.
+        self.finish_turn();
         // What changes a schema may do so while it is compiled, and is not to be compiled twice.
         if kind.keyword != Keyword::Schema && !self.is_compiled_within() {
             self.look_for_listeners();
-        }
-        if self.checkpoint_due {
-            // One more write in the same turn (a script): the WAL must not grow for as long as that takes.
-            self.checkpoint_if_due();
         }
         let autocommit = self.handle.autocommit();
         let writes_or_begins = !kind.read_only || kind.keyword == Keyword::Begin;
@@ -154,10 +153,10 @@ impl Access {
                 && self.turns.is_held()
                 && !elsewhere
                 && self.turns.files().any(|(_, file)| file.wants_checkpoint());
-            if !self.checkpoint_due {
+            if !self.checkpoint_due && self.telling_due.is_none() {
                 self.release_turns();
             } else if self.place.is_none() {
-                self.checkpoint_if_due();
+                self.finish_turn();
             }
         }
         if !ended {
@@ -170,6 +169,7 @@ impl Access {
     }
 
     pub(super) fn release_turns(&mut self) {
+        self.tell_if_due();
         if self.watch.take_commits() {
             for (schema, file) in self.turns.files() {
                 file.note_wal(&self.handle, schema);

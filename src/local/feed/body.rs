@@ -1,15 +1,16 @@
 //! What one subscriber is told of a transaction: an External Term of
 //! `{Database, Schema, Connection, Sequence, Tables, Changes}`.
 
-use super::log::{is_wanted, Entry, Gap, Log, SCHEMA, TABLE_AT};
+use super::log::{is_wanted, Entry, Gap, Log, Noted, SCHEMA};
 use super::plan::{Plan, View};
 use crate::feed::Subscription;
 use port_driver::etf::encoder::{
-    begin_list, end_list, put_atom, put_binary, put_empty_list, put_list, put_tuple, put_unsigned,
+    begin_list, end_list, put_atom, put_binary, put_empty_list, put_integer, put_list, put_tuple,
+    put_unsigned,
 };
-use port_driver::etf::tag::{LIST, SMALL_INTEGER, VERSION};
+use port_driver::etf::tag::{INTEGER, LIST, SMALL_INTEGER, VERSION};
 use port_driver::etf::Decoder;
-use port_driver::request::Values;
+use port_driver::request::{Values, OPERATION_INSERT, OPERATION_UPDATE};
 use std::ffi::c_int;
 
 /// Whose transaction it is, and of which database.
@@ -26,6 +27,9 @@ pub struct Origin<'o> {
     /// The transaction's number.
     pub sequence: u64,
 }
+
+/// What a change takes beside values and keys of more than a rowid, about.
+const ENTRY_BYTES: usize = 32;
 
 /// A change of the schema: tables may be others, and rows may have changed that are not told.
 const SCHEMA_CHANGED: u8 = 4;
@@ -75,9 +79,9 @@ pub fn changes(
     // Which tables there are, in the order in which they come.
     let mut numbers = vec![None; plans.len()];
     let mut tables = Vec::new();
-    let mut any = false;
+    let mut count = 0;
     for (entry, _) in log.entries().filter(|(entry, _)| wanted(entry)) {
-        any = true;
+        count += 1;
         if let Some(number) = numbers.get_mut(entry.plan as usize) {
             if number.is_none() {
                 *number = u32::try_from(tables.len()).ok();
@@ -85,12 +89,13 @@ pub fn changes(
             }
         }
     }
-    if !any {
+    if count == 0 {
         return None;
     }
     let mut out = head(origin);
     put_tables(&mut out, &tables, plans, &views);
-    put_changes(&mut out, log, &views, &numbers, wanted);
+    out.reserve(count * ENTRY_BYTES + log.bytes());
+    put_changes(&mut out, log, plans, &views, &numbers, wanted);
     Some(out)
 }
 
@@ -114,26 +119,29 @@ fn put_tables(out: &mut Vec<u8>, tables: &[usize], plans: &[Plan], views: &[Opti
     for (plan, view) in tables.iter().map(|table| (&plans[*table], views[*table])) {
         put_tuple(out, 3);
         put_binary(out, plan.name.as_bytes());
-        let names = |columns: &mut dyn Iterator<Item = &String>, out: &mut Vec<u8>| {
-            let list = begin_list(out);
-            let count = columns.map(|name| put_binary(out, name.as_bytes())).count();
-            end_list(out, list, u32::try_from(count).unwrap_or(0));
-        };
         match view {
             Some(view) if view.subscription.filter.values == Values::None => put_empty_list(out),
             Some(View { columns: Some(places), .. }) => {
-                names(&mut places.iter().map(|at| &plan.columns[*at].name), out);
+                put_names(out, places.iter().map(|at| &plan.columns.names[*at]));
             }
-            _ => names(&mut plan.columns.iter().map(|column| &column.name), out),
+            _ => put_names(out, plan.columns.names.iter()),
         }
-        names(&mut plan.key.iter().map(|column| &column.name), out);
+        put_names(out, plan.key.names.iter());
     }
     end_list(out, list, u32::try_from(tables.len()).unwrap_or(0));
 }
 
+fn put_names<'n>(out: &mut Vec<u8>, names: impl Iterator<Item = &'n String>) {
+    let list = begin_list(out);
+    let count = names.map(|name| put_binary(out, name.as_bytes())).count();
+    end_list(out, list, u32::try_from(count).unwrap_or(0));
+}
+
+/// `[{Operation, Table, Rowid, OldRowid, Key, OldKey, Old, New}, …]`; `[]` stands for what there is not.
 fn put_changes(
     out: &mut Vec<u8>,
     log: &Log,
+    plans: &[Plan],
     views: &[Option<&View>],
     numbers: &[Option<u32>],
     wanted: impl Fn(&Entry) -> bool,
@@ -141,8 +149,10 @@ fn put_changes(
     let list = begin_list(out);
     let mut count = 0;
     let mut schema_changed = false;
-    for (entry, [head, old, new]) in log.entries().filter(|(entry, _)| wanted(entry)) {
-        let (Some(view), Some(Some(number))) = (view_of(views, entry), numbers.get(entry.plan as usize))
+    for (entry, noted) in log.entries().filter(|(entry, _)| wanted(entry)) {
+        let place = entry.plan as usize;
+        let (Some(view), Some(Some(number)), Some(plan)) =
+            (view_of(views, entry), numbers.get(place), plans.get(place))
         else {
             // One statement may change it several times.
             if !std::mem::replace(&mut schema_changed, true) {
@@ -152,21 +162,65 @@ fn put_changes(
             }
             continue;
         };
-        let at = out.len() + TABLE_AT;
-        out.extend_from_slice(head);
-        out[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        put_tuple(out, 8);
+        out.extend_from_slice(&[SMALL_INTEGER, number_of(entry.operation), INTEGER]);
+        out.extend_from_slice(&number.to_be_bytes());
+        put_keys(out, entry, noted, plan);
         let values = view.subscription.filter.values;
-        put_some(out, old, view, values == Values::OldAndNew);
-        put_some(out, new, view, values != Values::None);
+        put_some(out, noted.old, view, values == Values::OldAndNew);
+        put_some(out, noted.new, view, values != Values::None);
         count += 1;
     }
     end_list(out, list, count);
 }
 
+fn number_of(operation: u8) -> u8 {
+    match operation {
+        OPERATION_INSERT => 1,
+        OPERATION_UPDATE => 2,
+        _ => 3,
+    }
+}
+
+/// Rowid and key, after the change and before it, if that was another one.
+fn put_keys(out: &mut Vec<u8>, entry: &Entry, noted: Noted<'_>, plan: &Plan) {
+    let moved = entry.rowid != entry.old_rowid;
+    if plan.without_rowid {
+        put_empty_list(out);
+        put_empty_list(out);
+    } else {
+        put_integer(out, entry.rowid);
+        if moved {
+            put_integer(out, entry.old_rowid);
+        } else {
+            put_empty_list(out);
+        }
+    }
+    if !noted.keys.is_empty() {
+        out.extend_from_slice(noted.keys);
+    } else if plan.key_is_rowid {
+        put_rowid_key(out, entry.rowid);
+        if moved {
+            put_rowid_key(out, entry.old_rowid);
+        } else {
+            put_empty_list(out);
+        }
+    } else {
+        put_empty_list(out);
+        put_empty_list(out);
+    }
+}
+
+fn put_rowid_key(out: &mut Vec<u8>, rowid: i64) {
+    put_list(out, 1);
+    put_integer(out, rowid);
+    put_empty_list(out);
+}
+
 /// The values of a list that a view wants.
 fn put_some(out: &mut Vec<u8>, list: &[u8], view: &View, wanted: bool) {
     match &view.columns {
-        _ if !wanted => put_empty_list(out),
+        _ if !wanted || list.is_empty() => put_empty_list(out),
         None => out.extend_from_slice(list),
         Some(places) if places.is_empty() || list.first() != Some(&LIST) => put_empty_list(out),
         Some(places) => {

@@ -6,12 +6,12 @@
 //! and this one with it, as happens to statements that run side by side: the engine undoes nothing then, and neither does the log.
 
 use super::plan::{bit, Plan};
-use crate::engine::preupdate::{Operation, RowChange, Savepoint};
+use crate::engine::preupdate::{Operation, RowChange, Savepoint, When};
 use crate::engine::statement::Column;
 use crate::error::Result;
 use crate::row_encoder::encode_value;
-use port_driver::etf::encoder::{put_empty_list, put_integer, put_list, put_tuple};
-use port_driver::etf::tag::{INTEGER, SMALL_INTEGER};
+use parking_lot::Mutex;
+use port_driver::etf::encoder::{put_empty_list, put_list};
 use port_driver::request::OPERATION_UPDATE;
 use std::ffi::c_int;
 
@@ -26,6 +26,10 @@ pub struct Entry {
     pub operation: u8,
     /// Which of the tracked columns an UPDATE changes.
     pub changed: u64,
+    /// The row's rowid, after the change unless it goes.
+    pub rowid: i64,
+    /// Its rowid before the change; of a new row, as `rowid`.
+    pub old_rowid: i64,
     start: u32,
     old_at: u32,
     new_at: u32,
@@ -34,8 +38,16 @@ pub struct Entry {
 /// Instead of a plan: the schema of the database has changed.
 pub const SCHEMA: u32 = u32::MAX;
 
-/// Where the number of the table stands in an entry's bytes, so that it can be replaced: after `{8 fields, 97 op, 98`.
-pub const TABLE_AT: usize = 5;
+/// What a log holds of a row, each a list of values as an External Term or two of them; nothing for what was not noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted<'l> {
+    /// The key and, behind it, the key before, if that was another one, or an empty list. Not of a key that is the rowid.
+    pub keys: &'l [u8],
+    /// The values before the change.
+    pub old: &'l [u8],
+    /// Those after it.
+    pub new: &'l [u8],
+}
 
 /// Why the log does not hold all changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +60,7 @@ pub enum Gap {
 
 /// A log.
 pub struct Log {
-    entries: Vec<Entry>,
-    bytes: Vec<u8>,
+    buffers: Buffers,
     marks: Vec<(c_int, usize)>,
     gap: Option<Gap>,
     bytes_max: usize,
@@ -57,26 +68,38 @@ pub struct Log {
     spare: Vec<u8>,
 }
 
-/// Of a log that has been told; a larger buffer goes back.
+/// So much memory a log keeps when it has been told.
 const BYTES_KEPT: usize = 256 << 10;
+
+/// The largest memory that is kept for the next long transaction, of whichever connection: having it anew from the system costs
+/// as much as what is noted in it.
+const SPARE_BYTES_MAX: usize = 8 << 20;
+
+/// The memory of the last long log, while no log has it.
+static SPARE: Mutex<Option<Buffers>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Buffers {
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+impl Buffers {
+    fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * std::mem::size_of::<Entry>()
+    }
+}
 
 impl Log {
     /// An empty log that keeps at most `bytes_max`.
     pub fn new(bytes_max: u32) -> Self {
         let bytes_max = bytes_max as usize;
-        Log {
-            entries: Vec::new(),
-            bytes: Vec::new(),
-            marks: Vec::new(),
-            gap: None,
-            bytes_max,
-            spare: Vec::new(),
-        }
+        Log { buffers: Buffers::default(), marks: Vec::new(), gap: None, bytes_max, spare: Vec::new() }
     }
 
     /// Nothing has changed, as far as is known.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.gap.is_none()
+        self.buffers.entries.is_empty() && self.gap.is_none()
     }
 
     /// What is missing.
@@ -84,25 +107,38 @@ impl Log {
         self.gap
     }
 
-    /// The entries with their bytes: head, old values, new values.
-    pub fn entries(&self) -> impl Iterator<Item = (&Entry, [&[u8]; 3])> {
-        let ends = self.entries.iter().skip(1).map(|next| next.start as usize);
-        let ends = ends.chain(std::iter::once(self.bytes.len()));
-        self.entries.iter().zip(ends).map(|(entry, end)| {
+    /// How many bytes it takes.
+    pub fn size(&self) -> usize {
+        self.buffers.bytes.len() + self.buffers.entries.len() * std::mem::size_of::<Entry>()
+    }
+
+    /// How many bytes are noted of rows.
+    pub fn bytes(&self) -> usize {
+        self.buffers.bytes.len()
+    }
+
+    /// The entries with what is noted of them.
+    pub fn entries(&self) -> impl Iterator<Item = (&Entry, Noted<'_>)> {
+        let ends = self.buffers.entries.iter().skip(1).map(|next| next.start as usize);
+        let ends = ends.chain(std::iter::once(self.buffers.bytes.len()));
+        self.buffers.entries.iter().zip(ends).map(|(entry, end)| {
             let (start, old_at, new_at) =
                 (entry.start as usize, entry.old_at as usize, entry.new_at as usize);
-            let part = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
-            (entry, [part(start, old_at), part(old_at, new_at), part(new_at, end)])
+            let part = |from: usize, to: usize| self.buffers.bytes.get(from..to).unwrap_or_default();
+            (entry, Noted { keys: part(start, old_at), old: part(old_at, new_at), new: part(new_at, end) })
         })
     }
 
     /// Forgets everything, after a commit or a rollback.
     pub fn clear(&mut self) {
-        self.entries.clear();
-        self.bytes.clear();
-        if self.bytes.capacity() > BYTES_KEPT {
-            self.bytes = Vec::new();
-            self.entries = Vec::new();
+        self.buffers.entries.clear();
+        self.buffers.bytes.clear();
+        let capacity = self.buffers.capacity();
+        if capacity > BYTES_KEPT {
+            let buffers = std::mem::take(&mut self.buffers);
+            if capacity <= SPARE_BYTES_MAX {
+                *SPARE.lock() = Some(buffers);
+            }
         }
         self.marks.clear();
         self.gap = None;
@@ -126,7 +162,7 @@ impl Log {
         match savepoint {
             Savepoint::Begin(level) => {
                 pop_from(&mut self.marks, level);
-                self.marks.push((level, self.entries.len()));
+                self.marks.push((level, self.buffers.entries.len()));
             }
             Savepoint::Release(level) => pop_from(&mut self.marks, level),
             Savepoint::RollBackTo(level) => {
@@ -136,9 +172,9 @@ impl Log {
                     Some(_released) => return,
                     None => 0,
                 };
-                if let Some(undone) = self.entries.get(entries) {
-                    self.bytes.truncate(undone.start as usize);
-                    self.entries.truncate(entries);
+                if let Some(undone) = self.buffers.entries.get(entries) {
+                    self.buffers.bytes.truncate(undone.start as usize);
+                    self.buffers.entries.truncate(entries);
                 }
             }
         }
@@ -147,10 +183,18 @@ impl Log {
     /// The schema of database number `database` changes.
     pub fn schema(&mut self, database: c_int) {
         if self.gap.is_none() {
-            let start = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
-            let (old_at, new_at) = (start, start);
-            let entry = Entry { database, plan: SCHEMA, operation: 0, changed: 0, start, old_at, new_at };
-            self.entries.push(entry);
+            let start = u32::try_from(self.buffers.bytes.len()).unwrap_or(u32::MAX);
+            self.buffers.entries.push(Entry {
+                database,
+                plan: SCHEMA,
+                operation: 0,
+                changed: 0,
+                rowid: 0,
+                old_rowid: 0,
+                start,
+                old_at: start,
+                new_at: start,
+            });
         }
     }
 
@@ -160,129 +204,83 @@ impl Log {
         if self.gap.is_some() || plan.operations & operation == 0 {
             return;
         }
-        let base = self.bytes.len();
-        match self.put(plan, change, number) {
-            Ok(Some((old_at, new_at, changed))) => {
-                let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-                let (start, old_at, new_at) = (at(base), at(old_at), at(new_at));
-                self.entries.push(Entry {
-                    database,
-                    plan: number,
-                    operation,
-                    changed,
-                    start,
-                    old_at,
-                    new_at,
-                });
+        if self.buffers.entries.capacity() == 0 {
+            if let Some(spare) = SPARE.lock().take() {
+                self.buffers = spare;
             }
-            Ok(None) => self.bytes.truncate(base),
-            Err(_) => self.give_up(Gap::Unreadable),
         }
-        if self.bytes.len() + self.entries.len() * std::mem::size_of::<Entry>() > self.bytes_max {
+        let changed = match change.operation {
+            Operation::Update if !plan.tracked.is_empty() => changed_columns(plan, change),
+            _ => u64::MAX,
+        };
+        let wanted = |view: &super::plan::View| view.changed.is_none_or(|bits| bits & changed != 0);
+        if changed != u64::MAX && !plan.views.iter().any(wanted) {
+            return;
+        }
+        let base = self.buffers.bytes.len();
+        let Ok((old_at, new_at)) = self.put(plan, change) else {
+            self.give_up(Gap::Unreadable);
+            return;
+        };
+        let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        let stays = matches!(change.operation, Operation::Insert | Operation::Update);
+        self.buffers.entries.push(Entry {
+            database,
+            plan: number,
+            operation,
+            changed,
+            rowid: if stays { change.new_rowid } else { change.rowid },
+            old_rowid: if change.operation == Operation::Insert { change.new_rowid } else { change.rowid },
+            start: at(base),
+            old_at: at(old_at),
+            new_at: at(new_at),
+        });
+        if self.size() > self.bytes_max {
             self.give_up(Gap::TooLarge);
         }
     }
 
-    /// `{Operation, Table, Rowid, OldRowid, Key, OldKey, Old, New}`; `[]` stands for what there is not. `None`: an UPDATE that
-    /// nobody wants.
-    fn put(
-        &mut self,
-        plan: &Plan,
-        change: &RowChange<'_>,
-        number: u32,
-    ) -> Result<Option<(usize, usize, u64)>> {
-        let out = &mut self.bytes;
-        let changed = match change.operation {
-            Operation::Update if !plan.tracked.is_empty() => {
-                let changed = changed_columns(plan, change);
-                let wanted = |view: &super::plan::View| view.changed.is_none_or(|bits| bits & changed != 0);
-                if !plan.views.iter().any(wanted) {
-                    return Ok(None);
-                }
-                changed
-            }
-            _ => u64::MAX,
-        };
-        put_tuple(out, 8);
-        out.extend_from_slice(&[SMALL_INTEGER, number_of(change.operation), INTEGER]);
-        out.extend_from_slice(&number.to_be_bytes());
-        let gone = change.operation == Operation::Delete;
-        if plan.without_rowid {
-            put_empty_list(out);
-            put_empty_list(out);
-        } else {
-            let before = gone || change.operation == Operation::BlobWrite;
-            put_integer(out, if before { change.rowid } else { change.new_rowid });
-            match change.operation {
-                Operation::Update if change.rowid != change.new_rowid => put_integer(out, change.rowid),
-                _ => put_empty_list(out),
-            }
-        }
+    /// Notes what the plan wants of the row's values. Returns where those before the change begin, and those after it.
+    #[inline]
+    fn put(&mut self, plan: &Plan, change: &RowChange<'_>) -> Result<(usize, usize)> {
+        let out = &mut self.buffers.bytes;
+        let base = out.len();
         if change.operation == Operation::BlobWrite {
             // Where it is, and nothing of what it holds: the engine is in the midst of it.
-            (0..2).for_each(|_| put_empty_list(out));
-            let old_at = out.len();
-            put_empty_list(out);
-            let new_at = out.len();
-            put_empty_list(out);
-            return Ok(Some((old_at, new_at, changed)));
+            return Ok((base, base));
         }
-        let key_at = out.len();
-        put_values(out, &plan.key, change, !gone)?;
-        if change.operation == Operation::Update && !plan.key.is_empty() {
-            self.spare.clear();
-            put_values(&mut self.spare, &plan.key, change, false)?;
-            if self.spare == out[key_at..] {
-                put_empty_list(out);
+        let gone = change.operation == Operation::Delete;
+        if !plan.key_is_rowid && !plan.key.indices.is_empty() {
+            put_values(out, &plan.key.indices, change, if gone { When::Before } else { When::After })?;
+            if change.operation == Operation::Update {
+                self.spare.clear();
+                put_values(&mut self.spare, &plan.key.indices, change, When::Before)?;
+                if self.spare == out[base..] {
+                    put_empty_list(out);
+                } else {
+                    out.extend_from_slice(&self.spare);
+                }
             } else {
-                out.extend_from_slice(&self.spare);
+                put_empty_list(out);
             }
-        } else {
-            put_empty_list(out);
         }
         let old_at = out.len();
         if plan.old && change.operation != Operation::Insert {
-            put_values(out, &plan.columns, change, false)?;
-        } else {
-            put_empty_list(out);
+            put_values(out, &plan.columns.indices, change, When::Before)?;
         }
         let new_at = out.len();
         if plan.new && !gone {
-            put_values(out, &plan.columns, change, true)?;
-        } else {
-            put_empty_list(out);
+            put_values(out, &plan.columns.indices, change, When::After)?;
         }
-        Ok(Some((old_at, new_at, changed)))
+        Ok((old_at, new_at))
     }
 }
 
-fn number_of(operation: Operation) -> u8 {
-    match operation {
-        Operation::Insert => 1,
-        Operation::Update | Operation::BlobWrite => 2,
-        Operation::Delete => 3,
-    }
-}
-
-/// A list of the values after the change, or before it.
-fn put_values(
-    out: &mut Vec<u8>,
-    columns: &[super::plan::Told],
-    change: &RowChange<'_>,
-    after: bool,
-) -> Result<()> {
+/// A list of the values of these columns.
+#[inline]
+fn put_values(out: &mut Vec<u8>, columns: &[c_int], change: &RowChange<'_>, when: When) -> Result<()> {
     put_list(out, u32::try_from(columns.len()).unwrap_or(0));
-    for column in columns {
-        if column.is_rowid {
-            put_integer(out, if after { change.new_rowid } else { change.rowid });
-            continue;
-        }
-        let value = if after { change.after(column.index) } else { change.before(column.index) };
-        match value {
-            Some(value) => encode_value(out, value)?,
-            None => return Err(unreadable()),
-        }
-    }
+    change.for_each_value(when, columns, unreadable, |value| encode_value(out, value))?;
     if !columns.is_empty() {
         put_empty_list(out);
     }
@@ -294,15 +292,18 @@ fn unreadable() -> crate::error::Error {
     crate::error::Error::new(port_driver::ErrorCode::Internal, "a value of a changed row cannot be read")
 }
 
+/// A bit for each tracked column whether it changes; all of them if that cannot be told.
 fn changed_columns(plan: &Plan, change: &RowChange<'_>) -> u64 {
-    let bits = (0..).zip(&plan.tracked).map(|(at, column): (u32, &c_int)| {
-        let same = match (change.before(*column), change.after(*column)) {
-            (Some(old), Some(new)) => is_same(&old, &new),
-            _ => false,
-        };
-        u64::from(!same) << at
+    let (mut bits, mut at) = (0, 0);
+    let read = change.for_each_pair(&plan.tracked, |old, new| {
+        bits |= u64::from(!is_same(&old, &new)) << at;
+        at += 1;
     });
-    bits.fold(0, |all, bit| all | bit)
+    if read {
+        bits
+    } else {
+        u64::MAX
+    }
 }
 
 fn is_same(old: &Column<'_>, new: &Column<'_>) -> bool {

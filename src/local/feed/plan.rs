@@ -16,9 +16,11 @@ pub struct Plan {
     /// It has no rowids.
     pub without_rowid: bool,
     /// The columns whose values are noted, in the table's order.
-    pub columns: Vec<Told>,
+    pub columns: Told,
     /// Those of the primary key.
-    pub key: Vec<Told>,
+    pub key: Told,
+    /// The key is the rowid, under the name of a column.
+    pub key_is_rowid: bool,
     /// Operations that somebody wants, a sum of `OPERATION_` bits.
     pub operations: u8,
     /// Values before the change are noted.
@@ -31,15 +33,13 @@ pub struct Plan {
     pub views: Vec<View>,
 }
 
-/// A column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Some columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Its name.
-    pub name: String,
-    /// Its number in the table.
-    pub index: c_int,
-    /// It is the rowid.
-    pub is_rowid: bool,
+    /// Their names.
+    pub names: Vec<String>,
+    /// Their numbers in the table.
+    pub indices: Vec<c_int>,
 }
 
 /// What one listener wants of a table.
@@ -64,7 +64,7 @@ pub fn bit(operation: Operation) -> u8 {
 impl Plan {
     /// The plan for the table of `change`; `None` if nobody wants to know of it.
     pub fn of(change: &RowChange<'_>, listeners: &Listeners) -> Option<Self> {
-        let name = change.table.to_string_lossy().into_owned();
+        let name = change.table().to_string_lossy().into_owned();
         let kind = change.table_kind();
         let listeners = listeners.0.iter().filter(|listener| concerns(&listener.filter, &name, kind));
         let listeners: Vec<_> = listeners.map(Arc::clone).collect();
@@ -75,14 +75,10 @@ impl Plan {
     }
 
     fn new(name: String, kind: TableKind, all: &[ColumnKind], listeners: Vec<Arc<Subscription>>) -> Self {
-        let told = |column: &dyn Fn(&ColumnKind) -> bool| -> Vec<Told> {
+        let told = |column: &dyn Fn(&ColumnKind) -> bool| -> Told {
             let those = (0..).zip(all).filter(|(_, kind)| !kind.is_virtual && column(kind));
-            let told = |(index, kind): (c_int, &ColumnKind)| Told {
-                name: kind.name.clone(),
-                index,
-                is_rowid: kind.is_rowid,
-            };
-            those.map(told).collect()
+            let (indices, names) = those.map(|(index, kind): (c_int, _)| (index, kind.name.clone())).unzip();
+            Told { names, indices }
         };
         let wants = |filter: &Filter, column: &str| match &filter.columns {
             _ if filter.values == Values::None => false,
@@ -94,28 +90,26 @@ impl Plan {
             filter.changed_columns.as_ref().is_some_and(|columns| contains(columns, column))
         };
         let tracked = told(&|column| listeners.iter().any(|listener| tracks(&listener.filter, &column.name)));
-        let tracks_all = tracked.len() > TRACKED_MAX;
+        let tracks_all = tracked.names.len() > TRACKED_MAX;
         let view = |subscription: Arc<Subscription>| {
             let filter = &subscription.filter;
-            let places: Vec<_> = (0..columns.len()).filter(|at| wants(filter, &columns[*at].name)).collect();
+            let named = columns.names.iter().enumerate();
+            let places: Vec<_> = named.filter(|(_, name)| wants(filter, name)).map(|(at, _)| at).collect();
             let changed = filter.changed_columns.as_ref().filter(|_| !tracks_all).map(|_| {
-                let bits = (0..).zip(&tracked).filter(|(_, column)| tracks(filter, &column.name));
+                let bits = (0..).zip(&tracked.names).filter(|(_, name)| tracks(filter, name));
                 bits.fold(0, |all, (at, _): (u32, _)| all | 1 << at)
             });
-            View { columns: (places.len() < columns.len()).then_some(places), changed, subscription }
+            View { columns: (places.len() < columns.names.len()).then_some(places), changed, subscription }
         };
         let any = |wanted: &dyn Fn(&Filter) -> bool| listeners.iter().any(|one| wanted(&one.filter));
         Plan {
             without_rowid: kind.without_rowid,
+            key_is_rowid: !kind.without_rowid && all.iter().any(|column| column.in_key && column.is_rowid),
             key: told(&|column| column.in_key),
             operations: listeners.iter().fold(0, |all, listener| all | listener.filter.operations),
             old: any(&|filter| filter.values == Values::OldAndNew),
             new: any(&|filter| filter.values != Values::None),
-            tracked: if tracks_all {
-                Vec::new()
-            } else {
-                tracked.iter().map(|column| column.index).collect()
-            },
+            tracked: if tracks_all { Vec::new() } else { tracked.indices },
             views: listeners.iter().map(|listener| view(Arc::clone(listener))).collect(),
             columns,
             name,

@@ -111,7 +111,7 @@ impl State {
     #[inline]
     fn known(&mut self, change: &RowChange<'_>) -> Known {
         let version = change.version();
-        let (schema, table) = (change.schema.as_ptr() as usize, change.table.as_ptr() as usize);
+        let (schema, table) = change.places_of_names();
         match self.last {
             Some(last) if last.schema == schema && last.table == table && last.known.version == version => {
                 last.known
@@ -125,12 +125,12 @@ impl State {
     }
 
     fn look_up(&mut self, change: &RowChange<'_>, version: i64) -> Known {
-        let of = |database: &&Database| database.schema.as_bytes() == change.schema.to_bytes();
+        let of = |database: &&Database| database.schema.as_bytes() == change.schema().to_bytes();
         let Some(database) = self.databases.iter().find(of) else {
             // A temporary table, or the copy that VACUUM makes.
             return Known { version, plan: None, database: -1 };
         };
-        let key = (database.index, Box::from(change.table));
+        let key = (database.index, Box::from(change.table()));
         if let Some(known) = self.by_table.get(&key).filter(|known| known.version == version) {
             return *known;
         }

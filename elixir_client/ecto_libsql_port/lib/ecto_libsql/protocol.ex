@@ -22,6 +22,7 @@ defmodule EctoLibSql.Protocol do
     Query,
     ReadAhead,
     Result,
+    SchemaChanges,
     SharedSidecar,
     State,
     Statements
@@ -76,6 +77,7 @@ defmodule EctoLibSql.Protocol do
       sidecar: sidecar,
       private_copy: options[:private_copy],
       gauges: options[:gauges],
+      schema_changes: options[:schema_changes],
       transaction_mode: mode,
       show_statement: Keyword.get(options, :show_statement, true),
       disconnect_on: Keyword.get(options, :disconnect_on_error_codes, [])
@@ -358,7 +360,8 @@ defmodule EctoLibSql.Protocol do
     case with_params(params, fn params -> request(options, state, &execute.(params, &1)) end) do
       {:ok, result} ->
         command = query.command || Result.command(sql)
-        {:ok, query, Result.new(result, command), State.engine_status(state, result.tx_status)}
+        state = state |> State.engine_status(result.tx_status) |> SchemaChanges.ran(sql, command)
+        {:ok, query, Result.new(result, command), state}
 
       # After a sidecar has ended, the pool's connections learn of it when they are used. What was never sent may be tried
       # on a new connection. What was sent never is: a statement that has ended one sidecar may end the next.

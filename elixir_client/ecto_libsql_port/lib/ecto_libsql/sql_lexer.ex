@@ -20,6 +20,26 @@ defmodule EctoLibSql.SqlLexer do
   @spec tokens(binary) :: [token]
   def tokens(sql), do: sql |> lex(0, []) |> Enum.reverse()
 
+  @doc """
+  Returns the first word of a text, in small letters, or `""` if it begins with something else. Nothing behind it is looked at.
+
+      iex> EctoLibSql.SqlLexer.first_word("-- all\\n /* of it */ Drop VIEW v")
+      "drop"
+  """
+  @spec first_word(binary) :: String.t()
+  def first_word(<<char, rest::binary>>) when is_space(char), do: first_word(rest)
+  def first_word(<<0xEF, 0xBB, 0xBF, rest::binary>>), do: first_word(rest)
+  def first_word(<<"--", rest::binary>>), do: rest |> behind("\n") |> first_word()
+  def first_word(<<"/*", rest::binary>>), do: rest |> behind("*/") |> first_word()
+  def first_word(sql), do: sql |> binary_part(0, count(sql, 0, &word?/1)) |> lower()
+
+  defp behind(sql, end_of_comment) do
+    case :binary.match(sql, end_of_comment) do
+      {at, size} -> binary_part(sql, at + size, byte_size(sql) - at - size)
+      :nomatch -> ""
+    end
+  end
+
   @doc "Returns the text of a token."
   @spec text(binary, token) :: binary
   def text(sql, {_kind, at, size}), do: binary_part(sql, at, size)

@@ -70,7 +70,7 @@ defmodule EctoLibSql.StartOptions do
   @of_sidecar LibsqlPort.Options.sidecar_names()
 
   # Of this adapter alone.
-  @internal [:sidecar_name, :memory_name, :private_copy, :lane_ref, :lane_elsewhere]
+  @internal [:sidecar_name, :memory_name, :private_copy, :lane_ref, :lane_elsewhere, :schema_changes]
 
   @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
   @spec check(keyword) :: :ok | {:error, Error.t()}

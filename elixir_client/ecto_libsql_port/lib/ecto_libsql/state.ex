@@ -16,10 +16,12 @@ defmodule EctoLibSql.State do
     :sidecar,
     :private_copy,
     :gauges,
+    :schema_changes,
     :deadline,
     :checkout_deadline,
     mode: :local,
     sync: false,
+    attached: false,
     begun: false,
     status: :idle,
     savepoints: 0,
@@ -31,7 +33,7 @@ defmodule EctoLibSql.State do
   ]
 
   @typedoc """
-  `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
+  `attached` tells whether a statement has attached a database. `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
   contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
   absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `ahead` are
   the streams' chunks that were asked for ahead, `cursors` those that the transaction has open (`EctoLibSql.ReadAhead`).
@@ -43,10 +45,12 @@ defmodule EctoLibSql.State do
           sidecar: LibsqlPort.sidecar(),
           private_copy: :ets.table() | nil,
           gauges: EctoLibSql.PoolGauges.t() | nil,
+          schema_changes: EctoLibSql.SchemaChanges.t() | nil,
           deadline: integer | nil,
           checkout_deadline: integer | nil,
           mode: atom,
           sync: boolean,
+          attached: boolean,
           begun: boolean,
           status: :idle | :transaction,
           savepoints: non_neg_integer,

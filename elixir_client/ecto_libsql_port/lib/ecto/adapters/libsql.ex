@@ -66,7 +66,7 @@ defmodule Ecto.Adapters.LibSql do
     TypeCodec
   }
 
-  alias EctoLibSql.{Lane, Options, Pool, Pools, StartOptions}
+  alias EctoLibSql.{Lane, Options, Pool, Pools, SchemaChanges, StartOptions}
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -192,9 +192,9 @@ defmodule Ecto.Adapters.LibSql do
 
     case {StartOptions.check(config), Keyword.get(config, :pool_count, 1)} do
       {:ok, 1} ->
-        config = with_lane(config)
+        config = shared(config)
         {:ok, %{start: {Pool, :start_link, arguments}} = child, meta} = super(config)
-        {:ok, %{child | start: {Pool, :start_link_for_repo, arguments}}, beside_lane(meta, config)}
+        {:ok, %{child | start: {Pool, :start_link_for_repo, arguments}}, beside_shared(meta, config)}
 
       {:ok, _count} ->
         config =
@@ -202,14 +202,14 @@ defmodule Ecto.Adapters.LibSql do
           |> Keyword.reject(&(&1 == {:sidecar, nil}))
           |> Options.anchored()
           |> Pool.named_memory()
-          |> with_lane()
+          |> shared()
 
         {:ok, child, meta} =
           ([lane_elsewhere: true] ++ config)
           |> Keyword.put_new(:sidecar, Pool.sidecar_options(config)[:name])
           |> super()
 
-        {:ok, Pools.child_spec({child, config}), beside_lane(meta, config)}
+        {:ok, Pools.child_spec({child, config}), beside_shared(meta, config)}
 
       # Ecto would raise errors of its own functions for some of them, so it gets none of them; the start refuses.
       {{:error, error}, _count} ->
@@ -218,15 +218,19 @@ defmodule Ecto.Adapters.LibSql do
     end
   end
 
-  # The lane is found by the options that Ecto adds to those of each call.
-  defp with_lane(config) do
+  # What all connections of the Repo share. It is found by the options that Ecto adds to those of each call.
+  defp shared(config) do
+    config = Keyword.put(config, :schema_changes, SchemaChanges.new())
+
     case Lane.new(config) do
       nil -> config
       lane -> Keyword.put(config, :lane_ref, lane)
     end
   end
 
-  defp beside_lane(meta, config) do
+  defp beside_shared(meta, config) do
+    meta = %{meta | opts: [{:schema_changes, config[:schema_changes]} | meta.opts]}
+
     case config[:lane_ref] do
       nil -> meta
       lane -> %{meta | opts: [{:lane, lane} | meta.opts]}

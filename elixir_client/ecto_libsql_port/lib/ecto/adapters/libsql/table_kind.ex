@@ -3,29 +3,35 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   # Whether what Ecto writes to is a view or a virtual table. SQLite counts no changes of a view's INSTEAD OF triggers, and
   # has no RETURNING for most writes of a virtual table. Called by the adapter for each write of a struct.
   #
-  # They are looked up once for each Repo and kept in the table of its prepared queries, which ends with it; a command of a
-  # migration forgets them, and so does the end of the transaction around it.
+  # They are looked up once for each Repo and kept in the table of its prepared queries, which ends with it, until a statement changes
+  # the schema (`EctoLibSql.SchemaChanges`). Those of a transaction that has changed it are its own until it ends.
   #
-  # In a transaction nothing is looked up unless a command ran in it: it goes on with what was known when it began. A read
+  # A name is looked for where SQLite looks for it: an unqualified one among the temporary tables, then in the main database, then
+  # in attached ones in their order. Names differ by more than the case of ASCII letters.
+  #
+  # In a transaction nothing is looked up unless it has changed the schema: it goes on with what was known when it began. A read
   # that the application did not ask for would be the first thing that a deferred transaction does. Whoever commits before
   # its first write would make that write fail, and a writer of a file that is not in WAL mode would wait for its lock while
   # the transaction waits for the writer.
 
   alias Ecto.Adapters.LibSql.{InsertAll, Quoting}
   alias Ecto.Adapters.SQL
+  alias EctoLibSql.SchemaChanges
 
-  # The entry of the table: the kinds, `nil` if nothing was looked up yet; how many times they had been forgotten when they were
-  # looked up; how many times they have been.
+  # The entry of the table: the kinds, and how many times the schema had been changed when they were looked up.
   @key {__MODULE__, :kinds}
-  @looked_up 3
-  @forgotten 4
+
+  # Views and virtual tables, and whatever has the name of one in another database.
+  @sql "SELECT schema, name, type, (SELECT seq FROM pragma_database_list AS d WHERE d.name = schema COLLATE NOCASE) " <>
+         "FROM pragma_table_list " <>
+         "WHERE name COLLATE NOCASE IN (SELECT name FROM pragma_table_list WHERE type IN ('view', 'virtual'))"
 
   @doc "What a source is."
   @spec of(map, String.t() | atom | nil, String.t()) :: :table | :view | :virtual
   def of(meta, prefix, source) do
     case kinds(meta) do
       kinds when kinds == %{} -> :table
-      kinds -> Map.get(kinds, {to_string(prefix || "main"), source}, :table)
+      kinds -> Map.get(kinds, SchemaChanges.name(to_string(prefix), source), :table)
     end
   end
 
@@ -51,94 +57,102 @@ defmodule Ecto.Adapters.LibSql.TableKind do
 
   @doc "Looks the kinds up, where they are unknown. Called before a transaction begins."
   @spec know(map) :: :ok
-  def know(%{cache: _} = meta) do
-    kinds(meta)
+  def know(meta) do
+    if changes(meta), do: kinds(meta)
     :ok
   end
-
-  def know(_meta), do: :ok
 
   @doc "Forgets what was looked up. Called after each command of a migration."
   @spec forget(map) :: :ok
-  def forget(%{cache: cache} = meta) do
-    if SQL.in_transaction?(meta), do: Process.put(changed(cache), :unknown)
-    :ets.update_counter(cache, @key, {@forgotten, 1}, {@key, nil, -1, 0})
+  def forget(meta) do
+    with changes when changes != nil <- changes(meta) do
+      if SQL.in_transaction?(meta), do: SchemaChanges.pend(changes)
+      SchemaChanges.changed(changes)
+    end
+
     :ok
-  rescue
-    # The Repo has been stopped, and its table with it.
-    ArgumentError -> :ok
   end
 
-  def forget(_meta), do: :ok
-
-  @doc "The outermost transaction of the calling process has ended: what its commands have changed is visible to all."
+  @doc "The outermost transaction of the calling process has ended: what it has changed is visible to all, or to nobody."
   @spec transaction_ended(map) :: :ok
-  def transaction_ended(%{cache: cache} = meta) do
-    if Process.delete(changed(cache)), do: forget(meta), else: :ok
+  def transaction_ended(meta) do
+    with changes when changes != nil <- changes(meta),
+         true <- SchemaChanges.settled(changes),
+         do: SchemaChanges.changed(changes)
+
+    :ok
   end
 
-  def transaction_ended(_meta), do: :ok
+  defp changes(%{cache: _, opts: options}), do: options[:schema_changes]
+  defp changes(_of_no_repo), do: nil
 
-  defp changed(cache), do: {__MODULE__, cache}
-
-  defp kinds(%{cache: cache} = meta) do
-    case Process.get(changed(cache)) do
-      nil -> shared(meta)
-      :unknown -> own(meta)
-      kinds -> kinds
+  defp kinds(meta) do
+    case changes(meta) do
+      nil -> look_up(meta, %{}) || %{}
+      changes -> if own?(changes, meta), do: own(meta, changes), else: shared(meta, changes)
     end
   end
 
-  defp kinds(meta), do: look_up(meta) || %{}
+  # What a process has changed outside of a transaction is everybody's.
+  defp own?(changes, meta) do
+    SchemaChanges.pending?(changes) and (SQL.in_transaction?(meta) or not SchemaChanges.settled(changes))
+  end
 
-  defp shared(%{cache: cache} = meta) do
+  defp shared(%{cache: cache} = meta, changes) do
+    count = SchemaChanges.count(changes)
+
     case :ets.lookup(cache, @key) do
-      [{_key, kinds, times, times}] ->
-        kinds
-
-      [{_key, kinds, _earlier, times}] ->
-        if kinds && SQL.in_transaction?(meta), do: kinds, else: ask(meta, times)
-
-      [] ->
-        ask(meta, 0)
+      [{_key, kinds, ^count}] -> kinds
+      [{_key, kinds, _earlier}] -> if SQL.in_transaction?(meta), do: kinds, else: ask(meta, changes, count)
+      [] -> ask(meta, changes, count)
     end
   end
 
-  # What is forgotten meanwhile stays so. Nothing is kept if the question failed.
-  defp ask(%{cache: cache} = meta, times) do
-    case look_up(meta) do
+  # What changes meanwhile makes it out of date. Nothing is kept if the question failed.
+  defp ask(%{cache: cache} = meta, changes, count) do
+    case look_up(meta, SchemaChanges.private(changes)) do
       nil ->
         %{}
 
       kinds ->
-        entry = [{2, kinds}, {@looked_up, times}]
-        :ets.update_element(cache, @key, entry) || :ets.insert_new(cache, {@key, kinds, times, times})
+        :ets.insert(cache, {@key, kinds, count})
         kinds
     end
   end
 
   # What the transaction itself has changed is nobody else's yet, and may be rolled back. Nothing is kept if the question
   # failed, as in a transaction that the engine has rolled back.
-  defp own(%{cache: cache} = meta) do
-    case look_up(meta) do
+  defp own(meta, changes) do
+    case SchemaChanges.kept(changes) || look_up(meta, SchemaChanges.private(changes)) do
       nil -> %{}
-      kinds -> tap(kinds, &Process.put(changed(cache), &1))
+      kinds -> tap(kinds, &SchemaChanges.keep(changes, &1))
     end
   end
 
-  defp look_up(meta) do
-    sql = "SELECT schema, name, type FROM pragma_table_list WHERE type IN ('view', 'virtual')"
-
-    case SQL.query(meta, sql, [], log: false, telemetry_event: nil) do
-      {:ok, %{rows: rows}} -> Map.new(rows, fn [schema, name, type] -> {{schema, name}, kind(type)} end)
+  # The Repo's own question: its policy is for the SQL of its callers.
+  defp look_up(meta, private) do
+    case SQL.query(meta, @sql, [], log: false, telemetry_event: nil, policy: false) do
+      {:ok, %{rows: rows}} -> by_name(rows, private)
       # What the write itself would have raised; the connection is lost by it.
       {:error, %DBConnection.ConnectionError{} = error} -> raise error
       {:error, _} -> nil
     end
   end
 
-  defp kind("view"), do: :view
-  defp kind("virtual"), do: :virtual
+  # By database and name, and by `""` and name what a name without a database stands for. The others' connections may not have
+  # what `private` has, and this one not what theirs have.
+  defp by_name(rows, private) do
+    found = for row <- Enum.sort_by(rows, &place/1, :desc), do: row |> Enum.take(3) |> SchemaChanges.kind()
+    kinds = Map.merge(private, Map.new(found))
+    attached = for {{schema, name}, kind} <- private, schema != "temp", do: {{"", name}, kind}
+    temporary = for {{"temp", name}, kind} <- private, do: {{"", name}, kind}
+    unqualified = for {{_schema, name}, kind} <- found, do: {{"", name}, kind}
+    Enum.reduce([attached, unqualified, temporary], kinds, &Enum.into/2)
+  end
+
+  # The last one to be found counts, so the first one that SQLite looks at.
+  defp place(["temp" | _]), do: -1
+  defp place([_schema, _name, _type, sequence]), do: sequence
 
   # --- one row --------------------------------------------------------------------------------------------------
 

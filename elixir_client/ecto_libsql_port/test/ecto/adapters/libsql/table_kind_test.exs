@@ -99,7 +99,8 @@ defmodule Ecto.Adapters.LibSql.TableKindTest do
       for _ <- 1..2 do
         command(meta, "CREATE VIEW v AS SELECT 1 AS id")
         {_, requests} = requests(fn -> for _ <- 1..3, do: assert(of(meta) == :view) end)
-        assert [%{sql: "SELECT schema, name, type FROM pragma_table_list" <> _}] = requests
+        assert [%{sql: sql}] = requests
+        assert sql =~ "pragma_table_list"
 
         {_, requests} =
           requests(fn ->

@@ -26,10 +26,12 @@ defmodule EctoLibSql.ChangeLog do
   have not: they get an `EctoLibSql.ChangeLog.LeftBehind` instead of changes, until they acknowledge its last number. Without
   a call the log only grows; a `Consumer` calls it.
 
-  All functions take `:log`, the name of the log, `"change_log"` by default.
+  All functions take `:log`, the name of the log, `"change_log"` by default. They raise an `EctoLibSql.ChangeLog.NoLog` if the database has no
+  log of that name.
   """
 
-  alias EctoLibSql.ChangeLog.{Change, LeftBehind, Schema, Triggers, Values}
+  alias EctoLibSql.ChangeLog.{Change, LeftBehind, NoLog, Schema, Triggers, Values}
+  alias EctoLibSql.RepoInstance
 
   @registry EctoLibSql.ChangeLog.Registry
 
@@ -65,7 +67,7 @@ defmodule EctoLibSql.ChangeLog do
       now()
     ]
 
-    query!(repo, [sql, " WHERE true ON CONFLICT DO NOTHING"], [consumer])
+    query!(repo, options, [sql, " WHERE true ON CONFLICT DO NOTHING"], [consumer])
     :ok
   end
 
@@ -73,7 +75,9 @@ defmodule EctoLibSql.ChangeLog do
   @spec delete_consumer(module, String.t(), keyword) :: boolean
   def delete_consumer(repo, consumer, options \\ []) do
     options = Keyword.validate!(options, log: "change_log")
-    query!(repo, ["DELETE FROM ", consumer_table(options), " WHERE name = ?1"], [consumer]).num_rows > 0
+
+    query!(repo, options, ["DELETE FROM ", consumer_table(options), " WHERE name = ?1"], [consumer]).num_rows >
+      0
   end
 
   @doc """
@@ -86,7 +90,7 @@ defmodule EctoLibSql.ChangeLog do
     columns = ["name, acknowledged, coalesce(", last(options), ", 0), lost_first, lost_last"]
 
     for [name, acknowledged, last, lost_first, lost_last] <-
-          query!(repo, ["SELECT ", columns, " FROM ", consumer_table(options), " ORDER BY name"], []).rows do
+          query!(repo, options, ["SELECT ", columns, " FROM ", consumer_table(options), " ORDER BY name"], []).rows do
       %{
         name: name,
         acknowledged: acknowledged,
@@ -126,7 +130,7 @@ defmodule EctoLibSql.ChangeLog do
       " WHERE c.name = ?1 ORDER BY l.sequence LIMIT ?2"
     ]
 
-    case query!(repo, sql, [consumer, options[:limit]]).rows do
+    case query!(repo, options, sql, [consumer, options[:limit]]).rows do
       [] -> {:error, :no_consumer}
       [[nil, nil, nil | _]] -> {:ok, []}
       [[nil, nil | _] | _] = rows -> {:ok, Enum.map(rows, fn [_, _ | row] -> change(row) end)}
@@ -172,7 +176,7 @@ defmodule EctoLibSql.ChangeLog do
       [" WHERE name = ?1 AND ?2 <= coalesce(", last(options), ", 0)"]
     ]
 
-    case query!(repo, sql, [consumer, sequence]).num_rows do
+    case query!(repo, options, sql, [consumer, sequence]).num_rows do
       1 -> :ok
       0 -> not_acknowledged(repo, consumer, sequence, options)
     end
@@ -245,6 +249,16 @@ defmodule EctoLibSql.ChangeLog do
     {removed + more, notices}
   end
 
+  @doc false
+  # Whether these are options of `trim/2`, but for `:log`.
+  @spec limits?(term) :: boolean
+  def limits?(options) do
+    Keyword.keyword?(options) and
+      Enum.all?(options, fn {name, value} ->
+        Keyword.has_key?(@limits, name) and (value == :infinity or (is_integer(value) and value >= 0))
+      end)
+  end
+
   # A piece at a time, so that other writers get their turn.
   defp remove_acknowledged(repo, options, removed) do
     sql = [
@@ -258,14 +272,14 @@ defmodule EctoLibSql.ChangeLog do
       [" AND sequence < (SELECT min(sequence) FROM ", log(options), ") + ", to_string(@trim_rows)]
     ]
 
-    case query!(repo, sql, []).num_rows do
+    case query!(repo, options, sql, []).num_rows do
       0 -> removed
       rows -> remove_acknowledged(repo, options, removed + rows)
     end
   end
 
   defp enforce(repo, options) do
-    case options |> cuts() |> Enum.map(&cut(repo, &1)) |> Enum.max(fn -> 0 end) do
+    case options |> cuts() |> Enum.map(&cut(repo, options, &1)) |> Enum.max(fn -> 0 end) do
       0 -> {0, []}
       cut -> remove(repo, options, cut)
     end
@@ -308,7 +322,8 @@ defmodule EctoLibSql.ChangeLog do
   defp limit(:infinity, _sql), do: nil
   defp limit(limit, sql) when is_integer(limit) and limit >= 0, do: sql.(limit)
 
-  defp cut(repo, sql), do: query!(repo, sql, []).rows |> hd() |> hd() |> Kernel.||(0) |> max(0)
+  defp cut(repo, options, sql),
+    do: query!(repo, options, sql, []).rows |> hd() |> hd() |> Kernel.||(0) |> max(0)
 
   defp remove(repo, options, cut) do
     behind = [
@@ -322,9 +337,10 @@ defmodule EctoLibSql.ChangeLog do
     ]
 
     notices =
-      for [name, first, last] <- query!(repo, behind, [cut]).rows, do: left_behind(options, name, first, last)
+      for [name, first, last] <- query!(repo, options, behind, [cut]).rows,
+          do: left_behind(options, name, first, last)
 
-    {query!(repo, ["DELETE FROM ", log(options), " WHERE sequence <= ?1"], [cut]).num_rows, notices}
+    {query!(repo, options, ["DELETE FROM ", log(options), " WHERE sequence <= ?1"], [cut]).num_rows, notices}
   end
 
   @doc """
@@ -341,7 +357,16 @@ defmodule EctoLibSql.ChangeLog do
   @spec last_sequence(module, keyword) :: non_neg_integer
   def last_sequence(repo, options \\ []) do
     options = Keyword.validate!(options, log: "change_log")
-    [[sequence]] = query!(repo, ["SELECT coalesce(", last(options), ", 0)"], []).rows
+    # The sequence of a log that has had no change is not there either.
+    sql = [
+      "SELECT coalesce(",
+      last(options),
+      ", (SELECT coalesce(max(sequence), 0) FROM ",
+      log(options),
+      "))"
+    ]
+
+    [[sequence]] = query!(repo, options, sql, []).rows
     sequence
   end
 
@@ -365,7 +390,9 @@ defmodule EctoLibSql.ChangeLog do
   """
   @spec wake(module) :: :ok
   def wake(repo) do
-    for pid <- Registry.select(@registry, [{{{repo, :_, :_}, :"$1", :_}, [], [:"$1"]}]), do: send(pid, :wake)
+    instance = RepoInstance.of!(repo)
+    pattern = {{{:"$1", :_, :_}, :"$2", :_}, [{:"=:=", :"$1", {:const, instance}}], [:"$2"]}
+    for pid <- Registry.select(@registry, [pattern]), do: send(pid, :wake)
     :ok
   end
 
@@ -379,5 +406,17 @@ defmodule EctoLibSql.ChangeLog do
   defp last(options), do: ["(SELECT seq FROM sqlite_sequence WHERE name = ", Triggers.text(options[:log]), ?)]
   defp now, do: "strftime('%Y-%m-%dT%H:%M:%f', 'now')"
 
-  defp query!(repo, sql, params), do: repo.query!(IO.iodata_to_binary(sql), params)
+  # Whether the log is there is looked up when a statement has failed.
+  defp query!(repo, options, sql, params) do
+    repo.query!(IO.iodata_to_binary(sql), params)
+  rescue
+    error in EctoLibSql.Error ->
+      if error.code == :sql_error and not there?(repo, options[:log]), do: raise(%NoLog{log: options[:log]})
+      reraise error, __STACKTRACE__
+  end
+
+  defp there?(repo, log) do
+    sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE"
+    repo.query!(sql, [log], policy: false).rows == [[1]]
+  end
 end

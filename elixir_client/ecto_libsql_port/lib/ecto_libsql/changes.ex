@@ -30,8 +30,9 @@ defmodule EctoLibSql.Changes do
   not told. When the feed ends by itself, `%LibsqlPort.Changes.Ended{}` comes.
   """
 
+  alias Ecto.Adapters.SQL.Sandbox
   alias EctoLibSql.Changes.Loader
-  alias EctoLibSql.Direct
+  alias EctoLibSql.{Direct, KnownOptions, RepoInstance}
   alias LibsqlPort.Changes, as: Feed
 
   @enforce_keys [:subscription, :repo, :sequence, :changes]
@@ -54,8 +55,27 @@ defmodule EctoLibSql.Changes do
           changes: [change | Feed.change()]
         }
 
+  @typedoc "A Repo's module, whose dynamic Repo is that of the calling process, or the name or process of one that runs."
+  @type repo :: module | atom | pid
+
+  @passed_on [:operations, :values, :subscriber, :pending_bytes_max, :pending_messages_max, :demand, :timeout]
+
+  # What the driver calls otherwise.
+  @elsewhere [
+    tables: "Those of the schemas are told",
+    columns: "Write :fields, with the names of the schema",
+    changed_columns: "Write :changed_fields, with the names of the schema",
+    transform: "LibsqlPort.Changes.subscribe/2 takes it",
+    hooks: "LibsqlPort.Changes.subscribe/2 takes it",
+    changes: "LibsqlPort.Changes.subscribe/2 takes it",
+    progress_interval: "LibsqlPort.Changes.subscribe/2 takes it"
+  ]
+
   @doc """
   Subscribes the calling process to the changes of one schema, or of several, in the Repo's database.
+
+  The Repo is its module (with `put_dynamic_repo/1` the calling process's dynamic Repo), or the name or process of a running one. In
+  `Ecto.Adapters.SQL.Sandbox` nothing is committed, so nothing is told but what `unboxed_run/2` writes.
 
   ## Options
 
@@ -69,29 +89,35 @@ defmodule EctoLibSql.Changes do
 
   Returns `{:ok, subscription}` or `{:error, error}`.
   """
-  @spec subscribe(module, module | [module, ...], keyword) ::
+  @spec subscribe(repo, module | [module, ...], keyword) ::
           {:ok, Feed.subscription()} | {:error, Exception.t()}
   def subscribe(repo, schemas, options \\ []) do
     schemas = List.wrap(schemas)
-    {fields, options} = Keyword.pop(options, :fields)
-    {changed, options} = Keyword.pop(options, :changed_fields)
 
-    with :ok <- schemas?(schemas),
-         {:ok, columns} <- columns(schemas, fields, :fields),
-         {:ok, changed_columns} <- columns(schemas, changed, :changed_fields),
-         {:ok, source} <- source(repo) do
-      loader = Loader.new(repo, schemas)
+    with {:ok, checked} <- KnownOptions.check("a subscription", options, known(), @elsewhere),
+         :ok <- schemas?(schemas),
+         {:ok, columns} <- columns(schemas, checked.fields, :fields),
+         {:ok, changed_columns} <- columns(schemas, checked.changed_fields, :changed_fields),
+         {:ok, {module, _} = instance} <- RepoInstance.of(repo),
+         {:ok, source} <- source(instance) do
+      loader = Loader.new(module, schemas)
 
-      options
-      |> Keyword.put_new(:values, :new)
+      [values: :new]
+      |> Keyword.merge(Keyword.take(options, @passed_on))
       |> Keyword.merge(
         tables: Enum.map(schemas, & &1.__schema__(:source)),
         columns: columns,
         changed_columns: changed_columns,
-        transform: &message(&1, repo, loader)
+        transform: &message(&1, module, loader)
       )
       |> then(&Feed.subscribe(source, &1))
     end
+  end
+
+  # The defaults of what is passed on are the driver's.
+  defp known do
+    [fields: KnownOptions.names(nil), changed_fields: KnownOptions.names(nil)] ++
+      Enum.map(@passed_on, &{&1, KnownOptions.of_driver(&1, nil)})
   end
 
   @doc "Ends a subscription. No message of it comes after this has returned."
@@ -106,8 +132,10 @@ defmodule EctoLibSql.Changes do
   The messages of a subscription as a stream, which subscribes when it is begun and unsubscribes when it is left. Takes the options
   of `subscribe/3` except `:subscriber` and `:demand`.
   """
-  @spec stream(module, module | [module, ...], keyword) :: Enumerable.t()
+  @spec stream(repo, module | [module, ...], keyword) :: Enumerable.t()
   def stream(repo, schemas, options \\ []) do
+    Feed.of_stream!(options, [:subscriber, :demand])
+
     Feed.messages(fn options_of_stream ->
       subscribe(repo, schemas, Keyword.merge(options, options_of_stream))
     end)
@@ -119,14 +147,24 @@ defmodule EctoLibSql.Changes do
 
   @doc false
   # What to subscribe to for a Repo: its database by name, or the connection that has it for itself.
-  @spec source(module) :: {:ok, Feed.source()} | {:error, Exception.t()}
-  def source(repo) do
-    case Direct.connection(Ecto.Adapter.lookup_meta(repo.get_dynamic_repo())) do
+  @spec source(RepoInstance.t()) :: {:ok, Feed.source()} | {:error, Exception.t()}
+  def source({_module, dynamic}) do
+    meta = Ecto.Adapter.lookup_meta(dynamic)
+
+    # Where a process owns no connection of the sandbox, the feed listens to the database all the same.
+    case connection(meta) ||
+           Sandbox.unboxed_run(GenServer.whereis(dynamic), fn -> Direct.connection(meta) end) do
       {_sidecar, %{path: ":memory:"} = conn} -> {:ok, conn}
       {sidecar, %{path: path}} -> {:ok, {:database, sidecar, path}}
     end
   rescue
     error -> {:error, error}
+  end
+
+  defp connection(meta) do
+    Direct.connection(meta)
+  rescue
+    DBConnection.OwnershipError -> nil
   end
 
   defp message(%Feed{} = feed, repo, loader) do
@@ -149,13 +187,15 @@ defmodule EctoLibSql.Changes do
         :ok
 
       [other | _] ->
-        invalid("#{inspect(other)} is no schema; give a module that uses Ecto.Schema, or a list of such")
+        KnownOptions.invalid(
+          "#{inspect(other)} is no schema; give a module that uses Ecto.Schema, or a list of such"
+        )
     end
   end
 
   defp columns(_schemas, nil, _option), do: {:ok, nil}
 
-  defp columns(schemas, fields, option) when is_list(fields) do
+  defp columns(schemas, fields, option) do
     known =
       for schema <- schemas, field <- schema.__schema__(:fields), do: {field, Loader.column(schema, field)}
 
@@ -164,12 +204,9 @@ defmodule EctoLibSql.Changes do
         {:ok, for({field, column} <- known, field in fields, uniq: true, do: column)}
 
       [other | _] ->
-        invalid("#{inspect(option)} names #{inspect(other)}, which is no field of #{inspect(schemas)}")
+        KnownOptions.invalid(
+          "#{inspect(option)} names #{inspect(other)}, which is no field of #{inspect(schemas)}"
+        )
     end
   end
-
-  defp columns(_schemas, other, option),
-    do: invalid("#{inspect(option)} takes a list of fields, not #{inspect(other)}")
-
-  defp invalid(message), do: {:error, LibsqlPort.Error.new(:invalid_option, message)}
 end

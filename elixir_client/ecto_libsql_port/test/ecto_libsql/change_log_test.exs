@@ -527,6 +527,9 @@ defmodule EctoLibSql.ChangeLogTest do
         assert_receive {:changes, [^name]}, 30_000
       end
 
+      # It acknowledges what its function has told of.
+      [{consumer, _}] = Registry.lookup(ChangeLog.Registry, {{TestRepo, TestRepo}, "change_log", "p"})
+      :sys.get_state(consumer)
       assert ChangeLog.consumers(TestRepo) |> Enum.map(& &1.behind) == [0]
     end
 

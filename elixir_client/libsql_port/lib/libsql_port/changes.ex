@@ -194,9 +194,25 @@ defmodule LibsqlPort.Changes do
   """
   @spec stream(source, keyword) :: Enumerable.t()
   def stream(conn_or_sidecar, options \\ []) do
+    of_stream!(options, [:subscriber, :demand, :transform])
+
     messages(fn options_of_stream ->
       subscribe(conn_or_sidecar, Keyword.merge(options, options_of_stream))
     end)
+  end
+
+  @doc false
+  # Raises for an option that the stream sets itself: it would be passed over.
+  @spec of_stream!(keyword, [atom]) :: :ok
+  def of_stream!(options, own) do
+    for {name, _value} <- options, name in own do
+      raise Error.new(
+              :invalid_option,
+              "a stream takes no option #{inspect(name)}: its reader is the subscriber, and asks for each message"
+            )
+    end
+
+    :ok
   end
 
   @doc false

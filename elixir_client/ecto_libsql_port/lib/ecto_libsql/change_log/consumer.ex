@@ -17,11 +17,19 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   It also looks every `:interval_ms`, so that commits of other programs are seen, and when `EctoLibSql.ChangeLog.wake/1` tells it
   to. To look is one small read. (`PRAGMA data_version` says no more, and only to a connection that is asked again and again.)
 
-  Two processes of one name on a node exclude each other; on different nodes both get all changes.
+  Two processes of one name for one Repo on a node exclude each other; on different nodes both get all changes.
+
+  ## In tests
+
+  In `Ecto.Adapters.SQL.Sandbox` a consumer waits until it may use a connection: it is allowed one (`Sandbox.allow/3` with its process), or
+  the mode is shared. It then sees what the test writes when it looks: nothing is committed, so nobody wakes it but
+  `EctoLibSql.ChangeLog.wake/1` and its interval. When the test is over its work is rolled back, and the consumer waits for the next one.
 
   ## Options
 
-    * `:repo` (required)
+    * `:repo` (required) – the Repo: its module, or the name or process of a running dynamic one. With a module it is the dynamic Repo of the
+      process that starts the consumer, or `:dynamic_repo`. The function is called with it in place (`put_dynamic_repo/1`)
+    * `:dynamic_repo` – the name or process of the dynamic Repo of that module
     * `:name` (required) – of the consumer, a string. It is created if it is not there
     * `:handler` (required) – a function of a list of `EctoLibSql.ChangeLog.Change`, or `{module, function, arguments}`, which gets
       the list first
@@ -41,7 +49,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   use GenServer
 
-  alias EctoLibSql.{ChangeLog, Changes}
+  alias EctoLibSql.{ChangeLog, Changes, KnownOptions, RepoInstance}
   alias LibsqlPort.Changes, as: Feed
   alias LibsqlPort.Changes.Ended
 
@@ -50,39 +58,58 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   @registry EctoLibSql.ChangeLog.Registry
   # After a look that failed; sooner if the interval is shorter.
   @again_ms 1_000
-  @options [
-    :repo,
-    :name,
-    :handler,
-    :left_behind,
-    from: :beginning,
-    batch_size: 500,
-    interval_ms: 1_000,
-    listen: true,
-    trim: [],
-    trim_interval_ms: 60_000,
-    log: "change_log"
-  ]
 
   @doc false
-  def child_spec(options),
-    do: %{super(options) | id: {__MODULE__, options[:repo], options[:log], options[:name]}}
+  def child_spec(options) do
+    id =
+      if Keyword.keyword?(options),
+        do: {options[:repo], options[:dynamic_repo], options[:log], options[:name]}
 
-  @doc "Starts a consumer. Returns `{:error, {:already_started, pid}}` if one of that name runs on this node."
-  @spec start_link(keyword) :: GenServer.on_start()
-  def start_link(options) do
-    options = Keyword.validate!(options, @options)
-
-    for key <- [:repo, :name, :handler],
-        options[key] == nil,
-        do: raise(ArgumentError, "#{inspect(key)} is missing")
-
-    name = {:via, Registry, {@registry, {options[:repo], options[:log], options[:name]}}}
-    GenServer.start_link(__MODULE__, Map.new(options), name: name)
+    %{super(options) | id: {__MODULE__, id}}
   end
 
+  @doc """
+  Starts a consumer. Returns `{:error, {:already_started, pid}}` if one of that name runs for the Repo on this node, and an error of code
+  `:invalid_option` for what is no such option.
+  """
+  @spec start_link(keyword) :: GenServer.on_start() | {:error, Exception.t()}
+  def start_link(options) do
+    with {:ok, options} <- KnownOptions.check("EctoLibSql.ChangeLog.Consumer", options, known()),
+         {:ok, instance} <- RepoInstance.of(options.repo, options.dynamic_repo) do
+      name = {:via, Registry, {@registry, {instance, options.log, options.name}}}
+      GenServer.start_link(__MODULE__, Map.put(options, :repo, instance), name: name)
+    end
+  end
+
+  defp known do
+    [
+      repo: {:required, &(&1 != nil), "a Repo"},
+      dynamic_repo: {nil, &(is_atom(&1) or is_pid(&1)), "the name or process of a Repo"},
+      name: {:required, &is_binary/1, "a string"},
+      handler: {:required, &handler?/1, "a function of one argument or {module, function, arguments}"},
+      left_behind: {nil, &(is_nil(&1) or is_function(&1, 1)), "a function of one argument"},
+      from: {:beginning, &(&1 in [:beginning, :end]), ":beginning or :end"},
+      batch_size: KnownOptions.positive(500),
+      interval_ms: KnownOptions.positive(1_000),
+      listen: {true, &is_boolean/1, "true or false"},
+      trim: {[], &(&1 == false or ChangeLog.limits?(&1)), "false or limits of EctoLibSql.ChangeLog.trim/2"},
+      trim_interval_ms: KnownOptions.positive(60_000),
+      log: {"change_log", &is_binary/1, "the name of a log"}
+    ]
+  end
+
+  defp handler?({module, function, arguments}),
+    do: is_atom(module) and is_atom(function) and is_list(arguments)
+
+  defp handler?(handler), do: is_function(handler, 1)
+
   @impl true
-  def init(options), do: {:ok, Map.merge(options, %{begun: false, feed: nil}), {:continue, :start}}
+  def init(%{repo: instance} = options) do
+    state =
+      Map.merge(options, %{repo: RepoInstance.enter(instance), instance: instance, begun: false, feed: nil})
+
+    {:ok, state, {:continue, :start}}
+  end
 
   @impl true
   def handle_continue(:start, state) do
@@ -137,8 +164,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     connected(state, try_again, fn ->
       # Before the log is read: what commits after that is told.
       state = state |> begin() |> listen()
-      consume(state)
-      state
+      %{state | begun: consume(state) != :gone}
     end)
   end
 
@@ -146,14 +172,31 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   defp connected(state, try_again, fun) do
     fun.()
   rescue
-    error in [DBConnection.ConnectionError, EctoLibSql.Error] ->
+    error in [DBConnection.ConnectionError, DBConnection.OwnershipError, EctoLibSql.Error] ->
       unless passing?(error), do: reraise(error, __STACKTRACE__)
-      Logger.warning("the consumer #{state.name} of #{state.log} waits: #{Exception.message(error)}")
-      try_again.()
-      state
+      waits(state, try_again, waits_for(error))
+  catch
+    # The test whose connection it was is over.
+    :exit, {_reason, {DBConnection.Holder, :checkout, _arguments}} = reason ->
+      unless sandboxed?(state), do: :erlang.raise(:exit, reason, __STACKTRACE__)
+      waits(state, try_again, "the owner of its connection of the sandbox has ended")
   end
 
-  defp passing?(%DBConnection.ConnectionError{}), do: true
+  # What a test has done in a sandbox is gone when it is over, the consumer too.
+  defp waits(state, try_again, why) do
+    Logger.warning("the consumer #{state.name} of #{state.log} waits: #{why}")
+    try_again.()
+    %{state | begun: false}
+  end
+
+  defp waits_for(%DBConnection.OwnershipError{}),
+    do: "it has no connection of the sandbox. Allow it one by Ecto.Adapters.SQL.Sandbox.allow/3"
+
+  defp waits_for(error), do: Exception.message(error)
+
+  defp passing?(%module{}) when module in [DBConnection.ConnectionError, DBConnection.OwnershipError],
+    do: true
+
   defp passing?(%EctoLibSql.Error{code: code}), do: code in [:busy, :timeout]
 
   defp begin(%{begun: true} = state), do: state
@@ -188,7 +231,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   # Only that something has been committed is of interest: whatever else comes meanwhile is told as one.
   defp subscribe(state) do
-    with {:ok, source} <- Changes.source(state.repo) do
+    with {:ok, source} <- Changes.source(state.instance) do
       Feed.subscribe(source,
         tables: [state.log],
         operations: [:insert],
@@ -234,11 +277,14 @@ defmodule EctoLibSql.ChangeLog.Consumer do
         ack(state, notice.last)
         consume(state)
 
-      # Somebody has deleted it.
+      # Somebody has deleted it, or the test in which it was made is over.
       {:error, :no_consumer} ->
-        exit(:normal)
+        if sandboxed?(state), do: :gone, else: exit(:normal)
     end
   end
+
+  defp sandboxed?(%{instance: {_module, dynamic}}),
+    do: Ecto.Adapter.lookup_meta(dynamic).opts[:pool] == DBConnection.Ownership
 
   defp call(handler, changes) do
     answer =

@@ -28,11 +28,13 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   ## Options
 
-    * `:repo` – the Repo; required
+    * `:repo` – the Repo: its module, or the name or process of a running dynamic one; required. With a module it is the dynamic Repo of the
+      process that starts the broadcaster, or `:dynamic_repo`
+    * `:dynamic_repo` – the name or process of the dynamic Repo of that module
     * `:watch` – a list of `{schema, event}` or `{schema, event, options}`, with an event of `:inserted`, `:updated`, `:deleted`;
       required. Its options are
         * `:label` – an atom that takes the place of `{schema, event}` in topics and messages
-        * `:trigger_columns` – fields: an update counts only if it gives one of them another value
+        * `:trigger_columns` – of `:updated`; fields: an update counts only if it gives one of them another value
         * `:extra_columns` – fields whose values the messages bear, and by which may be subscribed
     * `:pubsub` – the name of the application's Phoenix.PubSub
     * `:broadcast` – in its place, a function of a topic and a message
@@ -43,19 +45,43 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   use GenServer
 
-  alias EctoLibSql.Changes
+  alias EctoLibSql.{Changes, KnownOptions, RepoInstance}
   alias LibsqlPort.Changes.Ended
 
+  @whose "EctoLibSql.Changes.Broadcaster"
   @operations %{inserted: :insert, updated: :update, deleted: :delete}
+
+  @elsewhere [
+    trigger_columns:
+      "Updates have :trigger_columns: whether a row is inserted or deleted depends on no column"
+  ]
 
   @type event :: :inserted | :updated | :deleted
   @type subject :: {module, event} | atom
 
-  @doc "Starts it under a supervisor, or by `start_supervised/1` in a test."
-  @spec start_link(keyword) :: GenServer.on_start()
+  @doc """
+  Starts it under a supervisor, or by `start_supervised/1` in a test. Returns an error of code `:invalid_option` for what is no such option,
+  before anything is started.
+  """
+  @spec start_link(keyword) :: GenServer.on_start() | {:error, Exception.t()}
   def start_link(options) do
-    {name, options} = Keyword.pop(options, :name)
-    GenServer.start_link(__MODULE__, options, if(name, do: [name: name], else: []))
+    with {:ok, checked} <- KnownOptions.check(@whose, options, known()),
+         {:ok, instance} <- RepoInstance.of(checked.repo, checked.dynamic_repo),
+         {:ok, broadcast} <- broadcast(checked),
+         {:ok, watchers} <- watchers(checked.watch) do
+      GenServer.start_link(__MODULE__, {instance, broadcast, watchers}, Keyword.take(options, [:name]))
+    end
+  end
+
+  defp known do
+    [
+      repo: {:required, &(&1 != nil), "a Repo"},
+      dynamic_repo: {nil, &(is_atom(&1) or is_pid(&1)), "the name or process of a Repo"},
+      watch: {:required, &match?([_ | _], &1), "a list such as [{MyApp.City, :inserted}]"},
+      pubsub: {nil, &is_atom/1, "the name of a Phoenix.PubSub"},
+      broadcast: {nil, &(is_nil(&1) or is_function(&1, 2)), "a function of a topic and a message"},
+      name: {nil, &(is_atom(&1) or is_tuple(&1)), "the name of a process"}
+    ]
   end
 
   @doc """
@@ -86,30 +112,23 @@ defmodule EctoLibSql.Changes.Broadcaster do
   # --- its process ----------------------------------------------------------------------------------------------
 
   @impl true
-  def init(options) do
-    with {:ok, broadcast} <- broadcast(options),
-         {:ok, watchers} <- watchers(options[:watch]),
-         {:ok, by_subscription} <- subscribe_all(options[:repo], watchers) do
-      {:ok, %{broadcast: broadcast, watchers: by_subscription}}
-    else
+  def init({instance, broadcast, watchers}) do
+    case subscribe_all(RepoInstance.enter(instance), watchers) do
+      {:ok, by_subscription} -> {:ok, %{broadcast: broadcast, watchers: by_subscription}}
       {:error, reason} -> {:stop, reason}
     end
   end
 
-  defp broadcast(options) do
-    case {options[:broadcast], options[:pubsub]} do
-      {broadcast, _} when is_function(broadcast, 2) ->
-        {:ok, broadcast}
+  defp broadcast(%{broadcast: nil, pubsub: nil}),
+    do: invalid("needs `pubsub: MyApp.PubSub`, or `broadcast:` with a function of a topic and a message")
 
-      {nil, pubsub} when pubsub != nil ->
-        {:ok, fn topic, message -> apply(Phoenix.PubSub, :broadcast, [pubsub, topic, message]) end}
+  defp broadcast(%{broadcast: nil, pubsub: pubsub}),
+    do: {:ok, fn topic, message -> apply(Phoenix.PubSub, :broadcast, [pubsub, topic, message]) end}
 
-      _neither ->
-        invalid("needs `pubsub: MyApp.PubSub`, or `broadcast:` with a function of a topic and a message")
-    end
-  end
+  defp broadcast(%{broadcast: broadcast, pubsub: nil}), do: {:ok, broadcast}
+  defp broadcast(_both), do: invalid("takes `pubsub:` or `broadcast:`, not both")
 
-  defp watchers([_ | _] = list) do
+  defp watchers(list) do
     Enum.reduce_while(list, {:ok, []}, fn given, {:ok, watchers} ->
       case watcher(given) do
         {:ok, watcher} -> {:cont, {:ok, [watcher | watchers]}}
@@ -118,32 +137,28 @@ defmodule EctoLibSql.Changes.Broadcaster do
     end)
   end
 
-  defp watchers(other),
-    do: invalid("`watch:` takes a list such as [{MyApp.City, :inserted}], not #{inspect(other)}")
-
   defp watcher({schema, event}), do: watcher({schema, event, []})
 
-  defp watcher({schema, event, options}) when is_map_key(@operations, event) and is_list(options) do
-    case Keyword.keys(options) -- [:label, :trigger_columns, :extra_columns] do
-      [] ->
-        {:ok,
-         %{
-           schema: schema,
-           event: event,
-           identifier: options[:label] || {schema, event},
-           trigger: options[:trigger_columns],
-           extra: options[:extra_columns] || []
-         }}
-
-      [unknown | _] ->
-        invalid(
-          "a watcher has the options :label, :trigger_columns and :extra_columns, not #{inspect(unknown)}"
-        )
+  defp watcher({schema, event, options}) when is_map_key(@operations, event) do
+    with {:ok, checked} <- KnownOptions.check("#{@whose}: a watcher", options, of_watcher(event), @elsewhere) do
+      {:ok,
+       %{
+         schema: schema,
+         event: event,
+         identifier: checked.label || {schema, event},
+         trigger: checked[:trigger_columns],
+         extra: checked.extra_columns || []
+       }}
     end
   end
 
   defp watcher(other),
     do: invalid("a watcher is {schema, event} or {schema, event, options}, not #{inspect(other)}")
+
+  defp of_watcher(event) do
+    trigger = if event == :updated, do: [trigger_columns: KnownOptions.names(nil)], else: []
+    [label: {nil, &is_atom/1, "an atom"}, extra_columns: KnownOptions.names([])] ++ trigger
+  end
 
   defp subscribe_all(repo, watchers) do
     Enum.reduce_while(watchers, {:ok, %{}}, fn watcher, {:ok, subscriptions} ->
@@ -197,6 +212,6 @@ defmodule EctoLibSql.Changes.Broadcaster do
   end
 
   defp invalid(message) do
-    {:error, LibsqlPort.Error.new(:invalid_option, "EctoLibSql.Changes.Broadcaster: " <> message)}
+    KnownOptions.invalid("#{@whose}: #{message}")
   end
 end

@@ -359,6 +359,60 @@ defmodule LibsqlPort.ChangesTest do
     end
   end
 
+  test "a subscription whose process is killed tells its subscriber, and a stream ends", %{conn: conn} do
+    for reason <- [:kill, :shutdown, :some_reason] do
+      {:ok, subscription} = Changes.subscribe(conn)
+      Process.exit(subscription, reason)
+
+      assert_receive %Ended{subscription: ^subscription, error: %Error{code: :internal, message: message}},
+                     5_000
+
+      assert message =~ to_string(if(reason == :kill, do: :killed, else: reason))
+    end
+
+    # Its sidecar gives the subscription back: nobody is told any more.
+    {:ok, marker} = Changes.subscribe(conn)
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 'after')")
+    told(marker)
+    refute_received %Changes{}
+
+    test = self()
+
+    reader =
+      Task.async(fn ->
+        Changes.messages(fn options ->
+          with {:ok, subscription} = subscribed <- Changes.subscribe(conn, options) do
+            send(test, {:subscribed, subscription})
+            subscribed
+          end
+        end)
+        |> Enum.to_list()
+      end)
+
+    assert_receive {:subscribed, subscription}, 5_000
+    Process.exit(subscription, :kill)
+    assert Task.await(reader) == []
+  end
+
+  test "an end is told once, and none that was asked for", %{conn: conn} do
+    witness = fn subscription -> Process.monitor(:sys.get_state(subscription).witness) end
+    {:ok, subscription} = Changes.subscribe(conn)
+    {:ok, crashing} = Changes.subscribe(conn, transform: fn _ -> raise "no" end)
+    witnesses = Enum.map([subscription, crashing], witness)
+    :ok = Changes.unsubscribe(subscription)
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (1, 1)")
+    for monitor <- witnesses, do: assert_receive({:DOWN, ^monitor, :process, _witness, _reason}, 5_000)
+    assert_received %Ended{subscription: ^crashing}
+    refute_received %Ended{}
+  end
+
+  test "a stream refuses what it sets itself", %{conn: conn} do
+    for {option, value} <- [subscriber: self(), demand: :auto, transform: & &1] do
+      error = assert_raise Error, fn -> Changes.stream(conn, [{option, value}]) end
+      assert {error.code, error.message =~ inspect(option)} == {:invalid_option, true}
+    end
+  end
+
   test "bad options and closed connections are errors", %{conn: conn, sidecar: sidecar} do
     assert {:error, %Error{code: :invalid_option, message: message}} = Changes.subscribe(conn, table: "t")
     assert message =~ ":tables"

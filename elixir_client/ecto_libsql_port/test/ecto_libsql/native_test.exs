@@ -273,6 +273,28 @@ defmodule EctoLibSql.NativeTest do
       :ok = EctoLibSql.disconnect([], other)
     end
 
+    test "an update hook is a function as well, which is gone when it raises", %{state: state} do
+      test = self()
+      assert :ok = Native.add_update_hook(state, &send(test, {:row, &1, self()}))
+      rows(state, "INSERT INTO users (id, name) VALUES (7, 'Ada')")
+      assert_receive {:row, {:insert, "main", "users", 7}, process}, 5_000
+      assert process != test
+      # In place of the first.
+      assert :ok = Native.add_update_hook(state, fn {:update, _, _, id} -> send(test, {:updated, id}) end)
+      rows(state, "UPDATE users SET id = 8")
+      assert_receive {:updated, 8}, 5_000
+      refute_received {:row, _, _}
+      rows(state, "DELETE FROM users")
+      assert_receive %LibsqlPort.Changes.Ended{error: %{message: message}}, 5_000
+      assert message =~ "function clause"
+      rows(state, "INSERT INTO users (id, name) VALUES (9, 'Joan')")
+      assert :ok = Native.add_update_hook(state)
+      rows(state, "DELETE FROM users")
+      assert_receive {:delete, "main", "users", 9}, 5_000
+      assert :ok = Native.remove_update_hook(state)
+      assert_raise FunctionClauseError, fn -> Native.add_update_hook(state, fn -> :ok end) end
+    end
+
     test "an authorizer is a function, or a process that answers", %{state: state} do
       decide = fn %{action: action} -> if action == :delete, do: :deny, else: :ok end
       assert :ok = Native.add_authorizer(state, decide)

@@ -44,7 +44,7 @@ defmodule LibsqlPort.Changes do
     * `:unreadable` – the engine could not read one of the rows
 
   `resync?/1` tells whether a message has such a change. When the feed ends without `unsubscribe/1`, because the sidecar has
-  ended for good, or a private database with it, the subscriber gets `%LibsqlPort.Changes.Ended{}`.
+  ended for good, or a private database with it, or its own process was killed, the subscriber gets `%LibsqlPort.Changes.Ended{}`.
 
   ## Hooks
 

@@ -299,12 +299,14 @@ defmodule EctoLibSql.Native do
   def sync(%State{}), do: {:error, :unsupported}
 
   @doc """
-  Has `pid` told which rows the connection changes: a message `{action, database, table, rowid}` for each, with an action of
-  `:insert`, `:update` or `:delete`, such as `{:insert, "main", "users", 1}`. `rowid` is `nil` in a table WITHOUT ROWID.
+  Has a process told which rows the connection changes: a message `{action, database, table, rowid}` for each, with an action of
+  `:insert`, `:update` or `:delete`, such as `{:insert, "main", "users", 1}`. `rowid` is `nil` in a table WITHOUT ROWID. In place of a
+  process a function of one argument may be given, which gets these tuples.
 
   Unlike SQLite's hook it tells after the commit, nothing of what is rolled back, and all deletions. A connection has one hook:
-  another one takes its place. It ends with `remove_update_hook/1`, with the connection and with `pid`. `LibsqlPort.Changes` tells
-  of all connections, with keys and values.
+  another one takes its place. It ends with `remove_update_hook/1`, with the connection and with the process. A function runs in a process of
+  its own, and ends with the one that has added it; if it raises, the hook is gone, and that process gets `%LibsqlPort.Changes.Ended{}`.
+  `LibsqlPort.Changes` tells of all connections, with keys and values.
 
   Returns `:ok` or `{:error, reason}`.
 
@@ -319,16 +321,18 @@ defmodule EctoLibSql.Native do
       iex> EctoLibSql.Native.remove_update_hook(state)
       :ok
   """
-  @spec add_update_hook(State.t(), pid) :: :ok | {:error, String.t()}
-  def add_update_hook(%State{conn_id: conn_id}, pid \\ self()) when is_pid(pid),
-    do: set_update_hook(conn_id, pid)
+  @spec add_update_hook(State.t(), pid | ({atom, String.t(), String.t(), integer | nil} -> any)) ::
+          :ok | {:error, String.t()}
+  def add_update_hook(%State{conn_id: conn_id}, pid_or_fun \\ self())
+      when is_pid(pid_or_fun) or is_function(pid_or_fun, 1),
+      do: set_update_hook(conn_id, pid_or_fun)
 
   @doc "Takes the connection's update hook away. No message of it comes after this has returned."
   @spec remove_update_hook(State.t()) :: :ok
   def remove_update_hook(%State{conn_id: conn_id}), do: clear_update_hook(conn_id)
 
   @doc false
-  def set_update_hook(conn_id, pid), do: conn_id |> Hooks.set(pid) |> Answer.text()
+  def set_update_hook(conn_id, pid_or_fun), do: conn_id |> Hooks.set(pid_or_fun) |> Answer.text()
   @doc false
   defdelegate clear_update_hook(conn_id), to: Hooks, as: :clear
 

@@ -10,7 +10,7 @@ defmodule LibsqlPort.Changes.Subscription do
   use GenServer, restart: :temporary
 
   alias LibsqlPort.{Changes, Error, Exchange, Handle, Outcome, Remote, Reply, Request, Sidecar, Wire}
-  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Progress}
+  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Progress, Witness}
 
   # What a hook's event takes of the bytes that may be under way.
   @hook_bytes 100
@@ -50,6 +50,7 @@ defmodule LibsqlPort.Changes.Subscription do
     state = %{
       options: options,
       subscriber: options.subscriber,
+      witness: nil,
       supervisor: nil,
       owner: nil,
       handle: nil,
@@ -67,7 +68,7 @@ defmodule LibsqlPort.Changes.Subscription do
 
     with {:ok, handle, state} <- find(source, state),
          {:ok, sequence, state} <- subscribe(%{state | handle: handle}) do
-      {:ok, %{state | sequence: sequence}}
+      {:ok, %{state | sequence: sequence, witness: Witness.start(options.subscriber)}}
     else
       {:error, error} -> {:stop, error}
     end
@@ -229,6 +230,7 @@ defmodule LibsqlPort.Changes.Subscription do
   end
 
   defp ended(state, error) do
+    Witness.told(state.witness)
     send(state.subscriber, %Ended{subscription: self(), error: error})
     state
   end

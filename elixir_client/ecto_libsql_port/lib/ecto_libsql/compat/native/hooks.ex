@@ -5,12 +5,16 @@ defmodule EctoLibSql.Native.Hooks do
   alias EctoLibSql.Handles
   alias LibsqlPort.Changes
 
-  @doc "Replaces the connection's hook."
-  @spec set(String.t(), pid) :: :ok | {:error, LibsqlPort.Error.t()}
-  def set(conn_id, pid) do
+  @type hook :: pid | (tuple -> any)
+
+  @doc "Replaces the connection's hook. A function belongs to the calling process."
+  @spec set(String.t(), hook) :: :ok | {:error, LibsqlPort.Error.t()}
+  def set(conn_id, hook) do
+    subscriber = if is_pid(hook), do: hook, else: self()
+
     with {:ok, conn} <- Handles.connection(conn_id),
          :ok <- clear(conn_id),
-         options = [subscriber: pid, transform: &told(&1, conn.id, pid)],
+         options = [subscriber: subscriber, transform: &told(&1, conn.id, hook)],
          {:ok, subscription} <- Changes.subscribe(conn, options) do
       Handles.update(:update_hook, conn_id, id(conn_id), subscription)
     end
@@ -46,13 +50,16 @@ defmodule EctoLibSql.Native.Hooks do
   defp id(conn_id), do: "#{conn_id}-update_hook"
 
   # A message for each row, from the subscription's process.
-  defp told(%Changes{connection: connection} = message, connection, pid) do
+  defp told(%Changes{connection: connection} = message, connection, hook) do
     for %{table: table} = change <- message.changes,
-        do: send(pid, {change.operation, message.schema, table, change.rowid})
+        do: tell(hook, {change.operation, message.schema, table, change.rowid})
 
     nil
   end
 
   # Of other connections, or that there may be more: what a hook of SQLite does not tell either.
-  defp told(_other, _connection, _pid), do: nil
+  defp told(_other, _connection, _hook), do: nil
+
+  defp tell(pid, row) when is_pid(pid), do: send(pid, row)
+  defp tell(fun, row), do: fun.(row)
 end

@@ -1,0 +1,35 @@
+defmodule LibsqlPort.Changes.Witness do
+  @moduledoc false
+  # Beside each subscription, for the case that its process is killed, by which it can tell its subscriber nothing. Does nothing else, and
+  # ends with the subscription.
+
+  alias LibsqlPort.Changes.Ended
+  alias LibsqlPort.Error
+
+  @doc "Starts one for the calling process, a subscription of `subscriber`."
+  @spec start(pid) :: pid
+  def start(subscriber) do
+    subscription = self()
+    spawn(fn -> wait(subscription, Process.monitor(subscription), subscriber) end)
+  end
+
+  @doc "The calling subscription tells its end itself."
+  @spec told(pid) :: :ok
+  def told(witness) do
+    send(witness, {:told, self()})
+    :ok
+  end
+
+  defp wait(subscription, monitor, subscriber) do
+    receive do
+      {:told, ^subscription} -> :ok
+      {:DOWN, ^monitor, :process, ^subscription, :normal} -> :ok
+      {:DOWN, ^monitor, :process, ^subscription, reason} -> tell(subscription, subscriber, reason)
+    end
+  end
+
+  defp tell(subscription, subscriber, reason) do
+    message = "the process of the subscription has ended: " <> Exception.format_exit(reason)
+    send(subscriber, %Ended{subscription: subscription, error: Error.new(:internal, message)})
+  end
+end

@@ -85,7 +85,8 @@ fn is_match(
                 if pattern.is_empty() {
                     return Ok(true);
                 }
-                text = candidate(pattern, text, escape);
+                let Some(found) = candidate(pattern, text, escape) else { return Ok(false) };
+                text = found;
                 pace.spend(text.len() / 64)?;
                 again = Some((pattern, text));
                 continue;
@@ -104,9 +105,10 @@ fn is_match(
             }
             (None, Some((after, tried))) => {
                 let Some((_, length)) = code_points::first(tried) else { return Ok(false) };
-                *tried = candidate(after, &tried[length..], escape);
+                let Some(found) = candidate(after, &tried[length..], escape) else { return Ok(false) };
+                *tried = found;
                 pattern = after;
-                text = tried;
+                text = found;
             }
             (None, None) => return Ok(false),
         }
@@ -118,17 +120,19 @@ fn is_plain(byte: u8, escape: Option<u32>) -> bool {
     byte.is_ascii() && !matches!(byte, b'%' | b'_') && escape != Some(u32::from(byte))
 }
 
-/// The rest of the text from where a pattern may begin to match: all before begins with another character. The signs of Kelvin
-/// and the long s fold to letters of ASCII; the search stops at their first byte, too.
-fn candidate<'t>(pattern: &[u8], text: &'t [u8], escape: Option<u32>) -> &'t [u8] {
-    let Some(first) = pattern.first().copied().filter(|byte| is_plain(*byte, escape)) else { return text };
+/// The rest of the text from where a pattern may begin to match: all before begins with another character. `None` if it matches
+/// nowhere. The signs of Kelvin and the long s fold to letters of ASCII; the search stops at their first byte, too.
+fn candidate<'t>(pattern: &[u8], text: &'t [u8], escape: Option<u32>) -> Option<&'t [u8]> {
+    let Some(first) = pattern.first().copied().filter(|byte| is_plain(*byte, escape)) else {
+        return Some(text);
+    };
     let (small, capital) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
     let found = match small {
         b'k' => memchr::memchr3(small, capital, 0xe2, text),
         b's' => memchr::memchr3(small, capital, 0xc5, text),
         _ => memchr::memchr2(small, capital, text),
     };
-    &text[found.unwrap_or(text.len())..]
+    found.map(|found| &text[found..])
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ defmodule EctoLibSql do
     * `:deadline` – an absolute time in place of it, of `System.monotonic_time(:millisecond)`
     * `:queue` – `false` if the call must not wait for a connection
     * `:log` – a function that is called with a `DBConnection.LogEntry`
+    * `:policy` – `false`: without the policy of the connections, as the application's own SQL. Of a transaction or a checkout it holds for
+      all its statements, until it ends; streams in it are refused, because they run under the policy
+    * `:defensive` – in place of that of the connections, in the same way
+    * `:lock_timeout` – as in `EctoLibSql.Options`; of statements, and of the begin and the commit of a transaction
+
+  Those of streams are refused by transactions and checkouts, on which they would have no effect.
 
   ## Errors
 
@@ -54,6 +60,7 @@ defmodule EctoLibSql do
     Options,
     Pool,
     PoolStatus,
+    Privileges,
     Protocol,
     Query,
     Result,
@@ -240,15 +247,22 @@ defmodule EctoLibSql do
   @spec transaction(conn, (DBConnection.t() -> result), keyword) :: {:ok, result} | {:error, term}
         when result: var
   def transaction(conn, fun, options \\ []) when is_function(fun, 1) do
-    DBConnection.transaction(conn, fun, transaction_options(conn, options))
+    options = transaction_options(conn, options)
+    within(conn, options, fn -> DBConnection.transaction(conn, fun, options) end)
   end
+
+  # A part of a checkout or a transaction has a connection to mark; the outermost one begins with its options.
+  defp within(%DBConnection{} = conn, options, fun),
+    do: Privileges.around(options, &mark(conn, &1, options), fun)
+
+  defp within(_pool, _options, fun), do: fun.()
 
   @doc false
   # The options of a transaction. What cannot be is raised before a connection is taken.
   @spec transaction_options(conn, keyword) :: keyword
   def transaction_options(conn, options) do
     no_repo!(conn)
-    CallOptions.check!(options)
+    CallOptions.check!(:transaction, options)
     mode = options[:mode]
 
     if mode in [nil, :savepoint, :transaction] or mode in Options.transaction_modes(),
@@ -276,13 +290,13 @@ defmodule EctoLibSql do
   def checkout(conn, fun, options \\ [])
 
   def checkout(%DBConnection{} = conn, fun, options) do
-    CallOptions.check!(options)
-    DBConnection.run(conn, fun, options)
+    CallOptions.check!(:checkout, options)
+    within(conn, options, fn -> DBConnection.run(conn, fun, options) end)
   end
 
   def checkout(pool, fun, options) do
     no_repo!(pool)
-    CallOptions.check!(options)
+    CallOptions.check!(:checkout, options)
     options = Deadline.enter(options)
     run = &DBConnection.run(pool, &1, options)
     checked_out(run, &mark(&1, &2, options), fun)
@@ -328,7 +342,7 @@ defmodule EctoLibSql do
   end
 
   @doc false
-  @spec mark(DBConnection.t(), :checkout | :checkin | :abandon | Query.t(), keyword) ::
+  @spec mark(DBConnection.t(), atom | Query.t(), keyword) ::
           :ok | {:error, Exception.t()}
   def mark(conn, %Query{} = query, options) do
     with {:ok, _query, _result} <- DBConnection.execute(conn, query, [], Keyword.delete(options, :log)),

@@ -3,6 +3,10 @@ defmodule EctoLibSql.CallOptions do
   # Checks the options of a call before it enters the pool. DBConnection takes them as they are: a `:timeout` of 1.5 raises
   # after the connection was taken and never gives it back, a `:queue` that is no boolean ends the pool. Unknown names are
   # passed over, because calls bear those of Ecto, its telemetry and the application. Called by `EctoLibSql`.
+  #
+  # An option has an effect on what the call runs, or is refused. Transactions and checkouts refuse those of streams, which would be taken
+  # for those of all streams in them; `:policy` and `:defensive` hold for all their statements (`EctoLibSql.Privileges`). Statements pass over
+  # those of streams: Ecto hands the options of a stream on to the queries of its preloads.
 
   alias EctoLibSql.Error
   alias EctoLibSql.Lane.Slots
@@ -16,8 +20,15 @@ defmodule EctoLibSql.CallOptions do
     chunk_bytes: "an integer, 0 or more",
     stream: ":live or nil",
     read_ahead: "true or false",
+    policy: "false, in a call",
+    defensive: "true or false",
     lane: "false, in a call"
   ]
+
+  @of_streams [:max_rows, :chunk_bytes, :stream, :read_ahead]
+
+  # What none of the call's statements would be run with.
+  @refused %{transaction: @of_streams, checkout: @of_streams ++ [:mode, :lock_timeout]}
 
   @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
   @spec check(term) :: :ok | {:error, Error.t()}
@@ -34,6 +45,21 @@ defmodule EctoLibSql.CallOptions do
     end
   end
 
+  @doc "Raises that error, also for an option without effect on a transaction or a checkout."
+  @spec check!(:transaction | :checkout, term) :: :ok
+  def check!(call, options) do
+    check!(options)
+
+    for {name, _value} <- options, name in Map.fetch!(@refused, call) do
+      raise %Error{
+        code: :invalid_option,
+        message: "the option #{inspect(name)} has no effect on a #{call}: give it to the calls in it"
+      }
+    end
+
+    :ok
+  end
+
   @doc "Raises that error."
   @spec check!(term) :: :ok
   def check!(options), do: with({:error, error} <- check(options), do: raise(error))
@@ -47,6 +73,8 @@ defmodule EctoLibSql.CallOptions do
   defp unfit([{:chunk_bytes, value} | rest]) when is_integer(value) and value >= 0, do: unfit(rest)
   defp unfit([{:stream, value} | rest]) when value in [:live, nil], do: unfit(rest)
   defp unfit([{:read_ahead, value} | rest]) when is_boolean(value), do: unfit(rest)
+  defp unfit([{:policy, false} | rest]), do: unfit(rest)
+  defp unfit([{:defensive, value} | rest]) when is_boolean(value), do: unfit(rest)
 
   # What is no `false` is the lane itself, put here by the adapter.
   defp unfit([{:lane, value} | rest]) when value == false or is_struct(value, Slots), do: unfit(rest)

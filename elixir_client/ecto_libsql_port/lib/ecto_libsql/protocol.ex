@@ -19,6 +19,7 @@ defmodule EctoLibSql.Protocol do
     Options,
     Parameter,
     PrivateCopy,
+    Privileges,
     Query,
     ReadAhead,
     Result,
@@ -153,7 +154,7 @@ defmodule EctoLibSql.Protocol do
 
         options
         |> request(state, savepoint)
-        |> control(:begin, options, %{state | savepoints: state.savepoints + 1})
+        |> control(:begin, options, Privileges.push(%{state | savepoints: state.savepoints + 1}, options))
 
       {:savepoint, status} ->
         {status, state}
@@ -177,7 +178,7 @@ defmodule EctoLibSql.Protocol do
   defp begin(mode, options, state) when mode in @modes do
     begun = %{state | begun: true, trx_id: state.conn_id, savepoints: 0, deadline: options[:deadline]}
     begin = &Connection.begin(state.conn, mode, [{:owner, nil} | &1])
-    options |> request(state, begin) |> control(:begin, options, begun)
+    options |> request(state, begin) |> control(:begin, options, Privileges.push(begun, options))
   end
 
   defp begin(mode, _options, state),
@@ -194,7 +195,7 @@ defmodule EctoLibSql.Protocol do
   def handle_commit(options, %State{} = state) do
     case {Keyword.get(options, :mode), status(state)} do
       {:savepoint, :transaction} ->
-        released = %{state | savepoints: state.savepoints - 1}
+        released = Privileges.pop(%{state | savepoints: state.savepoints - 1})
         release = &Connection.release(state.conn, savepoint(state, 0), &1)
         options |> request(state, release) |> control(:commit, options, released)
 
@@ -257,12 +258,13 @@ defmodule EctoLibSql.Protocol do
     with {:ok, _} <- request(options, state, &Connection.rollback_to(state.conn, name, &1)) do
       request(options, state, &Connection.release(state.conn, name, &1))
     end
-    |> control(:rollback, options, %{state | savepoints: state.savepoints - 1})
+    |> control(:rollback, options, Privileges.pop(%{state | savepoints: state.savepoints - 1}))
   end
 
   defp savepoint(state, more), do: "ecto_#{state.savepoints + more}"
 
-  defp over(state), do: %{state | begun: false, trx_id: nil, savepoints: 0, deadline: nil}
+  defp over(state),
+    do: Privileges.none(%{state | begun: false, trx_id: nil, savepoints: 0, deadline: nil})
 
   # The bare word is what ecto_libsql's users match on when they begin by hand; `DBConnection` passes it over.
   defp control({:ok, status}, :begin, _options, state), do: {:ok, :begin, State.engine_status(state, status)}
@@ -328,19 +330,29 @@ defmodule EctoLibSql.Protocol do
       {:disconnect, error, state}
     else
       with {:ok, state} <- ping(state),
-           do: {:ok, query, %Result{}, %{state | checkout_deadline: options[:deadline]}}
+           do: {:ok, query, %Result{}, checked_out(state, options[:deadline], options)}
     end
   end
 
   # A transaction that is left open now makes `DBConnection.run/3` raise and drop the connection.
   def handle_execute(%Query{operation: :checkin} = query, _params, _options, state) do
-    {:ok, query, %Result{}, %{state | checkout_deadline: nil}}
+    {:ok, query, %Result{}, checked_out(state, nil, [])}
   end
 
   # The checkout ends with an exception, after which `DBConnection.run/3` does not look.
   def handle_execute(%Query{operation: :abandon} = query, _params, _options, state) do
-    {:ok, query, %Result{}, %{closed_before([single: true], state) | checkout_deadline: nil}}
+    {:ok, query, %Result{}, [single: true] |> closed_before(state) |> checked_out(nil, [])}
   end
+
+  # A part of a checkout or a transaction that has privileges of its own.
+  def handle_execute(%Query{operation: :privileges} = query, _params, options, state),
+    do: {:ok, query, %Result{}, Privileges.push(state, options)}
+
+  def handle_execute(%Query{operation: :no_privileges} = query, _params, _options, state),
+    do: {:ok, query, %Result{}, Privileges.pop(state)}
+
+  defp checked_out(state, deadline, options),
+    do: Privileges.checkout(%{state | checkout_deadline: deadline}, options)
 
   # The one door for whatever runs SQL. After the engine's own rollback a statement would be committed by itself, so all
   # are refused until the transaction is ended.
@@ -355,7 +367,9 @@ defmodule EctoLibSql.Protocol do
   end
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
-    execute = fn params, left -> Connection.execute(state.conn, sql, params, privileges(options, left)) end
+    execute = fn params, left ->
+      Connection.execute(state.conn, sql, params, Privileges.of(options, state) ++ left)
+    end
 
     case with_params(params, fn params -> request(options, state, &execute.(params, &1)) end) do
       {:ok, result} ->
@@ -445,7 +459,10 @@ defmodule EctoLibSql.Protocol do
 
   @impl true
   def handle_declare(%Query{} = query, params, options, %State{} = state) do
-    unless_rolled_back(query, state, fn -> declare(query, params, options, state) end)
+    case Privileges.of_stream(options, state) do
+      nil -> unless_rolled_back(query, state, fn -> declare(query, params, options, state) end)
+      error -> {:error, error, state}
+    end
   end
 
   defp declare(%Query{statement: sql} = query, params, options, state) do
@@ -512,14 +529,6 @@ defmodule EctoLibSql.Protocol do
       {:ok, left} when state.begun -> send.([{:in_transaction, true} | locks(options, left)])
       {:ok, left} -> send.(locks(options, left))
       :overdue -> {:error, LibsqlPort.Error.new(:timeout, "the time was up before the request was sent")}
-    end
-  end
-
-  # `:defensive` of the adapter's migrations, `:policy` of whoever calls for the application itself.
-  defp privileges(options, left) do
-    case Keyword.take(options, [:defensive, :policy]) do
-      [] -> left
-      given -> given ++ left
     end
   end
 

@@ -15,7 +15,17 @@ defmodule EctoLibSql.Query do
           name: String.t() | nil,
           command: atom,
           operation:
-            :execute | :script | :compile | :state | :lost | :checkout | :checkin | :abandon | :restore,
+            :execute
+            | :script
+            | :compile
+            | :state
+            | :lost
+            | :checkout
+            | :checkin
+            | :abandon
+            | :restore
+            | :privileges
+            | :no_privileges,
           json: [boolean]
         }
 

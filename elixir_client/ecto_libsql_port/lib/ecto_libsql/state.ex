@@ -28,6 +28,8 @@ defmodule EctoLibSql.State do
     transaction_mode: :immediate,
     show_statement: true,
     disconnect_on: [],
+    privileges: [],
+    checkout_privileges: [],
     ahead: %{},
     cursors: %{}
   ]
@@ -35,7 +37,8 @@ defmodule EctoLibSql.State do
   @typedoc """
   `attached` tells whether a statement has attached a database. `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
   contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
-  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `ahead` are
+  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `privileges` and
+  `checkout_privileges` are those of `EctoLibSql.Privileges`. `ahead` are
   the streams' chunks that were asked for ahead, `cursors` those that the transaction has open (`EctoLibSql.ReadAhead`).
   """
   @type t :: %__MODULE__{
@@ -57,6 +60,8 @@ defmodule EctoLibSql.State do
           transaction_mode: :deferred | :immediate | :exclusive | :read_only,
           show_statement: boolean,
           disconnect_on: [atom],
+          privileges: [keyword],
+          checkout_privileges: keyword,
           ahead: %{optional(integer) => term},
           cursors: %{optional(integer) => LibsqlPort.Cursor.t()}
         }

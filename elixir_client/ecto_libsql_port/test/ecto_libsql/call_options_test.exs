@@ -18,6 +18,9 @@ defmodule EctoLibSql.CallOptionsTest do
     [max_rows: "x"],
     [chunk_bytes: :many],
     [stream: :liv],
+    [policy: :read_only],
+    [policy: nil],
+    [defensive: 1],
     [:timeout],
     [5],
     [{"timeout", 5}],
@@ -29,6 +32,9 @@ defmodule EctoLibSql.CallOptionsTest do
   @right [timeout: 60_000] ++
            [timeout: :infinity, queue: true, checkout_retries: 0, max_rows: 1, chunk_bytes: 0, stream: :live] ++
            [stream: nil, deadline: nil, anything: :else]
+
+  # What a transaction and a checkout refuse, because none of their statements would be run with it.
+  @of_streams [:max_rows, :chunk_bytes, :stream, :read_ahead]
 
   setup do
     %{db: start_supervised!({EctoLibSql, database: ":memory:", pool_size: 1})}
@@ -126,12 +132,32 @@ defmodule EctoLibSql.CallOptionsTest do
   test "what is right, and names that others know", %{db: db} do
     for option <- @right do
       for {_name, call} <- returning(db, [option]), do: assert(elem(call.(), 0) == :ok)
-      for {_name, call} <- raising(db, [option]), do: assert(call.())
+
+      for {name, call} <- raising(db, [option]),
+          elem(option, 0) not in @of_streams or name not in [:transaction, :checkout],
+          do: assert(call.())
 
       EctoLibSql.transaction(db, fn conn ->
         for {_, call} <- streaming(conn, [option]), do: assert([_ | _] = call.())
       end)
     end
+  end
+
+  test "what would have no effect on a transaction or a checkout is refused", %{db: db} do
+    of_streams = [max_rows: 1, chunk_bytes: 0, stream: :live, read_ahead: true]
+    refused = fn call -> assert_raise(Error, ~r/has no effect on a (transaction|checkout)/, call).code end
+
+    for option <- of_streams do
+      assert refused.(fn -> EctoLibSql.transaction(db, fn _ -> :ran end, [option]) end) == :invalid_option
+      assert refused.(fn -> TestRepo.transaction(fn -> :ran end, [option]) end) == :invalid_option
+    end
+
+    for option <- [mode: :deferred, lock_timeout: 0] ++ of_streams do
+      assert refused.(fn -> EctoLibSql.checkout(db, fn _ -> :ran end, [option]) end) == :invalid_option
+      assert refused.(fn -> TestRepo.checkout(fn -> :ran end, [option]) end) == :invalid_option
+    end
+
+    assert TestRepo.transaction(fn -> :ran end, lock_timeout: 10) == {:ok, :ran}
   end
 
   test "a time that is up already is a timeout", %{db: db} do

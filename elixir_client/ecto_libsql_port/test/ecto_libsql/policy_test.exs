@@ -117,25 +117,196 @@ defmodule EctoLibSql.PolicyTest do
     assert %Person{} = Repo.insert!(%Person{name: "Eve"})
 
     start(context, pool_size: 2)
+    assert migrate(:up) == [1]
+    before = tables(context.plain)
 
-    assert [1] =
-             Ecto.Migrator.run(Repo, [{1, Migration}], :up,
-               all: true,
-               log: false,
-               dynamic_repo: Repo.get_dynamic_repo()
-             )
+    for policy <- [:no_schema_changes, :read_only] do
+      start(context, policy: policy, pool_size: 2)
+      # A migrated database has nothing left to do.
+      assert migrate(:up) == []
+      assert [{:up, 1, _name}] = Ecto.Migrator.migrations(Repo, [], dynamic_repo: Repo.get_dynamic_repo())
+      assert_raise EctoLibSql.Error, ~r/not authorized/, fn -> migrate(:down) end
+      assert tables(context.plain) == before
+    end
+  end
 
-    start(context, policy: :no_schema_changes, pool_size: 2)
-    # A migrated database has nothing left to do.
-    assert_raise EctoLibSql.Error, fn ->
-      Ecto.Migrator.run(Repo, [{1, Migration}], :down,
-        all: true,
-        log: false,
-        dynamic_repo: Repo.get_dynamic_repo()
-      )
+  defp migrate(direction) do
+    Ecto.Migrator.run(Repo, [{1, Migration}], direction,
+      all: true,
+      log: false,
+      dynamic_repo: Repo.get_dynamic_repo()
+    )
+  end
+
+  describe "policy: false" do
+    setup context do
+      start(context, policy: :read_only, pool_size: 2)
+      :ok
     end
 
-    assert ["later"] in tables(context.plain)
+    defp insert(name), do: Repo.insert(%Person{name: name})
+    defp names, do: Repo.all(Person) |> Enum.map(& &1.name) |> Enum.sort()
+
+    defp denied(fun), do: assert_raise(EctoLibSql.Error, ~r/not authorized/, fun)
+
+    # No connection has kept the right.
+    defp none_is_left do
+      for _ <- 1..6,
+          options <- [[], [lane: false]],
+          do: denied(fn -> Repo.insert!(%Person{name: "left"}, options) end)
+
+      Repo.checkout(fn -> denied(fn -> insert("left") end) end)
+      Repo.transaction(fn -> denied(fn -> insert("left") end) end)
+    end
+
+    test "holds for a transaction and what is in it, and ends with it" do
+      assert {:ok, :done} =
+               Repo.transaction(
+                 fn ->
+                   insert("one")
+                   Repo.transaction(fn -> insert("two") end)
+                   Repo.query!("CREATE TABLE made (a)")
+                   :done
+                 end,
+                 policy: false
+               )
+
+      none_is_left()
+    end
+
+    test "holds for a part of a transaction" do
+      assert {:ok, _} =
+               Repo.transaction(fn ->
+                 denied(fn -> insert("before") end)
+                 {:ok, _} = Repo.transaction(fn -> insert("within") end, policy: false)
+                 denied(fn -> insert("behind") end)
+
+                 catch_throw(Repo.checkout(fn -> insert("checkout") && throw(:out) end, policy: false))
+
+                 denied(fn -> insert("behind") end)
+               end)
+
+      assert names() == ["Ada", "Bob", "checkout", "within"]
+      none_is_left()
+    end
+
+    test "holds for a checkout, and for a transaction in it" do
+      Repo.checkout(
+        fn ->
+          insert("one")
+          {:ok, _} = Repo.transaction(fn -> insert("two") end)
+          insert("three")
+          {:error, :no} = Repo.transaction(fn -> insert("gone") && Repo.rollback(:no) end)
+          insert("four")
+        end,
+        policy: false
+      )
+
+      assert names() == ["Ada", "Bob", "four", "one", "three", "two"]
+      none_is_left()
+    end
+
+    test "ends with a failure" do
+      for run <- [&Repo.transaction/2, &Repo.checkout/2] do
+        assert_raise RuntimeError, fn -> run.(fn -> raise "no" end, policy: false) end
+        none_is_left()
+      end
+
+      # A process that is killed takes its connection along.
+      name = Repo.get_dynamic_repo()
+      test = self()
+
+      {pid, monitor} =
+        spawn_monitor(fn ->
+          Repo.put_dynamic_repo(name)
+
+          Repo.checkout(
+            fn ->
+              send(test, :in)
+              Process.sleep(:infinity)
+            end,
+            policy: false
+          )
+        end)
+
+      assert_receive :in, 5_000
+      Process.exit(pid, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+      none_is_left()
+    end
+
+    test "holds for Ecto.Multi, and for what Ecto itself puts into a transaction" do
+      multi =
+        Ecto.Multi.new() |> Ecto.Multi.insert(:a, %Person{name: "multi"}) |> Ecto.Multi.delete(:b, & &1.a)
+
+      denied(fn -> Repo.transaction(multi) end)
+      assert {:ok, %{b: %{name: "multi"}}} = Repo.transaction(multi, policy: false)
+
+      changeset =
+        %Person{name: "prepared"}
+        |> Ecto.Changeset.change()
+        |> Ecto.Changeset.prepare_changes(fn changeset ->
+          changeset.repo.insert!(%Person{name: "beside"})
+          changeset
+        end)
+
+      assert {:ok, _} = Repo.insert(changeset, policy: false)
+      assert names() == ["Ada", "Bob", "beside", "prepared"]
+      none_is_left()
+    end
+
+    test "is refused by streams, which run under the policy" do
+      stream = fn options -> Person |> Repo.stream(options) |> Enum.map(& &1.name) end
+      assert {:ok, ["Ada", "Bob"]} = Repo.transaction(fn -> stream.([]) end)
+
+      for {transaction, options} <- [{[], [policy: false]}, {[policy: false], []}, {[], [defensive: false]}] do
+        error =
+          assert_raise EctoLibSql.Error, fn -> Repo.transaction(fn -> stream.(options) end, transaction) end
+
+        assert error.code == :unsupported
+        assert error.message =~ "a stream runs under the policy of its connection"
+      end
+    end
+
+    test "holds without Ecto, and for savepoints", context do
+      {:ok, db} = EctoLibSql.start_link(database: context.database, policy: :read_only, pool_size: 1)
+      insert = fn conn, name -> EctoLibSql.query(conn, "INSERT INTO people (name) VALUES (?)", [name]) end
+
+      EctoLibSql.transaction(
+        db,
+        fn conn ->
+          assert {:ok, _} = insert.(conn, "a")
+          EctoLibSql.transaction(conn, fn conn -> assert {:ok, _} = insert.(conn, "b") end, mode: :savepoint)
+        end,
+        policy: false
+      )
+
+      EctoLibSql.checkout(db, fn conn ->
+        assert {:error, %{code: :not_authorized}} = insert.(conn, "no")
+        EctoLibSql.transaction(conn, fn conn -> assert {:ok, _} = insert.(conn, "c") end, policy: false)
+        assert {:error, %{code: :not_authorized}} = insert.(conn, "no")
+        EctoLibSql.checkout(conn, fn conn -> assert {:ok, _} = insert.(conn, "d") end, policy: false)
+        assert {:error, %{code: :not_authorized}} = insert.(conn, "no")
+      end)
+
+      assert {:error, %{code: :not_authorized}} = insert.(db, "no")
+      assert ["Ada", "Bob", "a", "b", "c", "d"] = names()
+    end
+
+    test "holds in the sandbox", context do
+      alias Ecto.Adapters.SQL.Sandbox
+      start(context, policy: :read_only, pool: Sandbox, pool_size: 1)
+      :ok = Sandbox.checkout(Repo)
+      {:ok, _} = Repo.transaction(fn -> insert("one") end, policy: false)
+      denied(fn -> insert("no") end)
+      {:error, :no} = Repo.transaction(fn -> insert("gone") && Repo.rollback(:no) end, policy: false)
+      Repo.transaction(fn -> denied(fn -> insert("no") end) end)
+      Repo.checkout(fn -> insert("two") end, policy: false)
+      denied(fn -> insert("no") end)
+      assert names() == ["Ada", "Bob", "one", "two"]
+      :ok = Sandbox.checkin(Repo)
+      assert names() == ["Ada", "Bob"]
+    end
   end
 
   test "holds in the sandbox", context do

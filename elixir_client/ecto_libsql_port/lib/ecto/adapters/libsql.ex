@@ -59,6 +59,7 @@ defmodule Ecto.Adapters.LibSql do
     InsertAll,
     MigrationLock,
     Prepared,
+    Quoting,
     SelectedTypes,
     Storage,
     Structure,
@@ -66,7 +67,7 @@ defmodule Ecto.Adapters.LibSql do
     TypeCodec
   }
 
-  alias EctoLibSql.{Lane, Options, Pool, Pools, SchemaChanges, StartOptions}
+  alias EctoLibSql.{CallOptions, Lane, Options, Pool, Pools, Privileges, SchemaChanges, StartOptions}
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -254,7 +255,7 @@ defmodule Ecto.Adapters.LibSql do
     options = transaction_options(meta, options)
 
     cond do
-      in_transaction?(meta) -> super(meta, options, fun)
+      in_transaction?(meta) -> privileged(meta, options, fn -> super(meta, options, fun) end)
       checked_out?(meta) -> outermost(meta, fn -> super(meta, options, fun) end)
       true -> outermost(meta, fn -> EndedPool.inside(meta, fn -> super(meta, options, fun) end) end)
     end
@@ -270,6 +271,12 @@ defmodule Ecto.Adapters.LibSql do
     end
   end
 
+  # A part of a checkout or a transaction has a connection to mark; the outermost one begins with its options.
+  defp privileged(meta, options, fun), do: Privileges.around(options, &mark(meta, &1, options), fun)
+
+  defp mark(meta, operation, options),
+    do: Ecto.Adapters.SQL.query(meta, %EctoLibSql.Query{operation: operation}, [], options)
+
   defp transaction_options(%{pid: pool} = meta, options) do
     if checked_out?(meta),
       do: tap(options, &EctoLibSql.transaction_options(pool, &1)),
@@ -278,15 +285,15 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter
   def checkout(meta, options, fun) do
-    EctoLibSql.CallOptions.check!(options)
+    CallOptions.check!(:checkout, options)
 
     if checked_out?(meta) do
-      super(meta, options, fun)
+      privileged(meta, options, fn -> super(meta, options, fun) end)
     else
       EndedPool.check!(meta)
       options = EctoLibSql.Deadline.enter(options ++ Keyword.take(meta.opts, [:timeout]))
       run = fn attempt -> Ecto.Adapters.SQL.checkout(meta, options, fn -> attempt.(meta) end) end
-      mark = &Ecto.Adapters.SQL.query(&1, %EctoLibSql.Query{operation: &2}, [], options)
+      mark = &mark(&1, &2, options)
       EndedPool.inside(meta, fn -> EctoLibSql.checked_out(run, mark, fn _meta -> fun.() end) end)
     end
   end
@@ -312,12 +319,34 @@ defmodule Ecto.Adapters.LibSql do
     end
   end
 
+  # What is there already needs no right to create it: so the migrator finds nothing to do under a policy.
+  defp command(meta, {:create_if_not_exists, named, _} = definition, options) do
+    execute_sql(meta, definition, options)
+  rescue
+    error in EctoLibSql.Error ->
+      if error.code == :not_authorized and there?(meta, named),
+        do: {:ok, []},
+        else: reraise(error, __STACKTRACE__)
+  end
+
   defp command(meta, definition, options) do
     cond do
       Alter.needed?(definition) -> Alter.run(meta, definition, options)
       DropTable.needed?(definition) -> DropTable.run(meta, definition, options)
       true -> execute_sql(meta, definition, options)
     end
+  end
+
+  defp there?(meta, %{prefix: prefix, name: name}) do
+    schema = Quoting.name(prefix || "main")
+
+    sql = [
+      "SELECT count(*) FROM ",
+      schema,
+      ".sqlite_schema WHERE type IN ('table', 'view', 'index') AND name = ?1 COLLATE NOCASE"
+    ]
+
+    Ecto.Adapters.SQL.query!(meta, sql, [to_string(name)], policy: false, log: false).rows == [[1]]
   end
 
   defp execute_sql(meta, definition, options),

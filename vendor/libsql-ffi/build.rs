@@ -216,7 +216,8 @@ pub fn build_bundled(out_dir: &str, out_path: &Path) {
         .flag("-DSQLITE_USE_URI")
         .flag("-DHAVE_USLEEP=1")
         .flag("-D_POSIX_THREAD_SAFE_FUNCTIONS") // cross compile with MinGW
-        .warnings(false);
+        .warnings(false)
+        .force_frame_pointer(false);
 
     let mut sqlean_patterns = vec![];
     let mut enabled_extensions = Vec::new();

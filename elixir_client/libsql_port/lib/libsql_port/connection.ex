@@ -327,6 +327,16 @@ defmodule LibsqlPort.Connection do
   @spec monitor_sidecar(t) :: reference
   def monitor_sidecar(conn), do: Remote.monitor(conn.handle)
 
+  @doc """
+  The size of the largest request that the connection's sidecar accepts, in bytes: its `:frame_bytes_max`. A longer one
+  returns `:frame_too_large`, and is not sent.
+
+      LibsqlPort.Connection.frame_bytes_max(conn)
+      #=> 16777216
+  """
+  @spec frame_bytes_max(t) :: pos_integer
+  def frame_bytes_max(conn), do: conn.handle.frame_bytes_max
+
   @doc "The requests under way on this connection, with the processes that wait for them."
   @spec requests(t) :: [{pos_integer, pid}]
   def requests(conn), do: Remote.requests(conn.handle, conn.id)

@@ -27,10 +27,11 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   def execute(conn, sql, params, options), do: query(conn, sql, params, options)
 
-  # Answers for each statement whether it compiles.
+  # Answers for each statement whether it compiles, and gives the state of the connection that a statement would run on.
   @impl true
-  def query(conn, %Query{operation: :compile} = query, statements, options),
-    do: execute(conn, query, statements, Keyword.delete(options, :log))
+  def query(conn, %Query{operation: operation} = query, statements, options)
+      when operation in [:compile, :state],
+      do: execute(conn, query, statements, Keyword.delete(options, :log))
 
   # The adapter marks the begin and the end of a checkout, and puts pragmas back.
   def query(conn, %Query{} = query, [], options), do: EctoLibSql.mark(conn, query, options)

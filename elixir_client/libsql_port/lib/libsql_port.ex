@@ -498,8 +498,8 @@ defmodule LibsqlPort do
   @doc """
   Creates an SQL function that is written in Elixir, on a connection or on a sidecar.
 
-  On a sidecar it is there on all connections, those included that are opened later and those of a new run of the program. One
-  of a connection goes with the connection. The function gets the arguments one by one, or with the arity `:any` as one list, and
+  On a sidecar it is there on all connections, those included that are opened later and those of a new run of the program, until the
+  supervisor that `start_link/1` has started ends (its option `:functions` is for the next one). One of a connection goes with the connection. The function gets the arguments one by one, or with the arity `:any` as one list, and
   returns a value. `LibsqlPort.Function` says what values are, where the function runs, and what becomes of its errors.
 
   While a statement of the connection runs or a cursor is open, replacing a function returns a `:locked` error.
@@ -680,6 +680,9 @@ defmodule LibsqlPort do
 
   The connection has the writer turn meanwhile: other connections read, and wait if they write. Requests on the connection itself get
   `:callback_reentered`. `LibsqlPort.Function` says where the function runs.
+
+  A hook of a sidecar is set again before a new run of the program takes a request, and a program that does not take it is ended. It
+  does not outlive the supervisor that `start_link/1` has started: what its next start must have is given as the option `:commit_hook`.
 
   Replaces the hook that is set there. If both a connection and its sidecar have one, both have to agree; the sidecar's is asked
   first. A virtual table is told by the tables in which it keeps its data (`"docs_content"` of the full-text table `docs`). Temporary

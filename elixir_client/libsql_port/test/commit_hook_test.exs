@@ -341,4 +341,101 @@ defmodule LibsqlPort.CommitHookTest do
       assert {:error, %Error{code: :invalid_option}} = Changes.subscribe(conn, progress_interval: 9)
     end
   end
+
+  describe "a hook of a sidecar" do
+    setup %{tmp_dir: dir} do
+      sidecar =
+        start_supervised!({LibsqlPort, log_level: :error, backoff_min: 1, backoff_max: 2}, id: :hooked)
+
+      database = Path.join(dir, "hooked.db")
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+      LibsqlPort.query!(conn, "CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
+      :ok = LibsqlPort.set_commit_hook(sidecar, fn _ -> false end, @long)
+      {:ok, hooked: sidecar, at: database, owner: conn.handle.sidecar}
+    end
+
+    defp refuses(sidecar, database) do
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: database, connect_timeout: 60_000)
+      assert {:error, %Error{code: :commit_vetoed}} = insert(conn)
+      LibsqlPort.close(conn)
+      conn.handle
+    end
+
+    defp child(sidecar, module) do
+      {_, pid, _, _} = sidecar |> Supervisor.which_children() |> List.keyfind(module, 0)
+      pid
+    end
+
+    test "outlives the program and each process of the driver", context do
+      %{hooked: sidecar, at: database, owner: owner} = context
+      %{os_pid: os_pid} = refuses(sidecar, database)
+
+      capture_log(fn ->
+        System.cmd("kill", ["-9", "#{os_pid}"])
+        eventually(fn -> match?(%{handle: %{os_pid: other}} when other != os_pid, :sys.get_state(owner)) end)
+        refuses(sidecar, database)
+
+        for module <- [LibsqlPort.Sidecar, LibsqlPort.Runners, LibsqlPort.Guardian, LibsqlPort.Sidecar] do
+          pid = child(sidecar, module)
+          monitor = Process.monitor(pid)
+          Process.exit(pid, :kill)
+          assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+          refuses(sidecar, database)
+        end
+      end)
+
+      assert {:ok, true} = LibsqlPort.remove_commit_hook(sidecar)
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+      assert {:ok, _} = insert(conn)
+    end
+
+    test "that the next program does not take keeps everybody out", context do
+      %{hooked: sidecar, at: database, owner: owner} = context
+      %{functions: %{table: table}} = :sys.get_state(owner)
+      [[number, hook]] = :ets.match(table, {:"$1", 0, :_, :active, :"$2"})
+      # What no program takes.
+      true = :ets.update_element(table, number, {5, %{hook | filter: %{"tables" => 5}}})
+
+      log =
+        capture_log(fn ->
+          System.cmd("kill", ["-9", "#{:sys.get_state(owner).handle.os_pid}"])
+          eventually(fn -> not match?(%{handle: %{}}, :sys.get_state(owner)) end)
+          # One program after the other is tried.
+          for _ <- 1..3 do
+            assert {:error, %Error{code: code}} =
+                     LibsqlPort.connect(sidecar, database: database, connect_timeout: 200)
+
+            assert code in [:timeout, :sidecar_down]
+          end
+
+          true = :ets.update_element(table, number, {5, hook})
+          refuses(sidecar, database)
+        end)
+
+      assert log =~ "does not take the function \"commit hook\""
+      assert log =~ "did not take its commit hook"
+    end
+
+    test "that a program is silent about keeps everybody out", %{tmp_dir: dir} do
+      options =
+        LibsqlPort.Stub.options("hang", commit_hook: fn _ -> false end, backoff_min: 1, backoff_max: 2)
+
+      sidecar = start_supervised!({LibsqlPort, options}, id: :silent)
+      owner = child(sidecar, LibsqlPort.Sidecar)
+      assert %{handle: nil, port: port, renewal: %{hooks: 1}} = :sys.get_state(owner)
+
+      log =
+        capture_log(fn ->
+          assert {:error, %Error{code: :timeout}} =
+                   LibsqlPort.connect(sidecar, database: Path.join(dir, "x.db"), connect_timeout: 100)
+
+          # As after its :start_timeout.
+          send(owner, {:not_renewed, port})
+          assert %{port: other} = :sys.get_state(owner)
+          assert other != port
+        end)
+
+      assert log =~ "has not taken its commit hook"
+    end
+  end
 end

@@ -17,7 +17,9 @@ defmodule LibsqlPort.Functions do
 
   # What a reply to `create_function` or `drop_function` means for the table.
   @type change ::
-          {:created, pos_integer} | {:dropped, connection :: integer, key :: term} | {:renewed, String.t()}
+          {:created, pos_integer}
+          | {:dropped, connection :: integer, key :: term}
+          | {:renewed, Function.kind(), String.t()}
 
   @sidecar 0
   @numbers 2_147_483_647

@@ -47,6 +47,7 @@ defmodule LibsqlPort.Run do
       handle: nil,
       identity: nil,
       started_at: nil,
+      renewal: nil,
       starting: nil,
       answered: true,
       opening: %{},
@@ -84,17 +85,20 @@ defmodule LibsqlPort.Run do
         started_at: System.monotonic_time(:millisecond)
     }
 
-    ready(handle, Functions.of_sidecar(state.functions), state)
+    functions = Functions.of_sidecar(state.functions)
+    hooks = Enum.count(functions, fn {_number, function} -> function.kind == :commit end)
+    if hooks > 0, do: Process.send_after(self(), {:not_renewed, port}, state.options.start_timeout)
+    ready(handle, functions, %{state | renewal: %{handle: handle, hooks: hooks, sent?: false}})
   end
 
-  @doc "Makes the handle known, once the program has been sent these functions."
+  @doc "Makes the handle known, once the program has been sent these functions and has taken the hooks among them."
   @spec ready(Handle.t(), list, map) :: map
-  # The program learns of the sidecar's functions before it gets the first request of a caller: nobody has the handle yet.
+  # The program learns of the sidecar's functions before it gets the first request of a caller: nobody has the handle yet. A hook that
+  # it does not take would let everything pass, so its answer is waited for.
   def ready(handle, functions, state) do
     case renew(functions, handle, state) do
       [] ->
-        heartbeat(handle.port, state.options.heartbeat)
-        %{state | handle: handle}
+        published(%{state | renewal: %{state.renewal | sent?: true}})
 
       unsent ->
         Process.send_after(self(), {:ready, handle, unsent}, @retry_ms)
@@ -102,11 +106,38 @@ defmodule LibsqlPort.Run do
     end
   end
 
+  defp published(%{renewal: %{handle: handle, hooks: 0, sent?: true}} = state) do
+    heartbeat(handle.port, state.options.heartbeat)
+    %{state | handle: handle, renewal: nil}
+  end
+
+  defp published(state), do: state
+
+  @doc "The program has answered to what it was sent before the first request of a caller."
+  @spec renewed(Function.kind(), String.t(), :ok | Error.t() | nil, map) :: map
+  def renewed(:commit, _name, :ok, %{renewal: %{hooks: hooks} = renewal} = state),
+    do: published(%{state | renewal: %{renewal | hooks: hooks - 1}})
+
+  def renewed(:commit, name, error, %{renewal: %{}} = state) do
+    Life.not_renewed(state.about, name, error)
+    broke_off("did not take its commit hook, without which it would commit what that refuses", state)
+  end
+
+  def renewed(_function, _name, :ok, state), do: state
+
+  # A statement that needs it fails.
+  def renewed(_function, name, error, state) do
+    Life.not_renewed(state.about, name, error)
+    state
+  end
+
   # Returns those for which the pipe was too full.
   defp renew([], _handle, _state), do: []
 
   defp renew([{number, function} | rest] = functions, handle, state) do
-    id = InFlight.enter_for_claim(state.table, handle.ids, {:function, {:renewed, function.name}})
+    id =
+      InFlight.enter_for_claim(state.table, handle.ids, {:function, {:renewed, function.kind, function.name}})
+
     payload = Wire.addressed(Wire.encode(0), 0, Wire.encode(Function.wire(function, number)))
 
     {request, _ended} = Function.requests(function.kind)

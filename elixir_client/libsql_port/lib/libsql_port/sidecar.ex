@@ -206,6 +206,11 @@ defmodule LibsqlPort.Sidecar do
     {:noreply, Run.ready(handle, functions, state)}
   end
 
+  def handle_info({:not_renewed, port}, %{port: port, handle: nil} = state),
+    do:
+      {:noreply,
+       Run.broke_off("has not taken its commit hook within #{state.options.start_timeout} ms", state)}
+
   def handle_info(:sweep, state) do
     Process.send_after(self(), :sweep, @sweep_ms)
     {:noreply, if(state.handle, do: sweep(state), else: state)}
@@ -277,8 +282,11 @@ defmodule LibsqlPort.Sidecar do
 
   defp replied({_id, _pid, _ref, _connection, {:function, change}, _sql, _context}, tag, frame, state) do
     Functions.settle(state.functions, change, tag == @ok)
-    with {:renewed, name} when tag != @ok <- change, do: Life.not_renewed(state.about, name, error(frame))
-    state
+
+    case change do
+      {:renewed, kind, name} -> Run.renewed(kind, name, if(tag == @ok, do: :ok, else: error(frame)), state)
+      _by_a_caller -> state
+    end
   end
 
   defp replied({_id, _pid, _ref, _connection, {:swept, id}, _sql, _context}, _tag, frame, state) do

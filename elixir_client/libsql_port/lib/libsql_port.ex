@@ -1,5 +1,7 @@
 # Rust    stdin → frame → request (decode) → router → connection/thread → statement|cursor|… → row_encoder → frame → stdout
 # Elixir  Repo → Ecto.Adapters.LibSql → …LibSql.Connection (SQL) → EctoLibSql (DBConnection) → LibsqlPort → Port
+# One function for each thing that a user does, with its documentation and its example: the module is long because there is one of it, and
+# nothing that decides something is in it.
 defmodule LibsqlPort do
   @moduledoc """
   A driver for libSQL and SQLite that runs the engine in a separate operating-system process.
@@ -61,17 +63,13 @@ defmodule LibsqlPort do
     Connection,
     Cursor,
     Description,
+    Enquiry,
     Error,
-    Exchange,
     Function,
-    Handle,
+    Opening,
     Options,
-    Outcome,
     Registration,
-    Reply,
-    Request,
     Result,
-    Sidecar,
     Statement,
     Transaction
   }
@@ -80,8 +78,6 @@ defmodule LibsqlPort do
   @type sql :: String.t()
   @type params :: Connection.params()
   @type answer(type) :: {:ok, type} | {:error, Error.t()}
-
-  @pause_ms 10
 
   # --- the sidecar ----------------------------------------------------------------------------------------------
 
@@ -137,63 +133,7 @@ defmodule LibsqlPort do
     with {:ok, options} <- Options.connection(options) do
       # Inside of a function that SQL has called no longer than that may take.
       options = %{options | connect_timeout: CallChain.within(options.connect_timeout)}
-      open(sidecar, options, Options.encoded(options), {now() + options.connect_timeout, 1})
-    end
-  end
-
-  # A sidecar that died after the request was sent is asked once more: opening changes nothing, and a dead pipe takes what
-  # is sent for as long as nobody has noticed. Not again: a file that kills each sidecar must not use up the restarts.
-  defp open(sidecar, options, payload, {deadline, chances}) do
-    with {:ok, pid} <- LibsqlPort.Supervisor.sidecar(sidecar, deadline) do
-      case open_at(pid, options, payload, deadline) do
-        {:ok, handle, id, info} ->
-          handle |> Connection.new(id, info, options) |> Registration.create_all(options.functions)
-
-        {:error, _} = error ->
-          error
-
-        :ended when chances > 0 ->
-          open(sidecar, options, payload, {deadline, chances - 1})
-
-        :ended ->
-          {:error, Error.new(:sidecar_down, "the sidecar ended while it opened the database")}
-
-        # Nothing was sent, so nothing can have gone wrong: the sidecar is being replaced, or its pipe is full.
-        :not_sent ->
-          if now() < deadline do
-            Process.sleep(@pause_ms)
-            open(sidecar, options, payload, {deadline, chances})
-          else
-            LibsqlPort.Supervisor.late(sidecar)
-          end
-      end
-    end
-  end
-
-  defp open_at(pid, options, payload, deadline) do
-    key = make_ref()
-    # The sidecar keeps the deadline; the grace is for its answer to arrive.
-    wait = max(deadline - now(), 1) + 1_000
-
-    try do
-      Sidecar.open(pid, payload, options.owner, key, wait)
-    catch
-      :exit, {:timeout, _} ->
-        Sidecar.abandon(pid, key)
-        {:error, Error.new(:timeout, "the sidecar did not open the database in time")}
-
-      :exit, {reason, _} when reason in [:noproc, :normal, :shutdown] ->
-        :not_sent
-
-      :exit, _ ->
-        :ended
-    else
-      {:ok, _, id, _} = opened ->
-        Sidecar.confirm(pid, id)
-        opened
-
-      other ->
-        other
+      Opening.open(sidecar, options)
     end
   end
 
@@ -498,9 +438,7 @@ defmodule LibsqlPort do
   @doc """
   Creates an SQL function that is written in Elixir, on a connection or on a sidecar.
 
-  On a sidecar it is there on all connections, those included that are opened later and those of a new run of the program, until the
-  supervisor that `start_link/1` has started ends (its option `:functions` is for the next one). One of a connection goes with the connection. The function gets the arguments one by one, or with the arity `:any` as one list, and
-  returns a value. `LibsqlPort.Function` says what values are, where the function runs, and what becomes of its errors.
+  The function gets the arguments one by one, or with the arity `:any` as one list, and returns a value. `LibsqlPort.Function` says what values are, where the function runs, and what becomes of its errors.
 
   While a statement of the connection runs or a cursor is open, replacing a function returns a `:locked` error.
 
@@ -535,17 +473,8 @@ defmodule LibsqlPort do
   Creates an aggregate function that is written in Elixir, on a connection or on a sidecar; with `:inverse` it is a window function
   as well.
 
-  The definition is a keyword list:
-
-    * `:start` - the accumulator of a group without rows, or a function of no argument that returns it; defaults to `nil`
-    * `:step` - a function that gets the arguments of a row one by one (with the arity `:any` as one list), then the
-      accumulator, and returns the next accumulator. Required
-    * `:finish` - a function that makes a value of the accumulator; by default it is the value
-    * `:inverse` - as `:step`, for the row that leaves a window's frame
-    * `:value` - as `:finish`, for the current row of a window; defaults to `:finish`
-
-  The accumulator is any term. Rows travel in blocks. The sidecar, the options `:directonly` and `:timeout` (of each block) and errors are
-  as in `create_function/5`.
+  `LibsqlPort.Function` says what the definition is. The sidecar, the options `:directonly` and `:timeout` (of each block of rows) and errors
+  are as in `create_function/5`.
 
   ## Examples
 
@@ -581,16 +510,8 @@ defmodule LibsqlPort do
   @doc """
   Creates a table function that is written in Elixir, on a connection or on a sidecar: `SELECT * FROM name(1, 2)`, also in joins.
 
-  The definition is a keyword list:
-
-    * `:columns` - the names of 1 to 100 columns. Required
-    * `:parameters` - the names of up to 32 parameters; defaults to `[]`. One that is not given is `nil`
-    * `:rows` - a function of as many arguments as there are parameters. Returns an enumerable of rows, each a list or a
-      tuple with a value for each column. Required
-
-  Rows are taken from the enumerable in chunks, as they are needed: it may be endless if the statement has a LIMIT. It is halted
-  when the statement has ended, so that `Stream.resource/3` closes what it has opened. The options `:directonly` and `:timeout` (of
-  each chunk) and errors are as in `create_function/5`.
+  `LibsqlPort.Function` says what the definition is. The options `:directonly` and `:timeout` (of each chunk of rows) and errors are as in
+  `create_function/5`.
 
   ## Examples
 
@@ -614,9 +535,7 @@ defmodule LibsqlPort do
   @doc """
   Creates a collation that is written in Elixir, on a connection or on a sidecar.
 
-  The definition is `[key: fun]`: a function that makes a sort key, any binary, of a text. Texts are in the order of their keys'
-  bytes, and equal if the keys are. The key of a text is computed once and kept. Do not create an index with a collation
-  whose keys may change: it would be wrong afterwards. The option `:timeout` is as in `create_function/5`.
+  The definition is `[key: fun]`, a function that makes a sort key of a text: see `LibsqlPort.Function`. The option `:timeout` is as in `create_function/5`.
 
   ## Examples
 
@@ -665,29 +584,8 @@ defmodule LibsqlPort do
   # --- hooks ----------------------------------------------------------------------------------------------------
 
   @doc """
-  Has a function decide about commits: those of a connection, or with a sidecar those of all its connections, the ones opened
-  later and after a restart of the program included. It is asked before each commit, by a statement outside of a transaction,
-  COMMIT, the release of the outermost savepoint or a batch, and gets a `LibsqlPort.Commit` with the transaction's changes. It is
-  not asked about a transaction that has changed nothing which it is to be told. Changes of the schema are always told.
-
-  | the function | the transaction |
-  |---|---|
-  | returns `:ok` or `true` | is committed |
-  | returns `false`, `:error` or `{:error, reason}` | is rolled back, `:commit_vetoed`; the reason stands in the message |
-  | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is rolled back, `:commit_hook_failed` |
-
-  After either error no transaction is open, and the connection works on. An allowed commit may still fail, by a full disk for example.
-
-  The connection has the writer turn meanwhile: other connections read, and wait if they write. Requests on the connection itself get
-  `:callback_reentered`. `LibsqlPort.Function` says where the function runs.
-
-  A hook of a sidecar is set again before a new run of the program takes a request, and a program that does not take it is ended. It
-  does not outlive the supervisor that `start_link/1` has started: what its next start must have is given as the option `:commit_hook`.
-
-  Replaces the hook that is set there. If both a connection and its sidecar have one, both have to agree; the sidecar's is asked
-  first. A virtual table is told by the tables in which it keeps its data (`"docs_content"` of the full-text table `docs`). Temporary
-  tables, SQLite's own (`sqlite_…`), databases in memory that are attached, and pragmas that write to the file's header are not
-  told.
+  Has a function decide about the commits of a connection, or with a sidecar about those of all its connections: see `LibsqlPort.Commit`.
+  Replaces the hook that is set there.
 
   ## Options
 
@@ -727,8 +625,7 @@ defmodule LibsqlPort do
   def remove_commit_hook(conn_or_sidecar), do: Registration.remove(conn_or_sidecar, :commit)
 
   @doc """
-  Has a function decide what the statements of a connection may do. It is asked while a statement is compiled, about each thing that the
-  statement does, and gets a `LibsqlPort.Authorization`:
+  Has a function decide what the statements of a connection may do: see `LibsqlPort.Authorization`, which it gets. Replaces the one that is set.
 
       :ok =
         LibsqlPort.set_authorizer(conn, fn
@@ -739,21 +636,6 @@ defmodule LibsqlPort do
 
       {:error, %LibsqlPort.Error{code: :not_authorized, denial: %{action: :delete, object: "users"}}} =
         LibsqlPort.query(conn, "DELETE FROM users")
-
-  | the function | the statement |
-  |---|---|
-  | returns `:ok` | goes on |
-  | returns `:deny` | is a `:not_authorized` error, with action and object in its `denial` |
-  | returns `:ignore` | a column that is read is NULL, a function that is called returns NULL, a column that is updated stays as it is; for `:read`, `:function` and `:update` alone |
-  | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is a `:not_authorized` error |
-
-  What it says is kept until another authorizer is set: it is asked once about each thing, not again for another statement, another run or
-  another process. Setting or removing one has all statements of the connection compiled anew. `:ignore` in a statement that writes
-  what it reads is `:not_authorized`, because it would store the NULL.
-
-  A policy (`LibsqlPort.Policy`), which costs no round trip, comes first; the function is asked about what that allows. A statement
-  with `policy: false` is not asked about. Denials are events, as those of policies are. The function is asked in the midst of a
-  request: its connection waits, and refuses its requests with `:callback_reentered`. `LibsqlPort.Function` says where it runs.
 
   ## Options
 
@@ -892,7 +774,7 @@ defmodule LibsqlPort do
   end
 
   def status(sidecar, options) do
-    ask(sidecar, :status, options)
+    Enquiry.ask(sidecar, :status, options)
   end
 
   @doc """
@@ -904,30 +786,8 @@ defmodule LibsqlPort do
   """
   @spec ping(Connection.t() | sidecar, keyword) :: :ok | {:error, Error.t()}
   def ping(conn_or_sidecar, options \\ []) do
-    with {:ok, _} <- ask(conn_or_sidecar, :ping, options), do: :ok
+    with {:ok, _} <- Enquiry.ask(conn_or_sidecar, :ping, options), do: :ok
   end
-
-  # A request that is addressed to no connection.
-  defp ask(target, name, options) do
-    request = Request.to_sidecar(name, nil, 5_000, options)
-
-    with {:ok, handle} <- handle(target, request.timeout) do
-      case Exchange.call(handle, request) do
-        {:ok, frame, chunks} -> answer(Reply.read(name, frame, chunks), request)
-        {:lost, lost} -> {:error, Outcome.error(lost, request)}
-      end
-    end
-  end
-
-  defp answer({:ok, value, _times}, _request), do: {:ok, value}
-  defp answer({:error, _} = error, _request), do: error
-  defp answer(:unreadable, request), do: {:error, Outcome.error(:unreadable, request)}
-
-  defp handle(%Connection{handle: %Handle{} = handle}, _timeout), do: {:ok, handle}
-  defp handle(sidecar, :infinity), do: LibsqlPort.Supervisor.handle(sidecar, :infinity)
-  defp handle(sidecar, timeout), do: LibsqlPort.Supervisor.handle(sidecar, now() + timeout)
-
-  defp now, do: System.monotonic_time(:millisecond)
 
   defp bang({:ok, result}), do: result
   defp bang({:error, error}), do: raise(error)

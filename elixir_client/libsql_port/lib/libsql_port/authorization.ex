@@ -8,6 +8,25 @@ defmodule LibsqlPort.Authorization do
     * `column` – of `:read` and `:update` the column; `nil` if the statement only counts rows
     * `database` – `"main"`, `"temp"` or the name of an attached one; `nil` where it is not known
     * `through` – the view or trigger in whose text it stands; `nil` for the statement's own
+
+  ## Authorizers
+
+  An authorizer is asked while a statement is compiled, about each thing that the statement does.
+
+  | the function | the statement |
+  |---|---|
+  | returns `:ok` | goes on |
+  | returns `:deny` | is a `:not_authorized` error, with action and object in its `denial` |
+  | returns `:ignore` | a column that is read is NULL, a function that is called returns NULL, a column that is updated stays as it is; for `:read`, `:function` and `:update` alone |
+  | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is a `:not_authorized` error |
+
+  What it says is kept until another authorizer is set: it is asked once about each thing, not again for another statement, another run or
+  another process. Setting or removing one has all statements of the connection compiled anew. `:ignore` in a statement that writes
+  what it reads is `:not_authorized`, because it would store the NULL.
+
+  A policy (`LibsqlPort.Policy`), which costs no round trip, comes first; the function is asked about what that allows. A statement
+  with `policy: false` is not asked about. Denials are events, as those of policies are. The function is asked in the midst of a
+  request: its connection waits, and refuses its requests with `:callback_reentered`. `LibsqlPort.Function` says where it runs.
   """
 
   @enforce_keys [:connection, :action, :object, :column, :database, :through]

@@ -5,6 +5,32 @@ defmodule LibsqlPort.Commit do
     * `connection` – the id of the connection (`conn.id`)
     * `changes` – what the transaction has changed, a list of `t:change/0`: those of each database in the order in which they were
       made, the main one's first. Of what was undone within the transaction there is nothing
+
+  ## Commit hooks
+
+  A hook decides about the commits of a connection, or with a sidecar of all its connections, the ones opened
+  later and after a restart of the program included. It is asked before each commit, by a statement outside of a transaction,
+  COMMIT, the release of the outermost savepoint or a batch, and gets this struct. It is
+  not asked about a transaction that has changed nothing which it is to be told. Changes of the schema are always told.
+
+  | the function | the transaction |
+  |---|---|
+  | returns `:ok` or `true` | is committed |
+  | returns `false`, `:error` or `{:error, reason}` | is rolled back, `:commit_vetoed`; the reason stands in the message |
+  | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is rolled back, `:commit_hook_failed` |
+
+  After either error no transaction is open, and the connection works on. An allowed commit may still fail, by a full disk for example.
+
+  The connection has the writer turn meanwhile: other connections read, and wait if they write. Requests on the connection itself get
+  `:callback_reentered`. `LibsqlPort.Function` says where the function runs.
+
+  A hook of a sidecar is set again before a new run of the program takes a request, and a program that does not take it is ended. It
+  does not outlive the supervisor that `LibsqlPort.start_link/1` has started: what its next start must have is given as the option `:commit_hook`.
+
+  If both a connection and its sidecar have one, both have to agree; the sidecar's is asked
+  first. A virtual table is told by the tables in which it keeps its data (`"docs_content"` of the full-text table `docs`). Temporary
+  tables, SQLite's own (`sqlite_…`), databases in memory that are attached, and pragmas that write to the file's header are not
+  told.
   """
 
   alias LibsqlPort.Changes

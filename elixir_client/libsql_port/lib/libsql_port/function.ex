@@ -48,6 +48,36 @@ defmodule LibsqlPort.Function do
       the rest of its request's `:timeout`. Then the statement fails with `:callback_timeout`, and the process that ran the
       function is killed
 
+  One of a sidecar is there until the supervisor that `LibsqlPort.start_link/1` has started ends; the option `:functions` of that is for the next
+  one. One of a connection goes with the connection.
+
+  ## Definitions
+
+  Of an aggregate, a keyword list:
+
+    * `:start` - the accumulator of a group without rows, or a function of no argument that returns it; defaults to `nil`
+    * `:step` - a function that gets the arguments of a row one by one (with the arity `:any` as one list), then the
+      accumulator, and returns the next accumulator. Required
+    * `:finish` - a function that makes a value of the accumulator; by default it is the value
+    * `:inverse` - as `:step`, for the row that leaves a window's frame
+    * `:value` - as `:finish`, for the current row of a window; defaults to `:finish`
+
+  The accumulator is any term. Rows travel in blocks.
+
+  Of a table function, a keyword list:
+
+    * `:columns` - the names of 1 to 100 columns. Required
+    * `:parameters` - the names of up to 32 parameters; defaults to `[]`. One that is not given is `nil`
+    * `:rows` - a function of as many arguments as there are parameters. Returns an enumerable of rows, each a list or a
+      tuple with a value for each column. Required
+
+  Rows are taken from the enumerable in chunks, as they are needed: it may be endless if the statement has a LIMIT. It is halted
+  when the statement has ended, so that `Stream.resource/3` closes what it has opened.
+
+  Of a collation `[key: fun]`: a function that makes a sort key, any binary, of a text. Texts are in the order of their keys'
+  bytes, and equal if the keys are. The key of a text is computed once and kept. Do not create an index with a collation
+  whose keys may change: it would be wrong afterwards.
+
   ## Where a function runs
 
   In a process of the driver, one for each connection, started at the first call. Calls of one connection run one after

@@ -48,6 +48,22 @@ defmodule EctoLibSql.DeadlineTest do
     assert TestRepo.query!("SELECT count(*) FROM t").rows == [[0]]
   end
 
+  test "an absolute deadline passes in the queue, alone or beside a longer timeout, and nothing runs" do
+    TestRepo.query!("CREATE TABLE t (x)")
+
+    for timeout <- [:infinity, 60_000] do
+      start = now()
+
+      insert = fn ->
+        TestRepo.query("INSERT INTO t VALUES (1)", [], deadline: start + 100, timeout: timeout)
+      end
+
+      assert {:error, %EctoLibSql.Error{code: :timeout}} = queued(past(start + 300), insert)
+    end
+
+    assert TestRepo.query!("SELECT count(*) FROM t").rows == [[0]]
+  end
+
   test "an absolute deadline" do
     assert {:error, %EctoLibSql.Error{code: :timeout}} =
              TestRepo.query(@endless, [], deadline: now() + 200, timeout: :infinity)

@@ -29,7 +29,7 @@ defmodule EctoLibSql do
     * `:defensive` – in place of that of the connections, in the same way
     * `:lock_timeout` – as in `EctoLibSql.Options`; of statements, and of the begin and the commit of a transaction
 
-  Those of streams are refused by transactions and checkouts, on which they would have no effect.
+  Those of `stream/4` are refused by all others, on which they would have no effect.
 
   ## Errors
 
@@ -168,12 +168,12 @@ defmodule EctoLibSql do
   @spec prepare_execute(conn, String.t() | nil, iodata, params, keyword) ::
           {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
   def prepare_execute(conn, name, statement, params, options \\ []) do
-    with :ok <- CallOptions.check(options),
+    with :ok <- CallOptions.check_statement(options),
          do: enter(:prepare_execute, conn, Query.new(statement, name, options), params, options)
   end
 
   defp run(call, conn, query, params, options) do
-    with :ok <- CallOptions.check(options), do: enter(call, conn, query, params, options)
+    with :ok <- CallOptions.check_statement(options), do: enter(call, conn, query, params, options)
   end
 
   # The one way into the pool, or past it: with options that are checked, and the deadline of the whole call.

@@ -4,9 +4,9 @@ defmodule EctoLibSql.CallOptions do
   # after the connection was taken and never gives it back, a `:queue` that is no boolean ends the pool. Unknown names are
   # passed over, because calls bear those of Ecto, its telemetry and the application. Called by `EctoLibSql`.
   #
-  # An option has an effect on what the call runs, or is refused. Transactions and checkouts refuse those of streams, which would be taken
-  # for those of all streams in them; `:policy` and `:defensive` hold for all their statements (`EctoLibSql.Privileges`). Statements pass over
-  # those of streams: Ecto hands the options of a stream on to the queries of its preloads.
+  # An option has an effect on what the call runs, or is refused: `:max_rows` bounds a stream's chunks, not the rows of a statement, and given to a
+  # transaction it would be taken for that of all streams in it. `:policy` and `:defensive` of a transaction or a checkout hold for all their
+  # statements (`EctoLibSql.Privileges`).
 
   alias EctoLibSql.Error
   alias EctoLibSql.Lane.Slots
@@ -45,20 +45,33 @@ defmodule EctoLibSql.CallOptions do
     end
   end
 
+  @doc "The same, of a statement: an option that has an effect on streams alone is one of these errors too."
+  @spec check_statement(term) :: :ok | {:error, Error.t()}
+  def check_statement(options), do: with(:ok <- check(options), do: of_no_stream(options))
+
+  # As above, every call comes by here.
+  for name <- @of_streams do
+    defp of_no_stream([{unquote(name), _value} | _rest]),
+      do: no_effect(unquote(name), "statement", "a stream")
+  end
+
+  defp of_no_stream([_option | rest]), do: of_no_stream(rest)
+  defp of_no_stream([]), do: :ok
+
   @doc "Raises that error, also for an option without effect on a transaction or a checkout."
   @spec check!(:transaction | :checkout, term) :: :ok
   def check!(call, options) do
     check!(options)
 
     for {name, _value} <- options, name in Map.fetch!(@refused, call) do
-      raise %Error{
-        code: :invalid_option,
-        message: "the option #{inspect(name)} has no effect on a #{call}: give it to the calls in it"
-      }
+      with {:error, error} <- no_effect(name, call, "the calls in it"), do: raise(error)
     end
 
     :ok
   end
+
+  defp no_effect(name, call, whose),
+    do: error("the option #{inspect(name)} has no effect on a #{call}: give it to #{whose}")
 
   @doc "Raises that error."
   @spec check!(term) :: :ok

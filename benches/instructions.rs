@@ -2,13 +2,18 @@
 //! `scripts/bench-check` under callgrind, which counts within [`measured`] alone.
 //!
 //! Fixed: a WAL file with 10,000 rows of six mixed columns, an open connection, a warm cache. The argument names the work.
+//! Works of the wire alone need no connection; those of the engine alone (`engine_…`) yield one row.
 
 mod support;
 
+use bytes::BytesMut;
 use port_driver::etf::encoder::{
-    put_atom, put_binary, put_bool, put_empty_list, put_integer, put_list, put_map, put_tuple,
+    begin_list, end_list, put_atom, put_binary, put_bool, put_empty_list, put_float, put_integer, put_list,
+    put_map, put_nil, put_tuple,
 };
-use port_driver::request::tag;
+use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
+use port_driver::reply::{put_result_tail, Tail};
+use port_driver::request::{self, tag, Request};
 use std::hint::black_box;
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,6 +29,15 @@ const WORKS: &[Work] = &[
     }),
     ("point_select", 500, |times| {
         repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &execute(POINT, point_params));
+    }),
+    // The same with options: a map of one key in the request.
+    ("point_select_options", 500, |times| {
+        let mut payload = execute(POINT, point_params);
+        payload[1] = 5;
+        put_map(&mut payload, 1);
+        put_binary(&mut payload, b"rows_max");
+        put_integer(&mut payload, 0);
+        repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &payload);
     }),
     // Compiled each time, without a policy and with one of 50 rules.
     ("compile_point_select", 500, |times| compile_point_select(times, 0)),
@@ -44,6 +58,47 @@ const WORKS: &[Work] = &[
     ("batch_100_inserts", 20, |times| repeat(&mut Bench::new(1), times, tag::BATCH, &batch(100))),
     ("rows_10k", 3, |times| {
         repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &execute(SCAN, put_empty_list));
+    }),
+    ("engine_recursion_10k", 3, |times| {
+        engine(
+            times,
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) SELECT sum(i) FROM n",
+        );
+    }),
+    ("engine_count_10k", 3, |times| engine(times, "SELECT count(*) FROM bulk WHERE value > 7500.0")),
+    ("engine_like_10k", 3, |times| engine(times, "SELECT count(*) FROM bulk WHERE long LIKE '%4711%'")),
+    ("engine_group_10k", 3, |times| {
+        engine(times, "SELECT count(*) FROM (SELECT id % 100, sum(value) FROM bulk GROUP BY 1)");
+    }),
+    ("engine_sort_10k", 3, |times| {
+        engine(
+            times,
+            "SELECT max(b) FROM (SELECT substr(bytes, 1, 20) AS b FROM bulk ORDER BY bytes LIMIT -1)",
+        );
+    }),
+    ("route_request", 1000, |times| {
+        let payload = execute_six();
+        measured(times, &mut || {
+            black_box(request::route(tag::EXECUTE, black_box(&payload)).is_ok());
+        });
+    }),
+    ("decode_request", 1000, |times| {
+        let payload = execute_six();
+        measured(times, &mut || decode_and_read(black_box(&payload)));
+    }),
+    ("split_256_frames", 20, |times| {
+        let stream = frames(256);
+        measured(times, &mut || split(&stream));
+    }),
+    ("encode_point_reply", 1000, |times| {
+        let mut columns = Vec::new();
+        put_list(&mut columns, 6);
+        for name in ["id", "short", "value", "long", "empty", "bytes"] {
+            put_binary(&mut columns, name.as_bytes());
+        }
+        put_empty_list(&mut columns);
+        let mut out = Vec::with_capacity(1 << 12);
+        measured(times, &mut || point_reply(&mut out, &columns));
     }),
     ("encode_1k_rows", 20, |times| {
         let mut out = Vec::new();
@@ -74,6 +129,69 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A statement that the engine is busy with.
+fn engine(times: u32, sql: &str) {
+    repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &execute(sql, put_empty_list));
+}
+
+/// The payload of an execute with six parameters of mixed kinds.
+fn execute_six() -> Vec<u8> {
+    execute(
+        "INSERT INTO bulk (id, short, value, long, empty, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        |out| {
+            put_list(out, 6);
+            put_integer(out, 123_456);
+            put_binary(out, b"twenty characters...");
+            put_float(out, 21.5);
+            put_binary(out, b"fifty characters of text, as wide as a line can be");
+            put_nil(out);
+            put_tuple(out, 2);
+            put_atom(out, "blob");
+            put_binary(out, &[7; 32]);
+            put_empty_list(out);
+        },
+    )
+}
+
+fn decode_and_read(payload: &[u8]) {
+    let Ok(Request::Execute(execute)) = request::decode(tag::EXECUTE, payload) else {
+        unreachable!("an execute")
+    };
+    black_box(execute.params.values().filter(Result::is_ok).count());
+}
+
+/// So many requests, one behind the other.
+fn frames(count: u32) -> BytesMut {
+    let mut stream = Vec::new();
+    for id in 0..count {
+        let start = begin_frame(&mut stream, 256 + id, tag::EXECUTE);
+        stream.extend_from_slice(&execute_six());
+        end_frame(&mut stream, start, FRAME_BYTES_MAX_DEFAULT);
+    }
+    BytesMut::from(&stream[..])
+}
+
+fn split(stream: &BytesMut) {
+    let mut buffer = stream.clone();
+    let mut decoder = FrameDecoder::new(FRAME_BYTES_MAX_DEFAULT);
+    while let Ok(Some(Incoming::Frame { header, payload })) = decoder.decode(&mut buffer) {
+        black_box((header, payload));
+    }
+}
+
+/// The reply to a point select, from values that are at hand.
+fn point_reply(out: &mut Vec<u8>, columns: &[u8]) {
+    out.clear();
+    let start = begin_frame(out, 4711, tag::RESULT);
+    put_tuple(out, 9);
+    let rows = begin_list(out);
+    put_row(out, black_box(4711));
+    end_list(out, rows, 1);
+    put_result_tail(out, columns, &Tail { num_rows: 1, queue_us: 3, run_us: 12, ..Tail::default() });
+    end_frame(out, start, FRAME_BYTES_MAX_DEFAULT);
+    black_box(&out[..]);
 }
 
 /// A statement that is in no cache, under a policy of so many rules, or under none.

@@ -158,14 +158,18 @@ pub fn insert_params(out: &mut Vec<u8>) {
 /// Encodes a thousand rows of six values that are at hand.
 pub fn encode_rows(out: &mut Vec<u8>) {
     out.clear();
-    for id in 0..1000 {
-        put_list(out, 6);
-        put_integer(out, id);
-        put_binary(out, b"twenty characters...");
-        put_float(out, 1.5);
-        put_binary(out, b"fifty characters of text, as wide as a line can be");
-        put_nil(out);
-        put_binary(out, &[7; 32]);
-        put_empty_list(out);
-    }
+    (0..1000).for_each(|id| put_row(out, id));
+}
+
+/// Encodes a row of six values.
+#[inline(always)]
+pub fn put_row(out: &mut Vec<u8>, id: i64) {
+    put_list(out, 6);
+    put_integer(out, id);
+    put_binary(out, b"twenty characters...");
+    put_float(out, 1.5);
+    put_binary(out, b"fifty characters of text, as wide as a line can be");
+    put_nil(out);
+    put_binary(out, &[7; 32]);
+    put_empty_list(out);
 }

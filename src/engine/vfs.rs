@@ -361,14 +361,11 @@ impl Handle {
     /// What `sqlite3_file_control` says to an operation that gives a pointer.
     fn pointer<T>(&self, schema: &CStr, operation: c_int) -> Option<*mut T> {
         let mut pointer: *mut T = ptr::null_mut();
+        // A null pointer is the main database, which then is not looked up by its name.
+        let name = if schema == c"main" { ptr::null() } else { schema.as_ptr() };
         // SAFETY: `raw` is open; these operations write a pointer and call nothing.
         let code = unsafe {
-            ffi::sqlite3_file_control(
-                self.raw(),
-                schema.as_ptr(),
-                operation,
-                ptr::from_mut(&mut pointer).cast(),
-            )
+            ffi::sqlite3_file_control(self.raw(), name, operation, ptr::from_mut(&mut pointer).cast())
         };
         (code == ffi::SQLITE_OK && !pointer.is_null()).then_some(pointer)
     }

@@ -28,6 +28,12 @@ macro_rules! actions {
                 match self { $(Action::$variant => &[$(Key::$key),*],)+ }
             }
 
+            /// It is done with rows and values, not with the schema.
+            pub const fn is_of_rows(self) -> bool {
+                use Action::{Delete, Function, Insert, Read, Select, Update};
+                matches!(self, Select | Read | Insert | Update | Delete | Function)
+            }
+
             /// It is done in a database that is known.
             pub const fn is_in_database(self) -> bool {
                 match self { $(Action::$variant => $in_database,)+ }
@@ -150,8 +156,6 @@ pub struct Ask<'a> {
     pub database: Option<&'a [u8]>,
     /// In the text of which view or trigger; `None`: in that of the statement itself.
     pub through: Option<&'a [u8]>,
-    /// The module of a virtual table does it, to tables of its own: full-text and R*Tree tables keep what they hold in others.
-    pub by_module: bool,
 }
 
 /// Where the authorizer's call names the table that it is about.
@@ -285,6 +289,7 @@ fn only_reads(pragma: &[u8], has_argument: bool) -> bool {
 }
 
 /// What a call of the authorizer asks.
+#[inline]
 pub(super) fn ask<'a>(
     code: c_int,
     first: Option<&'a [u8]>,
@@ -292,7 +297,7 @@ pub(super) fn ask<'a>(
     database: Option<&'a [u8]>,
     through: Option<&'a [u8]>,
 ) -> Ask<'a> {
-    let plain = |action| Ask { action, names: [first, second], database, through, by_module: false };
+    let plain = |action| Ask { action, names: [first, second], database, through };
     match code {
         ffi::SQLITE_SELECT => plain(Action::Select),
         ffi::SQLITE_READ => plain(Action::Read),

@@ -6,7 +6,7 @@
 //! statement. https://sqlite.org/c3ref/progress_handler.html, busy_handler.html,
 //! commit_hook.html, wal_hook.html, set_authorizer.html
 
-use super::action::{self, Decision, TableOf};
+use super::action::{self, Ask, Decision, TableOf};
 use super::handle::Handle;
 use super::watch::{Use, Watch};
 use super::watched::Watched;
@@ -24,6 +24,13 @@ extern "C" {
         schema: *const c_char,
         table: *const c_char,
     ) -> c_int;
+    fn libsql_authorizer_is_nested(db: *mut ffi::sqlite3) -> c_int;
+    fn libsql_authorizer_indexed_table(
+        db: *mut ffi::sqlite3,
+        schema: *const c_char,
+        table: *const c_char,
+        column: *mut *const c_char,
+    ) -> *const c_char;
 }
 
 /// How many of the engine's instructions run between two looks at the watch: about 20 µs of work.
@@ -171,13 +178,27 @@ unsafe extern "C" fn on_use(
     // The policy comes first: what it denies takes no turn, and nothing is looked up for it.
     let decided = if watched.own.get() == 0 && watched.watch.has_policy() {
         // SAFETY: SQLite hands over null or NUL-ended names that live through the call.
-        let mut ask =
-            unsafe { action::ask(code, bytes(first), bytes(second), bytes(schema), bytes(through)) };
+        let ask = unsafe { action::ask(code, bytes(first), bytes(second), bytes(schema), bytes(through)) };
+        let is_engines = || {
+            // SAFETY: the connection is open while it asks.
+            if unsafe { libsql_authorizer_is_nested(watched.db) } != 0 {
+                return true;
+            }
+            through.is_null()
+                && (code != ffi::SQLITE_PRAGMA || ask.is_pragma_of_modules())
+                // SAFETY: these are the arguments of this call.
+                && unsafe { is_by_module(watched, code, first, second, schema) }
+        };
+        let decide = |ask: &Ask<'_>| {
+            catch_unwind(AssertUnwindSafe(|| watched.watch.decide(ask, &is_engines)))
+                .unwrap_or(Decision::Deny)
+        };
         // SAFETY: these are the arguments of this call.
-        ask.by_module = through.is_null()
-            && (code != ffi::SQLITE_PRAGMA || ask.is_pragma_of_modules())
-            && unsafe { is_by_module(watched, code, first, second, schema) };
-        catch_unwind(AssertUnwindSafe(|| watched.watch.decide(&ask))).unwrap_or(Decision::Deny)
+        match (decide(&ask), unsafe { indexed(watched, code, first, schema) }) {
+            // What a vector index keeps is shown to those alone who may read the column that it is of.
+            (Decision::Allow, Some(names)) => decide(&Ask { names: names.map(Some), ..ask }),
+            (decided, _) => decided,
+        }
     } else {
         Decision::Allow
     };
@@ -189,6 +210,34 @@ unsafe extern "C" fn on_use(
     match (rules, decided) {
         (ffi::SQLITE_OK, Decision::Ignore) => ffi::SQLITE_IGNORE,
         (rules, _) => rules,
+    }
+}
+
+/// The table and the column of which a vector index keeps what is read, if it is that.
+///
+/// # Safety
+/// The arguments must be those of a call of the authorizer.
+unsafe fn indexed<'a>(
+    watched: &Watched,
+    code: c_int,
+    table: *const c_char,
+    schema: *const c_char,
+) -> Option<[&'a [u8]; 2]> {
+    const SHADOW: &[u8] = b"_shadow";
+    if code != ffi::SQLITE_READ {
+        return None;
+    }
+    // SAFETY: SQLite hands over null or NUL-ended names that live through the call.
+    let name = unsafe { bytes(table) }?;
+    let end = name.get(name.len().checked_sub(SHADOW.len())?..)?;
+    if !end.eq_ignore_ascii_case(SHADOW) {
+        return None;
+    }
+    let mut column = ptr::null();
+    // SAFETY: the connection is open while it asks; what is returned is of its schema, which does not change meanwhile.
+    unsafe {
+        let of = libsql_authorizer_indexed_table(watched.db, schema, table, &mut column);
+        Some([bytes(of)?, bytes(column)?])
     }
 }
 

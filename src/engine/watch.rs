@@ -18,8 +18,10 @@ pub trait Watch: Send + Sync {
     fn has_policy(&self) -> bool {
         false
     }
-    /// What the connection's policy says. Not asked for this program's own statements.
-    fn decide(&self, _ask: &Ask<'_>) -> Decision {
+    /// What the connection's policy says. Not asked for this program's own statements. `is_engines` tells whether no client's SQL
+    /// does it: the engine, to change the text of the schema, or the module of a virtual table, to tables of its own (full-text
+    /// and R*Tree tables keep what they hold in others).
+    fn decide(&self, _ask: &Ask<'_>, _is_engines: &dyn Fn() -> bool) -> Decision {
         Decision::Allow
     }
 }

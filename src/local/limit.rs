@@ -36,21 +36,26 @@ const SPECS: &[Spec] = &[
     spec("trigger_depth", code::SQLITE_LIMIT_TRIGGER_DEPTH, 1000, 10, 0),
 ];
 
-/// Sets every limit: what the client gave, else the default, or that for SQL of strangers.
+/// Sets every limit: what the client gave, else the default, or that for SQL of strangers. Those of an error are as before.
 pub fn apply(handle: &Handle, given: &[(String, PragmaValue<'_>)], untrusted: bool) -> Result<()> {
     if let Some((name, _)) = given.iter().find(|(name, _)| SPECS.iter().all(|spec| spec.name != name)) {
         let known: Vec<_> = SPECS.iter().map(|spec| spec.name).collect();
         let name: String = name.chars().take(64).collect();
         return Err(invalid(format!("there is no limit {name:?}; known ones are {}", known.join(", "))));
     }
-    for spec in SPECS {
-        let value = match given.iter().find(|(name, _)| name == spec.name) {
-            None if untrusted => spec.untrusted,
-            None => spec.default,
-            Some((_, value)) => spec.value(value)?,
-        };
+    let value = |spec: &Spec| match given.iter().find(|(name, _)| name == spec.name) {
+        None if untrusted => Ok(spec.untrusted),
+        None => Ok(spec.default),
+        Some((_, value)) => spec.value(value),
+    };
+    let values: Vec<i32> = SPECS.iter().map(value).collect::<Result<_>>()?;
+    let before: Vec<i32> = SPECS.iter().map(|spec| handle.set_limit(spec.limit, -1)).collect();
+    for (spec, value) in SPECS.iter().zip(values) {
         let now = handle.set_limit(spec.limit, value);
         if now != value {
+            for (spec, value) in SPECS.iter().zip(&before) {
+                handle.set_limit(spec.limit, *value);
+            }
             let end = if now < value { "most" } else { "least" };
             return Err(invalid(format!("the limit {} can be {now} at {end}", spec.name)));
         }

@@ -12,9 +12,10 @@ use super::rows::NoRows;
 use super::statement_cache::StatementCache;
 use crate::audit::Audit;
 use crate::counters::Counters;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::run::Run;
+use port_driver::error_code::ErrorCode;
 use port_driver::params::Params;
 use port_driver::request::PragmaValue;
 use std::sync::{Arc, Weak};
@@ -72,6 +73,18 @@ impl Session {
         });
         access.handle.end_own();
         outcome
+    }
+
+    /// An error while a cursor is open: it has been allowed what it reads, and cannot be compiled anew halfway.
+    pub fn check_no_cursor(&self, what_changes: &str) -> Result<()> {
+        if self.cursors.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the connection has {} open cursors; close them before {what_changes} changes",
+            self.cursors.len()
+        );
+        Err(Error::new(ErrorCode::Locked, message))
     }
 
     /// Another policy, and the limits that go with it. Whatever was compiled is compiled anew.

@@ -553,8 +553,8 @@ impl Watch for ConnectionWatch {
         self.policy.is_active()
     }
 
-    fn decide(&self, ask: &Ask<'_>) -> Decision {
-        self.policy.decide(ask, self.compiling.load(Ordering::Relaxed))
+    fn decide(&self, ask: &Ask<'_>, is_engines: &dyn Fn() -> bool) -> Decision {
+        self.policy.decide(ask, is_engines, self.compiling.load(Ordering::Relaxed))
     }
 
     fn committed(&self, schema: &str, pages: u32) {

@@ -206,6 +206,47 @@ fn it_stands_behind_the_policy_and_is_not_asked_about_the_applications_own() {
 }
 
 #[test]
+fn it_does_not_change_beside_an_open_cursor() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.script(SCHEMA).unwrap();
+    let declare = || conn.call(tag::DECLARE, ["SELECT secret FROM t".into(), list![]]).unwrap();
+    let refused = |outcome: Result<Term, Failure>| {
+        let failure = outcome.unwrap_err();
+        assert_eq!(failure.code, "locked", "{failure:?}");
+        assert!(failure.message.contains("authorizer"), "{failure:?}");
+    };
+    let cursor = declare().items()[0].clone();
+    let hook = || map([("callback", 9.into()), ("kind", atom("authorizer"))]);
+    refused(conn.call(tag::SET_HOOK, [hook()]));
+    refused(conn.call(tag::REMOVE_HOOK, [atom("authorizer")]));
+    assert_eq!(conn.value("SELECT secret FROM t"), "s".into(), "nobody is asked");
+    // Other hooks are no matter of what is read.
+    conn.call(tag::SET_HOOK, [map([("callback", 8.into()), ("kind", atom("commit"))])]).unwrap();
+    conn.call(tag::CLOSE_CURSOR, [cursor]).unwrap();
+    conn.call(tag::SET_HOOK, [hook()]).unwrap();
+    let (cursor, calls) = answering(&sidecar, decide(&[]), declare);
+    assert_eq!(calls.len(), 2);
+    refused(conn.call(tag::REMOVE_HOOK, [atom("authorizer")]));
+    conn.call(tag::CLOSE_CURSOR, [cursor.items()[0].clone()]).unwrap();
+    assert_eq!(conn.call(tag::REMOVE_HOOK, [atom("authorizer")]), Ok(atom("true")));
+    sidecar.end();
+}
+
+#[test]
+fn it_stays_when_the_connection_is_reset() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.script(SCHEMA).unwrap();
+    set(&conn, vec![]);
+    conn.call(tag::RESET, []).unwrap();
+    let rules = [("read t.secret", "deny")];
+    let (outcome, _) = answering(&sidecar, decide(&rules), || conn.query("SELECT secret FROM t", list![]));
+    assert_eq!(outcome.unwrap_err().code, "not_authorized");
+    sidecar.end();
+}
+
+#[test]
 fn everything_can_still_be_done_with_one_that_allows_everything() {
     let (_folder, path) = folder();
     let sidecar = Sidecar::start();

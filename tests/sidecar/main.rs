@@ -36,6 +36,7 @@ mod pipelines;
 mod placement;
 mod policy;
 mod policy_attack;
+mod policy_detours;
 mod policy_whole;
 mod programs;
 mod regexp;

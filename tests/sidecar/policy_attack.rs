@@ -181,14 +181,20 @@ pub const STATEMENTS: &[(Does, &str)] = &[
 /// Whether `policy` lets it run.
 fn allows(policy: &str, does: Does, sql: &str) -> bool {
     match policy {
-        "read_only" => matches!(does, Read | Tell | Transaction),
+        "read_only" => {
+            matches!(does, Read | Tell | Transaction)
+                && !["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"].contains(&sql)
+        }
         "no_schema_changes" => {
             matches!(does, Read | Tell | Write | Connection | Tidy | Transaction)
                 || sql.contains("optimize(g)")
         }
         // Its tables of full text and of rows in space were made by somebody else, and the tables below them are ordinary ones.
         "untrusted_sql" => {
-            matches!(does, Read | Write | Schema) || sql.starts_with("ANALYZE") || sql.starts_with("REINDEX")
+            let runs_as_others = ["CREATE VIEW", "CREATE TRIGGER", "DROP VIEW", "DROP TRIGGER"];
+            matches!(does, Read | Write | Schema) && !runs_as_others.iter().any(|words| sql.starts_with(words))
+                || sql.starts_with("ANALYZE")
+                || sql.starts_with("REINDEX")
                 // An index that the file has, of which the table goes.
                 || sql.starts_with("ALTER TABLE f")
         }

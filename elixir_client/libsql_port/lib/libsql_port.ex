@@ -626,6 +626,9 @@ defmodule LibsqlPort do
 
   @doc """
   Has a function decide what the statements of a connection may do: see `LibsqlPort.Authorization`, which it gets. Replaces the one that is set.
+  Returns a `:locked` error while the connection has open cursors, which have been allowed what they read.
+
+      {:ok, conn} = LibsqlPort.connect(MyApp.Sidecar, database: "app.db")
 
       :ok =
         LibsqlPort.set_authorizer(conn, fn
@@ -649,10 +652,12 @@ defmodule LibsqlPort do
   end
 
   @doc """
-  Removes the authorizer of a connection. Returns `{:ok, false}` if there is none.
+  Removes the authorizer of a connection. Returns `{:ok, false}` if there is none, and a `:locked` error while the connection has
+  open cursors.
 
   ## Examples
 
+      {:ok, conn} = LibsqlPort.connect(MyApp.Sidecar, database: "app.db")
       {:ok, false} = LibsqlPort.remove_authorizer(conn)
   """
   @spec remove_authorizer(Connection.t()) :: answer(boolean)
@@ -701,7 +706,8 @@ defmodule LibsqlPort do
 
   @doc """
   Resets the connection: rolls back an open transaction, closes cursors and prepared statements, drops temporary objects,
-  detaches databases and restores the pragmas given to `connect/2`. The statement cache is kept.
+  detaches databases and restores the pragmas and the policy given to `connect/2`. The authorizer, hooks, functions and the
+  statement cache are kept.
 
   ## Examples
 

@@ -27,8 +27,11 @@ pub fn drop(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>) -
 /// Sets a hook.
 pub fn set_hook(session: &mut Session, run: &mut Run<'_>, hook: &Hook<'_>) -> Result<()> {
     let defensive = session.access.handle.is_configured(code::SQLITE_DBCONFIG_DEFENSIVE);
-    if hook.kind == HookKind::Authorizer && !defensive {
-        return Err(needs_defence("open the connection with defensive: true, the default"));
+    if hook.kind == HookKind::Authorizer {
+        if !defensive {
+            return Err(needs_defence("open the connection with defensive: true, the default"));
+        }
+        session.check_no_cursor("its authorizer")?;
     }
     session.client_functions.set_hook(ClientHook::from(hook));
     session.take_over_hooks();
@@ -38,6 +41,9 @@ pub fn set_hook(session: &mut Session, run: &mut Run<'_>, hook: &Hook<'_>) -> Re
 
 /// Removes one.
 pub fn remove_hook(session: &mut Session, run: &mut Run<'_>, kind: HookKind) -> Result<()> {
+    if kind == HookKind::Authorizer {
+        session.check_no_cursor("its authorizer")?;
+    }
     let removed = session.client_functions.remove_hook(kind);
     session.take_over_hooks();
     run.ok(|out| put_bool(out, removed));

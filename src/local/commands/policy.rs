@@ -3,12 +3,11 @@
 use crate::audit::Audit;
 use crate::denial::Denial;
 use crate::engine::code;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::local::errors::needs_defence;
 use crate::local::policy::Policy;
 use crate::local::session::Session;
 use crate::run::Run;
-use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::put_nil;
 use port_driver::event;
 use port_driver::request::PolicyElement;
@@ -16,16 +15,7 @@ use std::sync::Arc;
 
 /// Sets it; `None` for none.
 pub fn set(session: &mut Session, run: &mut Run<'_>, elements: Option<&[PolicyElement<'_>]>) -> Result<()> {
-    // An open cursor has been allowed what it reads; it cannot be compiled anew halfway.
-    if !session.cursors.is_empty() {
-        return Err(Error::new(
-            ErrorCode::Locked,
-            format!(
-                "the connection has {} open cursors; close them before its policy changes",
-                session.cursors.len()
-            ),
-        ));
-    }
+    session.check_no_cursor("its policy")?;
     let policy = elements.map(Policy::new).transpose()?.map(Arc::new);
     if policy.is_some() && !session.access.handle.is_configured(code::SQLITE_DBCONFIG_DEFENSIVE) {
         return Err(needs_defence("open the connection with defensive: true, the default"));

@@ -29,8 +29,11 @@ pub enum Verdict {
     Stopped,
 }
 
-/// What it has said is kept about so many things.
+/// What it has said is kept about so many things,
 const DECISIONS_KEPT: usize = 10_000;
+
+/// whose names have so many bytes together.
+const DECISIONS_KEPT_BYTES: usize = 1 << 20;
 
 /// Denials of one request that are told one by one; those beyond are counted.
 const DENIALS_KEPT: usize = 16;
@@ -49,19 +52,47 @@ type Named = (Box<[u8]>, Box<[u8]>);
 #[derive(PartialEq, Eq, Hash)]
 struct Thing(Action, [Option<Box<[u8]>>; 4]);
 
+impl Thing {
+    /// The bytes of its names.
+    fn bytes(&self) -> usize {
+        self.1.iter().flatten().map(|name| name.len()).sum()
+    }
+}
+
+/// What an authorizer has said, as long as there is room for it.
+#[derive(Default)]
+struct Known {
+    decisions: FxHashMap<Thing, Decision>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Keeps it, in place of all the rest if that is too much.
+    fn insert(&mut self, thing: Thing, decision: Decision) {
+        let bytes = thing.bytes();
+        if bytes > DECISIONS_KEPT_BYTES {
+            return;
+        }
+        if self.decisions.len() >= DECISIONS_KEPT || self.bytes + bytes > DECISIONS_KEPT_BYTES {
+            *self = Known::default();
+        }
+        if self.decisions.insert(thing, decision).is_none() {
+            self.bytes += bytes;
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     policy: Option<Arc<Policy>>,
     /// Weak, because it knows the watch that has this gate.
     authorizer: Option<Weak<dyn Authorizer>>,
     /// What it has said.
-    known: FxHashMap<Thing, Decision>,
+    known: Known,
     /// The connection is not defensive now: SQL may write the text of the schema.
     undefended: bool,
-    /// What the rest of a statement is, after what it was allowed.
-    rest: Rest,
-    /// The table that the statement creates, and its database.
-    creating: Option<Named>,
+    /// The table that the statement creates or drops, and its database.
+    made: Option<Named>,
     /// What runs.
     running: Option<Running>,
     /// A value that became NULL as the statement was compiled.
@@ -70,18 +101,6 @@ struct State {
     denied: Option<Denial>,
     to_tell: Vec<Denial>,
     left_out: u64,
-}
-
-/// What is yet to come of a statement that changes the schema.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Rest {
-    /// Whatever the client has written.
-    #[default]
-    Client,
-    /// The same, and what the engine does to note a new object.
-    ClientAndSchema,
-    /// The rows and functions of it are the engine's: none of them can be the client's.
-    Engine,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +134,7 @@ impl Gate {
     pub fn set_authorizer(&self, authorizer: Option<Weak<dyn Authorizer>>) {
         let mut state = self.state.lock();
         state.authorizer = authorizer;
-        state.known.clear();
+        state.known = Known::default();
         self.is_active.store(state.decides(), Ordering::Relaxed);
     }
 
@@ -133,8 +152,7 @@ impl Gate {
     pub fn begin_compiling(&self) {
         if self.is_active() {
             let mut state = self.state.lock();
-            (state.rest, state.running, state.ignored, state.denied) = (Rest::Client, None, None, None);
-            state.creating = None;
+            (state.made, state.running, state.ignored, state.denied) = (None, None, None, None);
         }
     }
 
@@ -144,7 +162,7 @@ impl Gate {
         if self.is_active() {
             let mut state = self.state.lock();
             let vacuum = is_vacuum.then_some(Vacuum::Asked);
-            (state.rest, state.denied, state.creating) = (Rest::Client, None, None);
+            (state.denied, state.made) = (None, None);
             state.running = Some(Running { writes, vacuum });
         }
     }
@@ -176,20 +194,20 @@ impl Gate {
         (std::mem::take(&mut state.to_tell), std::mem::take(&mut state.left_out))
     }
 
-    /// What becomes of what the engine asks. `compiling`: no statement runs.
-    pub fn decide(&self, ask: &Ask<'_>, compiling: bool) -> Decision {
+    /// What becomes of what the engine asks. `compiling`: no statement runs. `is_engines`: no client's SQL does it.
+    pub fn decide(&self, ask: &Ask<'_>, is_engines: &dyn Fn() -> bool, compiling: bool) -> Decision {
         let mut state = self.state.lock();
+        // The most frequent outcome, whoever does it.
+        if state.simply_allows(ask) {
+            return Decision::Allow;
+        }
         let running = state.running.filter(|_| !compiling);
         if let Some(Running { vacuum: Some(vacuum), .. }) = running {
             return state.decide_vacuum(ask, vacuum);
         }
-        // What a statement does with a virtual table, it was asked about. How its module does it is not the client's.
-        if ask.by_module {
-            state.allowed(ask);
-            return Decision::Allow;
-        }
-        if state.is_engines_own(ask) {
-            state.allowed(ask);
+        // What a statement does with a schema or a virtual table, it was asked about. How the engine or the module of the table
+        // does it is not the client's.
+        if state.is_engines_own(ask) || is_engines() {
             return Decision::Allow;
         }
         let Some(mut decided) = state.decided(ask) else { return Decision::Deny };
@@ -245,6 +263,14 @@ impl State {
         self.policy.is_some() || self.authorizer.is_some()
     }
 
+    /// True if the policy allows it, there is nobody else to be asked, and nothing has to be remembered of it.
+    fn simply_allows(&self, ask: &Ask<'_>) -> bool {
+        let Some(policy) = self.policy.as_ref().filter(|_| self.authorizer.is_none()) else { return false };
+        ask.action.is_of_rows()
+            && policy.decide(ask).0 == Decision::Allow
+            && !(ask.action == Action::Read && ask.names[0].and_then(pragma_of_table).is_some())
+    }
+
     /// What the policy says, and about what that does not deny, the authorizer. `None`: the work has to stop.
     fn decided(&mut self, ask: &Ask<'_>) -> Option<Decided> {
         let (decision, by) = match &self.policy {
@@ -270,7 +296,7 @@ impl State {
         let kept = |name: Option<&[u8]>| name.map(Box::from);
         let [first, second] = ask.names;
         let thing = Thing(ask.action, [kept(first), kept(second), kept(ask.database), kept(ask.through)]);
-        if let Some(decision) = self.known.get(&thing) {
+        if let Some(decision) = self.known.decisions.get(&thing) {
             return Verdict::Decided(*decision);
         }
         let Some(authorizer) = self.authorizer.as_ref().and_then(Weak::upgrade) else {
@@ -282,9 +308,6 @@ impl State {
                 format!("the authorizer has said ignore: {}", rule::not_ignorable(ask.action.name())),
             ),
             Verdict::Decided(decision) => {
-                if self.known.len() >= DECISIONS_KEPT {
-                    self.known.clear();
-                }
                 self.known.insert(thing, decision);
                 verdict
             }
@@ -316,24 +339,21 @@ impl State {
         Decision::Allow
     }
 
-    /// True for what no client's SQL can do: the engine does it for something that is asked for by itself.
+    /// True for what no client's SQL can do, and the engine does without that SQL of its own says so: for something that is asked
+    /// for by itself.
     fn is_engines_own(&self, ask: &Ask<'_>) -> bool {
         let table = ask.names[0].unwrap_or_default();
-        let of_schema = || table == b"sqlite_master" || table == b"sqlite_temp_master";
         match ask.action {
             // Noting an object that is created, altered or dropped. The engine asks before or after it asks for that.
-            Action::Insert | Action::Update | Action::Delete if !self.undefended && of_schema() => true,
-            Action::Insert
-            | Action::Update
-            | Action::Delete
-            | Action::Select
-            | Action::Read
-            | Action::Function => {
-                let rowid = || ask.names[1] == Some(b"ROWID") && of_schema();
-                self.rest == Rest::Engine
-                    || self.rest == Rest::ClientAndSchema
-                        && ask.action == Action::Read
-                        && (rowid() || self.is_created(table, ask.database))
+            Action::Insert | Action::Update | Action::Delete
+                if !self.undefended && (table == b"sqlite_master" || table == b"sqlite_temp_master") =>
+            {
+                true
+            }
+            // The columns of a new table are read for its constraints. One that is dropped is emptied, where rows of others
+            // refer to its rows; what becomes of those is not a part of it.
+            Action::Delete | Action::Update | Action::Read => {
+                self.made.as_ref().is_some_and(|(made, of)| **made == *table && Some(&**of) == ask.database)
             }
             // Names that are the engine's alone: of AUTOINCREMENT, of ANALYZE, of UNIQUE.
             Action::CreateTable | Action::CreateIndex | Action::CreateTempTable | Action::CreateTempIndex => {
@@ -343,48 +363,21 @@ impl State {
         }
     }
 
-    /// The columns of the table that the statement creates are read for its constraints.
-    fn is_created(&self, table: &[u8], database: Option<&[u8]>) -> bool {
-        self.creating.as_ref().is_some_and(|(created, of)| **created == *table && Some(&**of) == database)
-    }
-
+    /// What has to be remembered of what is allowed.
     fn allowed(&mut self, ask: &Ask<'_>) {
         use Action as A;
-        if matches!(ask.action, A::CreateTable | A::CreateTempTable) {
-            if let ([Some(table), _], Some(database)) = (ask.names, ask.database) {
-                self.creating = Some((table.into(), database.into()));
-            }
-        }
-        let rest = match ask.action {
-            A::AlterTable
-            | A::DropTable
-            | A::DropIndex
-            | A::DropView
-            | A::DropTrigger
-            | A::DropVirtualTable
-            | A::DropTempTable
-            | A::DropTempIndex
-            | A::DropTempView
-            | A::DropTempTrigger
-            | A::Analyze
-            | A::Reindex => Rest::Engine,
-            // What they select from, index or name is the client's.
+        let makes = matches!(
+            ask.action,
             A::CreateTable
-            | A::CreateIndex
-            | A::CreateView
-            | A::CreateTrigger
-            | A::CreateVirtualTable
-            | A::CreateTempTable
-            | A::CreateTempIndex
-            | A::CreateTempView
-            | A::CreateTempTrigger => Rest::ClientAndSchema,
-            _ => return,
-        };
-        match (self.rest, ask.action) {
-            (Rest::Engine, _) => {}
-            // A part of CREATE INDEX.
-            (Rest::ClientAndSchema, Action::Reindex) => {}
-            _ => self.rest = rest,
+                | A::CreateTempTable
+                | A::DropTable
+                | A::DropTempTable
+                | A::DropVirtualTable
+                | A::DropView
+                | A::DropTempView
+        );
+        if let (true, [Some(table), _], Some(database)) = (makes, ask.names, ask.database) {
+            self.made = Some((table.into(), database.into()));
         }
     }
 
@@ -422,5 +415,33 @@ fn denial(ask: &Ask<'_>, by: By) -> Denial {
         by,
         ignored: false,
         failure: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing(bytes: usize, number: u32) -> Thing {
+        let name = "x".repeat(bytes - 5) + &format!("{number:05}");
+        Thing(Action::Savepoint, [Some(name.into_bytes().into()), None, None, None])
+    }
+
+    #[test]
+    fn what_an_authorizer_has_said_is_kept_within_a_number_and_a_number_of_bytes() {
+        let mut known = Known::default();
+        let mut most = (0, 0);
+        for (bytes, times) in [(10, 3 * DECISIONS_KEPT), (100_000, 50), (DECISIONS_KEPT_BYTES, 3)] {
+            for number in 0..u32::try_from(times).unwrap() {
+                known.insert(thing(bytes, number), Decision::Deny);
+                let sum: usize = known.decisions.keys().map(Thing::bytes).sum();
+                assert_eq!(sum, known.bytes);
+                assert_eq!(known.decisions.get(&thing(bytes, number)), Some(&Decision::Deny));
+                most = (most.0.max(known.decisions.len()), most.1.max(sum));
+            }
+        }
+        assert_eq!(most, (DECISIONS_KEPT, DECISIONS_KEPT_BYTES));
+        known.insert(thing(DECISIONS_KEPT_BYTES + 1, 0), Decision::Allow);
+        assert_eq!(known.decisions.len(), 1, "what is too long is not kept, and takes nothing away");
     }
 }

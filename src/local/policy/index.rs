@@ -36,13 +36,21 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Names {
     neither: Vec<u32>,
-    first: FxHashMap<Name, Vec<u32>>,
-    second: FxHashMap<Name, Vec<u32>>,
-    both: FxHashMap<Name, Vec<u32>>,
+    first: ByNames,
+    second: ByNames,
+    both: ByNames,
 }
 
-/// Between the two names of a key of `both`. No name has one.
-const BETWEEN: u8 = 0;
+/// Rules by a hash of names that is the same in either case: so no name of a question has to be copied to be found.
+#[derive(Debug, Default)]
+struct ByNames(FxHashMap<u64, Vec<Entry>>);
+
+/// The rules for these names; "" for the one that they do not have.
+#[derive(Debug)]
+struct Entry {
+    names: [Name; 2],
+    rules: Vec<u32>,
+}
 
 impl Stage {
     /// Compiles rules.
@@ -107,90 +115,93 @@ impl Names {
         let rows_alone: &[Name] = &[Name::default()];
         match (of(0), of(1)) {
             (None, None) => self.neither.push(number),
-            (Some(first), None) => first.iter().for_each(|name| push(&mut self.first, name.clone(), number)),
+            (Some(first), None) => first.iter().for_each(|name| self.first.add([name, b""], number)),
             (first, Some(second)) => {
                 // Whoever may read some column may count rows, for which the engine asks with no column.
                 let counts = action == Action::Read && rule.effect == Effect::Allow;
                 let second = second.iter().chain(if counts { rows_alone } else { &[] });
                 for name in second {
                     match first {
-                        None => push(&mut self.second, name.clone(), number),
-                        Some(first) => first.iter().for_each(|first| {
-                            push(&mut self.both, [&**first, &[BETWEEN], &**name].concat().into(), number)
-                        }),
+                        None => self.second.add([b"", name], number),
+                        Some(first) => first.iter().for_each(|first| self.both.add([first, name], number)),
                     }
                 }
             }
         }
     }
 
+    #[inline]
     fn first_match(&self, ask: &Ask<'_>, matches: impl Fn(u32) -> bool) -> Option<u32> {
-        let named = !self.first.is_empty() || !self.second.is_empty() || !self.both.is_empty();
-        if !named {
-            return self.neither.iter().copied().find(|number| matches(*number));
+        let find = |of: &[u32]| of.iter().copied().find(|number| matches(*number));
+        let [first, second] = ask.names;
+        let hashes = (first.map_or(0, hash), second.map_or(0, hash));
+        let mut lists = [
+            self.neither.as_slice(),
+            first.map_or(&[], |name| self.first.get((hashes.0, 0), [name, b""])),
+            second.map_or(&[], |name| self.second.get((0, hashes.1), [b"", name])),
+            first.zip(second).map_or(&[], |(first, second)| self.both.get(hashes, [first, second])),
+        ];
+        if lists[1..].iter().all(|list| list.is_empty()) {
+            return find(lists[0]);
         }
-        with_folded(ask.names, |first, second, both| {
-            let mut lists = [
-                self.neither.as_slice(),
-                first.map_or(&[], |name| list(&self.first, name)),
-                second.map_or(&[], |name| list(&self.second, name)),
-                both.map_or(&[], |name| list(&self.both, name)),
-            ];
-            // In the order of the rules, whichever list they are in.
-            loop {
-                let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
-                let number = next[0];
-                if matches(number) {
-                    return Some(number);
-                }
-                *next = &next[1..];
+        // In the order of the rules, whichever list they are in.
+        loop {
+            let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
+            let number = next[0];
+            if matches(number) {
+                return Some(number);
             }
-        })
+            *next = &next[1..];
+        }
     }
 }
 
-fn push(map: &mut FxHashMap<Name, Vec<u32>>, name: Name, number: u32) {
-    let numbers = map.entry(name).or_default();
-    // A name may stand twice in a rule.
-    if numbers.last() != Some(&number) {
-        numbers.push(number);
+impl ByNames {
+    fn add(&mut self, names: [&[u8]; 2], number: u32) {
+        let entries = self.0.entry(both((hash(names[0]), hash(names[1])))).or_default();
+        match entries.iter_mut().find(|entry| entry.is_of(names)) {
+            // A name may stand twice in a rule.
+            Some(entry) if entry.rules.last() == Some(&number) => {}
+            Some(entry) => entry.rules.push(number),
+            None => entries.push(Entry { names: names.map(Name::from), rules: vec![number] }),
+        }
+    }
+
+    #[inline]
+    fn get(&self, hashes: (u64, u64), names: [&[u8]; 2]) -> &[u32] {
+        if self.0.is_empty() {
+            return &[];
+        }
+        let entries = self.0.get(&both(hashes)).map_or(&[][..], Vec::as_slice);
+        entries.iter().find(|entry| entry.is_of(names)).map_or(&[], |entry| &entry.rules)
     }
 }
 
-fn list<'m>(map: &'m FxHashMap<Name, Vec<u32>>, name: &[u8]) -> &'m [u32] {
-    match map.is_empty() {
-        true => &[],
-        false => map.get(name).map_or(&[], Vec::as_slice),
+impl Entry {
+    fn is_of(&self, names: [&[u8]; 2]) -> bool {
+        self.names.iter().zip(names).all(|(known, name)| known.eq_ignore_ascii_case(name))
     }
 }
 
-/// Names of up to so many bytes, both together, are folded on the stack.
-const FOLDED_BYTES: usize = 256;
+fn both((first, second): (u64, u64)) -> u64 {
+    first.rotate_left(32) ^ second
+}
 
-/// Calls `f` with the names in lower case: the first, the second, and both with [`BETWEEN`] between them.
-fn with_folded<T>(
-    names: [Option<&[u8]>; 2],
-    f: impl FnOnce(Option<&[u8]>, Option<&[u8]>, Option<&[u8]>) -> T,
-) -> T {
-    let (first, second) = (names[0].unwrap_or_default(), names[1].unwrap_or_default());
-    let length = first.len() + 1 + second.len();
-    let mut stack = [BETWEEN; FOLDED_BYTES];
-    let mut heap = Vec::new();
-    let folded = if length <= FOLDED_BYTES {
-        &mut stack[..length]
-    } else {
-        heap.resize(length, BETWEEN);
-        &mut heap[..]
-    };
-    folded[..first.len()].copy_from_slice(first);
-    folded[first.len() + 1..].copy_from_slice(second);
-    folded.make_ascii_lowercase();
-    let folded = &*folded;
-    f(
-        names[0].map(|_| &folded[..first.len()]),
-        names[1].map(|_| &folded[first.len() + 1..]),
-        names[0].and(names[1]).map(|_| folded),
-    )
+/// A number that names which differ in the case of ASCII letters alone have in common; 0 for "".
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    /// Without the bit in which the two cases of a letter differ.
+    const NO_CASE: u64 = 0xdfdf_dfdf_dfdf_dfdf;
+    /// That of rustc-hash.
+    const FACTOR: u64 = 0xf135_7aea_2e62_a9c5;
+    let mut chunks = name.chunks_exact(8);
+    let mut sum = 0_u64;
+    for chunk in &mut chunks {
+        let word = chunk.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte));
+        sum = (sum ^ (word & NO_CASE)).wrapping_mul(FACTOR).rotate_left(23);
+    }
+    let rest = chunks.remainder().iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
+    (sum ^ (rest & NO_CASE)).wrapping_mul(FACTOR)
 }
 
 #[cfg(test)]
@@ -307,7 +318,6 @@ mod tests {
                     names: [(keys > 0).then_some(first.as_bytes()), (keys > 1).then_some(second.as_bytes())],
                     database: database.as_deref().map(str::as_bytes),
                     through: through.as_deref().map(str::as_bytes),
-                    by_module: false,
                 };
                 prop_assert_eq!(stage.decide(&ask), by_hand(&rules, otherwise, &ask));
             }

@@ -101,7 +101,7 @@ mod tests {
 
     fn ask<'a>(action: Action, first: Option<&'a str>, second: Option<&'a str>) -> Ask<'a> {
         let names = [first.map(str::as_bytes), second.map(str::as_bytes)];
-        Ask { action, names, database: Some(b"main"), through: None, by_module: false }
+        Ask { action, names, database: Some(b"main"), through: None }
     }
 
     #[test]

@@ -20,8 +20,14 @@ const FUNCTIONS_THAT_ACT: &[&str] = &["fts3_tokenizer", "load_extension", "optim
 /// The tables that hold the schema's text. The engine asks about them by these names.
 const SCHEMA_TABLES: &[&str] = &["sqlite_master", "sqlite_temp_master"];
 
-const READ_ONLY: &[Spec] =
-    &[(Deny, &["function"], Some(("function", FUNCTIONS_THAT_ACT))), (Allow, &["query"], None)];
+/// Those that take the writer turn at once.
+const TRANSACTIONS_THAT_LOCK: &[&str] = &["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"];
+
+const READ_ONLY: &[Spec] = &[
+    (Deny, &["function"], Some(("function", FUNCTIONS_THAT_ACT))),
+    (Deny, &["transaction"], Some(("name", TRANSACTIONS_THAT_LOCK))),
+    (Allow, &["query"], None),
+];
 
 const NO_SCHEMA_CHANGES: &[Spec] = &[
     (Deny, &["function"], Some(("function", &["fts3_tokenizer", "load_extension"]))),
@@ -70,21 +76,10 @@ const UNTRUSTED_SQL: &[Spec] = &[
     (Deny, &["pragma_read"], Some(("pragma", &["database_list"]))),
     (Deny, &["schema"], Some(("database", &["temp"]))),
     (Allow, &["select", "read", "write", "recursive", "pragma_read"], None),
+    // No views and triggers: they are run by whoever uses them or the table, with the rights of that one.
     (
         Allow,
-        &[
-            "create_table",
-            "alter_table",
-            "drop_table",
-            "create_index",
-            "drop_index",
-            "reindex",
-            "create_view",
-            "drop_view",
-            "create_trigger",
-            "drop_trigger",
-            "analyze",
-        ],
+        &["create_table", "alter_table", "drop_table", "create_index", "drop_index", "reindex", "analyze"],
         None,
     ),
     (Allow, &["function"], Some(("function", FUNCTIONS))),

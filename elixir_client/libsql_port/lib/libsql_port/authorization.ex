@@ -21,8 +21,9 @@ defmodule LibsqlPort.Authorization do
   | raises, throws, exits, is killed, returns something else, takes longer than its `:timeout` | is a `:not_authorized` error |
 
   What it says is kept until another authorizer is set: it is asked once about each thing, not again for another statement, another run or
-  another process. Setting or removing one has all statements of the connection compiled anew. `:ignore` in a statement that writes
-  what it reads is `:not_authorized`, because it would store the NULL.
+  another process. Setting or removing one has all statements of the connection compiled anew, and is a `:locked` error while the
+  connection has open cursors, which have been allowed what they read. `:ignore` in a statement that writes what it reads is
+  `:not_authorized`, because it would store the NULL. `LibsqlPort.reset/2` keeps it.
 
   A policy (`LibsqlPort.Policy`), which costs no round trip, comes first; the function is asked about what that allows. A statement
   with `policy: false` is not asked about. Denials are events, as those of policies are. The function is asked in the midst of a

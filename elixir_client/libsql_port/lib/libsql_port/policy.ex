@@ -16,13 +16,14 @@ defmodule LibsqlPort.Policy do
 
   ## Ready-made policies
 
-    * `:read_only` – SELECT and pragmas that only read, transactions and savepoints. No function that writes
+    * `:read_only` – SELECT and pragmas that only read, transactions and savepoints. No function that writes, no BEGIN IMMEDIATE or
+      EXCLUSIVE, which hold up writers
     * `:no_schema_changes` – that, INSERT, UPDATE, DELETE, ANALYZE, REINDEX, VACUUM, and pragmas of the connection such as
       `foreign_keys`. No CREATE, ALTER and DROP, temporary objects included, no ATTACH, no VACUUM INTO, no pragma that writes the
       file's header
-    * `:untrusted_sql` – for SQL of strangers: SELECT, INSERT, UPDATE, DELETE, ordinary tables, indexes, views and triggers, pragmas that only
-      read, and functions that compute from their arguments. No ATTACH, VACUUM, transaction or savepoint, no pragma that sets
-      something, no temporary object, no virtual table but those that are there, no `load_extension`, `zeroblob` or `randomblob`.
+    * `:untrusted_sql` – for SQL of strangers: SELECT, INSERT, UPDATE, DELETE, ordinary tables and their indexes, pragmas that only
+      read, and functions that compute from their arguments. No view and no trigger, which would run with the rights of whoever
+      uses them, no ATTACH, VACUUM, transaction or savepoint, no pragma that sets something, no temporary object, no virtual table but those that are there, no `load_extension`, `zeroblob` or `randomblob`.
       The limits of the connection are smaller then, where `:limits` says nothing else: a value 1 MB, a statement 100 KB,
       100 columns, expressions 50 deep, 10 terms of UNION, 25,000 instructions, 100 parameters, triggers 10 deep, results of
       10,000 rows and 16 MiB. (Memory has one limit for the whole sidecar, `:heap_bytes_max`: give strangers a sidecar of their own)
@@ -59,7 +60,7 @@ defmodule LibsqlPort.Policy do
   | `:read`, `:update` | `:table`, `:column` |
   | `:insert`, `:delete` | `:table` |
   | `:function` | `:function` |
-  | `:transaction` (`"BEGIN"`, `"COMMIT"`, `"ROLLBACK"`), `:savepoint` (its name) | `:name` |
+  | `:transaction` (`"BEGIN"`, and for those also `"BEGIN IMMEDIATE"` or `"BEGIN EXCLUSIVE"`, `"COMMIT"`, `"ROLLBACK"`), `:savepoint` (its name) | `:name` |
   | `:pragma_read`, `:pragma_write` | `:pragma` |
   | `:create_table`, `:alter_table`, `:drop_table`, `:create_temp_table`, `:drop_temp_table`, `:analyze` | `:table` |
   | `:create_index`, `:drop_index`, `:create_trigger`, `:drop_trigger`, and with `temp_`: `:create_temp_index`, … | `:name`, `:table` |
@@ -88,14 +89,18 @@ defmodule LibsqlPort.Policy do
   others, unknown ones included, are `:pragma_write`.
 
   What the engine adds to a statement is not asked about: the rows of `sqlite_schema` for CREATE TABLE, the functions of ALTER TABLE. Foreign
-  keys are: inserting into a table reads the key of the table that it refers to. So are functions and tables in views and triggers, which
-  the policy decides for whoever uses them.
+  keys are: inserting into a table reads the key of the table that it refers to, and DROP TABLE does to the rows of others what deleting
+  the rows of the table would. So are functions and tables in views and triggers, and functions in defaults, checks, generated columns and
+  indexes, which the policy decides for whoever uses them, and REPLACE, which deletes. ALTER TABLE asks for more than `:alter_table`:
+  RENAME for everything that can be done by the old and by the new name (`:read`, `:update`, and of a table `:insert` and `:delete`),
+  ADD COLUMN for the columns and functions that a check, a default or a generated column names, ALTER COLUMN for reading all columns.
 
   A full-text or R*Tree table keeps its rows in tables of its own, such as `docs_data` of the FTS5 table `docs`. What its module does to
   them is decided by the statement that uses `docs`; a statement that names `docs_data` is asked about it. A table that holds the
   rows of another one (`content=`), and the functions that the module uses, are asked about: `zeroblob` by CREATE VIRTUAL TABLE of an R*Tree.
 
-  Not asked about by SQLite, and so not denied, are functions in CHECK constraints, generated columns and indexes on expressions.
+  A vector index is decided by the table that it is of: its own tables need no rule, and what they hold, also by `vector_top_k`, is
+  shown to those alone who may read the indexed column.
 
   A statement that is denied while it runs is undone as a whole, and its transaction goes on.
 
@@ -103,8 +108,7 @@ defmodule LibsqlPort.Policy do
 
   A policy is about SQL text. Requests of this library that are none, such as `LibsqlPort.transaction/3`, `LibsqlPort.checkpoint/2`,
   `LibsqlPort.reset/2` and `LibsqlPort.set_policy/3` itself, are the application's and are not asked about. Who may not read a column
-  learns it from `sqlite_stat4` or the tables of a full-text index too: deny those as well. A generated column shows what it is computed from:
-  who may alter a table can add one. Temporary objects that were made before the policy was set stay.
+  learns it from `sqlite_stat4` or the tables of a full-text index too: deny those as well. Temporary objects that were made before the policy was set stay.
 
   ## Audit
 

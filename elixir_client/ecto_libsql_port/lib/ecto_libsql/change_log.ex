@@ -26,18 +26,22 @@ defmodule EctoLibSql.ChangeLog do
   have not: they get an `EctoLibSql.ChangeLog.LeftBehind` instead of changes, until they acknowledge its last number. Without
   a call the log only grows; a `Consumer` calls it.
 
-  All functions take `:log`, the name of the log, `"change_log"` by default. They raise an `EctoLibSql.ChangeLog.NoLog` if the database has no
-  log of that name.
+  All functions but `load/3` and `wake/1` take `:log`, the name of the log, `"change_log"` by default. They raise an
+  `EctoLibSql.ChangeLog.NoLog` if the database has no log of that name, a `LibsqlPort.Error` of code `:invalid_option` for what is no Repo,
+  no consumer's name (a string that is not empty) or none of their options, and what the Repo's queries raise.
+
+  The Repo is its module (with `put_dynamic_repo/1` the calling process's dynamic Repo), or the name or process of a running one.
   """
 
-  alias EctoLibSql.ChangeLog.{Change, LeftBehind, NoLog, Schema, Triggers, Values}
+  alias EctoLibSql.ChangeLog.{Change, LeftBehind, NoLog, Options, Schema, Triggers, Values}
   alias EctoLibSql.RepoInstance
+
+  @typedoc "A Repo's module, whose dynamic Repo is that of the calling process, or the name or process of one that runs."
+  @type repo :: EctoLibSql.Changes.repo()
 
   @registry EctoLibSql.ChangeLog.Registry
 
-  @limit 500
   @trim_rows 5_000
-  @limits [rows_max: 1_000_000, bytes_max: 268_435_456, age_max_ms: :infinity]
 
   @doc """
   Creates a consumer, unless there is one of that name.
@@ -47,15 +51,15 @@ defmodule EctoLibSql.ChangeLog do
     * `:from` – `:beginning` (default): of what the log still has; `:end`: it sees later changes only
     * `:log`
   """
-  @spec create_consumer(module, String.t(), keyword) :: :ok
+  @spec create_consumer(repo, String.t(), keyword) :: :ok
   def create_consumer(repo, consumer, options \\ []) do
-    options = Keyword.validate!(options, from: :beginning, log: "change_log")
+    Options.consumer!("create_consumer/3", consumer)
+    options = Options.check!("create_consumer/3", options, [:from])
 
     start =
-      case options[:from] do
+      case options.from do
         :beginning -> ["coalesce((SELECT min(sequence) FROM ", log(options), ") - 1, ", last(options), ", 0)"]
         :end -> ["coalesce(", last(options), ", 0)"]
-        other -> raise ArgumentError, ":from is :beginning or :end, not #{inspect(other)}"
       end
 
     sql = [
@@ -72,9 +76,10 @@ defmodule EctoLibSql.ChangeLog do
   end
 
   @doc "Deletes a consumer: the log is kept for it no longer. Returns whether there was one."
-  @spec delete_consumer(module, String.t(), keyword) :: boolean
+  @spec delete_consumer(repo, String.t(), keyword) :: boolean
   def delete_consumer(repo, consumer, options \\ []) do
-    options = Keyword.validate!(options, log: "change_log")
+    Options.consumer!("delete_consumer/3", consumer)
+    options = Options.check!("delete_consumer/3", options, [])
 
     query!(repo, options, ["DELETE FROM ", consumer_table(options), " WHERE name = ?1"], [consumer]).num_rows >
       0
@@ -84,9 +89,10 @@ defmodule EctoLibSql.ChangeLog do
   Returns all consumers, as maps with `name`, `acknowledged`, `behind` (how many changes wait for it) and `left_behind` (an
   `EctoLibSql.ChangeLog.LeftBehind` or `nil`).
   """
-  @spec consumers(module, keyword) :: [map]
-  def consumers(repo, options \\ []) do
-    options = Keyword.validate!(options, log: "change_log")
+  @spec consumers(repo, keyword) :: [map]
+  def consumers(repo, options \\ []), do: all(repo, Options.check!("consumers/2", options, []))
+
+  defp all(repo, options) do
     columns = ["name, acknowledged, coalesce(", last(options), ", 0), lost_first, lost_last"]
 
     for [name, acknowledged, last, lost_first, lost_last] <-
@@ -107,13 +113,14 @@ defmodule EctoLibSql.ChangeLog do
 
   ## Options
 
-    * `:limit` – how many at most, default #{@limit}
+    * `:limit` – how many at most, default 500
     * `:log`
   """
-  @spec read(module, String.t(), keyword) ::
+  @spec read(repo, String.t(), keyword) ::
           {:ok, [Change.t()]} | {:left_behind, LeftBehind.t()} | {:error, :no_consumer}
   def read(repo, consumer, options \\ []) do
-    options = Keyword.validate!(options, limit: @limit, log: "change_log")
+    Options.consumer!("read/3", consumer)
+    options = Options.check!("read/3", options, [:limit])
 
     # One statement, so that nothing is removed in between.
     sql = [
@@ -160,9 +167,11 @@ defmodule EctoLibSql.ChangeLog do
 
   Returns `:ok`, or `{:error, :no_consumer}`. Raises `ArgumentError` if the log has not come that far.
   """
-  @spec ack(module, String.t(), non_neg_integer, keyword) :: :ok | {:error, :no_consumer}
-  def ack(repo, consumer, sequence, options \\ []) when is_integer(sequence) do
-    options = Keyword.validate!(options, log: "change_log")
+  @spec ack(repo, String.t(), non_neg_integer, keyword) :: :ok | {:error, :no_consumer}
+  def ack(repo, consumer, sequence, options \\ []) do
+    Options.consumer!("ack/4", consumer)
+    Options.sequence!(sequence)
+    options = Options.check!("ack/4", options, [])
 
     sql = [
       [
@@ -183,7 +192,7 @@ defmodule EctoLibSql.ChangeLog do
   end
 
   defp not_acknowledged(repo, consumer, sequence, options) do
-    if Enum.any?(consumers(repo, options), &(&1.name == consumer)),
+    if Enum.any?(all(repo, options), &(&1.name == consumer)),
       do: raise(ArgumentError, "#{options[:log]} has no change #{sequence} yet"),
       else: {:error, :no_consumer}
   end
@@ -200,8 +209,11 @@ defmodule EctoLibSql.ChangeLog do
       |> EctoLibSql.ChangeLog.stream("search")
       |> Enum.each(&MyApp.Search.index/1)
   """
-  @spec stream(module, String.t(), keyword) :: Enumerable.t()
+  @spec stream(repo, String.t(), keyword) :: Enumerable.t()
   def stream(repo, consumer, options \\ []) do
+    Options.consumer!("stream/3", consumer)
+    Options.check!("stream/3", options, [:limit])
+
     ack = fn
       nil -> :ok
       sequence -> ack(repo, consumer, sequence, Keyword.take(options, [:log]))
@@ -238,25 +250,19 @@ defmodule EctoLibSql.ChangeLog do
 
   Any of them may be `:infinity`.
   """
-  @spec trim(module, keyword) :: {non_neg_integer, [LeftBehind.t()]}
+  @spec trim(repo, keyword) :: {non_neg_integer, [LeftBehind.t()]}
   def trim(repo, options \\ []) do
-    options = Keyword.validate!(options, [log: "change_log"] ++ @limits)
+    options = Options.check!("trim/2", options, [:rows_max, :bytes_max, :age_max_ms])
+    RepoInstance.within(repo, &trimmed(&1, options))
+  end
+
+  defp trimmed(repo, options) do
     removed = remove_acknowledged(repo, options, 0)
 
     {:ok, {more, notices}} =
       repo.transaction(fn -> enforce(repo, options) end, timeout: :infinity, mode: :immediate)
 
     {removed + more, notices}
-  end
-
-  @doc false
-  # Whether these are options of `trim/2`, but for `:log`.
-  @spec limits?(term) :: boolean
-  def limits?(options) do
-    Keyword.keyword?(options) and
-      Enum.all?(options, fn {name, value} ->
-        Keyword.has_key?(@limits, name) and (value == :infinity or (is_integer(value) and value >= 0))
-      end)
   end
 
   # A piece at a time, so that other writers get their turn.
@@ -320,7 +326,7 @@ defmodule EctoLibSql.ChangeLog do
   end
 
   defp limit(:infinity, _sql), do: nil
-  defp limit(limit, sql) when is_integer(limit) and limit >= 0, do: sql.(limit)
+  defp limit(limit, sql), do: sql.(limit)
 
   defp cut(repo, options, sql),
     do: query!(repo, options, sql, []).rows |> hd() |> hd() |> Kernel.||(0) |> max(0)
@@ -347,16 +353,20 @@ defmodule EctoLibSql.ChangeLog do
   The tables of a log whose triggers are not those that they would be given today, as `[{table, reason}]`. A migration has added,
   renamed or dropped something: `EctoLibSql.Migration.create_change_log/2` brings them up to date.
   """
-  @spec stale(module, keyword) :: [{String.t(), String.t()}]
+  @spec stale(repo, keyword) :: [{String.t(), String.t()}]
   def stale(repo, options \\ []) do
-    options = Keyword.validate!(options, log: "change_log")
-    Schema.stale(repo, options[:log])
+    options = Options.check!("stale/2", options, [])
+
+    RepoInstance.within(repo, fn repo ->
+      unless there?(repo, options.log), do: raise(%NoLog{log: options.log})
+      Schema.stale(repo, options.log)
+    end)
   end
 
   @doc "The number of the last change, 0 if there was none."
-  @spec last_sequence(module, keyword) :: non_neg_integer
+  @spec last_sequence(repo, keyword) :: non_neg_integer
   def last_sequence(repo, options \\ []) do
-    options = Keyword.validate!(options, log: "change_log")
+    options = Options.check!("last_sequence/2", options, [])
     # The sequence of a log that has had no change is not there either.
     sql = [
       "SELECT coalesce(",
@@ -376,9 +386,15 @@ defmodule EctoLibSql.ChangeLog do
       %Change{operation: :insert, new: new} = change
       %MyApp.City{} = EctoLibSql.ChangeLog.load(MyApp.Repo, MyApp.City, new)
   """
-  @spec load(module, module, Change.values()) :: struct
+  @spec load(repo, module, Change.values() | nil) :: struct | nil
+  def load(repo, schema, values)
+  def load(_repo, _schema, nil), do: nil
+
   def load(repo, schema, values) do
-    repo.load(schema, Map.new(values, fn {column, value} -> {column, untagged(value)} end))
+    RepoInstance.within(
+      repo,
+      & &1.load(schema, Map.new(values, fn {column, value} -> {column, untagged(value)} end))
+    )
   end
 
   defp untagged({:blob, bytes}), do: bytes
@@ -388,7 +404,7 @@ defmodule EctoLibSql.ChangeLog do
   Tells the consumers of a Repo on this node to look for changes. Commits of the Repo's sidecar wake them by themselves; this is for
   who knows that another program has written. Costs a message for each consumer.
   """
-  @spec wake(module) :: :ok
+  @spec wake(repo) :: :ok
   def wake(repo) do
     instance = RepoInstance.of!(repo)
     pattern = {{{:"$1", :_, :_}, :"$2", :_}, [{:"=:=", :"$1", {:const, instance}}], [:"$2"]}
@@ -408,10 +424,12 @@ defmodule EctoLibSql.ChangeLog do
 
   # Whether the log is there is looked up when a statement has failed.
   defp query!(repo, options, sql, params) do
-    repo.query!(IO.iodata_to_binary(sql), params)
+    RepoInstance.within(repo, & &1.query!(IO.iodata_to_binary(sql), params))
   rescue
     error in EctoLibSql.Error ->
-      if error.code == :sql_error and not there?(repo, options[:log]), do: raise(%NoLog{log: options[:log]})
+      if error.code == :sql_error and not RepoInstance.within(repo, &there?(&1, options[:log])),
+        do: raise(%NoLog{log: options[:log]})
+
       reraise error, __STACKTRACE__
   end
 

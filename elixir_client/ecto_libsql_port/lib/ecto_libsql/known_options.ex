@@ -1,7 +1,8 @@
 defmodule EctoLibSql.KnownOptions do
   @moduledoc false
-  # Options of what listens, checked before anything is started: `EctoLibSql.Changes`, its `Broadcaster`, and `EctoLibSql.ChangeLog.Consumer`.
-  # A name that is not known would be passed over, and nobody would see that less, or more, is told than was asked for.
+  # Options of what listens, checked before anything is started or written: `EctoLibSql.Changes`, its `Broadcaster`,
+  # `EctoLibSql.ChangeLog` with its `Consumer` and its migrations. A name that is not known would be passed over, and nobody would
+  # see that less, or more, is told than was asked for.
 
   alias LibsqlPort.Error
 
@@ -14,6 +15,15 @@ defmodule EctoLibSql.KnownOptions do
     if Keyword.keyword?(options),
       do: keywords(whose, options, known, elsewhere),
       else: invalid("#{whose}: options are a keyword list, not #{inspect(options)}")
+  end
+
+  @doc "The same for functions that raise."
+  @spec check!(String.t(), term, known, [{atom, String.t()}]) :: map
+  def check!(whose, options, known, elsewhere \\ []) do
+    case check(whose, options, known, elsewhere) do
+      {:ok, checked} -> checked
+      {:error, error} -> raise error
+    end
   end
 
   defp keywords(whose, options, known, elsewhere) do
@@ -54,11 +64,26 @@ defmodule EctoLibSql.KnownOptions do
   @spec invalid(String.t()) :: {:error, Error.t()}
   def invalid(message), do: {:error, Error.new(:invalid_option, message)}
 
+  @doc "Raises one for an argument that does not fit."
+  @spec argument!(String.t(), String.t(), term, {term, (term -> boolean), String.t()}) :: :ok
+  def argument!(whose, name, value, {_default, fits?, takes}) do
+    if fits?.(value),
+      do: :ok,
+      else: raise(Error.new(:invalid_option, "#{whose}: #{name} is #{takes}, not #{inspect(value)}"))
+  end
+
   # --- what options take ----------------------------------------------------------------------------------------
 
   @doc "An integer from 1."
   @spec positive(term) :: {term, (term -> boolean), String.t()}
   def positive(default), do: {default, &(is_integer(&1) and &1 > 0), "an integer, 1 or more"}
+
+  @doc "A name that is stored, as text of at least one character."
+  @spec name(term) :: {term, (term -> boolean), String.t()}
+  def name(default), do: {default, &name?/1, "a string, not empty and without NUL"}
+
+  defp name?(name),
+    do: is_binary(name) and name != "" and String.valid?(name) and not String.contains?(name, "\0")
 
   @doc "A list of names."
   @spec names(term) :: {term, (term -> boolean), String.t()}

@@ -5,8 +5,8 @@ defmodule EctoLibSql.Migration do
   They run after the commands that stand above them, in the migration's transaction.
   """
 
-  alias EctoLibSql.{BytesToBlobs, NormalizeTimes}
-  alias EctoLibSql.ChangeLog.Schema
+  alias EctoLibSql.{BytesToBlobs, NormalizeTimes, RepoInstance}
+  alias EctoLibSql.ChangeLog.{Options, Schema}
 
   import Ecto.Migration, only: [direction: 0, execute: 2, flush: 0, repo: 0]
 
@@ -133,12 +133,14 @@ defmodule EctoLibSql.Migration do
   ## Options
 
     * `:values` – what is kept beside the key: `:none`, `:new` or `:old_and_new` (default)
-    * `:columns` – which columns are kept. An update of others is not logged. Default: all but generated ones
+    * `:columns` – which columns are kept, at least one. An update of others is not logged. Default: all but generated ones
     * `:operations` – default `[:insert, :update, :delete]`
     * `:replace` – `false` if no statement says INSERT OR REPLACE or UPDATE OR REPLACE: what they delete is not logged then, and
       inserts cost less. Default `true`
     * `:log` – the name of the log, default `"change_log"`. Tables of one log share its numbers
-    * `:repo` – to call it outside of a migration
+    * `:repo` – to call it outside of a migration: a Repo's module, or the name or process of a running one
+
+  Raises a `LibsqlPort.Error` of code `:invalid_option` for other options and values.
 
   ## Examples
 
@@ -152,9 +154,8 @@ defmodule EctoLibSql.Migration do
   """
   @spec create_change_log(atom | String.t(), keyword) :: :ok
   def create_change_log(table, options \\ []) do
-    {repo, options} = Keyword.pop(options, :repo)
-    options = Schema.options!(options)
-    either(repo, &Schema.create(&1, to_string(table), options), &Schema.drop(&1, to_string(table), options))
+    {table, options} = change_log!("create_change_log/2", table, options)
+    either(options.repo, &Schema.create(&1, table, options), &Schema.drop(&1, table, options))
   end
 
   @doc """
@@ -162,19 +163,47 @@ defmodule EctoLibSql.Migration do
   acknowledged.
 
   In the direction `down` it does what `create_change_log/2` does, with the options given here.
+
+  Raises `EctoLibSql.MigrationError` of code `:no_such_table` if there is no such table, or the log does not follow it.
+
+  ## Options
+
+  Those of `create_change_log/2`. `:log` says which log; the others matter for the way back only.
+
+  ## Examples
+
+      defmodule MyApp.Repo.Migrations.ForgetCities do
+        use Ecto.Migration
+
+        def change do
+          EctoLibSql.Migration.drop_change_log(:cities, values: :new)
+        end
+      end
   """
   @spec drop_change_log(atom | String.t(), keyword) :: :ok
   def drop_change_log(table, options \\ []) do
-    {repo, options} = Keyword.pop(options, :repo)
-    options = Schema.options!(options)
-    either(repo, &Schema.drop(&1, to_string(table), options), &Schema.create(&1, to_string(table), options))
+    {table, options} = change_log!("drop_change_log/2", table, options)
+    either(options.repo, &Schema.drop(&1, table, options), &Schema.create(&1, table, options))
+  end
+
+  defp change_log!(function, table, options) do
+    Options.table!(function, table)
+    options = Options.of_migration!(function, options)
+
+    {to_string(table), options}
   end
 
   # Among the other commands of the migration, in their order, backwards when it is taken back.
-  defp either(nil, up, down), do: execute(fn -> up.(repo()) end, fn -> down.(repo()) end)
-  defp either(repo, up, _down), do: up.(repo)
+  defp either(nil, up, down) do
+    running!()
+    execute(fn -> up.(repo()) end, fn -> down.(repo()) end)
+  end
+
+  defp either(repo, up, _down), do: RepoInstance.within(repo, up)
 
   defp in_migration(fun) do
+    running!()
+
     case direction() do
       :down ->
         []
@@ -183,5 +212,14 @@ defmodule EctoLibSql.Migration do
         flush()
         fun.(repo())
     end
+  end
+
+  # Ecto's own message says nothing of the option.
+  defp running! do
+    repo()
+  rescue
+    RuntimeError ->
+      message = "no migration runs in this process: call it in one, or give it `repo: MyApp.Repo`"
+      reraise LibsqlPort.Error.new(:invalid_option, message), __STACKTRACE__
   end
 end

@@ -31,6 +31,25 @@ defmodule EctoLibSql.RepoInstance do
     end
   end
 
+  @doc "Calls a function with the Repo's module, whose functions use the Repo that is meant meanwhile; raises for what is no Repo."
+  @spec within(term, (module -> result)) :: result when result: var
+  def within(repo, fun) do
+    {module, dynamic} = of!(repo)
+    before = module.get_dynamic_repo()
+
+    if named(before) == dynamic do
+      fun.(module)
+    else
+      module.put_dynamic_repo(dynamic)
+
+      try do
+        fun.(module)
+      after
+        module.put_dynamic_repo(before)
+      end
+    end
+  end
+
   @doc "Makes it the one that the module's functions use in the calling process."
   @spec enter(t) :: module
   def enter({module, dynamic}) do

@@ -385,8 +385,8 @@ defmodule EctoLibSql.ChangeLogTest do
       end
 
       assert :ok = log(replace: false)
-      assert_raise ArgumentError, fn -> log(values: :old) end
-      assert_raise ArgumentError, fn -> log(operations: [:truncate]) end
+      assert_raise LibsqlPort.Error, fn -> log(values: :old) end
+      assert_raise LibsqlPort.Error, fn -> log(operations: [:truncate]) end
     end
   end
 

@@ -50,6 +50,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   use GenServer
 
   alias EctoLibSql.{ChangeLog, Changes, KnownOptions, RepoInstance}
+  alias EctoLibSql.ChangeLog.Options
   alias LibsqlPort.Changes, as: Feed
   alias LibsqlPort.Changes.Ended
 
@@ -75,6 +76,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   @spec start_link(keyword) :: GenServer.on_start() | {:error, Exception.t()}
   def start_link(options) do
     with {:ok, options} <- KnownOptions.check("EctoLibSql.ChangeLog.Consumer", options, known()),
+         options = Map.update!(options, :log, &to_string/1),
          {:ok, instance} <- RepoInstance.of(options.repo, options.dynamic_repo) do
       name = {:via, Registry, {@registry, {instance, options.log, options.name}}}
       GenServer.start_link(__MODULE__, Map.put(options, :repo, instance), name: name)
@@ -85,17 +87,15 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     [
       repo: {:required, &(&1 != nil), "a Repo"},
       dynamic_repo: {nil, &(is_atom(&1) or is_pid(&1)), "the name or process of a Repo"},
-      name: {:required, &is_binary/1, "a string"},
+      name: KnownOptions.name(:required),
       handler: {:required, &handler?/1, "a function of one argument or {module, function, arguments}"},
       left_behind: {nil, &(is_nil(&1) or is_function(&1, 1)), "a function of one argument"},
-      from: {:beginning, &(&1 in [:beginning, :end]), ":beginning or :end"},
       batch_size: KnownOptions.positive(500),
       interval_ms: KnownOptions.positive(1_000),
       listen: {true, &is_boolean/1, "true or false"},
-      trim: {[], &(&1 == false or ChangeLog.limits?(&1)), "false or limits of EctoLibSql.ChangeLog.trim/2"},
-      trim_interval_ms: KnownOptions.positive(60_000),
-      log: {"change_log", &is_binary/1, "the name of a log"}
-    ]
+      trim: {[], &(&1 == false or Options.limits?(&1)), "false or limits of EctoLibSql.ChangeLog.trim/2"},
+      trim_interval_ms: KnownOptions.positive(60_000)
+    ] ++ Options.known([:from, :log])
   end
 
   defp handler?({module, function, arguments}),

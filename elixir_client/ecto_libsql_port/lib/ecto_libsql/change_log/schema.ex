@@ -8,34 +8,10 @@ defmodule EctoLibSql.ChangeLog.Schema do
   alias EctoLibSql.ChangeLog.Triggers
   alias EctoLibSql.MigrationError
 
-  @defaults [
-    log: "change_log",
-    columns: nil,
-    operations: [:insert, :update, :delete],
-    values: :old_and_new,
-    replace: true
-  ]
   @comment "-- change log "
 
-  @doc "Valid options, with their defaults."
-  @spec options!(keyword) :: keyword
-  def options!(options) do
-    options = Keyword.validate!(options, @defaults)
-    operations = options[:operations]
-
-    unless is_list(operations) and operations != [] and
-             Enum.all?(operations, &(&1 in @defaults[:operations])),
-           do: raise(ArgumentError, ":operations are some of #{inspect(@defaults[:operations])}")
-
-    unless options[:values] in [:none, :new, :old_and_new],
-      do: raise(ArgumentError, ":values is :none, :new or :old_and_new, not #{inspect(options[:values])}")
-
-    columns = options[:columns] && Enum.map(options[:columns], &to_string/1)
-    Keyword.merge(options, log: to_string(options[:log]), columns: columns)
-  end
-
   @doc "As `EctoLibSql.Migration.create_change_log/2`."
-  @spec create(module, String.t(), keyword) :: :ok
+  @spec create(module, String.t(), map) :: :ok
   def create(repo, name, options) do
     in_transaction(repo, fn ->
       table = table!(repo, name)
@@ -46,7 +22,7 @@ defmodule EctoLibSql.ChangeLog.Schema do
   end
 
   @doc "As `EctoLibSql.Migration.drop_change_log/2`."
-  @spec drop(module, String.t(), keyword) :: :ok
+  @spec drop(module, String.t(), map) :: :ok
   def drop(repo, name, options) do
     in_transaction(repo, fn ->
       table = table!(repo, name)
@@ -114,7 +90,7 @@ defmodule EctoLibSql.ChangeLog.Schema do
   defp generated(repo, table, options), do: table |> described(repo, options) |> Triggers.sql()
 
   defp comment(options),
-    do: @comment <> marker(options[:log]) <> Jason.encode!(Map.new(Keyword.delete(options, :log)))
+    do: @comment <> marker(options[:log]) <> Jason.encode!(Map.drop(options, [:log, :repo]))
 
   # JSON, so that the name ends.
   defp marker(log), do: [Jason.encode!(log), " "] |> IO.iodata_to_binary()
@@ -133,13 +109,13 @@ defmodule EctoLibSql.ChangeLog.Schema do
     [_, rest] = String.split(sql, @comment <> marker(log), parts: 2)
     stored = rest |> String.split("\n", parts: 2) |> hd() |> Jason.decode!()
 
-    [
+    %{
       log: log,
       columns: stored["columns"],
       operations: Enum.map(stored["operations"], &String.to_existing_atom/1),
       values: String.to_existing_atom(stored["values"]),
       replace: stored["replace"]
-    ]
+    }
   end
 
   defp drop(repo, trigger), do: query!(repo, ["DROP TRIGGER ", Triggers.quoted(trigger)])

@@ -56,7 +56,7 @@ pub enum Error {
     InBatch(u32, Box<Error>),
 }
 
-/// SQLite's words, and what to raise if they tell of a limit.
+/// SQLite's words, and what to do if they tell of a limit or of a function.
 fn engine_words(error: &EngineError) -> String {
     match remedy::of(error) {
         Some(remedy) => format!("{}; {remedy}", error.message),
@@ -102,6 +102,7 @@ impl Error {
             }
             // Of a database in which nothing is wrong.
             Error::Engine(error, _) if remedy::is_limited_schema(error) => ErrorCode::InvalidOption,
+            Error::Engine(error, _) if remedy::is_missing_function(error) => ErrorCode::UnknownFunction,
             Error::Engine(error, _) => engine_code(error.code),
             Error::Denied(_) => ErrorCode::NotAuthorized,
             Error::Stopped(stop) => stop_code(*stop),

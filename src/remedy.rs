@@ -1,5 +1,6 @@
-//! The option to raise when the engine has met a limit. SQLite says what was too much, but not by which name this program
-//! knows the limit; [`of`] is appended to SQLite's words where an error becomes a reply.
+//! The option to raise when the engine has met a limit, and what to say of a function that is missing, or may not stand where it
+//! does. SQLite says what was wrong, but not by which name this program knows it; [`of`] is appended to SQLite's words where an
+//! error becomes a reply.
 
 use crate::engine::{code, EngineError};
 
@@ -23,6 +24,29 @@ const LIMIT_WORDS: &[(&str, &str)] = &[
 const SIZE_WORDS: &[(&str, &str)] =
     &[("string or blob too big", "length"), ("statement too long", "sql_length")];
 
+/// What SQLite's message begins with when a statement, or what the schema adds to it, uses a function that there is not.
+const MISSING_FUNCTION: &[&str] = &["no such function: ", "unknown function: "];
+
+const MISSING: &str = "create it on this connection, or for the whole program before the connection is opened, if the statement or \
+                       something in the schema that it uses needs it";
+
+/// What SQLite's message has in it when a function may not stand where it does, where in it that stands, and what to do.
+const MISPLACED: &[(fn(&str) -> bool, &str)] = &[
+    (
+        |words| words.starts_with("unsafe use of "),
+        "the schema may call it only if it is created with directonly false, which is for what does no harm in a database of \
+         a stranger",
+    ),
+    (
+        |words| words.starts_with("non-deterministic functions prohibited in "),
+        "a function of yours may stand there if it is created as deterministic",
+    ),
+    (
+        |words| words.ends_with(" may not be used as a window function"),
+        "an aggregate of yours may if it is created with an inverse",
+    ),
+];
+
 /// How the message begins of a schema that cannot be compiled; what was wrong follows " - ".
 const MALFORMED: &str = "malformed database schema (";
 
@@ -37,11 +61,25 @@ pub fn of(error: &EngineError) -> Option<String> {
                 .to_owned(),
         ),
         code::SQLITE_TOOBIG => limit(SIZE_WORDS, words).map(raise),
-        code::SQLITE_ERROR => limit(LIMIT_WORDS, words).map(up_to_default),
+        _ if is_missing_function(error) => Some(MISSING.to_owned()),
+        code::SQLITE_ERROR => limit(LIMIT_WORDS, words).map(up_to_default).or_else(|| misplaced(words)),
         code::SQLITE_CORRUPT => schema_limit(words)
             .map(|limit| format!("the database is sound, but its schema exceeds a limit of the connection: {}", raise(limit))),
         _ => None,
     }
+}
+
+/// True if a function or a collation was used that the connection has not.
+pub fn is_missing_function(error: &EngineError) -> bool {
+    let words = error.message.as_str();
+    error.code == code::SQLITE_ERROR_MISSING_COLLSEQ
+        || error.code & 0xff == code::SQLITE_ERROR
+            && MISSING_FUNCTION.iter().any(|begin| words.starts_with(begin))
+}
+
+fn misplaced(words: &str) -> Option<String> {
+    let found = MISPLACED.iter().find(|(is_it, _)| is_it(words));
+    found.map(|(_, remedy)| (*remedy).to_owned())
 }
 
 /// True if the schema could not be read because of a limit of the connection. The engine calls it corrupt.
@@ -90,6 +128,27 @@ mod tests {
         assert_eq!(of(code::SQLITE_ERROR, "too many columns on t"), Some(up_to_default("column")));
         assert_eq!(of(code::SQLITE_ERROR, "no such table: too many columns on t"), None);
         assert_eq!(of(code::SQLITE_CONSTRAINT_TRIGGER, "too many columns on t"), None);
+    }
+
+    #[test]
+    fn a_function_that_is_missing_or_misplaced_is_told_by_the_engine_s_own_words() {
+        let remedy = |words: &str| of(&EngineError::new(code::SQLITE_ERROR, words)).unwrap_or_default();
+        assert!(remedy("no such function: f").starts_with("create it"));
+        assert!(remedy("unknown function: f()").starts_with("create it"));
+        assert!(remedy("unsafe use of f()").contains("directonly"));
+        assert!(
+            remedy("non-deterministic functions prohibited in index expressions").contains("deterministic")
+        );
+        assert!(remedy("f() may not be used as a window function").contains("inverse"));
+        assert_eq!(remedy("no such table: no such function: f"), "");
+        assert!(is_missing_function(&EngineError::new(
+            code::SQLITE_ERROR_MISSING_COLLSEQ,
+            "no such collation sequence: c"
+        )));
+        assert!(!is_missing_function(&EngineError::new(
+            code::SQLITE_CONSTRAINT_TRIGGER,
+            "no such function: f"
+        )));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Compiling: what some statements do while they are compiled, and what is learned of them then.
 
 use super::access::Access;
-use super::errors::missing;
 use super::shadow::Doubt;
 use super::statement::{Kind, Statement};
 use crate::engine::statement::Prepared;
@@ -215,7 +214,6 @@ impl Access {
             // A deterministic function of constants may be called to compile, and may fail there.
             (None, error) => match (self.failure(), error) {
                 (Some(failure), _) => failure,
-                (None, Error::Engine(error, None)) => self.stopped_or(missing(error)),
                 (None, error) => self.stopped_or(error),
             },
         }

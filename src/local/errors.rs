@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
-use port_driver::request::RequestError;
 
 impl Access {
     /// The error of a step of a client's statement that failed with `code`. What the engine does not say of a violated
@@ -51,7 +50,7 @@ impl Access {
                 (None, Some(reason)) => self.not_allowed(reason),
                 (None, None) => self.stopped_or(Error::Engine(error, None)),
             },
-            _ => self.stopped_or(missing(error)),
+            _ => self.stopped_or(Error::Engine(error, None)),
         }
     }
 
@@ -116,20 +115,6 @@ impl Access {
     pub fn check_stop(&self) -> Result<()> {
         self.control.stop().map_or(Ok(()), |stop| Err(stop.into()))
     }
-}
-
-/// The schema needs a function or a collation that this connection has not.
-pub(super) fn missing(mut error: EngineError) -> Error {
-    let of_schema = error.code == code::SQLITE_ERROR_MISSING_COLLSEQ
-        || error.code & 0xff == code::SQLITE_ERROR && error.message.starts_with("unknown function: ");
-    if !of_schema {
-        return Error::Engine(error, None);
-    }
-    error.message.push_str(
-        ": an index, a check or a generated column of this database needs it; create it on this connection, or for the whole \
-         program before the connection is opened",
-    );
-    Error::Request(RequestError { code: ErrorCode::UnknownFunction, message: error.message })
 }
 
 /// libSQL writes the tables of a vector index before it asks whether it may drop the index. What defends those tables has such a

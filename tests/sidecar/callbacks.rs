@@ -653,10 +653,17 @@ fn a_schema_uses_what_is_meant_for_it() {
         assert_eq!(error.code, "unknown_function", "{sql}: {error:?}");
         assert!(error.message.contains("slug()"), "{error:?}");
     }
-    assert!(
-        other.query("SELECT slugg('x')", list![]).unwrap_err().code == "sql_error",
-        "a slip is none of these"
-    );
+    // Wherever the name stands: in the statement, a view, a trigger.
+    conn.exec("CREATE TABLE u(a)");
+    conn.exec("CREATE TRIGGER u_gone AFTER DELETE ON u BEGIN SELECT direct(old.a); END");
+    conn.exec("CREATE VIEW of_u AS SELECT direct(a) FROM u");
+    conn.exec("INSERT INTO u VALUES (1)");
+    for sql in ["SELECT slugg('x')", "SELECT * FROM of_u", "DELETE FROM u"] {
+        let error = other.query(sql, list![]).unwrap_err();
+        assert_eq!(error.code, "unknown_function", "{sql}: {error:?}");
+        assert!(error.message.contains("create it on this connection"), "{error:?}");
+    }
+    assert_eq!(other.query("SELECT slugg('x')", list![]).unwrap_err().offset, Some(7));
     sidecar.end();
 }
 

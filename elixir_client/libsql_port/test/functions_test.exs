@@ -530,16 +530,14 @@ defmodule LibsqlPort.FunctionsTest do
       for {sql, name} <- [
             {"INSERT INTO t VALUES ('B')", "slug"},
             {"VACUUM", "folded"},
-            {"SELECT x FROM c ORDER BY x", "folded"}
+            {"SELECT x FROM c ORDER BY x", "folded"},
+            {"SELECT slug(x) FROM t", "slug"}
           ] do
         assert {:error, %Error{code: :unknown_function, message: message}} = LibsqlPort.query(plain, sql)
         assert message =~ name
       end
 
-      # What the text of the statement names is no matter of the database.
-      for sql <- ["SELECT slug(x) FROM t", "SELECT * FROM nothing(1)"] do
-        assert {:error, %Error{code: :sql_error}} = LibsqlPort.query(plain, sql)
-      end
+      assert {:error, %Error{code: :sql_error}} = LibsqlPort.query(plain, "SELECT * FROM nothing(1)")
     end
   end
 
@@ -565,7 +563,44 @@ defmodule LibsqlPort.FunctionsTest do
       end)
 
     assert rows(conn, "SELECT first(), second()") == [[1, 2]]
-    assert {:error, %Error{code: :sql_error}} = LibsqlPort.query(conn, "SELECT second()")
+    assert {:error, %Error{code: :unknown_function}} = LibsqlPort.query(conn, "SELECT second()")
+  end
+
+  test "a function that may not stand where it does is told how it may", %{conn: conn} do
+    :ok = LibsqlPort.create_function(conn, "slug", 1, &String.downcase/1)
+
+    :ok =
+      LibsqlPort.create_aggregate(conn, "total_of", 1,
+        start: fn -> 0 end,
+        step: fn x, sum -> x + sum end,
+        finish: & &1
+      )
+
+    LibsqlPort.script!(conn, "CREATE TABLE t (x)")
+
+    for {sql, mend} <- [
+          {"CREATE INDEX i ON t (slug(x))", "deterministic"},
+          {"SELECT total_of(x) OVER () FROM t", "inverse"}
+        ] do
+      assert {:error, %Error{message: message}} = LibsqlPort.query(conn, sql)
+      assert message =~ mend
+    end
+
+    :ok = LibsqlPort.create_function(conn, "slug", 1, &String.downcase/1, deterministic: true)
+    assert {:error, %Error{message: message}} = LibsqlPort.query(conn, "CREATE INDEX i ON t (slug(x))")
+    assert message =~ "directonly false"
+  end
+
+  test "a table function is dropped by no call that fails", %{conn: conn} do
+    :ok = LibsqlPort.create_table_function(conn, "g", columns: [:n], rows: fn -> [[1]] end)
+    {:ok, cursor} = LibsqlPort.Cursor.declare(conn, "SELECT value FROM #{series()}", [])
+    {:more, _} = LibsqlPort.Cursor.fetch(conn, cursor, chunk_rows: 1)
+    assert {:error, %Error{code: :locked}} = LibsqlPort.drop_table_function(conn, "g")
+    assert rows(conn, "SELECT n FROM g") == [[1]]
+    :ok = LibsqlPort.Cursor.close(conn, cursor)
+    assert rows(conn, "SELECT n FROM g") == [[1]]
+    assert {:ok, true} = LibsqlPort.drop_table_function(conn, "g")
+    assert {:error, %Error{code: :sql_error}} = LibsqlPort.query(conn, "SELECT n FROM g")
   end
 
   test "while a cursor is open, replacing is locked", %{conn: conn} do

@@ -34,6 +34,8 @@ pub struct ClientFunctions {
     authorizer: Option<Arc<ClientAuthorizer>>,
     authorizer_changed: bool,
     generation: u64,
+    /// What had been in the place of something that is gone is still to be registered anew.
+    restoring: bool,
     of_program: Arc<SharedFunctions>,
 }
 
@@ -50,6 +52,7 @@ impl ClientFunctions {
             authorizer: None,
             authorizer_changed: false,
             generation: 0,
+            restoring: false,
             of_program,
         }
     }
@@ -83,10 +86,19 @@ impl ClientFunctions {
             }
         }
         self.shared = list;
-        if !gone.is_empty() && self.restore(handle).is_err() {
-            return;
+        self.restoring |= !gone.is_empty();
+        if self.restoring {
+            if self.restore(handle).is_err() {
+                return;
+            }
+            self.restoring = false;
         }
         self.generation = generation;
+    }
+
+    /// True if the connection has it as one of its own.
+    pub fn has(&self, function: &ClientFunction) -> bool {
+        self.own.has(function)
     }
 
     /// Adds one of the connection's own, or puts it in the place of another.

@@ -19,7 +19,12 @@ pub fn create(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>)
 
 /// Drops one.
 pub fn drop(session: &mut Session, run: &mut Run<'_>, function: &Function<'_>) -> Result<()> {
-    let dropped = session.client_functions.drop(&session.access.handle, &ClientFunction::from(function))?;
+    let function = ClientFunction::from(function);
+    // What takes its place, and what stands beside it, is registered anew, which the engine refuses while something runs.
+    if session.client_functions.has(&function) {
+        session.check_no_cursor("one of its functions")?;
+    }
+    let dropped = session.client_functions.drop(&session.access.handle, &function)?;
     run.ok(|out| put_bool(out, dropped));
     Ok(())
 }

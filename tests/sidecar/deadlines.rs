@@ -281,3 +281,23 @@ fn nothing_takes_part_of_a_deadline_that_is_past() {
     }
     assert_eq!(conn.value("SELECT count(*) FROM t"), 1.into());
 }
+
+/// Before a write, the cursors of its connection are read to their ends.
+#[test]
+fn a_write_that_waits_for_the_end_of_a_cursor_names_the_cursor() {
+    let sidecar = Sidecar::start();
+    let db = sidecar.open(":memory:");
+    db.exec("CREATE TABLE t(a)");
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+    let cursor = db.call(tag::DECLARE, [endless.into(), list![]]).unwrap().items()[0].clone();
+    let request = db.send(tag::FETCH, [cursor.clone(), 1.into(), 0.into()]);
+    assert_eq!(sidecar.receive(request).tag, tag::MORE_ROWS);
+    let error = db.within(300).query("INSERT INTO t VALUES (1)", list![]).unwrap_err();
+    assert_eq!(error.code, "timeout");
+    assert!(error.message.contains(&format!("open cursor {}", cursor.int())), "{error:?}");
+    let error = db.call(tag::FETCH, [cursor, 1.into(), 0.into()]).unwrap_err();
+    assert_eq!(error.code, "unknown_cursor");
+    assert!(error.message.contains("by a write"), "{error:?}");
+    db.exec("INSERT INTO t VALUES (1)");
+    assert_eq!(db.value("SELECT count(*) FROM t"), 1.into());
+}

@@ -79,10 +79,22 @@ pub fn read_ahead(session: &mut Session) -> Result<()> {
         if let Err(error) = rest_of(access, cursor) {
             // The step has said what its reset repeats.
             let _ = session.close_cursor(id);
-            return Err(error);
+            return Err(not_read_ahead(id, error));
         }
     }
     Ok(())
+}
+
+/// A write that had its cursor read ahead says so: what has not run is not its own statement.
+fn not_read_ahead(id: u32, error: Error) -> Error {
+    if !error.is_stop() {
+        return error;
+    }
+    let message = format!(
+        "{error}, while the rest of the open cursor {id} was read, without which nothing is written on its connection; the \
+         cursor is closed. Close cursors that are not read to their end, declare them live, or write on another connection"
+    );
+    Error::new(error.code(), message)
 }
 
 fn rest_of(access: &mut Access, cursor: &mut Cursor) -> Result<()> {
@@ -242,5 +254,9 @@ pub fn close(session: &mut Session, run: &mut Run<'_>, id: u32) -> Result<()> {
 }
 
 fn unknown(id: u32) -> Error {
-    Error::new(ErrorCode::UnknownCursor, format!("this connection has no open cursor {id}"))
+    let message = format!(
+        "this connection has no open cursor {id}: it was read to its end or closed, perhaps by a write that was stopped while it \
+         read the cursor ahead"
+    );
+    Error::new(ErrorCode::UnknownCursor, message)
 }

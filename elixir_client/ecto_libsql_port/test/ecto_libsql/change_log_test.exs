@@ -599,24 +599,6 @@ defmodule EctoLibSql.ChangeLogTest do
       assert_receive {:changes, ["Ulm"]}, 30_000
     end
 
-    test "is started again where it stopped, after its function has failed", %{options: options} do
-      test = self()
-
-      handler = fn changes ->
-        send(test, {:tried, Enum.map(changes, & &1.sequence)})
-        if :persistent_term.get(__MODULE__, false), do: :ok, else: {:error, :not_yet}
-      end
-
-      insert(~w(Ulm Bonn))
-      :persistent_term.put(__MODULE__, false)
-      start_supervised!({Consumer, Keyword.put(options, :handler, handler)})
-      assert_receive {:tried, [1, 2]}, 30_000
-      :persistent_term.put(__MODULE__, true)
-      # Either this start or the next one.
-      assert_receive {:tried, [1, 2]}, 30_000
-      wait_for(fn -> match?({:ok, []}, ChangeLog.read(TestRepo, "p")) end)
-    end
-
     @tag repo: [pool_size: 3, backoff_min: 10, backoff_max: 100]
     test "outlives a sidecar", %{options: options} do
       pid = start_supervised!({Consumer, Keyword.put(options, :interval_ms, 10)})

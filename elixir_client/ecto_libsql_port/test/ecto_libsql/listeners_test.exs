@@ -89,13 +89,21 @@ defmodule EctoLibSql.ListenersTest do
             {Keyword.delete(good, :handler), ":handler is missing"},
             {Keyword.put(good, :name, :c), ":name takes a string"},
             {Keyword.put(good, :handler, fn -> :ok end), ":handler takes"},
-            {Keyword.put(good, :batch, 1), "unknown option :batch; known are :batch_size"},
+            {Keyword.put(good, :batch, 1), "unknown option :batch; known are :attempts_max, :batch_size"},
             {Keyword.put(good, :batch_size, 0), ":batch_size takes an integer, 1 or more"},
             {Keyword.put(good, :from, 7), ":from takes :beginning or :end"},
             {Keyword.put(good, :trim, rows: 1), ":trim takes"},
             {Keyword.put(good, :trim, rows_max: -1), ":trim takes"},
             {Keyword.put(good, :listen, nil), ":listen takes true or false"},
             {Keyword.put(good, :repo, "repo"), "is no Repo"},
+            {Keyword.put(good, :name, ""), ":name takes a string, not empty"},
+            {Keyword.put(good, :handler, {IO, :nofun, []}), ":handler takes"},
+            {Keyword.put(good, :handler, {Map, :new, [1, 2]}), ":handler takes"},
+            {Keyword.put(good, :handler, {NoModule, :new, []}), ":handler takes"},
+            {Keyword.put(good, :retry_wait_min_ms, 0), ":retry_wait_min_ms takes"},
+            {Keyword.put(good, :retry_wait_min_ms, 60_001),
+             ":retry_wait_min_ms is at most :retry_wait_max_ms"},
+            {Keyword.put(good, :attempts_max, 0), ":attempts_max takes"},
             {[:repo], "keyword list"}
           ] do
         assert refused(Consumer.start_link(options)) =~ told
@@ -353,13 +361,34 @@ defmodule EctoLibSql.ListenersTest do
       end
     end
 
-    test "ends its consumer with that error" do
-      Process.flag(:trap_exit, true)
+    test "is waited for by its consumer, which says so once" do
+      test = self()
+      handler = fn changes -> send(test, {:changes, Enum.map(changes, & &1.new["name"])}) && :ok end
 
-      capture_log(fn ->
-        {:ok, pid} = Consumer.start_link(repo: TestRepo, name: "c", handler: fn _ -> :ok end)
-        assert_receive {:EXIT, ^pid, {%NoLog{log: "change_log"}, _stack}}, 30_000
-      end)
+      log =
+        capture_log(fn ->
+          consumer =
+            start_supervised!(
+              {Consumer, repo: TestRepo, name: "c", handler: handler, interval_ms: 5, listen: false}
+            )
+
+          # It looks for the log again and again, and is the same process when it is there.
+          for _ <- 1..3, do: send(consumer, :wake) && :sys.get_state(consumer)
+          TestRepo.query!("CREATE TABLE cities (id INTEGER PRIMARY KEY, name TEXT)")
+          Migration.create_change_log(:cities, repo: TestRepo)
+          TestRepo.insert!(%City{name: "Ulm"})
+          assert_receive {:changes, ["Ulm"]}, 30_000
+
+          assert [{consumer, nil}] ==
+                   Registry.lookup(ChangeLog.Registry, {{TestRepo, TestRepo}, "change_log", "c"})
+
+          stop_supervised!(consumer_id())
+        end)
+
+      assert [_, said] = String.split(log, "waits: there is no change log")
+      assert said =~ "run the migrations before its consumers"
     end
+
+    defp consumer_id, do: {Consumer, {TestRepo, nil, nil, "c"}}
   end
 end

@@ -8,9 +8,23 @@ defmodule EctoLibSql.ChangeLog.Consumer do
         {EctoLibSql.ChangeLog.Consumer, repo: MyApp.Repo, name: "search", handler: &MyApp.Search.index/1}
       ]
 
-  The function may get a batch again: if it raises or returns anything else, the process ends and its supervisor starts it
-  anew, and after a crash of the node nobody knows whether it had returned. While the database cannot be reached, or is busy, the
-  process tries again after a second, or after the interval if that is shorter.
+  The function may get a batch again: after a crash of the node nobody knows whether it had returned. While the database cannot be
+  reached, is busy, or has no such log yet (its migration has not run), the process tries again after a second, or after the interval
+  if that is shorter. It logs a warning when that begins.
+
+  ## When the function fails
+
+  If it raises, throws, exits or returns anything but `:ok`, the process logs an error, waits, and reads on from what is acknowledged:
+  mostly the same changes. The wait is `:retry_wait_min_ms`, and twice as long after each failure in a row, up to
+  `:retry_wait_max_ms`. Commits and `EctoLibSql.ChangeLog.wake/1` do not shorten it. A `:left_behind` function that fails, or is not
+  given, is treated alike.
+
+  To give up is one of these:
+
+    * the function itself notes what it cannot process elsewhere, and returns `:ok`
+    * `:attempts_max`: after so many failures in a row the process ends, with the reason `{:not_handled, failure}`. Its supervisor decides:
+      `Supervisor.child_spec({EctoLibSql.ChangeLog.Consumer, options}, restart: :temporary)` leaves it ended
+    * `EctoLibSql.ChangeLog.ack/4` from elsewhere passes over changes
 
   A consumer looks for changes after each commit of the Repo's sidecar that has written to the log: it subscribes to the log's table
   (`LibsqlPort.Changes`), and asks for one message at a time, so that commits while it works cost neither side more than that one.
@@ -39,18 +53,26 @@ defmodule EctoLibSql.ChangeLog.Consumer do
     * `:listen` – `false`: it looks every `:interval_ms` only. Default `true`. While somebody listens, a `DELETE` without WHERE, of any
       table of the database, deletes row by row
     * `:left_behind` – a function of an `EctoLibSql.ChangeLog.LeftBehind`. If it returns `:ok`, the consumer goes on behind what was
-      removed. Without it the process ends with the notice
+      removed
     * `:trim` – the limits of `EctoLibSql.ChangeLog.trim/2`, or `false` to leave the log as it is. Default `[]`
     * `:trim_interval_ms` – default 60,000
+    * `:retry_wait_min_ms` – default 1,000
+    * `:retry_wait_max_ms` – default 60,000
+    * `:attempts_max` – how many failures in a row end the process, default `:infinity`
     * `:log` – default `"change_log"`
 
-  Emits `[:ecto_libsql_port, :change_log, :left_behind]` with the measurement `rows` and the notice in the metadata.
+  ## Telemetry
+
+    * `[:ecto_libsql_port, :change_log, :left_behind]` with the measurement `rows`, and the `notice` in the metadata
+    * `[:ecto_libsql_port, :change_log, :not_handled]` when the function has failed: the measurements `attempt` (from 1) and `wait_ms` (0
+      if the process ends), and in the metadata `repo`, `log`, `consumer`, `first` and `last` (numbers of changes) and `failure`:
+      `{:returned, term}` or `{kind, reason, stacktrace}` with a kind of `:error`, `:exit` or `:throw`
   """
 
   use GenServer
 
   alias EctoLibSql.{ChangeLog, Changes, KnownOptions, RepoInstance}
-  alias EctoLibSql.ChangeLog.Options
+  alias EctoLibSql.ChangeLog.{NoLog, Options}
   alias LibsqlPort.Changes, as: Feed
   alias LibsqlPort.Changes.Ended
 
@@ -77,6 +99,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   def start_link(options) do
     with {:ok, options} <- KnownOptions.check("EctoLibSql.ChangeLog.Consumer", options, known()),
          options = Map.update!(options, :log, &to_string/1),
+         :ok <- waits?(options),
          {:ok, instance} <- RepoInstance.of(options.repo, options.dynamic_repo) do
       name = {:via, Registry, {@registry, {instance, options.log, options.name}}}
       GenServer.start_link(__MODULE__, Map.put(options, :repo, instance), name: name)
@@ -88,25 +111,51 @@ defmodule EctoLibSql.ChangeLog.Consumer do
       repo: {:required, &(&1 != nil), "a Repo"},
       dynamic_repo: {nil, &(is_atom(&1) or is_pid(&1)), "the name or process of a Repo"},
       name: KnownOptions.name(:required),
-      handler: {:required, &handler?/1, "a function of one argument or {module, function, arguments}"},
+      handler:
+        {:required, &handler?/1,
+         "a function of one argument, or {module, function, arguments} of a public function that takes one more"},
       left_behind: {nil, &(is_nil(&1) or is_function(&1, 1)), "a function of one argument"},
       batch_size: KnownOptions.positive(500),
       interval_ms: KnownOptions.positive(1_000),
       listen: {true, &is_boolean/1, "true or false"},
       trim: {[], &(&1 == false or Options.limits?(&1)), "false or limits of EctoLibSql.ChangeLog.trim/2"},
-      trim_interval_ms: KnownOptions.positive(60_000)
+      trim_interval_ms: KnownOptions.positive(60_000),
+      retry_wait_min_ms: KnownOptions.positive(1_000),
+      retry_wait_max_ms: KnownOptions.positive(60_000),
+      attempts_max:
+        {:infinity, &(&1 == :infinity or (is_integer(&1) and &1 > 0)), "an integer, 1 or more, or :infinity"}
     ] ++ Options.known([:from, :log])
   end
 
+  defp waits?(%{retry_wait_min_ms: min, retry_wait_max_ms: max}) when min <= max, do: :ok
+
+  defp waits?(_options),
+    do:
+      KnownOptions.invalid(
+        "EctoLibSql.ChangeLog.Consumer: :retry_wait_min_ms is at most :retry_wait_max_ms (60,000 by default)"
+      )
+
   defp handler?({module, function, arguments}),
-    do: is_atom(module) and is_atom(function) and is_list(arguments)
+    do:
+      is_atom(module) and is_atom(function) and is_list(arguments) and Code.ensure_loaded?(module) and
+        function_exported?(module, function, length(arguments) + 1)
 
   defp handler?(handler), do: is_function(handler, 1)
 
   @impl true
   def init(%{repo: instance} = options) do
     state =
-      Map.merge(options, %{repo: RepoInstance.enter(instance), instance: instance, begun: false, feed: nil})
+      Map.merge(options, %{
+        repo: RepoInstance.enter(instance),
+        instance: instance,
+        begun: false,
+        feed: nil,
+        # Why it waits for the database, once that has been logged.
+        waits: nil,
+        # After failures: how many, and whether it waits to try again.
+        failed: 0,
+        retrying: false
+      })
 
     {:ok, state, {:continue, :start}}
   end
@@ -138,6 +187,8 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   def handle_info(:again, state), do: {:noreply, look(state)}
 
+  def handle_info(:retry, state), do: {:noreply, look(%{state | retrying: false})}
+
   def handle_info(:trim, state) do
     connected(state, fn -> :ok end, fn ->
       {_rows, notices} = ChangeLog.trim(state.repo, [log: state.log] ++ state.trim)
@@ -158,13 +209,15 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   end
 
   # All that is there.
+  defp look(%{retrying: true} = state), do: state
+
   defp look(state) do
     try_again = fn -> if state.interval_ms > @again_ms, do: Process.send_after(self(), :again, @again_ms) end
 
     connected(state, try_again, fn ->
       # Before the log is read: what commits after that is told.
       state = state |> begin() |> listen()
-      %{state | begun: consume(state) != :gone}
+      consume(%{state | waits: nil})
     end)
   end
 
@@ -172,7 +225,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   defp connected(state, try_again, fun) do
     fun.()
   rescue
-    error in [DBConnection.ConnectionError, DBConnection.OwnershipError, EctoLibSql.Error] ->
+    error in [DBConnection.ConnectionError, DBConnection.OwnershipError, EctoLibSql.Error, NoLog] ->
       unless passing?(error), do: reraise(error, __STACKTRACE__)
       waits(state, try_again, waits_for(error))
   catch
@@ -184,9 +237,9 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   # What a test has done in a sandbox is gone when it is over, the consumer too.
   defp waits(state, try_again, why) do
-    Logger.warning("the consumer #{state.name} of #{state.log} waits: #{why}")
+    unless state.waits == why, do: Logger.warning("the consumer #{state.name} of #{state.log} waits: #{why}")
     try_again.()
-    %{state | begun: false}
+    %{state | begun: false, waits: why}
   end
 
   defp waits_for(%DBConnection.OwnershipError{}),
@@ -194,7 +247,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   defp waits_for(error), do: Exception.message(error)
 
-  defp passing?(%module{}) when module in [DBConnection.ConnectionError, DBConnection.OwnershipError],
+  defp passing?(%module{}) when module in [DBConnection.ConnectionError, DBConnection.OwnershipError, NoLog],
     do: true
 
   defp passing?(%EctoLibSql.Error{code: code}), do: code in [:busy, :timeout]
@@ -265,36 +318,96 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   defp consume(state) do
     case ChangeLog.read(state.repo, state.name, limit: state.batch_size, log: state.log) do
       {:ok, []} ->
-        :ok
+        state
 
       {:ok, changes} ->
-        call(state.handler, changes)
-        ack(state, List.last(changes).sequence)
-        if length(changes) == state.batch_size, do: consume(state), else: :ok
+        last = List.last(changes).sequence
+        full? = length(changes) == state.batch_size
+
+        handled(state, {hd(changes).sequence, last}, if(full?, do: :more, else: :all), fn ->
+          call(state.handler, changes)
+        end)
 
       {:left_behind, notice} ->
-        unless state.left_behind && state.left_behind.(notice) == :ok, do: exit(notice)
-        ack(state, notice.last)
-        consume(state)
+        handled(state, {notice.first, notice.last}, :more, fn -> left_behind(state.left_behind, notice) end)
 
       # Somebody has deleted it, or the test in which it was made is over.
       {:error, :no_consumer} ->
-        if sandboxed?(state), do: :gone, else: exit(:normal)
+        if sandboxed?(state), do: %{state | begun: false}, else: exit(:normal)
     end
   end
 
+  # Acknowledges what a function has answered with `:ok`, and goes on.
+  defp handled(state, {_first, last} = sequences, what_is_left, fun) do
+    case attempt(state, fun) do
+      :ok ->
+        ack(state, last)
+        state = %{state | failed: 0}
+        if what_is_left == :more, do: consume(state), else: state
+
+      failure ->
+        failed(%{state | failed: state.failed + 1}, sequences, failure)
+    end
+  end
+
+  defp attempt(state, fun) do
+    case fun.() do
+      :ok -> :ok
+      other -> {:returned, other}
+    end
+  catch
+    kind, reason ->
+      # The connection of the sandbox is waited for, as by every look.
+      if sandboxed?(state) and of_sandbox?(reason), do: :erlang.raise(kind, reason, __STACKTRACE__)
+      {kind, reason, __STACKTRACE__}
+  end
+
+  defp of_sandbox?(%DBConnection.OwnershipError{}), do: true
+  defp of_sandbox?({_reason, {DBConnection.Holder, :checkout, _arguments}}), do: true
+  defp of_sandbox?(_reason), do: false
+
+  defp failed(%{failed: attempts} = state, {first, last}, failure) do
+    ends? = attempts >= state.attempts_max
+    wait = if ends?, do: 0, else: wait(state)
+
+    Logger.error([
+      "the consumer #{state.name} of #{state.log} has not processed the changes #{first} to #{last} (attempt #{attempts}), ",
+      if(ends?, do: "and ends: ", else: "and tries again in #{wait} ms: "),
+      told(failure)
+    ])
+
+    :telemetry.execute([:ecto_libsql_port, :change_log, :not_handled], %{attempt: attempts, wait_ms: wait}, %{
+      repo: state.repo,
+      log: state.log,
+      consumer: state.name,
+      first: first,
+      last: last,
+      failure: failure
+    })
+
+    if ends?, do: exit({:not_handled, failure})
+    Process.send_after(self(), :retry, wait)
+    %{state | retrying: true}
+  end
+
+  # Doubled step by step: a power of so many attempts would be a number of any length.
+  defp wait(%{failed: attempts, retry_wait_min_ms: min, retry_wait_max_ms: max}),
+    do: doubled(min, attempts - 1, max)
+
+  defp doubled(wait, times, max) when times == 0 or wait >= max, do: min(wait, max)
+  defp doubled(wait, times, max), do: doubled(wait * 2, times - 1, max)
+
+  defp told({:returned, other}), do: "it returned #{inspect(other)}"
+  defp told({kind, reason, stacktrace}), do: Exception.format(kind, reason, stacktrace)
+
+  defp call({module, function, arguments}, changes), do: apply(module, function, [changes | arguments])
+  defp call(handler, changes), do: handler.(changes)
+
+  defp left_behind(nil, notice), do: raise(notice)
+  defp left_behind(fun, notice), do: fun.(notice)
+
   defp sandboxed?(%{instance: {_module, dynamic}}),
     do: Ecto.Adapter.lookup_meta(dynamic).opts[:pool] == DBConnection.Ownership
-
-  defp call(handler, changes) do
-    answer =
-      case handler do
-        {module, function, arguments} -> apply(module, function, [changes | arguments])
-        handler -> handler.(changes)
-      end
-
-    unless answer == :ok, do: exit({:not_handled, answer})
-  end
 
   defp ack(state, sequence), do: ChangeLog.ack(state.repo, state.name, sequence, log: state.log)
 end

@@ -168,12 +168,12 @@ defmodule EctoLibSql do
   @spec prepare_execute(conn, String.t() | nil, iodata, params, keyword) ::
           {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
   def prepare_execute(conn, name, statement, params, options \\ []) do
-    with :ok <- CallOptions.check_statement(options),
+    with :ok <- CallOptions.check(options),
          do: enter(:prepare_execute, conn, Query.new(statement, name, options), params, options)
   end
 
   defp run(call, conn, query, params, options) do
-    with :ok <- CallOptions.check_statement(options), do: enter(call, conn, query, params, options)
+    with :ok <- CallOptions.check(options), do: enter(call, conn, query, params, options)
   end
 
   # The one way into the pool, or past it: with options that are checked, and the deadline of the whole call.
@@ -344,6 +344,13 @@ defmodule EctoLibSql do
   @doc false
   @spec mark(DBConnection.t(), atom | Query.t(), keyword) ::
           :ok | {:error, Exception.t()}
+  # After a part of a transaction has been rolled back, DBConnection takes any query for a failure of the connection and drops it, until
+  # the whole has ended. It lets through what cleans up.
+  def mark(conn, %Query{operation: operation} = query, options)
+      when operation in [:privileges, :no_privileges] do
+    with {:ok, _result} <- DBConnection.close(conn, query, Keyword.delete(options, :log)), do: :ok
+  end
+
   def mark(conn, %Query{} = query, options) do
     with {:ok, _query, _result} <- DBConnection.execute(conn, query, [], Keyword.delete(options, :log)),
          do: :ok

@@ -4,9 +4,9 @@ defmodule EctoLibSql.CallOptions do
   # after the connection was taken and never gives it back, a `:queue` that is no boolean ends the pool. Unknown names are
   # passed over, because calls bear those of Ecto, its telemetry and the application. Called by `EctoLibSql`.
   #
-  # An option has an effect on what the call runs, or is refused: `:max_rows` bounds a stream's chunks, not the rows of a statement, and given to a
-  # transaction it would be taken for that of all streams in it. `:policy` and `:defensive` of a transaction or a checkout hold for all their
-  # statements (`EctoLibSql.Privileges`).
+  # Options that bound the chunks of a stream (`:max_rows`, `:chunk_bytes`, `:stream`, `:read_ahead`) change no rows, so all other calls pass
+  # them over: a Repo's `default_options/1` gives them to every call. A checkout refuses what its calls would not be run with though they were
+  # told to be safer by it. `:policy` and `:defensive` of a transaction or a checkout hold for all their statements (`EctoLibSql.Privileges`).
 
   alias EctoLibSql.Error
   alias EctoLibSql.Lane.Slots
@@ -25,10 +25,8 @@ defmodule EctoLibSql.CallOptions do
     lane: "false, in a call"
   ]
 
-  @of_streams [:max_rows, :chunk_bytes, :stream, :read_ahead]
-
-  # What none of the call's statements would be run with.
-  @refused %{transaction: @of_streams, checkout: @of_streams ++ [:mode, :lock_timeout]}
+  # What none of a checkout's statements would be run with. No defaults of a Repo reach checkouts.
+  @refused_by_checkouts [:mode, :lock_timeout]
 
   @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
   @spec check(term) :: :ok | {:error, Error.t()}
@@ -45,33 +43,21 @@ defmodule EctoLibSql.CallOptions do
     end
   end
 
-  @doc "The same, of a statement: an option that has an effect on streams alone is one of these errors too."
-  @spec check_statement(term) :: :ok | {:error, Error.t()}
-  def check_statement(options), do: with(:ok <- check(options), do: of_no_stream(options))
-
-  # As above, every call comes by here.
-  for name <- @of_streams do
-    defp of_no_stream([{unquote(name), _value} | _rest]),
-      do: no_effect(unquote(name), "statement", "a stream")
-  end
-
-  defp of_no_stream([_option | rest]), do: of_no_stream(rest)
-  defp of_no_stream([]), do: :ok
-
-  @doc "Raises that error, also for an option without effect on a transaction or a checkout."
+  @doc "Raises that error, also for an option without effect on a checkout."
   @spec check!(:transaction | :checkout, term) :: :ok
-  def check!(call, options) do
+  def check!(:transaction, options), do: check!(options)
+
+  def check!(:checkout, options) do
     check!(options)
 
-    for {name, _value} <- options, name in Map.fetch!(@refused, call) do
-      with {:error, error} <- no_effect(name, call, "the calls in it"), do: raise(error)
+    for {name, _value} <- options, name in @refused_by_checkouts do
+      with {:error, error} <-
+             error("the option #{inspect(name)} has no effect on a checkout: give it to the calls in it"),
+           do: raise(error)
     end
 
     :ok
   end
-
-  defp no_effect(name, call, whose),
-    do: error("the option #{inspect(name)} has no effect on a #{call}: give it to #{whose}")
 
   @doc "Raises that error."
   @spec check!(term) :: :ok

@@ -344,13 +344,6 @@ defmodule EctoLibSql.Protocol do
     {:ok, query, %Result{}, [single: true] |> closed_before(state) |> checked_out(nil, [])}
   end
 
-  # A part of a checkout or a transaction that has privileges of its own.
-  def handle_execute(%Query{operation: :privileges} = query, _params, options, state),
-    do: {:ok, query, %Result{}, Privileges.push(state, options)}
-
-  def handle_execute(%Query{operation: :no_privileges} = query, _params, _options, state),
-    do: {:ok, query, %Result{}, Privileges.pop(state)}
-
   defp checked_out(state, deadline, options),
     do: Privileges.checkout(%{state | checkout_deadline: deadline}, options)
 
@@ -452,7 +445,14 @@ defmodule EctoLibSql.Protocol do
     %{state | status: :idle}
   end
 
+  # A part of a checkout or a transaction that has privileges of its own: see `EctoLibSql.mark/3`.
   @impl true
+  def handle_close(%Query{operation: :privileges}, options, state),
+    do: {:ok, %Result{}, Privileges.push(state, options)}
+
+  def handle_close(%Query{operation: :no_privileges}, _options, state),
+    do: {:ok, %Result{}, Privileges.pop(state)}
+
   def handle_close(_query, _options, state), do: {:ok, %Result{}, state}
 
   # --- cursors --------------------------------------------------------------------------------------------------

@@ -33,9 +33,6 @@ defmodule EctoLibSql.CallOptionsTest do
            [timeout: :infinity, queue: true, checkout_retries: 0, max_rows: 1, chunk_bytes: 0, stream: :live] ++
            [stream: nil, deadline: nil, anything: :else]
 
-  # What all but streams refuse, because they would not be run with it.
-  @of_streams [:max_rows, :chunk_bytes, :stream, :read_ahead]
-
   setup do
     %{db: start_supervised!({EctoLibSql, database: ":memory:", pool_size: 1})}
   end
@@ -131,10 +128,8 @@ defmodule EctoLibSql.CallOptionsTest do
 
   test "what is right, and names that others know", %{db: db} do
     for option <- @right do
-      unless elem(option, 0) in @of_streams do
-        for {_name, call} <- returning(db, [option]), do: assert(elem(call.(), 0) == :ok)
-        for {_name, call} <- raising(db, [option]), do: assert(call.())
-      end
+      for {_name, call} <- returning(db, [option]), do: assert(elem(call.(), 0) == :ok)
+      for {_name, call} <- raising(db, [option]), do: assert(call.())
 
       EctoLibSql.transaction(db, fn conn ->
         for {_, call} <- streaming(conn, [option]), do: assert([_ | _] = call.())
@@ -142,33 +137,47 @@ defmodule EctoLibSql.CallOptionsTest do
     end
   end
 
-  test "what would have no effect is refused", %{db: db} do
-    of_streams = [max_rows: 1, chunk_bytes: 0, stream: :live, read_ahead: true]
-    assert Keyword.keys(of_streams) == @of_streams
-
-    refused = fn call ->
-      assert_raise(Error, ~r/has no effect on a (transaction|checkout|statement)/, call).code
-    end
-
-    for option <- of_streams do
-      for {_name, call} <- returning(db, [option]), do: assert({:error, %{code: :invalid_option}} = call.())
-      assert refused.(fn -> TestRepo.query!("SELECT 1", [], [option]) end) == :invalid_option
-
-      assert refused.(fn -> TestRepo.all(from(s in "sqlite_schema", select: s.name), [option]) end) ==
-               :invalid_option
-    end
-
-    for option <- of_streams do
-      assert refused.(fn -> EctoLibSql.transaction(db, fn _ -> :ran end, [option]) end) == :invalid_option
-      assert refused.(fn -> TestRepo.transaction(fn -> :ran end, [option]) end) == :invalid_option
-    end
-
-    for option <- [mode: :deferred, lock_timeout: 0] ++ of_streams do
-      assert refused.(fn -> EctoLibSql.checkout(db, fn _ -> :ran end, [option]) end) == :invalid_option
-      assert refused.(fn -> TestRepo.checkout(fn -> :ran end, [option]) end) == :invalid_option
+  test "what checkouts would not have an effect by is refused", %{db: db} do
+    for option <- [mode: :deferred, lock_timeout: 0],
+        checkout <- [
+          &TestRepo.checkout/2,
+          fn fun, options -> EctoLibSql.checkout(db, fn _ -> fun.() end, options) end
+        ] do
+      refused = fn -> checkout.(fn -> :ran end, [option]) end
+      assert assert_raise(Error, ~r/has no effect on a checkout/, refused).code == :invalid_option
     end
 
     assert TestRepo.transaction(fn -> :ran end, lock_timeout: 10) == {:ok, :ran}
+  end
+
+  defmodule Defaults do
+    use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
+    @impl true
+    def default_options(_operation), do: [max_rows: 2, chunk_bytes: 1_000, stream: :live, read_ahead: false]
+  end
+
+  defmodule Item do
+    use Ecto.Schema
+
+    schema "items" do
+      field :name, :string
+    end
+  end
+
+  test "options of streams that a Repo has by default: streams have them, all others run" do
+    start_supervised!({Defaults, database: ":memory:", pool_size: 1, log: false})
+    Defaults.query!("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT)", [], max_rows: 1)
+    item = Defaults.insert!(%Item{name: "a"})
+    assert {4, nil} = Defaults.insert_all(Item, for(name <- ~w(b c d e), do: %{name: name}))
+    assert %{name: "x"} = item |> Ecto.Changeset.change(name: "x") |> Defaults.update!()
+    assert length(Defaults.all(Item)) == 5
+    assert {1, nil} = Defaults.delete_all(from i in Item, where: i.name == "b")
+    assert Defaults.checkout(fn -> Defaults.aggregate(Item, :count) end, max_rows: 1) == 4
+    assert Defaults.delete!(item)
+
+    assert {:ok, names} = Defaults.transaction(fn -> Item |> Defaults.stream() |> Enum.map(& &1.name) end)
+    assert Enum.sort(names) == ["c", "d", "e"]
+    assert Defaults.exists?(Item)
   end
 
   test "a time that is up already is a timeout", %{db: db} do

@@ -150,6 +150,8 @@ defmodule EctoLibSql.PolicyTest do
     defp denied(fun), do: assert_raise(EctoLibSql.Error, ~r/not authorized/, fun)
 
     # No connection has kept the right.
+    defp state(repo), do: repo.get_dynamic_repo() |> Ecto.Adapter.lookup_meta() |> EctoLibSql.Direct.state()
+
     defp none_is_left do
       for _ <- 1..6,
           options <- [[], [lane: false]],
@@ -291,6 +293,69 @@ defmodule EctoLibSql.PolicyTest do
 
       assert {:error, %{code: :not_authorized}} = insert.(db, "no")
       assert ["Ada", "Bob", "a", "b", "c", "d"] = names()
+    end
+
+    test "ends with a part that rolls back or raises, and the connection goes on", context do
+      start(context, policy: :read_only, pool_size: 1)
+
+      ends = [fn -> Repo.rollback(:no) end, fn -> raise "no" end, fn -> throw(:no) end]
+      parts = [&Repo.transaction/2, &Repo.checkout/2]
+
+      for ends <- ends,
+          part <- parts,
+          options <- [[policy: false], [policy: false, mode: :savepoint], [defensive: false]],
+          part == (&Repo.transaction/2) or options[:mode] == nil do
+        before = state(Repo)
+
+        caught =
+          Repo.transaction(fn ->
+            try do
+              part.(ends, options)
+            rescue
+              error in RuntimeError -> error
+            catch
+              :no -> :thrown
+            end
+
+            # Another one in what is being rolled back already.
+            Repo.transaction(fn -> Repo.rollback(:again) end, policy: false)
+          end)
+
+        assert caught in [{:error, :rollback}, {:error, :no}]
+        assert %{privileges: [], checkout_privileges: []} = later = state(Repo)
+        assert later.conn_id == before.conn_id
+        none_is_left()
+      end
+    end
+
+    test "ends with a savepoint that is rolled back", %{database: database} do
+      {:ok, state} = EctoLibSql.connect(database: database, policy: :read_only)
+      {:ok, _, state} = EctoLibSql.handle_begin([mode: :deferred], state)
+
+      for finish <- [&EctoLibSql.handle_rollback/2, &EctoLibSql.handle_commit/2] do
+        {:ok, _, within} = EctoLibSql.handle_begin([mode: :savepoint, policy: false], state)
+        assert [[policy: false], []] = within.privileges
+        assert {:ok, _, %{privileges: [[]]}} = finish.([mode: :savepoint], within)
+      end
+
+      :ok = EctoLibSql.disconnect(nil, state)
+    end
+
+    test "ends with a part that rolls back in the sandbox, and the rows of the test stay", context do
+      alias Ecto.Adapters.SQL.Sandbox
+      start(context, policy: :read_only, pool: Sandbox, pool_size: 1)
+      :ok = Sandbox.checkout(Repo)
+      Repo.insert!(%Person{name: "kept"}, policy: false)
+
+      for options <- [[policy: false], [defensive: false]], part <- [&Repo.transaction/2, &Repo.checkout/2] do
+        assert {:error, _} = Repo.transaction(fn -> part.(fn -> Repo.rollback(:x) end, options) end)
+        assert {:error, :x} = Repo.transaction(fn -> Repo.rollback(:x) end, options)
+        assert Repo.aggregate(Person, :count) == 3
+        denied(fn -> insert("no") end)
+        Repo.transaction(fn -> denied(fn -> insert("no") end) end)
+      end
+
+      :ok = Sandbox.checkin(Repo)
     end
 
     test "holds in the sandbox", context do

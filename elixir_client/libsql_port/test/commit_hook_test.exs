@@ -301,6 +301,8 @@ defmodule LibsqlPort.CommitHookTest do
           {fn _ -> true end, [timeout: 0], ":timeout"},
           {fn _ -> true end, [table: "t"], "has no option :table; it has :timeout, :tables"},
           {fn _ -> true end, [tables: "t"], "a list of strings"},
+          {fn _ -> true end, [tables: []], ":tables of a commit hook takes a list of at least one"},
+          {fn _ -> true end, [operations: []], ":operations of a commit hook takes a list of at least one"},
           {fn _ -> true end, [values: :all], ":none, :new or :old_and_new"}
         ] do
       assert {:error, %Error{code: :invalid_option, message: message}} =

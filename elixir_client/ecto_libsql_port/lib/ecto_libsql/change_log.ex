@@ -422,15 +422,21 @@ defmodule EctoLibSql.ChangeLog do
   defp last(options), do: ["(SELECT seq FROM sqlite_sequence WHERE name = ", Triggers.text(options[:log]), ?)]
   defp now, do: "strftime('%Y-%m-%dT%H:%M:%f', 'now')"
 
-  # Whether the log is there is looked up when a statement has failed.
+  # Whether the log is there is looked up when a statement has failed. If it is, a migration may have committed in between: a
+  # statement that is still wrong fails again.
   defp query!(repo, options, sql, params) do
-    RepoInstance.within(repo, & &1.query!(IO.iodata_to_binary(sql), params))
-  rescue
-    error in EctoLibSql.Error ->
-      if error.code == :sql_error and not RepoInstance.within(repo, &there?(&1, options[:log])),
-        do: raise(%NoLog{log: options[:log]})
+    RepoInstance.within(repo, fn repo ->
+      sql = IO.iodata_to_binary(sql)
 
-      reraise error, __STACKTRACE__
+      try do
+        repo.query!(sql, params)
+      rescue
+        error in EctoLibSql.Error ->
+          unless error.code == :sql_error, do: reraise(error, __STACKTRACE__)
+          unless there?(repo, options[:log]), do: raise(%NoLog{log: options[:log]})
+          repo.query!(sql, params)
+      end
+    end)
   end
 
   defp there?(repo, log) do

@@ -79,15 +79,30 @@ defmodule EctoLibSql.Changes do
 
   ## Options
 
-    * `:operations` – a list of `:insert`, `:update` and `:delete`; by default all
+    * `:operations` – a list of some of `:insert`, `:update` and `:delete`; by default all
     * `:values` – `:new` (the default), `:old_and_new` or `:none`
-    * `:fields` – the fields whose values are told; the structs have no others. By default all
+    * `:fields` – the fields whose values are told; the structs have these and those of the primary key, which are always told. The others
+      have the schema's defaults there. By default all
     * `:changed_fields` – an update is told only if it gives one of these fields another value
     * `:subscriber`, `:pending_bytes_max`, `:pending_messages_max`, `:demand`, `:timeout` – as in `LibsqlPort.Changes.subscribe/2`
 
   With several schemas `:fields` and `:changed_fields` may name fields of any of them.
 
-  Returns `{:ok, subscription}` or `{:error, error}`.
+  Returns `{:ok, subscription}`, where the subscription is a process that each message names, or `{:error, error}`: a `LibsqlPort.Error`
+  of code `:invalid_option` for what is no such option, no Repo or no schema with a table, or what asking the sidecar gives, such as
+  `:sidecar_down`.
+
+  ## Examples
+
+      {:ok, subscription} =
+        EctoLibSql.Changes.subscribe(MyApp.Repo, [MyApp.City, MyApp.Country], operations: [:insert, :delete])
+
+      receive do
+        %EctoLibSql.Changes{subscription: ^subscription, changes: changes} ->
+          for %{operation: operation, schema: schema, key: key} <- changes, do: {operation, schema, key}
+      end
+
+      :ok = EctoLibSql.Changes.unsubscribe(subscription)
   """
   @spec subscribe(repo, module | [module, ...], keyword) ::
           {:ok, Feed.subscription()} | {:error, Exception.t()}
@@ -96,8 +111,8 @@ defmodule EctoLibSql.Changes do
 
     with {:ok, checked} <- KnownOptions.check("a subscription", options, known(), @elsewhere),
          :ok <- schemas?(schemas),
-         {:ok, columns} <- columns(schemas, checked.fields, :fields),
-         {:ok, changed_columns} <- columns(schemas, checked.changed_fields, :changed_fields),
+         {:ok, columns} <- columns(schemas, checked.fields, ":fields", &with_key/1),
+         {:ok, changed_columns} <- columns(schemas, checked.changed_fields, ":changed_fields"),
          {:ok, {module, _} = instance} <- RepoInstance.of(repo),
          {:ok, source} <- source(instance) do
       loader = Loader.new(module, schemas)
@@ -116,8 +131,8 @@ defmodule EctoLibSql.Changes do
 
   # The defaults of what is passed on are the driver's.
   defp known do
-    [fields: KnownOptions.names(nil), changed_fields: KnownOptions.names(nil)] ++
-      Enum.map(@passed_on, &{&1, KnownOptions.of_driver(&1, nil)})
+    [fields: KnownOptions.some_names(), changed_fields: KnownOptions.some_names()] ++
+      Enum.map(@passed_on, &{&1, &1 |> KnownOptions.of_driver(nil) |> KnownOptions.not_empty()})
   end
 
   @doc "Ends a subscription. No message of it comes after this has returned."
@@ -178,35 +193,54 @@ defmodule EctoLibSql.Changes do
 
   defp message(hook, _repo, _loader), do: hook
 
-  defp schemas?(schemas) do
-    case Enum.reject(
-           schemas,
-           &(is_atom(&1) and Code.ensure_loaded?(&1) and function_exported?(&1, :__schema__, 1))
-         ) do
-      [] ->
-        :ok
+  @doc false
+  # Whether these are schemas of tables.
+  @spec schemas?([term]) :: :ok | {:error, Exception.t()}
+  def schemas?([]),
+    do: KnownOptions.invalid("no schema is named; give a module that uses Ecto.Schema, or a list of such")
 
-      [other | _] ->
-        KnownOptions.invalid(
-          "#{inspect(other)} is no schema; give a module that uses Ecto.Schema, or a list of such"
-        )
-    end
+  def schemas?(schemas) do
+    Enum.find_value(schemas, :ok, fn schema ->
+      cond do
+        not schema?(schema) ->
+          KnownOptions.invalid(
+            "#{inspect(schema)} is no schema; give a module that uses Ecto.Schema, or a list of such"
+          )
+
+        schema.__schema__(:source) == nil ->
+          KnownOptions.invalid("#{inspect(schema)} is an embedded schema, which has no table")
+
+        true ->
+          nil
+      end
+    end)
   end
 
-  defp columns(_schemas, nil, _option), do: {:ok, nil}
+  defp schema?(schema),
+    do: is_atom(schema) and Code.ensure_loaded?(schema) and function_exported?(schema, :__schema__, 1)
 
-  defp columns(schemas, fields, option) do
+  @doc false
+  # The columns of these fields, which `option` names; an error if one of them is of no schema.
+  @spec columns([module], [atom] | nil, String.t(), ([module] -> [atom])) ::
+          {:ok, [String.t()] | nil} | {:error, Exception.t()}
+  def columns(schemas, fields, option, more \\ fn _schemas -> [] end)
+  def columns(_schemas, nil, _option, _more), do: {:ok, nil}
+
+  def columns(schemas, fields, option, more) do
     known =
       for schema <- schemas, field <- schema.__schema__(:fields), do: {field, Loader.column(schema, field)}
 
     case Enum.reject(fields, &Enum.any?(known, fn {field, _} -> field == &1 end)) do
       [] ->
-        {:ok, for({field, column} <- known, field in fields, uniq: true, do: column)}
+        wanted = fields ++ more.(schemas)
+        {:ok, for({field, column} <- known, field in wanted, uniq: true, do: column)}
 
       [other | _] ->
-        KnownOptions.invalid(
-          "#{inspect(option)} names #{inspect(other)}, which is no field of #{inspect(schemas)}"
-        )
+        of = Enum.map_join(schemas, ", ", &inspect/1)
+        KnownOptions.invalid("#{option} names #{inspect(other)}, which is no field of #{of}")
     end
   end
+
+  # A struct without its key is of no use to the Repo.
+  defp with_key(schemas), do: Enum.flat_map(schemas, & &1.__schema__(:primary_key))
 end

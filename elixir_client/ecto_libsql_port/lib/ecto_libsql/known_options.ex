@@ -92,6 +92,17 @@ defmodule EctoLibSql.KnownOptions do
       {default, &(is_nil(&1) or (is_list(&1) and Enum.all?(&1, fn name -> is_atom(name) end))),
        "a list of fields"}
 
+  @doc "A list of at least one name, or `nil`."
+  @spec some_names :: {term, (term -> boolean), String.t()}
+  def some_names do
+    {default, fits?, _takes} = names(nil)
+    {default, &(&1 != [] and fits?.(&1)), "a list of fields, at least one"}
+  end
+
+  @doc "The same without the empty list, which would have nothing told."
+  @spec not_empty({term, (term -> boolean), String.t()}) :: {term, (term -> boolean), String.t()}
+  def not_empty({default, fits?, takes}), do: {default, &(&1 != [] and fits?.(&1)), takes}
+
   @doc "One of the driver's, which says itself what it takes."
   @spec of_driver(atom, term) :: {term, (term -> boolean), String.t()}
   def of_driver(name, default) do

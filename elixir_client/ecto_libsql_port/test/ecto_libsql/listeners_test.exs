@@ -17,6 +17,18 @@ defmodule EctoLibSql.ListenersTest do
     end
   end
 
+  defmodule NamedRepo do
+    use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
+  end
+
+  defmodule Embedded do
+    use Ecto.Schema
+
+    embedded_schema do
+      field :name, :string
+    end
+  end
+
   setup context do
     unless context[:bare] do
       TestRepo.query!("CREATE TABLE cities (id INTEGER PRIMARY KEY, name TEXT)")
@@ -59,6 +71,64 @@ defmodule EctoLibSql.ListenersTest do
       end
     end
 
+    test "of a subscription that would tell nothing" do
+      for schemas <- [[], nil],
+          do: assert(refused(Changes.subscribe(TestRepo, schemas)) =~ "no schema is named")
+
+      assert refused(Changes.subscribe(TestRepo, [City, Embedded])) =~ "Embedded is an embedded schema"
+
+      for name <- [:operations, :fields, :changed_fields],
+          do:
+            assert(
+              refused(Changes.subscribe(TestRepo, City, [{name, []}])) =~ "#{inspect(name)} takes a list"
+            )
+    end
+
+    test "of the driver: a Repo in the place of its sidecar is told the sidecar's name" do
+      repo = EctoLibSql.ListenersTest.NamedRepo
+      path = Path.join(System.tmp_dir!(), "named_#{System.unique_integer([:positive])}.db")
+      on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: path) end)
+      start_supervised!({repo, database: path, pool_size: 1, log: false})
+
+      for call <- [
+            &LibsqlPort.create_function(&1, "f", 0, fn -> 1 end),
+            &LibsqlPort.set_commit_hook(&1, fn _ -> :ok end),
+            &LibsqlPort.Changes.subscribe(&1, [])
+          ] do
+        assert refused(call.(repo)) =~ "Give #{inspect(repo)}.Sidecar, which is that of #{inspect(repo)}"
+        # One of another kind of process has no such name.
+        assert refused(call.(self())) =~ "A Repo's own is MyApp.Repo.Sidecar, or the Repo's option `sidecar:`"
+      end
+    end
+
+    test "of a topic: events and filters that nothing is sent to" do
+      for {identifier, filter} <- [
+            {{City, :insertd}, []},
+            {{City, :insert}, []},
+            {"cities", []},
+            {nil, []},
+            {:label, [name: nil]},
+            {:label, [id: 1, name: "x"]},
+            {:label, %{id: 1}},
+            {{City, :updated}, [name: nil]}
+          ],
+          call <- [&Broadcaster.topic/2, &Broadcaster.subscribe(MyApp.PubSub, &1, &2)] do
+        error = assert_raise LibsqlPort.Error, fn -> call.(identifier, filter) end
+        assert error.code == :invalid_option
+        assert error.message =~ ~r/an identifier is|a filter is/
+      end
+    end
+
+    test "of two broadcasters under one supervisor" do
+      options = [repo: TestRepo, broadcast: fn _, _ -> :ok end, watch: [{City, :inserted}]]
+
+      children =
+        for name <- [:one_broadcaster, :other_broadcaster], do: {Broadcaster, [name: name] ++ options}
+
+      assert {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
+      Supervisor.stop(supervisor)
+    end
+
     test "of a broadcaster" do
       good = [repo: TestRepo, broadcast: fn _, _ -> :ok end, watch: [{City, :inserted}]]
 
@@ -75,6 +145,16 @@ defmodule EctoLibSql.ListenersTest do
              ":trigger_columns takes a list"},
             {Keyword.put(good, :watch, [{City, :updated, label: "x"}]), ":label takes an atom"},
             {Keyword.put(good, :watch, [{City, :updated, columns: []}]), "unknown option :columns"},
+            {Keyword.put(good, :watch, [{City, :insert}]),
+             "an event of :inserted, :updated or :deleted, not"},
+            {Keyword.put(good, :watch, [{City, :updated, trigger_columns: []}]), ":trigger_columns takes"},
+            {Keyword.put(good, :watch, [{City, :updated, trigger_columns: [:nam]}]),
+             ":trigger_columns names :nam"},
+            {Keyword.put(good, :watch, [{City, :inserted, extra_columns: [:nam]}]),
+             ":extra_columns names :nam"},
+            {Keyword.put(good, :watch, [{Embedded, :inserted}]), "embedded schema"},
+            {Keyword.put(good, :watch, [{Enum, :inserted}]), "Enum is no schema"},
+            {good |> Keyword.delete(:broadcast) |> Keyword.put(:pubsub, A), ":phoenix_pubsub"},
             {%{}, "keyword list"}
           ] do
         assert refused(Broadcaster.start_link(options)) =~ told
@@ -111,6 +191,13 @@ defmodule EctoLibSql.ListenersTest do
 
       assert refused(start_supervised({Consumer, Keyword.put(good, :batch, 1)})) =~ ":batch"
     end
+  end
+
+  test "fields without the key: the key is told all the same" do
+    {:ok, _} = Changes.subscribe(TestRepo, City, fields: [:name])
+    %{id: id} = TestRepo.insert!(%City{name: "Ulm"})
+    assert_receive %Changes{changes: [%{key: %{id: ^id}, new: %City{id: ^id, name: "Ulm"} = city}]}, 30_000
+    assert {:ok, _} = TestRepo.update(Ecto.Changeset.change(city, name: "Bonn"))
   end
 
   describe "a dynamic Repo" do

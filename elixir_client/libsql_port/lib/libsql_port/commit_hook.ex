@@ -22,6 +22,10 @@ defmodule LibsqlPort.CommitHook do
     |> Decider.new(options, @called, "LibsqlPort.Commit", &option/3)
   end
 
+  # It would be asked about nothing, or, without columns, be told none.
+  defp option(key, [], _hook) when key in @filter,
+    do: Decider.wrong(key, [], @called, "a list of at least one, or is left out for all")
+
   defp option(key, value, hook) when key in @filter do
     case Options.valid(key, value) do
       true when value == nil -> {:ok, hook}

@@ -69,9 +69,18 @@ defmodule LibsqlPort.Supervisor do
     _no_name_of_a_process in [FunctionClauseError, ArgumentError] -> true
   end
 
+  # A Repo of the adapter names its sidecar after itself.
   defp not_ours(supervisor) do
-    "#{inspect(supervisor)} is no sidecar. Give the name or the process of one that LibsqlPort.start_link/1 has started: " <>
-      "children = [{LibsqlPort, name: MyApp.Sidecar}]"
+    own = is_atom(supervisor) && Module.concat(supervisor, "Sidecar")
+
+    give =
+      if own && Process.whereis(own) && not stranger?(own),
+        do: "Give #{inspect(own)}, which is that of #{inspect(supervisor)}",
+        else:
+          "Give the name or the process of one that LibsqlPort.start_link/1 has started: " <>
+            "children = [{LibsqlPort, name: MyApp.Sidecar}]. A Repo's own is MyApp.Repo.Sidecar, or the Repo's option `sidecar:`"
+
+    "#{inspect(supervisor)} is no sidecar. #{give}"
   end
 
   defp find(supervisor, deadline) do

@@ -50,6 +50,7 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   @whose "EctoLibSql.Changes.Broadcaster"
   @operations %{inserted: :insert, updated: :update, deleted: :delete}
+  @events ":inserted, :updated or :deleted"
 
   @elsewhere [
     trigger_columns:
@@ -58,6 +59,13 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   @type event :: :inserted | :updated | :deleted
   @type subject :: {module, event} | atom
+
+  @doc false
+  # Several may run under one supervisor.
+  def child_spec(options) do
+    id = if Keyword.keyword?(options), do: {options[:repo], options[:dynamic_repo], options[:name]}
+    %{super(options) | id: {__MODULE__, id}}
+  end
 
   @doc """
   Starts it under a supervisor, or by `start_supervised/1` in a test. Returns an error of code `:invalid_option` for what is no such option,
@@ -85,8 +93,20 @@ defmodule EctoLibSql.Changes.Broadcaster do
   end
 
   @doc """
-  Subscribes the calling process to the messages of `identifier`; with `id: 7`, or another field of the primary key or of
-  `:extra_columns`, to those of such rows. Needs Phoenix.PubSub.
+  Subscribes the calling process to the messages of `identifier`, a `{schema, event}` or a label; with `id: 7`, or another field of the
+  primary key or of `:extra_columns`, to those of such rows. A filter is of one field, by its value after the change; rows in which it
+  is `nil` have no topic of their own. Needs Phoenix.PubSub.
+
+  Returns what `Phoenix.PubSub.subscribe/2` does. Raises a `LibsqlPort.Error` of code `:invalid_option` for an event that is none, and for
+  another filter. Nobody can tell whether a broadcaster watches what is subscribed to.
+
+  ## Examples
+
+      :ok = EctoLibSql.Changes.Broadcaster.subscribe(MyApp.PubSub, {MyApp.City, :inserted}, country_id: 3)
+
+      receive do
+        {{MyApp.City, :inserted}, %{id: id, country_id: 3}} -> MyApp.Repo.get(MyApp.City, id)
+      end
   """
   @spec subscribe(atom, subject, keyword) :: :ok | {:error, term}
   def subscribe(pubsub, identifier, filter \\ []) do
@@ -105,9 +125,30 @@ defmodule EctoLibSql.Changes.Broadcaster do
   """
   @spec topic(subject, keyword) :: String.t()
   def topic(identifier, filter \\ [])
-  def topic({schema, event}, filter), do: topic("#{inspect(schema)}:#{event}", filter)
-  def topic(label, []), do: "ecto_libsql:#{label}"
-  def topic(label, [{field, value}]), do: "ecto_libsql:#{label}:#{field}:#{value}"
+
+  def topic({schema, event}, filter) when is_atom(schema) and is_map_key(@operations, event),
+    do: topic_of("#{inspect(schema)}:#{event}", filter)
+
+  def topic(label, filter) when is_atom(label) and label != nil, do: topic_of(label, filter)
+
+  def topic(other, _filter) do
+    raise LibsqlPort.Error.new(
+            :invalid_option,
+            "#{@whose}: an identifier is {schema, event} with an event of #{@events}, or a label, not #{inspect(other)}"
+          )
+  end
+
+  defp topic_of(label, []), do: "ecto_libsql:#{label}"
+
+  defp topic_of(label, [{field, value}]) when is_atom(field) and value != nil,
+    do: "ecto_libsql:#{label}:#{field}:#{value}"
+
+  defp topic_of(_label, filter) do
+    raise LibsqlPort.Error.new(
+            :invalid_option,
+            "#{@whose}: a filter is one field with a value that is not nil, such as [id: 7], not #{inspect(filter)}"
+          )
+  end
 
   # --- its process ----------------------------------------------------------------------------------------------
 
@@ -122,8 +163,14 @@ defmodule EctoLibSql.Changes.Broadcaster do
   defp broadcast(%{broadcast: nil, pubsub: nil}),
     do: invalid("needs `pubsub: MyApp.PubSub`, or `broadcast:` with a function of a topic and a message")
 
-  defp broadcast(%{broadcast: nil, pubsub: pubsub}),
-    do: {:ok, fn topic, message -> apply(Phoenix.PubSub, :broadcast, [pubsub, topic, message]) end}
+  defp broadcast(%{broadcast: nil, pubsub: pubsub}) do
+    if Code.ensure_loaded?(Phoenix.PubSub),
+      do: {:ok, fn topic, message -> apply(Phoenix.PubSub, :broadcast, [pubsub, topic, message]) end},
+      else:
+        invalid(
+          "`pubsub:` needs Phoenix.PubSub: add :phoenix_pubsub to the dependencies, or give `broadcast:`"
+        )
+  end
 
   defp broadcast(%{broadcast: broadcast, pubsub: nil}), do: {:ok, broadcast}
   defp broadcast(_both), do: invalid("takes `pubsub:` or `broadcast:`, not both")
@@ -140,7 +187,10 @@ defmodule EctoLibSql.Changes.Broadcaster do
   defp watcher({schema, event}), do: watcher({schema, event, []})
 
   defp watcher({schema, event, options}) when is_map_key(@operations, event) do
-    with {:ok, checked} <- KnownOptions.check("#{@whose}: a watcher", options, of_watcher(event), @elsewhere) do
+    with {:ok, checked} <- KnownOptions.check("#{@whose}: a watcher", options, of_watcher(event), @elsewhere),
+         :ok <- Changes.schemas?([schema]),
+         {:ok, _} <- Changes.columns([schema], checked[:trigger_columns], "#{@whose}: :trigger_columns"),
+         {:ok, _} <- Changes.columns([schema], checked.extra_columns, "#{@whose}: :extra_columns") do
       {:ok,
        %{
          schema: schema,
@@ -152,11 +202,14 @@ defmodule EctoLibSql.Changes.Broadcaster do
     end
   end
 
-  defp watcher(other),
-    do: invalid("a watcher is {schema, event} or {schema, event, options}, not #{inspect(other)}")
+  defp watcher(other) do
+    invalid(
+      "a watcher is {schema, event} or {schema, event, options} with an event of #{@events}, not #{inspect(other)}"
+    )
+  end
 
   defp of_watcher(event) do
-    trigger = if event == :updated, do: [trigger_columns: KnownOptions.names(nil)], else: []
+    trigger = if event == :updated, do: [trigger_columns: KnownOptions.some_names()], else: []
     [label: {nil, &is_atom/1, "an atom"}, extra_columns: KnownOptions.names([])] ++ trigger
   end
 

@@ -16,11 +16,17 @@ defmodule MyAppWeb do
   defmacro __using__(:live_view), do: quote(do: import(MyAppWeb))
 
   def connected?(_socket), do: true
-  def stream(_socket, name, items, options \\ []), do: %{name => {items, options}}
+  def assign(socket, name, value), do: Map.put(socket, :assigns, %{name => value})
+  def stream(socket, name, items, options \\ []), do: Map.put(socket, name, {items, options})
 
   def stream_insert(socket, name, item) do
     %{^name => {items, options}} = socket
-    %{name => {items ++ [item], options}}
+    %{socket | name => {items ++ [item], options}}
+  end
+
+  def stream_delete_by_dom_id(socket, name, dom_id) do
+    %{^name => {items, options}} = socket
+    %{socket | name => {Enum.reject(items, &("cities-#{&1.id}" == dom_id)), options}}
   end
 end
 
@@ -43,18 +49,30 @@ end
 
 {:ok, socket} = CityLive.mount(%{"country" => "3"}, %{}, %{})
 %{id: id} = city = MyApp.Repo.insert!(%MyApp.City{name: "Oruro", country_id: 3})
-{:noreply, %{cities: {[%{id: ^id, name: "Oruro"}], []}} = socket} = next.(socket)
+{:noreply, %{cities: {[%{id: ^id, name: "Oruro"}], _}} = socket} = next.(socket)
 
 # Of another country, and a change of another column: neither is a renamed city of this one.
 elsewhere = MyApp.Repo.insert!(%MyApp.City{name: "Bern", country_id: 4})
-{:noreply, socket} = next.(socket)
+{:noreply, ^socket} = next.(socket)
 MyApp.Repo.update!(Ecto.Changeset.change(elsewhere, name: "Basel"))
+{:noreply, ^socket} = next.(socket)
 MyApp.Repo.update!(Ecto.Changeset.change(city, population: 1))
 MyApp.Repo.update!(Ecto.Changeset.change(city, name: "Uru Uru"))
-{:noreply, %{cities: {cities, []}} = socket} = next.(socket)
-["Oruro", "Bern", "Uru Uru"] = Enum.map(cities, & &1.name)
+{:noreply, %{cities: {cities, _}} = socket} = next.(socket)
+["Oruro", "Uru Uru"] = Enum.map(cities, & &1.name)
+
+# One that is gone when it is read, and one that was listed.
+MyApp.Repo.transaction(fn ->
+  MyApp.Repo.delete!(MyApp.Repo.insert!(%MyApp.City{name: "Sucre", country_id: 3}))
+end)
+
+{:noreply, socket} = next.(socket)
+{:noreply, %{cities: {^cities, _}} = socket} = next.(socket)
+MyApp.Repo.delete!(city)
+{:noreply, %{cities: {[], _}} = socket} = next.(socket)
 
 # What may have been missed is read anew.
-{_, pid, _, _} = List.keyfind(Supervisor.which_children(supervisor), EctoLibSql.Changes.Broadcaster, 0)
+[pid] = for {{EctoLibSql.Changes.Broadcaster, _}, pid, _, _} <- Supervisor.which_children(supervisor), do: pid
+
 GenServer.stop(pid, :shutdown)
 {:noreply, %{cities: {[], [reset: true]}}} = next.(socket)

@@ -181,12 +181,13 @@ defmodule LibsqlPort.Changes do
   @doc """
   The messages of a subscription as a stream, which subscribes when it is begun and unsubscribes when it is left. Takes the
   options of `subscribe/2` except `:subscriber`, `:demand` and `:transform`. The stream asks for a message when it wants one, so a slow
-  consumer is told what it has missed. It ends when the feed does; a failure to subscribe is raised.
+  consumer is told what it has missed, by changes with the operation `:schema` or `:resync`, which have no `new`. It ends when the feed does; a failure to subscribe is raised.
 
       names =
         conn
         |> LibsqlPort.Changes.stream(tables: ["users"], operations: [:insert], values: :new)
         |> Stream.flat_map(& &1.changes)
+        |> Stream.filter(&(&1.operation == :insert))
         |> Stream.map(& &1.new["name"])
 
       reader = Task.async(fn -> Enum.each(names, &IO.puts/1) end)

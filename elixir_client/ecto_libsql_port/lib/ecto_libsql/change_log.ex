@@ -34,7 +34,8 @@ defmodule EctoLibSql.ChangeLog do
   """
 
   alias EctoLibSql.ChangeLog.{Change, LeftBehind, NoLog, Options, Schema, Triggers, Values}
-  alias EctoLibSql.RepoInstance
+  alias EctoLibSql.Changes.Loader
+  alias EctoLibSql.{RepoInstance, SqlLexer}
 
   @typedoc "A Repo's module, whose dynamic Repo is that of the calling process, or the name or process of one that runs."
   @type repo :: EctoLibSql.Changes.repo()
@@ -111,6 +112,8 @@ defmodule EctoLibSql.ChangeLog do
 
   Returns `{:ok, changes}`, `{:left_behind, notice}` with an `EctoLibSql.ChangeLog.LeftBehind`, or `{:error, :no_consumer}`.
 
+  A change that cannot be read comes all the same, with what the log has in `undecoded`.
+
   ## Options
 
     * `:limit` – how many at most, default 500
@@ -146,21 +149,35 @@ defmodule EctoLibSql.ChangeLog do
   end
 
   defp change([sequence, at, table, operation, key, old, new, changed]) do
-    %Change{
-      sequence: sequence,
-      at: DateTime.from_naive!(NaiveDateTime.from_iso8601!(at), "Etc/UTC"),
-      table: table,
-      operation: operation(operation),
-      key: Values.decode(key),
-      old: Values.decode(old),
-      new: Values.decode(new),
-      changed: Values.names(changed)
-    }
+    fields = [
+      at: {at, time(at)},
+      operation: {operation, operation(operation)},
+      key: {key, Values.decode(key)},
+      old: {old, Values.decode(old)},
+      new: {new, Values.decode(new)},
+      changed: {changed, Values.names(changed)}
+    ]
+
+    change = %Change{sequence: sequence, table: table, at: nil, operation: nil, key: nil}
+
+    Enum.reduce(fields, change, fn
+      {field, {_stored, {:ok, value}}}, change -> Map.put(change, field, value)
+      {field, {stored, :error}}, change -> put_in(change.undecoded[field], stored)
+    end)
   end
 
-  defp operation("insert"), do: :insert
-  defp operation("update"), do: :update
-  defp operation("delete"), do: :delete
+  defp time(at) do
+    with true <- is_binary(at), {:ok, at} <- NaiveDateTime.from_iso8601(at) do
+      DateTime.from_naive(at, "Etc/UTC")
+    else
+      _no_time -> :error
+    end
+  end
+
+  defp operation("insert"), do: {:ok, :insert}
+  defp operation("update"), do: {:ok, :update}
+  defp operation("delete"), do: {:ok, :delete}
+  defp operation(_other), do: :error
 
   @doc """
   Acknowledges all changes up to `sequence`. A lower number than before changes nothing.
@@ -381,7 +398,8 @@ defmodule EctoLibSql.ChangeLog do
   end
 
   @doc """
-  Loads values of a change into a struct of `schema`, by Ecto's types. Columns that the schema does not know are left out.
+  Loads values of a change into a struct of `schema`, by Ecto's types. Columns that the schema does not know are left out. Names are compared
+  as SQLite does, without regard to the case of ASCII letters. Returns `nil` for `nil`.
 
       %Change{operation: :insert, new: new} = change
       %MyApp.City{} = EctoLibSql.ChangeLog.load(MyApp.Repo, MyApp.City, new)
@@ -391,10 +409,14 @@ defmodule EctoLibSql.ChangeLog do
   def load(_repo, _schema, nil), do: nil
 
   def load(repo, schema, values) do
-    RepoInstance.within(
-      repo,
-      & &1.load(schema, Map.new(values, fn {column, value} -> {column, untagged(value)} end))
-    )
+    columns = Loader.columns(schema)
+
+    values =
+      Map.new(values, fn {column, value} ->
+        {Map.get(columns, SqlLexer.lower(column), column), untagged(value)}
+      end)
+
+    RepoInstance.within(repo, & &1.load(schema, values))
   end
 
   defp untagged({:blob, bytes}), do: bytes

@@ -31,8 +31,8 @@ defmodule EctoLibSql.Changes do
   """
 
   alias Ecto.Adapters.SQL.Sandbox
-  alias EctoLibSql.Changes.Loader
-  alias EctoLibSql.{Direct, KnownOptions, RepoInstance}
+  alias EctoLibSql.Changes.{Loader, Tables}
+  alias EctoLibSql.{Direct, KnownOptions, RepoInstance, SqlLexer}
   alias LibsqlPort.Changes, as: Feed
 
   @enforce_keys [:subscription, :repo, :sequence, :changes]
@@ -86,11 +86,15 @@ defmodule EctoLibSql.Changes do
     * `:changed_fields` – an update is told only if it gives one of these fields another value
     * `:subscriber`, `:pending_bytes_max`, `:pending_messages_max`, `:demand`, `:timeout` – as in `LibsqlPort.Changes.subscribe/2`
 
-  With several schemas `:fields` and `:changed_fields` may name fields of any of them.
+  With several schemas `:fields` and `:changed_fields` may name fields of any of them. A change of a table that two of them have is told once
+  for each.
+
+  A schema's `@schema_prefix` is the name of an attached database: the subscription is to the table there, whatever other connections call that
+  database. All connections of the Repo have it, by `:attach` or `:after_connect`. Schemas of two databases need a subscription each.
 
   Returns `{:ok, subscription}`, where the subscription is a process that each message names, or `{:error, error}`: a `LibsqlPort.Error`
-  of code `:invalid_option` for what is no such option, no Repo or no schema with a table, or what asking the sidecar gives, such as
-  `:sidecar_down`.
+  of code `:invalid_option` for what is no such option, no Repo or no schema with a table of its own (a view or a virtual table is none), for a
+  prefix that is no database of the Repo's connections, or what asking the sidecar gives, such as `:sidecar_down`.
 
   ## Examples
 
@@ -107,14 +111,16 @@ defmodule EctoLibSql.Changes do
   @spec subscribe(repo, module | [module, ...], keyword) ::
           {:ok, Feed.subscription()} | {:error, Exception.t()}
   def subscribe(repo, schemas, options \\ []) do
-    schemas = List.wrap(schemas)
+    schemas = schemas |> List.wrap() |> Enum.uniq()
 
     with {:ok, checked} <- KnownOptions.check("a subscription", options, known(), @elsewhere),
          :ok <- schemas?(schemas),
+         {:ok, prefix} <- prefix(schemas),
          {:ok, columns} <- columns(schemas, checked.fields, ":fields", &with_key/1),
          {:ok, changed_columns} <- columns(schemas, checked.changed_fields, ":changed_fields"),
          {:ok, {module, _} = instance} <- RepoInstance.of(repo),
-         {:ok, source} <- source(instance) do
+         {:ok, source} <- source(instance),
+         {:ok, source} <- Tables.source(instance, source, prefix, schemas) do
       loader = Loader.new(module, schemas)
 
       [values: :new]
@@ -187,7 +193,7 @@ defmodule EctoLibSql.Changes do
       subscription: feed.subscription,
       repo: repo,
       sequence: feed.sequence,
-      changes: Enum.map(feed.changes, &Loader.change(&1, loader))
+      changes: Enum.flat_map(feed.changes, &Loader.changes(&1, loader))
     }
   end
 
@@ -218,6 +224,19 @@ defmodule EctoLibSql.Changes do
 
   defp schema?(schema),
     do: is_atom(schema) and Code.ensure_loaded?(schema) and function_exported?(schema, :__schema__, 1)
+
+  # A feed is of one database.
+  defp prefix(schemas) do
+    case Enum.uniq_by(schemas, &SqlLexer.lower(&1.__schema__(:prefix) || "main")) do
+      [schema] ->
+        {:ok, schema.__schema__(:prefix) || "main"}
+
+      [one, other | _] ->
+        KnownOptions.invalid(
+          "#{inspect(one)} and #{inspect(other)} are in different databases, by their @schema_prefix: subscribe to each by itself"
+        )
+    end
+  end
 
   @doc false
   # The columns of these fields, which `option` names; an error if one of them is of no schema.

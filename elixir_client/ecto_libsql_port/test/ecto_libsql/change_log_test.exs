@@ -310,6 +310,27 @@ defmodule EctoLibSql.ChangeLogTest do
       assert [%{table: "towns", new: %{"stream" => "Donau"}}] = changes()
     end
 
+    test "triggers of an older version are named, and made anew" do
+      log(values: :new)
+
+      [[name, sql]] =
+        TestRepo.query!(
+          "SELECT name, sql FROM sqlite_schema WHERE name LIKE '%_insert_cities' AND name NOT LIKE '%before%'"
+        ).rows
+
+      script("DROP TRIGGER #{name}")
+      TestRepo.query!(String.replace(sql, " || '')", ")"))
+      script("INSERT INTO cities (name) VALUES (json_object('blob', 'zz'))")
+      assert [%{new: nil, undecoded: %{new: _}}] = changes()
+      assert [{"cities", reason}] = ChangeLog.stale(TestRepo)
+      assert reason =~ "older version"
+
+      log(values: :new)
+      assert ChangeLog.stale(TestRepo) == []
+      script("INSERT INTO cities (name) VALUES (json_object('blob', 'yy'))")
+      assert [%{undecoded: %{new: _}}, %{new: %{"name" => ~s({"blob":"yy"})}}] = changes()
+    end
+
     test "a table may have several logs, and its triggers survive a dump" do
       log()
       log(log: "other", values: :none)
@@ -502,7 +523,76 @@ defmodule EctoLibSql.ChangeLogTest do
       assert {:ok, [%{new: new}]} = ChangeLog.read(TestRepo, "a")
       assert new["seal"] == {:blob, <<1, 255>>}
       assert %City{name: "Ulm", size: 2.0, seal: <<1, 255>>} = ChangeLog.load(TestRepo, City, new)
+      assert ChangeLog.load(TestRepo, City, nil) == nil
     end
+
+    test "whose columns have another case than the table's" do
+      script("CREATE TABLE upper_cities (ID INTEGER PRIMARY KEY, Name TEXT, SIZE REAL)")
+      Migration.create_change_log(:upper_cities, repo: TestRepo, columns: [:id, :name, :size], log: "upper")
+      :ok = ChangeLog.create_consumer(TestRepo, "a", log: "upper")
+      script("INSERT INTO upper_cities VALUES (7, 'Ulm', 2.0)")
+      {:ok, [%{new: new, key: key}]} = ChangeLog.read(TestRepo, "a", log: "upper")
+      assert new == %{"ID" => 7, "Name" => "Ulm", "SIZE" => 2.0}
+      assert %City{id: 7, name: "Ulm", size: 2.0} = ChangeLog.load(TestRepo, City, new)
+      assert %City{id: 7, name: nil} = ChangeLog.load(TestRepo, City, key)
+    end
+
+    # As the first triggers wrote texts of JSON functions, and what nobody can have written.
+    @undecodable [
+      new: ~s({"id":1,"name":{"blob":"zz"}}),
+      new: ~s({"id":1,"name":{"blob":5}}),
+      new: ~s({"id":1,"name":{"blob":"00","x":1}}),
+      new: ~s({"id":1,"name":{"a":1}}),
+      new: ~s({"id":1,"name":1e999}),
+      new: ~s({"id":1,"name":123456789012345678901234567890}),
+      new: ~s({"id":1,"name":true}),
+      new: ~s({"id":1,"name":[1,"\\ud800"]}),
+      new: ~s({"id":1,"name":[1,") <> <<255>> <> ~S(\ud800"]}),
+      old: "no JSON",
+      old: "[]",
+      key: "5",
+      changed: ~s([1]),
+      changed: ~s({}),
+      at: "yesterday",
+      operation: "truncate"
+    ]
+
+    test "a change that cannot be read comes as what is stored, and those after it come" do
+      for {field, text} <- @undecodable do
+        columns =
+          Map.merge(
+            %{
+              at: "2026-11-27T10:00:00.000",
+              operation: "update",
+              key: ~s({"id":1}),
+              old: nil,
+              new: nil,
+              changed: nil
+            },
+            %{field => text}
+          )
+
+        TestRepo.query!(
+          ~s[INSERT INTO change_log ("at", "table", operation, "key", old, new, changed) VALUES (?1, 'cities', ?2, ?3, CAST(?4 AS TEXT), CAST(?5 AS TEXT), ?6)],
+          [columns.at, columns.operation, columns.key, blob(columns.old), blob(columns.new), columns.changed]
+        )
+      end
+
+      insert(["Ulm"])
+      {:ok, changes} = ChangeLog.read(TestRepo, "a")
+      {[last], broken} = {Enum.take(changes, -1), Enum.drop(changes, -1)}
+      assert %{new: %{"name" => "Ulm"}, undecoded: undecoded} = last
+      assert undecoded == %{}
+
+      for {change, {field, text}} <- Enum.zip(broken, @undecodable) do
+        assert change.undecoded == %{field => text}
+        assert Map.fetch!(change, field) == nil
+      end
+
+      assert length(broken) == length(@undecodable)
+    end
+
+    defp blob(text), do: text && {:blob, text}
   end
 
   describe "a consumer's process" do
@@ -621,6 +711,23 @@ defmodule EctoLibSql.ChangeLogTest do
     test "is alone by its name", %{options: options} do
       pid = start_supervised!({Consumer, options})
       assert {:error, {:already_started, ^pid}} = Consumer.start_link(options)
+    end
+
+    test "goes on behind a change that cannot be read", %{options: options} do
+      script("""
+      INSERT INTO change_log ("at", "table", operation, "key", new)
+      VALUES ('2026-11-27T10:00:00.000', 'cities', 'insert', '{"id":1}', '{"id":1,"name":{"blob":"zz"}}')
+      """)
+
+      insert(~w(Ulm))
+
+      log =
+        ExUnit.CaptureLog.capture_log(fn ->
+          start_supervised!({Consumer, options})
+          assert_receive {:changes, [nil, "Ulm"]}, 30_000
+        end)
+
+      assert log =~ "the change 1 of change_log cannot be read: :new"
     end
 
     test "trims, and tells of what it misses", %{options: options} do

@@ -31,6 +31,41 @@ defmodule EctoLibSql.ChangesTest do
     end
   end
 
+  defmodule Town do
+    use Ecto.Schema
+
+    # The same table, of which it knows less.
+    schema "Cities" do
+      field(:name, :string)
+    end
+  end
+
+  defmodule Beside do
+    use Ecto.Schema
+    @schema_prefix "Beside"
+
+    schema "cities" do
+      field(:name, :string)
+      field(:tags, {:array, :string})
+    end
+  end
+
+  defmodule Seen do
+    use Ecto.Schema
+
+    schema "seen_cities" do
+      field(:name, :string)
+    end
+  end
+
+  defmodule Part do
+    use Ecto.Schema
+
+    embedded_schema do
+      field(:name, :string)
+    end
+  end
+
   setup do
     migrate(fn ->
       import Ecto.Migration
@@ -190,6 +225,100 @@ defmodule EctoLibSql.ChangesTest do
     assert {:error, %{code: :invalid_option}} = Changes.subscribe(TestRepo, City, watch: 1)
   end
 
+  test "of nothing, or of what has no rows of its own, nothing is subscribed to" do
+    script("CREATE VIEW seen_cities AS SELECT id, name FROM cities")
+
+    for {schemas, options, words} <- [
+          {[], [], "no schema is named"},
+          {City, [fields: []], "at least one"},
+          {City, [changed_fields: []], "at least one"},
+          {Seen, [], "a view"},
+          {[City, Seen], [], "a view"},
+          {Part, [], "embedded"},
+          {[City, Beside], [], "subscribe to each by itself"},
+          {Beside, [], ":attach"}
+        ] do
+      assert {:error, %{code: :invalid_option, message: message}} =
+               Changes.subscribe(TestRepo, schemas, options)
+
+      assert message =~ words
+    end
+  end
+
+  test "names are compared without the case of ASCII letters" do
+    script("""
+    DROP TABLE cities;
+    CREATE TABLE CITIES (ID INTEGER PRIMARY KEY, Name TEXT, capital, PEOPLE, seen_at, tags, country_id);
+    """)
+
+    {:ok, subscription} = Changes.subscribe(TestRepo, City, values: :old_and_new)
+    {:ok, some} = Changes.subscribe(TestRepo, City, fields: [:name], changed_fields: [:population])
+    city = TestRepo.insert!(%City{name: "Sucre", population: Decimal.new(1)})
+    id = city.id
+    assert [%{key: %{id: ^id}, new: new}] = told(subscription).changes
+    assert new.id == id and new.name == "Sucre" and Decimal.equal?(new.population, 1)
+    assert [%{key: %{id: ^id}, new: %City{name: "Sucre", population: nil}}] = told(some).changes
+
+    TestRepo.update!(Ecto.Changeset.change(city, population: Decimal.new(2)))
+    assert [%{old: %{name: "Sucre"}, new: %{name: "Sucre"}}] = told(subscription).changes
+    assert [%{operation: :update}] = told(some).changes
+    TestRepo.query!("UPDATE cities SET id = 77")
+    assert [%{key: %{id: 77}, old_key: %{id: ^id}}] = told(subscription).changes
+  end
+
+  test "two schemas of a table are both told" do
+    {:ok, subscription} = Changes.subscribe(TestRepo, [City, Town, City])
+    %{id: id} = TestRepo.insert!(%City{name: "Sucre", capital: true})
+
+    assert [
+             %{schema: City, key: %{id: ^id}, new: %City{name: "Sucre", capital: true}},
+             %{schema: Town, key: %{id: ^id}, new: %Town{name: "Sucre"}}
+           ] = told(subscription).changes
+  end
+
+  describe "an attached database" do
+    @beside Path.join(System.tmp_dir!(), "ecto_libsql_port-beside-#{System.pid()}.db")
+    @describetag repo: [attach: [beside: @beside]]
+
+    setup do
+      on_exit(fn -> Ecto.Adapters.LibSql.storage_down(database: @beside) end)
+      script("CREATE TABLE beside.cities (id INTEGER PRIMARY KEY, name TEXT, tags TEXT)")
+      :ok
+    end
+
+    test "is that of the schema's prefix, and no other" do
+      {:ok, beside} = Changes.subscribe(TestRepo, Beside)
+      {:ok, main} = Changes.subscribe(TestRepo, City)
+      TestRepo.insert!(%City{name: "of main"})
+      TestRepo.insert!(%Beside{name: "beside"})
+      TestRepo.insert!(%City{name: "of main again"})
+      assert [%{schema: Beside, new: %Beside{name: "beside"}}] = told(beside).changes
+      assert [%{schema: City, new: %City{name: "of main"}}] = told(main).changes
+      assert [%{schema: City, new: %City{name: "of main again"}}] = told(main).changes
+
+      # Another program's connection, to which it is the main one.
+      {sidecar, _} = EctoLibSql.Direct.database(Ecto.Adapter.lookup_meta(TestRepo))
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: @beside)
+      LibsqlPort.query!(conn, "INSERT INTO cities (name) VALUES ('directly')")
+      assert [%{new: %Beside{name: "directly"}}] = told(beside).changes
+      refute_received %Changes{}
+      LibsqlPort.close(conn)
+    end
+
+    test "is looked at for views too" do
+      script("DROP TABLE beside.cities; CREATE VIEW beside.cities AS SELECT 1 AS id, 'a' AS name")
+      assert {:error, %{message: message}} = Changes.subscribe(TestRepo, Beside)
+      assert message =~ "a view"
+      assert {:ok, _} = Changes.subscribe(TestRepo, City)
+    end
+  end
+
+  @tag repo: [database: ":memory:", pool_size: 1, attach: [beside: ":memory:"]]
+  test "a prefix that is a connection's own database" do
+    assert {:error, %{code: :invalid_option, message: message}} = Changes.subscribe(TestRepo, Beside)
+    assert message =~ "one connection's alone"
+  end
+
   test "the feed of a Repo that stops ends" do
     {:ok, subscription} = Changes.subscribe(TestRepo, City)
     stop_supervised!(TestRepo)
@@ -236,9 +365,117 @@ defmodule EctoLibSql.ChangesTest do
 
     test "says when changes may have been missed" do
       start_broadcaster([{City, :inserted}])
-      TestRepo.query!("CREATE TABLE other (a)")
       topic = Broadcaster.topic({City, :inserted})
       assert_receive {^topic, {{City, :inserted}, :resync}}, 5_000
+      TestRepo.query!("CREATE TABLE other (a)")
+      assert_receive {^topic, {{City, :inserted}, :resync}}, 5_000
+    end
+
+    # Whoever reads its rows when it is told to has what was committed before; the broadcaster has to tell of the rest.
+    for {name, end_it} <- [kill: &__MODULE__.kill/1, crash: &__MODULE__.crash/1] do
+      test "started again after a #{name} loses nothing between what receivers read and what it tells" do
+        test = self()
+
+        broadcast = fn
+          topic, {_, :resync} ->
+            send(test, {:resync, self(), topic})
+            receive do: (:read -> :ok)
+
+          topic, message ->
+            send(test, {topic, message})
+        end
+
+        watch = [
+          {City, :inserted},
+          {City, :deleted},
+          {City, :updated, label: :one},
+          {Country, :updated, label: :one}
+        ]
+
+        start_supervised!({Broadcaster, repo: TestRepo, broadcast: broadcast, watch: watch})
+        topics = Enum.sort(Enum.map([{City, :inserted}, {City, :deleted}, :one], &Broadcaster.topic/1))
+        {first, read} = read_anew(topics, [])
+        assert read == [[], [], []]
+
+        unquote(end_it).(first)
+        assert {second, [_, _, _] = read} = read_anew(topics, [])
+        assert second != first
+        # It has subscribed: none of these is read before it is told.
+        assert read == [[], ["while 1"], ["while 1", "while 2"]]
+
+        told =
+          for _ <- 1..3,
+              do: assert_receive({"ecto_libsql:EctoLibSql.ChangesTest.City:inserted", {_, %{id: _}}}, 5_000)
+
+        assert length(Enum.uniq(told)) == 3
+        refute_received {:resync, _, _}
+      end
+    end
+
+    # Answers each :resync by reading the rows, and writes one more before the broadcaster goes on.
+    defp read_anew([], read), do: flunk("never: #{inspect(read)}")
+
+    defp read_anew(topics, _read) do
+      restarted? = TestRepo.exists?(City)
+      {pid, read, seen} = read_each(length(topics), restarted?, nil, [], [])
+      assert Enum.sort(seen) == topics
+      {pid, read}
+    end
+
+    defp read_each(0, _write?, pid, read, seen), do: {pid, Enum.reverse(read), seen}
+
+    defp read_each(n, write?, _pid, read, seen) do
+      assert_receive {:resync, pid, topic}, 5_000
+      names = TestRepo.all(from(c in City, where: like(c.name, "while%"), order_by: c.id, select: c.name))
+      if write?, do: TestRepo.insert!(%City{name: "while #{length(read) + 1}"})
+      send(pid, :read)
+      read_each(n - 1, write?, pid, [names | read], [topic | seen])
+    end
+
+    def kill(pid) do
+      TestRepo.insert!(%City{name: "first"})
+      assert_receive {_topic, {{City, :inserted}, %{id: _}}}, 5_000
+      assert_receive {_topic, {{City, :inserted}, %{id: _}}}, 5_000
+      Process.exit(pid, :kill)
+    end
+
+    def crash(pid) do
+      TestRepo.insert!(%City{name: "first"})
+      assert_receive {_topic, {{City, :inserted}, %{id: _}}}, 5_000
+      assert_receive {_topic, {{City, :inserted}, %{id: _}}}, 5_000
+      subscription = :sys.get_state(pid).watchers |> Map.keys() |> hd()
+
+      ExUnit.CaptureLog.capture_log(fn ->
+        monitor = Process.monitor(pid)
+        send(pid, %Ended{subscription: subscription, error: :broken})
+        assert_receive {:DOWN, ^monitor, _, _, _}, 5_000
+      end)
+    end
+
+    test "values without a text are in messages, and have no topic" do
+      watch = [{City, :inserted, extra_columns: [:tags, :seen_at, :name]}]
+      broadcaster = start_broadcaster(watch)
+      seen_at = ~U[2026-11-27 10:00:00Z]
+
+      for tags <- [["old"], [], ["white", "old"]] do
+        %{id: id} = TestRepo.insert!(%City{name: "Sucre", tags: tags, seen_at: seen_at})
+        row = %{id: id, tags: tags, seen_at: seen_at, name: "Sucre"}
+
+        for filter <- [[], [id: id], [seen_at: seen_at], [name: "Sucre"]] do
+          topic = Broadcaster.topic({City, :inserted}, filter)
+          assert_receive {^topic, {{City, :inserted}, ^row}}, 5_000
+        end
+
+        refute_received {_topic, {{City, :inserted}, %{id: _}}}
+      end
+
+      assert Process.alive?(broadcaster)
+
+      for value <- [["old"], %{}, {1, 2}, nil] do
+        assert_raise LibsqlPort.Error, ~r/a filter is one field/, fn ->
+          Broadcaster.topic(:label, tags: value)
+        end
+      end
     end
 
     test "with wrong options does not start" do

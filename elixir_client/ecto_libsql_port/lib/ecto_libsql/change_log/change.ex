@@ -10,23 +10,26 @@ defmodule EctoLibSql.ChangeLog.Change do
     * `old` – the values before, `nil` for an insert, and unless the log has `values: :old_and_new`
     * `new` – the values after, `nil` for a delete, and if the log has `values: :none`
     * `changed` – for an update, the columns whose value or type differs; else `nil`
+    * `undecoded` – the fields that could not be read, with what the log has in their place; mostly `%{}`. Such a field is `nil`, and the
+      row is to be read from the table. See `docs/guides/change-log.md`
 
   Values are those of a query, except that a blob is `{:blob, bytes}`: they can be given to a statement as they are.
   `EctoLibSql.ChangeLog.load/3` makes a struct of them.
   """
 
   @enforce_keys [:sequence, :at, :table, :operation, :key]
-  defstruct [:sequence, :at, :table, :operation, :key, :old, :new, :changed]
+  defstruct [:sequence, :at, :table, :operation, :key, :old, :new, :changed, undecoded: %{}]
 
   @type values :: %{String.t() => term}
   @type t :: %__MODULE__{
           sequence: pos_integer,
-          at: DateTime.t(),
+          at: DateTime.t() | nil,
           table: String.t(),
-          operation: :insert | :update | :delete,
-          key: values,
+          operation: :insert | :update | :delete | nil,
+          key: values | nil,
           old: values | nil,
           new: values | nil,
-          changed: [String.t()] | nil
+          changed: [String.t()] | nil,
+          undecoded: %{optional(atom) => term}
         }
 end

@@ -323,6 +323,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
       {:ok, changes} ->
         last = List.last(changes).sequence
         full? = length(changes) == state.batch_size
+        warn_of_undecoded(changes, state)
 
         handled(state, {hd(changes).sequence, last}, if(full?, do: :more, else: :all), fn ->
           call(state.handler, changes)
@@ -405,6 +406,17 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   defp left_behind(nil, notice), do: raise(notice)
   defp left_behind(fun, notice), do: fun.(notice)
+
+  defp warn_of_undecoded(changes, state) do
+    for change <- changes, change.undecoded != %{} do
+      fields = change.undecoded |> Map.keys() |> Enum.map_join(", ", &inspect/1)
+
+      Logger.warning(
+        "the change #{change.sequence} of #{state.log} cannot be read: #{fields}. The consumer #{state.name} gets it with what is stored " <>
+          "in `undecoded`"
+      )
+    end
+  end
 
   defp sandboxed?(%{instance: {_module, dynamic}}),
     do: Ecto.Adapter.lookup_meta(dynamic).opts[:pool] == DBConnection.Ownership

@@ -6,7 +6,7 @@ defmodule EctoLibSql.ChangeLog.Schema do
   # What a log was asked to do stands in the trigger itself, as a comment, so that it goes wherever the table goes.
 
   alias EctoLibSql.ChangeLog.Triggers
-  alias EctoLibSql.MigrationError
+  alias EctoLibSql.{MigrationError, SqlLexer}
 
   @comment "-- change log "
 
@@ -52,7 +52,7 @@ defmodule EctoLibSql.ChangeLog.Schema do
 
     cond do
       Enum.sort(stored) != Enum.sort(wanted) ->
-        "its columns, indexes or name have changed"
+        "its columns, indexes or name have changed, or its triggers are of an older version of this library"
 
       others_fire_first?(repo, name, Enum.map(stored, &elem(&1, 0))) ->
         "it has a trigger that was created later"
@@ -162,14 +162,16 @@ defmodule EctoLibSql.ChangeLog.Schema do
   defp logged!(_table, nil, plain, _all), do: plain
 
   defp logged!(table, wanted, _plain, all) do
-    case Enum.reject(wanted, &(&1 in all)) do
-      [] -> wanted
-      [column | _] -> error!(:no_such_column, table.name, "#{table.name} has no column #{column}")
+    stored = Map.new(all, &{SqlLexer.lower(&1), &1})
+
+    for column <- wanted do
+      stored[SqlLexer.lower(column)] ||
+        error!(:no_such_column, table.name, "#{table.name} has no column #{column}")
     end
   end
 
   defp rowid!(table, columns) do
-    taken = Enum.map(columns, &String.downcase/1)
+    taken = Enum.map(columns, &SqlLexer.lower/1)
 
     Enum.find(~w(rowid _rowid_ oid), &(&1 not in taken)) ||
       error!(:unsupported, table.name, "columns of #{table.name} have all three names of the rowid")

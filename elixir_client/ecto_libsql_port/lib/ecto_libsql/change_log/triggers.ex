@@ -211,10 +211,13 @@ defmodule EctoLibSql.ChangeLog.Triggers do
     [?(, "'{' || ", joined(members), " || '}'", ?)]
   end
 
-  # quote() writes as many digits of a real as it takes to read it back.
+  # What a function of JSON returns is text with a subtype, which goes with it into NEW, and which json_quote() takes for JSON that need not
+  # be quoted. Concatenation leaves the subtype behind, a cast does not.
+  #
+  # quote() writes as many digits of a real as it takes to read it back, as far as the engine's own conversions are exact.
   defp value(x) do
     [
-      ["CASE typeof(", x, ") WHEN 'text' THEN json_quote(", x, ") WHEN 'integer' THEN ", x],
+      ["CASE typeof(", x, ") WHEN 'text' THEN json_quote(", x, " || '') WHEN 'integer' THEN ", x],
       " WHEN 'null' THEN 'null' WHEN 'blob' THEN '{\"blob\":\"' || hex(",
       [x, ") || '\"}' WHEN 'real' THEN CASE WHEN ", x, " > ", @max, " THEN '{\"real\":\"Infinity\"}' WHEN "],
       [x, " < -", @max, " THEN '{\"real\":\"-Infinity\"}' ELSE quote(", x, ") END END"]

@@ -17,8 +17,15 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   Each change becomes a message `{identifier, row}`, where the identifier is `{MyApp.City, :inserted}` or the label, and the row a map
   of the primary key's fields and those of `:extra_columns`, such as `%{id: 7, country_id: 3}`. Values are not broadcast unless asked
-  for: a receiver reads the row, and may find a later version of it, or none. When changes may have been missed, the message is
-  `{identifier, :resync}`.
+  for: a receiver reads the row, and may find a later version of it, or none.
+
+  When changes may have been missed, the message is `{identifier, :resync}`, and a receiver reads anew what it keeps. It comes, to those who have
+  subscribed without a filter,
+
+    * after each start of the broadcaster, the first one included, when it has subscribed to the changes of the Repo and before any of them is
+      broadcast: what was committed while it was not there is in what receivers read then, and what is committed later is told. It is not
+      known to a process whether another one has ended before it, or how
+    * when the feed says that it has left something out, or the schema has changed (`EctoLibSql.Changes`)
 
   A process receives them after `subscribe/2`, all of them or those of one row:
 
@@ -35,7 +42,8 @@ defmodule EctoLibSql.Changes.Broadcaster do
       required. Its options are
         * `:label` – an atom that takes the place of `{schema, event}` in topics and messages
         * `:trigger_columns` – of `:updated`; fields: an update counts only if it gives one of them another value
-        * `:extra_columns` – fields whose values the messages bear, and by which may be subscribed
+        * `:extra_columns` – fields whose values the messages bear, and by which may be subscribed if they have a text: those of maps, lists
+          and structs without `String.Chars` are in messages, and have no topic
     * `:pubsub` – the name of the application's Phoenix.PubSub
     * `:broadcast` – in its place, a function of a topic and a message
     * `:name` – of the process
@@ -140,13 +148,20 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   defp topic_of(label, []), do: "ecto_libsql:#{label}"
 
-  defp topic_of(label, [{field, value}]) when is_atom(field) and value != nil,
-    do: "ecto_libsql:#{label}:#{field}:#{value}"
+  defp topic_of(label, [{field, value}] = filter) when is_atom(field) do
+    if text?(value), do: "ecto_libsql:#{label}:#{field}:#{value}", else: no_filter(filter)
+  end
 
-  defp topic_of(_label, filter) do
+  defp topic_of(_label, filter), do: no_filter(filter)
+
+  # A list may have one, or may raise.
+  defp text?(value),
+    do: not is_nil(value) and not is_list(value) and String.Chars.impl_for(value) != nil
+
+  defp no_filter(filter) do
     raise LibsqlPort.Error.new(
             :invalid_option,
-            "#{@whose}: a filter is one field with a value that is not nil, such as [id: 7], not #{inspect(filter)}"
+            "#{@whose}: a filter is one field with a value that is not nil and has a text, such as [id: 7], not #{inspect(filter)}"
           )
   end
 
@@ -155,9 +170,19 @@ defmodule EctoLibSql.Changes.Broadcaster do
   @impl true
   def init({instance, broadcast, watchers}) do
     case subscribe_all(RepoInstance.enter(instance), watchers) do
-      {:ok, by_subscription} -> {:ok, %{broadcast: broadcast, watchers: by_subscription}}
-      {:error, reason} -> {:stop, reason}
+      {:ok, by_subscription} ->
+        {:ok, %{broadcast: broadcast, watchers: by_subscription}, {:continue, :subscribed}}
+
+      {:error, reason} ->
+        {:stop, reason}
     end
+  end
+
+  # What is committed from here on is in the mailbox, and is told after that.
+  @impl true
+  def handle_continue(:subscribed, state) do
+    state.watchers |> Map.values() |> Enum.uniq_by(& &1.identifier) |> Enum.each(&resync(&1, state.broadcast))
+    {:noreply, state}
   end
 
   defp broadcast(%{broadcast: nil, pubsub: nil}),
@@ -243,25 +268,20 @@ defmodule EctoLibSql.Changes.Broadcaster do
     {:noreply, state}
   end
 
-  # Its supervisor starts it again, which subscribes anew, and receivers are told.
+  # Its supervisor starts it again, and it subscribes anew.
   def handle_info(%Ended{error: error}, state), do: {:stop, error, state}
   def handle_info(_other, state), do: {:noreply, state}
 
-  @impl true
-  def terminate(_reason, state) do
-    for {_subscription, watcher} <- state.watchers,
-        do: state.broadcast.(topic(watcher.identifier), {watcher.identifier, :resync})
-  end
+  defp resync(%{identifier: identifier}, broadcast), do: broadcast.(topic(identifier), {identifier, :resync})
 
-  defp send_out(%{operation: operation}, watcher, broadcast) when operation in [:schema, :resync] do
-    broadcast.(topic(watcher.identifier), {watcher.identifier, :resync})
-  end
+  defp send_out(%{operation: operation}, watcher, broadcast) when operation in [:schema, :resync],
+    do: resync(watcher, broadcast)
 
   defp send_out(change, %{identifier: identifier, extra: extra}, broadcast) do
     row = Map.merge(Map.take(change.new || change.old || %{}, extra), change.key)
     message = {identifier, row}
     broadcast.(topic(identifier), message)
-    for {field, value} <- row, value != nil, do: broadcast.(topic(identifier, [{field, value}]), message)
+    for {field, value} <- row, text?(value), do: broadcast.(topic(identifier, [{field, value}]), message)
   end
 
   defp invalid(message) do

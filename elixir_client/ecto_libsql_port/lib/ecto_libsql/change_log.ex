@@ -76,7 +76,13 @@ defmodule EctoLibSql.ChangeLog do
     :ok
   end
 
-  @doc "Deletes a consumer: the log is kept for it no longer. Returns whether there was one."
+  @doc """
+  Deletes a consumer: the log is kept for it no longer. Returns whether there was one.
+
+  ## Examples
+
+      true = EctoLibSql.ChangeLog.delete_consumer(MyApp.Repo, "search")
+  """
   @spec delete_consumer(repo, String.t(), keyword) :: boolean
   def delete_consumer(repo, consumer, options \\ []) do
     Options.consumer!("delete_consumer/3", consumer)
@@ -88,7 +94,11 @@ defmodule EctoLibSql.ChangeLog do
 
   @doc """
   Returns all consumers, as maps with `name`, `acknowledged`, `behind` (how many changes wait for it) and `left_behind` (an
-  `EctoLibSql.ChangeLog.LeftBehind` or `nil`).
+  `EctoLibSql.ChangeLog.LeftBehind` or `nil`), in the order of their names.
+
+  ## Examples
+
+      [%{name: "search", acknowledged: 12, behind: 3, left_behind: nil}] = EctoLibSql.ChangeLog.consumers(MyApp.Repo)
   """
   @spec consumers(repo, keyword) :: [map]
   def consumers(repo, options \\ []), do: all(repo, Options.check!("consumers/2", options, []))
@@ -118,6 +128,11 @@ defmodule EctoLibSql.ChangeLog do
 
     * `:limit` – how many at most, default 500
     * `:log`
+
+  ## Examples
+
+      {:ok, changes} = EctoLibSql.ChangeLog.read(MyApp.Repo, "search", limit: 100)
+      for change <- changes, do: {change.sequence, change.operation, change.table, change.key}
   """
   @spec read(repo, String.t(), keyword) ::
           {:ok, [Change.t()]} | {:left_behind, LeftBehind.t()} | {:error, :no_consumer}
@@ -183,6 +198,10 @@ defmodule EctoLibSql.ChangeLog do
   Acknowledges all changes up to `sequence`. A lower number than before changes nothing.
 
   Returns `:ok`, or `{:error, :no_consumer}`. Raises `ArgumentError` if the log has not come that far.
+
+  ## Examples
+
+      :ok = EctoLibSql.ChangeLog.ack(MyApp.Repo, "search", 12)
   """
   @spec ack(repo, String.t(), non_neg_integer, keyword) :: :ok | {:error, :no_consumer}
   def ack(repo, consumer, sequence, options \\ []) do
@@ -266,6 +285,10 @@ defmodule EctoLibSql.ChangeLog do
     * `:log`
 
   Any of them may be `:infinity`.
+
+  ## Examples
+
+      {removed, []} = EctoLibSql.ChangeLog.trim(MyApp.Repo, age_max_ms: :timer.hours(24 * 7))
   """
   @spec trim(repo, keyword) :: {non_neg_integer, [LeftBehind.t()]}
   def trim(repo, options \\ []) do
@@ -369,6 +392,10 @@ defmodule EctoLibSql.ChangeLog do
   @doc """
   The tables of a log whose triggers are not those that they would be given today, as `[{table, reason}]`. A migration has added,
   renamed or dropped something: `EctoLibSql.Migration.create_change_log/2` brings them up to date.
+
+  ## Examples
+
+      [] = EctoLibSql.ChangeLog.stale(MyApp.Repo)
   """
   @spec stale(repo, keyword) :: [{String.t(), String.t()}]
   def stale(repo, options \\ []) do
@@ -380,7 +407,13 @@ defmodule EctoLibSql.ChangeLog do
     end)
   end
 
-  @doc "The number of the last change, 0 if there was none."
+  @doc """
+  The number of the last change, 0 if there was none.
+
+  ## Examples
+
+      15 = EctoLibSql.ChangeLog.last_sequence(MyApp.Repo)
+  """
   @spec last_sequence(repo, keyword) :: non_neg_integer
   def last_sequence(repo, options \\ []) do
     options = Options.check!("last_sequence/2", options, [])
@@ -424,7 +457,11 @@ defmodule EctoLibSql.ChangeLog do
 
   @doc """
   Tells the consumers of a Repo on this node to look for changes. Commits of the Repo's sidecar wake them by themselves; this is for
-  who knows that another program has written. Costs a message for each consumer.
+  who knows that another program has written. Costs a message for each consumer. A consumer that waits to try again goes on waiting.
+
+  ## Examples
+
+      :ok = EctoLibSql.ChangeLog.wake(MyApp.Repo)
   """
   @spec wake(repo) :: :ok
   def wake(repo) do

@@ -38,6 +38,7 @@ defmodule EctoLibSql.Changes do
   @enforce_keys [:subscription, :repo, :sequence, :changes]
   defstruct [:subscription, :repo, :sequence, :changes]
 
+  @typedoc "A changed row; its keys are described above."
   @type change :: %{
           required(:operation) => :insert | :update | :delete,
           required(:schema) => module,
@@ -48,6 +49,7 @@ defmodule EctoLibSql.Changes do
           required(:unloaded) => [atom]
         }
 
+  @typedoc "The message of a transaction."
   @type t :: %__MODULE__{
           subscription: Feed.subscription(),
           repo: module,
@@ -141,17 +143,42 @@ defmodule EctoLibSql.Changes do
       Enum.map(@passed_on, &{&1, &1 |> KnownOptions.of_driver(nil) |> KnownOptions.not_empty()})
   end
 
-  @doc "Ends a subscription. No message of it comes after this has returned."
+  @doc """
+  Ends a subscription. No message of it comes after this has returned, and those in the calling process's mailbox are removed. Returns
+  `:ok`, also if it has ended already.
+
+  ## Examples
+
+      {:ok, subscription} = EctoLibSql.Changes.subscribe(MyApp.Repo, MyApp.City)
+      :ok = EctoLibSql.Changes.unsubscribe(subscription)
+  """
   @spec unsubscribe(Feed.subscription()) :: :ok
   defdelegate unsubscribe(subscription), to: Feed
 
-  @doc "Asks for `count` more messages of a subscription with `demand: :manual`."
+  @doc """
+  Asks for `count` more messages of a subscription with `demand: :manual`. Returns `:ok` at once.
+
+  ## Examples
+
+      {:ok, subscription} = EctoLibSql.Changes.subscribe(MyApp.Repo, MyApp.City, demand: :manual)
+      :ok = EctoLibSql.Changes.demand(subscription, 10)
+  """
   @spec demand(Feed.subscription(), pos_integer) :: :ok
   defdelegate demand(subscription, count \\ 1), to: Feed
 
   @doc """
   The messages of a subscription as a stream, which subscribes when it is begun and unsubscribes when it is left. Takes the options
-  of `subscribe/3` except `:subscriber` and `:demand`.
+  of `subscribe/3` except `:subscriber` and `:demand`, for which it raises a `LibsqlPort.Error` of code `:invalid_option`; a failure to
+  subscribe is raised when the stream is begun. It ends when the feed does, as when the Repo is stopped.
+
+  ## Examples
+
+      MyApp.Repo
+      |> EctoLibSql.Changes.stream(MyApp.City, operations: [:insert])
+      |> Stream.flat_map(& &1.changes)
+      # Beside inserts there are `:resync` and `:schema`, which have no struct.
+      |> Stream.filter(&(&1.operation == :insert))
+      |> Enum.each(&IO.puts(&1.new.name))
   """
   @spec stream(repo, module | [module, ...], keyword) :: Enumerable.t()
   def stream(repo, schemas, options \\ []) do
@@ -162,7 +189,18 @@ defmodule EctoLibSql.Changes do
     end)
   end
 
-  @doc "Whether a message says that transactions are not told in full, so that whoever keeps a copy has to read it anew."
+  @doc """
+  Whether a message says that transactions are not told in full, so that whoever keeps a copy has to read it anew. A change of the schema
+  alone is none.
+
+  ## Examples
+
+      iex> message = %EctoLibSql.Changes{subscription: self(), repo: MyApp.Repo, sequence: 2, changes: [%{operation: :resync, reason: :lagged, from: 1, to: 2}]}
+      iex> EctoLibSql.Changes.resync?(message)
+      true
+      iex> EctoLibSql.Changes.resync?(%{message | changes: [%{operation: :schema}]})
+      false
+  """
   @spec resync?(t) :: boolean
   defdelegate resync?(message), to: Feed
 

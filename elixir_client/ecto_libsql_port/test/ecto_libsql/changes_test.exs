@@ -6,6 +6,7 @@ defmodule EctoLibSql.ChangesTest do
   alias EctoLibSql.Changes.Broadcaster
   alias LibsqlPort.Changes.Ended
 
+  doctest EctoLibSql.Changes
   doctest EctoLibSql.Changes.Broadcaster
 
   defmodule City do

@@ -95,8 +95,10 @@ defmodule LibsqlPort.Changes do
           optional(:to) => non_neg_integer
         }
 
+  @typedoc "A changed row, a change of the schema, or that transactions are not told in full."
   @type change :: row_change | %{operation: :schema} | resync
 
+  @typedoc "The message of a transaction. Its fields are described above; those of a `:resync` that is of no transaction are `nil`."
   @type t :: %__MODULE__{
           subscription: pid,
           database: String.t() | nil,
@@ -109,6 +111,7 @@ defmodule LibsqlPort.Changes do
   @typedoc "The process that passes the messages on. Its end is no failure of anybody's: a subscriber need not monitor it."
   @type subscription :: pid
 
+  @typedoc "What to subscribe to: a connection's main database, all databases of a sidecar, or one of them by its name (`conn.path`)."
   @type source :: Connection.t() | LibsqlPort.sidecar() | {:database, LibsqlPort.sidecar(), String.t()}
 
   @doc """
@@ -172,7 +175,15 @@ defmodule LibsqlPort.Changes do
     end
   end
 
-  @doc "Asks for `count` more messages of a subscription with `demand: :manual`."
+  @doc """
+  Asks for `count` more messages of a subscription with `demand: :manual`, in addition to those that were asked for before. Returns `:ok`
+  at once, also if the subscription has ended.
+
+  ## Examples
+
+      {:ok, subscription} = LibsqlPort.Changes.subscribe(conn, demand: :manual)
+      :ok = LibsqlPort.Changes.demand(subscription, 2)
+  """
   @spec demand(subscription, pos_integer) :: :ok
   def demand(subscription, count \\ 1) when is_pid(subscription) and is_integer(count) and count > 0 do
     Subscription.demand(subscription, count)

@@ -50,6 +50,7 @@ defmodule LibsqlPort.Commit do
           optional(atom) => term
         }
 
+  @typedoc "A transaction: the id of the connection that commits (`conn.id`), and its changes in the order in which they were made."
   @type t :: %__MODULE__{connection: integer, changes: [change]}
 
   @doc """

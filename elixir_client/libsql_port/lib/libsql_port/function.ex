@@ -165,7 +165,8 @@ defmodule LibsqlPort.Function do
     collation: [:timeout]
   }
 
-  @doc "Checks a function and fills in the defaults; the error names what is wrong with it."
+  @doc false
+  # Checks a function and fills in the defaults; the error names what is wrong with it.
   @spec new(spec) :: {:ok, t} | {:error, Error.t()}
   def new({:scalar, name, arity, fun}), do: new({:scalar, name, arity, fun, []})
   def new({:aggregate, name, arity, definition}), do: new({:aggregate, name, arity, definition, []})
@@ -229,7 +230,8 @@ defmodule LibsqlPort.Function do
     )
   end
 
-  @doc "The same for a list of them."
+  @doc false
+  # The same for a list of them.
   @spec all([spec]) :: {:ok, [t]} | {:error, Error.t()}
   def all(specs) when is_list(specs) do
     Enum.reduce_while(specs, {:ok, []}, fn spec, {:ok, functions} ->
@@ -242,7 +244,8 @@ defmodule LibsqlPort.Function do
 
   def all(other), do: error("the option :functions takes a list of functions, not #{inspect(other)}")
 
-  @doc "The name and number of arguments of something that is to be dropped, as a function without code."
+  @doc false
+  # The name and number of arguments of something that is to be dropped, as a function without code.
   @spec named(kind, name, arity_of_call) :: {:ok, t} | {:error, Error.t()}
   def named(kind, name, arity) do
     with {:ok, function} <- named(kind, name),
@@ -250,7 +253,8 @@ defmodule LibsqlPort.Function do
          do: {:ok, %{function | arguments: arguments}}
   end
 
-  @doc "What of its kind is replaced by another: SQLite compares names without regard to the case of ASCII letters."
+  @doc false
+  # What of its kind is replaced by another: SQLite compares names without regard to the case of ASCII letters.
   @spec key(t) :: term
   def key(%__MODULE__{kind: kind}) when kind in [:commit, :authorizer], do: kind
 
@@ -259,12 +263,14 @@ defmodule LibsqlPort.Function do
     {space, String.downcase(function.name, :ascii), function.arguments}
   end
 
-  @doc "The requests that register something of this kind, and end that."
+  @doc false
+  # The requests that register something of this kind, and end that.
   @spec requests(kind) :: {atom, atom}
   def requests(kind) when kind in [:commit, :authorizer], do: {:set_hook, :remove_hook}
   def requests(_function), do: {:create_function, :drop_function}
 
-  @doc "The function as it travels, under its number."
+  @doc false
+  # The function as it travels, under its number.
   @spec wire(t, non_neg_integer) :: map
   def wire(%__MODULE__{kind: kind} = hook, callback) when kind in [:commit, :authorizer] do
     Map.merge(hook.filter, %{

@@ -20,7 +20,9 @@ defmodule EctoLibSql.ChangeLog.Change do
   @enforce_keys [:sequence, :at, :table, :operation, :key]
   defstruct [:sequence, :at, :table, :operation, :key, :old, :new, :changed, undecoded: %{}]
 
+  @typedoc "Values by the name of their column."
   @type values :: %{String.t() => term}
+  @typedoc "A change, as described above."
   @type t :: %__MODULE__{
           sequence: pos_integer,
           at: DateTime.t() | nil,

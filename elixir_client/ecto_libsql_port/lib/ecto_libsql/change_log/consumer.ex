@@ -94,6 +94,15 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   @doc """
   Starts a consumer. Returns `{:error, {:already_started, pid}}` if one of that name runs for the Repo on this node, and an error of code
   `:invalid_option` for what is no such option.
+
+  ## Examples
+
+      {:ok, _pid} =
+        EctoLibSql.ChangeLog.Consumer.start_link(
+          repo: MyApp.Repo,
+          name: "search",
+          handler: fn changes -> Enum.each(changes, &IO.inspect(&1.key)) end
+        )
   """
   @spec start_link(keyword) :: GenServer.on_start() | {:error, Exception.t()}
   def start_link(options) do

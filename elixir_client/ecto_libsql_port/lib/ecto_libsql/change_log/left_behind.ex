@@ -10,6 +10,7 @@ defmodule EctoLibSql.ChangeLog.LeftBehind do
 
   defexception [:log, :consumer, :first, :last]
 
+  @typedoc "The notice, which is an exception as well."
   @type t :: %__MODULE__{
           log: String.t(),
           consumer: String.t(),

@@ -7,6 +7,7 @@ defmodule EctoLibSql.ChangeLog.NoLog do
 
   defexception [:log]
 
+  @typedoc "The exception."
   @type t :: %__MODULE__{log: String.t()}
 
   @impl true

@@ -65,7 +65,9 @@ defmodule EctoLibSql.Changes.Broadcaster do
       "Updates have :trigger_columns: whether a row is inserted or deleted depends on no column"
   ]
 
+  @typedoc "What has happened to a row."
   @type event :: :inserted | :updated | :deleted
+  @typedoc "What messages are about: the identifier that a watcher has by its schema and event, or its label."
   @type subject :: {module, event} | atom
 
   @doc false

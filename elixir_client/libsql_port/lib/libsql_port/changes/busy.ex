@@ -14,6 +14,7 @@ defmodule LibsqlPort.Changes.Busy do
   @enforce_keys [:subscription, :phase, :database, :connection, :request, :waited_us]
   defstruct [:subscription, :phase, :database, :connection, :request, :waited_us]
 
+  @typedoc "A wait for a lock of another program: its begin or its end."
   @type t :: %__MODULE__{
           subscription: pid,
           phase: :began | :got | :gave_up,

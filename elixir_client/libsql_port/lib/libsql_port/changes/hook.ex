@@ -6,6 +6,7 @@ defmodule LibsqlPort.Changes.Hook do
   @enforce_keys [:subscription, :kind, :database, :schema, :connection, :pages]
   defstruct [:subscription, :kind, :database, :schema, :connection, :pages]
 
+  @typedoc "A commit, a rollback, or a commit that has left pages in the WAL."
   @type t :: %__MODULE__{
           subscription: pid,
           kind: :commit | :rollback | :wal,

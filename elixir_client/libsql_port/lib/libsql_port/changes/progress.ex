@@ -13,6 +13,7 @@ defmodule LibsqlPort.Changes.Progress do
   @enforce_keys [:subscription, :database, :connection, :request, :run_ms, :steps]
   defstruct [:subscription, :database, :connection, :request, :run_ms, :steps]
 
+  @typedoc "How far a statement has come."
   @type t :: %__MODULE__{
           subscription: pid,
           database: String.t(),

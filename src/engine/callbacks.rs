@@ -194,7 +194,7 @@ unsafe extern "C" fn on_use(
                 .unwrap_or(Decision::Deny)
         };
         // SAFETY: these are the arguments of this call.
-        match (decide(&ask), unsafe { indexed(watched, code, first, schema) }) {
+        match (decide(&ask), unsafe { indexed(watched, code, &ask, first, schema) }) {
             // What a vector index keeps is shown to those alone who may read the column that it is of.
             (Decision::Allow, Some(names)) => decide(&Ask { names: names.map(Some), ..ask }),
             (decided, _) => decided,
@@ -204,6 +204,10 @@ unsafe extern "C" fn on_use(
     };
     if decided == Decision::Deny {
         return ffi::SQLITE_DENY;
+    }
+    if matches!(code, ffi::SQLITE_READ | ffi::SQLITE_SELECT) {
+        // The most frequent ones, about which there is no other rule.
+        return if decided == Decision::Ignore { ffi::SQLITE_IGNORE } else { ffi::SQLITE_OK };
     }
     // SAFETY: these are the arguments of this call.
     let rules = unsafe { on_use_by_rule(context, code, first, second, through) };
@@ -220,6 +224,7 @@ unsafe extern "C" fn on_use(
 unsafe fn indexed<'a>(
     watched: &Watched,
     code: c_int,
+    ask: &Ask<'_>,
     table: *const c_char,
     schema: *const c_char,
 ) -> Option<[&'a [u8]; 2]> {
@@ -227,8 +232,7 @@ unsafe fn indexed<'a>(
     if code != ffi::SQLITE_READ {
         return None;
     }
-    // SAFETY: SQLite hands over null or NUL-ended names that live through the call.
-    let name = unsafe { bytes(table) }?;
+    let name = ask.names[0]?;
     let end = name.get(name.len().checked_sub(SHADOW.len())?..)?;
     if !end.eq_ignore_ascii_case(SHADOW) {
         return None;

@@ -376,6 +376,62 @@ fn a_virtual_table_takes_no_table_that_is_there_already_for_a_part_of_it() {
 }
 
 #[test]
+fn what_a_virtual_table_keeps_is_read_by_no_other_one() {
+    let sidecar = Sidecar::start();
+    let (_folder, path) = database(
+        &sidecar,
+        "CREATE VIRTUAL TABLE own5 USING fts5(x); INSERT INTO own5 VALUES ('alpha secret');
+        CREATE VIRTUAL TABLE own4 USING fts4(x, y); INSERT INTO own4 VALUES ('hello', 'secret');
+        CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1, +note); INSERT INTO rt VALUES (1, 0, 1, 'secret');
+        CREATE VIRTUAL TABLE made USING fts5(c0, content='own5_content');
+        CREATE VIRTUAL TABLE terms USING fts4aux(own4);
+        CREATE TABLE t(a)",
+    );
+    let of = |table: &str, parts: &[&str]| {
+        let parts = parts.iter().map(|part| format!("{table}_{part}"));
+        std::iter::once(table.to_owned()).chain(parts).collect::<Vec<_>>()
+    };
+    let hidden = [
+        of("own5", &["content", "data", "idx", "docsize", "config"]),
+        of("own4", &["content", "segments", "segdir", "docsize", "stat"]),
+        of("rt", &["node", "rowid", "parent"]),
+    ];
+    let hidden =
+        hidden.concat().iter().map(|table| rule("deny", &["read"], &[("table", table)])).collect::<Vec<_>>();
+    let conn = under(&sidecar, &path, all_but(hidden));
+    conn.exec("CREATE VIRTUAL TABLE l1 USING fts5(c0, content='own5_content')");
+    conn.exec("CREATE VIRTUAL TABLE l2 USING fts4(c0, content='own5_content')");
+    conn.exec("CREATE VIRTUAL TABLE l3 USING fts5(c0x, content='own4_content')");
+    conn.exec("CREATE VIRTUAL TABLE l4 USING fts5(a0, content='rt_rowid')");
+    conn.exec("CREATE VIRTUAL TABLE temp.l5 USING fts4aux(main, own4)");
+    for sql in [
+        "SELECT * FROM made",
+        "SELECT term FROM terms",
+        "SELECT * FROM l1",
+        "SELECT * FROM l2",
+        "SELECT * FROM l3",
+        "SELECT * FROM l4",
+        "SELECT term FROM l5",
+        "INSERT INTO l1(l1) VALUES ('rebuild')",
+        "INSERT INTO t SELECT c0 FROM l1",
+    ] {
+        assert!(denied(&conn, sql).starts_with("read "), "{sql}");
+        // Nor beside one that may be used, in a statement or in a transaction.
+        conn.exec("BEGIN");
+        conn.exec("INSERT INTO own5 VALUES ('more')");
+        conn.exec("SAVEPOINT s");
+        conn.exec("INSERT INTO own4 VALUES ('x', 'y')");
+        conn.exec("RELEASE s");
+        conn.exec("COMMIT");
+    }
+    // Whoever is denied nothing reads them all, every column of them.
+    let all = under(&sidecar, &path, all_but([]));
+    assert_eq!(all.value("SELECT c0 FROM made LIMIT 1"), "alpha secret".into());
+    assert_eq!(all.value("SELECT group_concat(term || ' ' || col) FROM terms WHERE col <> '*' AND term > 'h' AND term < 't'"),
+        "hello 0,secret 1".into());
+}
+
+#[test]
 fn a_vector_index_is_decided_by_the_table_that_it_is_of() {
     let sidecar = Sidecar::start();
     let (_folder, path) = database(

@@ -132,18 +132,16 @@ impl Names {
 
     #[inline]
     fn first_match(&self, ask: &Ask<'_>, matches: impl Fn(u32) -> bool) -> Option<u32> {
-        let find = |of: &[u32]| of.iter().copied().find(|number| matches(*number));
         let [first, second] = ask.names;
         let hashes = (first.map_or(0, hash), second.map_or(0, hash));
-        let mut lists = [
-            self.neither.as_slice(),
-            first.map_or(&[], |name| self.first.get((hashes.0, 0), [name, b""])),
-            second.map_or(&[], |name| self.second.get((0, hashes.1), [b"", name])),
-            first.zip(second).map_or(&[], |(first, second)| self.both.get(hashes, [first, second])),
-        ];
-        if lists[1..].iter().all(|list| list.is_empty()) {
-            return find(lists[0]);
+        let of_first = first.map_or(&[][..], |name| self.first.get((hashes.0, 0), [name, b""]));
+        let of_second = second.map_or(&[][..], |name| self.second.get((0, hashes.1), [b"", name]));
+        let of_both =
+            first.zip(second).map_or(&[][..], |(first, second)| self.both.get(hashes, [first, second]));
+        if of_first.is_empty() && of_second.is_empty() && of_both.is_empty() {
+            return self.neither.iter().copied().find(|number| matches(*number));
         }
+        let mut lists = [self.neither.as_slice(), of_first, of_second, of_both];
         // In the order of the rules, whichever list they are in.
         loop {
             let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
@@ -194,14 +192,24 @@ fn hash(name: &[u8]) -> u64 {
     const NO_CASE: u64 = 0xdfdf_dfdf_dfdf_dfdf;
     /// That of rustc-hash.
     const FACTOR: u64 = 0xf135_7aea_2e62_a9c5;
-    let mut chunks = name.chunks_exact(8);
-    let mut sum = 0_u64;
-    for chunk in &mut chunks {
-        let word = chunk.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte));
-        sum = (sum ^ (word & NO_CASE)).wrapping_mul(FACTOR).rotate_left(23);
+    let (mut rest, mut sum) = (name, 0_u64);
+    while let Some((word, after)) = rest.split_first_chunk() {
+        sum = (sum ^ u64::from_le_bytes(*word) & NO_CASE).wrapping_mul(FACTOR).rotate_left(23);
+        rest = after;
     }
-    let rest = chunks.remainder().iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
-    (sum ^ (rest & NO_CASE)).wrapping_mul(FACTOR)
+    (sum ^ tail(rest) & NO_CASE).wrapping_mul(FACTOR)
+}
+
+/// Up to seven bytes as a number, without a step for each.
+#[inline]
+fn tail(rest: &[u8]) -> u64 {
+    match (rest, rest) {
+        ([], _) => 0,
+        ([a, b, c, d, ..], [.., w, x, y, z]) => u64::from_le_bytes([*a, *b, *c, *d, *w, *x, *y, *z]),
+        ([first, ..], _) => {
+            u64::from_le_bytes([*first, rest[rest.len() / 2], rest[rest.len() - 1], 0, 0, 0, 0, 0])
+        }
+    }
 }
 
 #[cfg(test)]

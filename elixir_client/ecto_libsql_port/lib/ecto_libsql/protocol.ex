@@ -121,7 +121,9 @@ defmodule EctoLibSql.Protocol do
     do: if(Failure.lost?(error), do: Failure.lost(error), else: Error.new(error, nil))
 
   @impl true
-  def disconnect(_reason, %State{conn: conn}) do
+  def disconnect(_reason, %State{conn: conn} = state) do
+    SchemaChanges.closed(state)
+
     # Stops what still runs for a caller that is gone, and rolls back. Also ends what is read ahead: a caller that waits for it
     # is told by the answer to its own request.
     _ = LibsqlPort.close(conn)
@@ -216,7 +218,8 @@ defmodule EctoLibSql.Protocol do
 
       # The connection goes on: DBConnection takes such an answer from every callback. A database in memory would be gone with it.
       {:error, %{code: code, tx_status: :none} = error} when code in @refused ->
-        {:error, Failure.exception(error, nil, options, state), State.engine_status(over(state), :none)}
+        state = state |> over() |> State.engine_status(:none) |> SchemaChanges.rolled_back()
+        {:error, Failure.exception(error, nil, options, state), state}
 
       {:error, error} ->
         error = Diagnosis.complete(error, state.conn)
@@ -239,7 +242,8 @@ defmodule EctoLibSql.Protocol do
 
       # The engine has done it already.
       {_mode, :error} ->
-        {:ok, %Result{command: :rollback}, over(without_cursors(options, state))}
+        state = options |> without_cursors(state) |> over()
+        {:ok, %Result{command: :rollback}, SchemaChanges.rolled_back(state)}
 
       {_mode, :transaction} ->
         state = without_cursors(options, state)
@@ -247,8 +251,12 @@ defmodule EctoLibSql.Protocol do
         options
         |> request(%{state | begun: false}, &Connection.rollback(state.conn, &1))
         |> control(:rollback, options, over(state))
+        |> rolled_back()
     end
   end
+
+  defp rolled_back({:ok, result, state}), do: {:ok, result, SchemaChanges.rolled_back(state)}
+  defp rolled_back(failed), do: failed
 
   defp without_cursors(options, state), do: ReadAhead.transaction_ends(state, &request(options, state, &1))
 
@@ -259,6 +267,7 @@ defmodule EctoLibSql.Protocol do
       request(options, state, &Connection.release(state.conn, name, &1))
     end
     |> control(:rollback, options, Privileges.pop(%{state | savepoints: state.savepoints - 1}))
+    |> rolled_back()
   end
 
   defp savepoint(state, more), do: "ecto_#{state.savepoints + more}"
@@ -442,7 +451,7 @@ defmodule EctoLibSql.Protocol do
   # If it cannot be rolled back, the next request finds that out by itself.
   defp roll_back(state) do
     _ = Connection.rollback(state.conn)
-    %{state | status: :idle}
+    SchemaChanges.rolled_back(%{state | status: :idle})
   end
 
   # A part of a checkout or a transaction that has privileges of its own: see `EctoLibSql.mark/3`.

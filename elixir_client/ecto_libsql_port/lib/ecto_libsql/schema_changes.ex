@@ -4,22 +4,23 @@ defmodule EctoLibSql.SchemaChanges do
   # views and virtual tables single connections have besides the database: temporary ones, and those of what ATTACH has added. Noted by
   # `Protocol`, the one door of all statements, those of `:after_connect` included; read by `Ecto.Adapters.LibSql.TableKind`.
   #
-  # What one connection has counts for all. A table that is written as a view is, with RETURNING in place of a count, is written correctly;
-  # a view that is written as a table is, is not.
+  # What a connection has is in its state. All see only the names that some connection has, by which a write asks its own: the same name may be
+  # a table elsewhere, which is written in another way. The names of a connection go with what it drops, detaches and rolls back, and with it.
 
   alias EctoLibSql.{SqlLexer, State}
   alias LibsqlPort.Connection
 
-  @enforce_keys [:count, :table]
+  @enforce_keys [:count, :table, :schemas]
   defstruct @enforce_keys
 
-  @type t :: %__MODULE__{count: :atomics.atomics_ref(), table: :ets.table()}
+  @typedoc "`schemas` are the databases that every connection has: `main`, and those of the option `:attach`."
+  @type t :: %__MODULE__{count: :atomics.atomics_ref(), table: :ets.table(), schemas: [String.t()]}
   @type kind :: :table | :view | :virtual
   @typedoc "Database and name of a table or a view, both as SQLite compares names."
   @type name :: {String.t(), String.t()}
 
   @changing [:create, :drop, :alter, :attach, :detach]
-  @words Map.new(@changing, &{Atom.to_string(&1), &1})
+  @words Map.new([:rollback | @changing], &{Atom.to_string(&1), &1})
 
   # Tables that are none of a database's pages: views and virtual tables.
   @temporary "SELECT 'temp', name, iif(type = 'view', type, 'virtual') FROM temp.sqlite_schema " <>
@@ -27,12 +28,13 @@ defmodule EctoLibSql.SchemaChanges do
   @private "SELECT schema, name, type FROM pragma_table_list WHERE schema <> 'main' AND type IN ('view', 'virtual')"
   @timeout_ms 5_000
 
-  @doc "Nothing yet. The table belongs to the calling process."
-  @spec new() :: t
-  def new do
+  @doc "Nothing yet, of a Repo with these databases attached. The table belongs to the calling process."
+  @spec new([atom | String.t()]) :: t
+  def new(attached) do
     %__MODULE__{
       count: :atomics.new(1, signed: false),
-      table: :ets.new(__MODULE__, [:public, read_concurrency: true])
+      table: :ets.new(__MODULE__, [:ordered_set, :public, read_concurrency: true]),
+      schemas: ["main" | Enum.map(attached, &SqlLexer.lower(to_string(&1)))]
     }
   end
 
@@ -44,9 +46,13 @@ defmodule EctoLibSql.SchemaChanges do
   @spec changed(t) :: :ok
   def changed(%__MODULE__{count: count}), do: :atomics.add(count, 1, 1)
 
-  @doc "The views and virtual tables that single connections have."
-  @spec private(t) :: %{optional(name) => kind}
-  def private(%__MODULE__{table: table}), do: Map.new(:ets.tab2list(table))
+  @doc "Whether some connection has a view or a virtual table of this name of its own."
+  @spec private?(t, String.t()) :: boolean
+  def private?(%__MODULE__{table: table}, name), do: :ets.member(table, {:any, SqlLexer.lower(name)})
+
+  @doc "The names of those in databases that single connections have attached."
+  @spec attached(t) :: [String.t()]
+  def attached(%__MODULE__{table: table}), do: :ets.select(table, [{{{:attached, :"$1"}, :_}, [], [:"$1"]}])
 
   @doc "Whether the calling process has changed the schema since it was last `settled/1`."
   @spec pending?(t) :: boolean
@@ -93,11 +99,17 @@ defmodule EctoLibSql.SchemaChanges do
     end
   end
 
-  def ran(%State{schema_changes: changes} = state, _sql, command) when command in @changing do
-    state = if command == :attach, do: %{state | attached: true}, else: state
-    note(changes, state)
-    pend(changes)
-    changed(changes)
+  def ran(state, _sql, :rollback), do: rolled_back(state)
+
+  def ran(%State{schema_changes: changes} = state, sql, command) when command in @changing do
+    state = note(if command == :attach, do: %{state | attached: true}, else: state)
+
+    # What is temporary is not among what all look up.
+    unless command == :create and temporary?(sql) do
+      pend(changes)
+      changed(changes)
+    end
+
     state
   rescue
     # The Repo has been stopped, and its table with it.
@@ -106,12 +118,69 @@ defmodule EctoLibSql.SchemaChanges do
 
   def ran(state, _sql, _command), do: state
 
-  # What cannot be asked now, as after the engine's own rollback, is not there either.
-  defp note(%{table: table}, %State{conn: conn, attached: attached}) do
+  defp temporary?(sql) do
+    case SqlLexer.tokens(sql) do
+      [_create, second | _] -> SqlLexer.lower(SqlLexer.text(sql, second)) in ["temp", "temporary"]
+      _ -> false
+    end
+  end
+
+  @doc "A transaction, or a part of one, has been rolled back on a connection. Returns the connection's state."
+  @spec rolled_back(State.t()) :: State.t()
+  def rolled_back(%State{noted: false} = state), do: state
+
+  def rolled_back(state) do
+    note(state)
+  rescue
+    ArgumentError -> state
+  end
+
+  @doc "A connection is closed."
+  @spec closed(State.t()) :: :ok
+  def closed(%State{schema_changes: nil}), do: :ok
+
+  def closed(%State{schema_changes: changes, private: private}) do
+    count(changes, keys(private), -1)
+  rescue
+    ArgumentError -> :ok
+  end
+
+  # What cannot be asked now, as after the engine's own rollback, is asked when that has ended.
+  defp note(%{schema_changes: changes, conn: conn, attached: attached} = state) do
     sql = if attached, do: @private, else: @temporary
 
-    with {:ok, %{rows: rows}} <- Connection.execute(conn, sql, [], timeout: @timeout_ms, policy: false),
-         do: :ets.insert(table, Enum.map(rows, &kind/1))
+    with {:ok, %{rows: rows}} <- Connection.execute(conn, sql, [], timeout: @timeout_ms, policy: false) do
+      private =
+        for row <- rows, {{schema, _}, _} = own = kind(row), schema not in changes.schemas, into: %{}, do: own
+
+      {before, now} = {keys(state.private), keys(private)}
+      # The new ones first: what is in both is never missing.
+      count(changes, now -- before, 1)
+      count(changes, before -- now, -1)
+      %{state | private: private, noted: true}
+    else
+      _ -> %{state | noted: true}
+    end
+  end
+
+  # In how many connections.
+  defp count(%{table: table}, keys, by) do
+    for key <- keys do
+      :ets.update_counter(table, key, by, {key, 0})
+      :ets.delete_object(table, {key, 0})
+    end
+
+    :ok
+  end
+
+  defp keys(private) do
+    private
+    |> Map.keys()
+    |> Enum.flat_map(fn
+      {"temp", name} -> [{:any, name}]
+      {_attached, name} -> [{:any, name}, {:attached, name}]
+    end)
+    |> Enum.uniq()
   end
 
   @doc "A row of database, name and type, as `pragma_table_list` or the schema has it."

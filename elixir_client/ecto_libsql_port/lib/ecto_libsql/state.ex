@@ -22,6 +22,8 @@ defmodule EctoLibSql.State do
     mode: :local,
     sync: false,
     attached: false,
+    private: %{},
+    noted: false,
     begun: false,
     status: :idle,
     savepoints: 0,
@@ -35,7 +37,8 @@ defmodule EctoLibSql.State do
   ]
 
   @typedoc """
-  `attached` tells whether a statement has attached a database. `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
+  `attached` tells whether a statement has attached a database, `private` are the views and virtual tables that this connection has besides
+  the database, and `noted` tells whether a statement may have changed them (`EctoLibSql.SchemaChanges`). `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
   contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
   absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `privileges` and
   `checkout_privileges` are those of `EctoLibSql.Privileges`. `ahead` are
@@ -54,6 +57,8 @@ defmodule EctoLibSql.State do
           mode: atom,
           sync: boolean,
           attached: boolean,
+          private: %{optional(EctoLibSql.SchemaChanges.name()) => EctoLibSql.SchemaChanges.kind()},
+          noted: boolean,
           begun: boolean,
           status: :idle | :transaction,
           savepoints: non_neg_integer,

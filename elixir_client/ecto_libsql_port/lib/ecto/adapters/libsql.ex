@@ -89,16 +89,27 @@ defmodule Ecto.Adapters.LibSql do
   def execute(meta, query_meta, prepared, params, options) do
     {prepared, options, marks} = Prepared.unmark(prepared, options)
 
-    case TableKind.written(meta, marks.written) do
-      :table ->
-        {count, rows} = super(meta, query_meta, prepared, params, options)
-        {count, SelectedTypes.load(rows, marks.types)}
+    writing(meta, options, marks.written, fn ->
+      case TableKind.written(meta, marks.written) do
+        :table ->
+          {count, rows} = super(meta, query_meta, prepared, params, options)
+          {count, SelectedTypes.load(rows, marks.types)}
 
-      # The rows that its triggers were run for are counted by what they return.
-      {:view, sql, select?} ->
-        {count, rows} = super(meta, query_meta, {:nocache, {0, sql}}, params, options)
-        {count, if(select?, do: SelectedTypes.load(rows, marks.types))}
-    end
+        # The rows that its triggers were run for are counted by what they return.
+        {:view, sql, select?} ->
+          {count, rows} = super(meta, query_meta, {:nocache, {0, sql}}, params, options)
+          {count, if(select?, do: SelectedTypes.load(rows, marks.types))}
+      end
+    end)
+  end
+
+  # With the connection that is asked what the source is, where connections differ.
+  defp writing(_meta, _options, nil, write), do: write.()
+
+  defp writing(meta, options, %{source: source}, write) do
+    if TableKind.of_connection?(meta, source) and not checked_out?(meta),
+      do: checkout(meta, Keyword.take(options, [:timeout, :deadline, :queue, :checkout_retries]), write),
+      else: write.()
   end
 
   # Ecto's own is not overridable.
@@ -123,34 +134,38 @@ defmodule Ecto.Adapters.LibSql do
     rows =
       if is_list(rows), do: Enum.map(rows, &TypeCodec.generated_id(&1, schema.autogenerate_id)), else: rows
 
-    case TableKind.of(meta, schema.prefix, schema.source) do
-      :table ->
-        InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
+    writing(meta, options, schema, fn ->
+      case TableKind.of(meta, schema.prefix, schema.source) do
+        :table ->
+          InsertAll.run(meta, schema, @conn, header, rows, on_conflict, returning, placeholders, options)
 
-      kind ->
-        TableKind.insert_all(
-          kind,
-          meta,
-          schema,
-          @conn,
-          header,
-          rows,
-          on_conflict,
-          returning,
-          placeholders,
-          options
-        )
-    end
+        kind ->
+          TableKind.insert_all(
+            kind,
+            meta,
+            schema,
+            @conn,
+            header,
+            rows,
+            on_conflict,
+            returning,
+            placeholders,
+            options
+          )
+      end
+    end)
   end
 
   @impl Ecto.Adapter.Schema
   def insert(meta, schema, params, on_conflict, returning, options) do
     params = TypeCodec.generated_id(params, schema.autogenerate_id)
 
-    case TableKind.of(meta, schema.prefix, schema.source) do
-      :table -> super(meta, schema, params, on_conflict, returning, numbered(options, schema, returning))
-      kind -> TableKind.insert(kind, meta, schema, @conn, params, on_conflict, returning, options)
-    end
+    writing(meta, options, schema, fn ->
+      case TableKind.of(meta, schema.prefix, schema.source) do
+        :table -> super(meta, schema, params, on_conflict, returning, numbered(options, schema, returning))
+        kind -> TableKind.insert(kind, meta, schema, @conn, params, on_conflict, returning, options)
+      end
+    end)
   end
 
   # A virtual table that was made since the kinds were looked up numbers its rows after RETURNING was read, which says -1
@@ -168,18 +183,22 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Schema
   def update(meta, schema, fields, filters, returning, options) do
-    case TableKind.of(meta, schema.prefix, schema.source) do
-      :table -> super(meta, schema, fields, filters, returning, options)
-      kind -> TableKind.update(kind, meta, schema, @conn, fields, filters, returning, options)
-    end
+    writing(meta, options, schema, fn ->
+      case TableKind.of(meta, schema.prefix, schema.source) do
+        :table -> super(meta, schema, fields, filters, returning, options)
+        kind -> TableKind.update(kind, meta, schema, @conn, fields, filters, returning, options)
+      end
+    end)
   end
 
   @impl Ecto.Adapter.Schema
   def delete(meta, schema, filters, returning, options) do
-    case TableKind.of(meta, schema.prefix, schema.source) do
-      :table -> super(meta, schema, filters, returning, options)
-      kind -> TableKind.delete(kind, meta, schema, @conn, filters, returning, options)
-    end
+    writing(meta, options, schema, fn ->
+      case TableKind.of(meta, schema.prefix, schema.source) do
+        :table -> super(meta, schema, filters, returning, options)
+        kind -> TableKind.delete(kind, meta, schema, @conn, filters, returning, options)
+      end
+    end)
   end
 
   # --- pool -----------------------------------------------------------------------------------------------------
@@ -221,12 +240,17 @@ defmodule Ecto.Adapters.LibSql do
 
   # What all connections of the Repo share. It is found by the options that Ecto adds to those of each call.
   defp shared(config) do
-    config = Keyword.put(config, :schema_changes, SchemaChanges.new())
+    config = Keyword.put(config, :schema_changes, SchemaChanges.new(attached(config)))
 
     case Lane.new(config) do
       nil -> config
       lane -> Keyword.put(config, :lane_ref, lane)
     end
+  end
+
+  defp attached(config) do
+    attach = config[:attach]
+    if Keyword.keyword?(attach), do: Keyword.keys(attach), else: []
   end
 
   defp beside_shared(meta, config) do

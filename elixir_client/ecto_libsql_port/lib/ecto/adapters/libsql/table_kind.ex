@@ -6,6 +6,9 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   # They are looked up once for each Repo and kept in the table of its prepared queries, which ends with it, until a statement changes
   # the schema (`EctoLibSql.SchemaChanges`). Those of a transaction that has changed it are its own until it ends.
   #
+  # What single connections have is known by them alone: their write checks a connection out and asks it. So it does for the names of such views
+  # and virtual tables, whatever they are on other connections.
+  #
   # A name is looked for where SQLite looks for it: an unqualified one among the temporary tables, then in the main database, then
   # in attached ones in their order. Names differ by more than the case of ASCII letters.
   #
@@ -24,14 +27,51 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   # Views and virtual tables, and whatever has the name of one in another database.
   @sql "SELECT schema, name, type, (SELECT seq FROM pragma_database_list AS d WHERE d.name = schema COLLATE NOCASE) " <>
          "FROM pragma_table_list " <>
-         "WHERE name COLLATE NOCASE IN (SELECT name FROM pragma_table_list WHERE type IN ('view', 'virtual'))"
+         "WHERE name COLLATE NOCASE IN (SELECT name FROM pragma_table_list WHERE type IN ('view', 'virtual')"
 
-  @doc "What a source is."
+  # Parameters of that question: names of views and virtual tables in databases that single connections have attached. Those beyond are taken
+  # for what these have, where the database has an ordinary table of that name too. SQLite's own limit of parameters is 32,766.
+  @names_max 10_000
+
+  @doc "What a source is, on the connection that is checked out if there is one."
   @spec of(map, String.t() | atom | nil, String.t()) :: :table | :view | :virtual
   def of(meta, prefix, source) do
+    {prefix, _} = name = SchemaChanges.name(to_string(prefix), source)
+    own = if of_connection?(meta, source), do: private(meta), else: %{}
+
     case kinds(meta) do
-      kinds when kinds == %{} -> :table
-      kinds -> Map.get(kinds, SchemaChanges.name(to_string(prefix), source), :table)
+      kinds when kinds == %{} and own == %{} -> :table
+      kinds when prefix == "" -> unqualified(own, kinds, name)
+      kinds -> own[name] || Map.get(kinds, name, :table)
+    end
+  end
+
+  # The temporary tables come first, what a statement has attached last.
+  defp unqualified(own, kinds, {_, name} = unqualified) do
+    own[{"temp", name}] || kinds[unqualified] ||
+      Enum.find_value(own, :table, fn {{_attached, other}, kind} -> if other == name, do: kind end)
+  end
+
+  @doc "Whether the kind of a source has to be asked of the connection that writes it."
+  @spec of_connection?(map, String.t()) :: boolean
+  def of_connection?(meta, source) do
+    case changes(meta) do
+      nil ->
+        false
+
+      changes ->
+        # Connections that are still being opened may make it: the first look-up waits for one that has been.
+        unless :ets.member(meta.cache, @key), do: kinds(meta)
+        SchemaChanges.private?(changes, source)
+    end
+  end
+
+  # No request: the state of the connection has it.
+  defp private(meta) do
+    case SQL.query(meta, %EctoLibSql.Query{operation: :state}, [], log: false, telemetry_event: nil) do
+      {:ok, state} -> state.private
+      {:error, %DBConnection.ConnectionError{} = error} -> raise error
+      {:error, _} -> %{}
     end
   end
 
@@ -88,7 +128,7 @@ defmodule Ecto.Adapters.LibSql.TableKind do
 
   defp kinds(meta) do
     case changes(meta) do
-      nil -> look_up(meta, %{}) || %{}
+      nil -> look_up(meta, nil) || %{}
       changes -> if own?(changes, meta), do: own(meta, changes), else: shared(meta, changes)
     end
   end
@@ -110,7 +150,7 @@ defmodule Ecto.Adapters.LibSql.TableKind do
 
   # What changes meanwhile makes it out of date. Nothing is kept if the question failed.
   defp ask(%{cache: cache} = meta, changes, count) do
-    case look_up(meta, SchemaChanges.private(changes)) do
+    case look_up(meta, changes) do
       nil ->
         %{}
 
@@ -123,31 +163,36 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   # What the transaction itself has changed is nobody else's yet, and may be rolled back. Nothing is kept if the question
   # failed, as in a transaction that the engine has rolled back.
   defp own(meta, changes) do
-    case SchemaChanges.kept(changes) || look_up(meta, SchemaChanges.private(changes)) do
+    case SchemaChanges.kept(changes) || look_up(meta, changes) do
       nil -> %{}
       kinds -> tap(kinds, &SchemaChanges.keep(changes, &1))
     end
   end
 
   # The Repo's own question: its policy is for the SQL of its callers.
-  defp look_up(meta, private) do
-    case SQL.query(meta, @sql, [], log: false, telemetry_event: nil, policy: false) do
-      {:ok, %{rows: rows}} -> by_name(rows, private)
+  defp look_up(meta, changes) do
+    names = if changes, do: changes |> SchemaChanges.attached() |> Enum.take(@names_max), else: []
+
+    values =
+      if names == [], do: [], else: [" UNION ALL VALUES ", Enum.map_join(names, ", ", fn _ -> "(?)" end)]
+
+    case SQL.query(meta, [@sql, values, ")"], names, log: false, telemetry_event: nil, policy: false) do
+      {:ok, %{rows: rows}} -> rows |> Enum.filter(&of_all?(&1, changes)) |> by_name()
       # What the write itself would have raised; the connection is lost by it.
       {:error, %DBConnection.ConnectionError{} = error} -> raise error
       {:error, _} -> nil
     end
   end
 
-  # By database and name, and by `""` and name what a name without a database stands for. The others' connections may not have
-  # what `private` has, and this one not what theirs have.
-  defp by_name(rows, private) do
+  # What this connection alone has is not kept for the others.
+  defp of_all?(_row, nil), do: true
+  defp of_all?([schema | _], changes), do: EctoLibSql.SqlLexer.lower(schema) in changes.schemas
+
+  # By database and name, and by `""` and name what a name without a database stands for.
+  defp by_name(rows) do
     found = for row <- Enum.sort_by(rows, &place/1, :desc), do: row |> Enum.take(3) |> SchemaChanges.kind()
-    kinds = Map.merge(private, Map.new(found))
-    attached = for {{schema, name}, kind} <- private, schema != "temp", do: {{"", name}, kind}
-    temporary = for {{"temp", name}, kind} <- private, do: {{"", name}, kind}
     unqualified = for {{_schema, name}, kind} <- found, do: {{"", name}, kind}
-    Enum.reduce([attached, unqualified, temporary], kinds, &Enum.into/2)
+    found |> Map.new() |> Map.merge(Map.new(unqualified))
   end
 
   # The last one to be found counts, so the first one that SQLite looks at.

@@ -217,6 +217,134 @@ defmodule Ecto.Adapters.LibSql.PrivateViewTest do
     end
   end
 
+  describe "a name that is a virtual table's on one connection and a table's on another" do
+    setup %{tmp_dir: dir} do
+      search = Path.join(dir, "search.db")
+      {:ok, state} = EctoLibSql.connect(database: search)
+      LibsqlPort.query!(state.conn, "CREATE VIRTUAL TABLE notes USING fts5(title)")
+      :ok = EctoLibSql.disconnect(nil, state)
+      TestRepo.query!("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT)")
+      for title <- ~w(a b c), do: TestRepo.insert!(%Note{title: title})
+      %{search: search}
+    end
+
+    # Those for which SQLite has no RETURNING of a virtual table, or another number.
+    defp written_to_table do
+      upsert = fn note, on_conflict ->
+        TestRepo.insert!(note, on_conflict: on_conflict, conflict_target: :id, returning: true)
+      end
+
+      assert %{id: 2, title: "y"} = upsert.(%Note{id: 2, title: "y"}, :replace_all)
+      assert %{id: last} = TestRepo.insert!(%Note{title: "new"})
+      assert %{id: 3, title: "z"} = upsert.(%Note{id: 3, title: "z"}, set: [title: "z"])
+
+      assert {1, [%{title: "w"}]} =
+               TestRepo.update_all(from(n in Note, where: n.id == 1, select: n), set: [title: "w"])
+
+      assert {1, [^last]} = TestRepo.delete_all(from n in Note, where: n.id == ^last, select: n.id)
+    end
+
+    defp written_to_virtual(options) do
+      assert %{title: "v"} = TestRepo.insert!(%Note{id: nil, title: "v"}, [returning: [:title]] ++ options)
+
+      assert_raise EctoLibSql.Error, ~r/is a virtual table/, fn ->
+        TestRepo.delete_all(from(n in Note, select: n.title), options)
+      end
+    end
+
+    defp beside(fun) do
+      test = self()
+
+      holder =
+        Task.async(fn ->
+          TestRepo.checkout(fn ->
+            fun.()
+            send(test, :there)
+            receive do: (:go_on -> :ok)
+          end)
+        end)
+
+      assert_receive :there, 60_000
+      written_to_table()
+      TestRepo.checkout(&written_to_table/0)
+      TestRepo.transaction(&written_to_table/0)
+      send(holder.pid, :go_on)
+      Task.await(holder, :infinity)
+    end
+
+    defp entries, do: :ets.tab2list(Ecto.Adapter.lookup_meta(TestRepo).opts[:schema_changes].table)
+
+    @tag :tmp_dir
+    @tag repo: [pool_size: 2, lane: true]
+    test "is written as what it is on the connection that writes it: temporary" do
+      create = fn -> TestRepo.query!("CREATE VIRTUAL TABLE temp.notes USING fts5(id, title)") end
+
+      beside(fn ->
+        create.()
+        written_to_virtual([])
+        written_to_virtual(prefix: "temp")
+        assert [_ | _] = entries()
+        TestRepo.query!("DROP TABLE temp.notes")
+        assert entries() == []
+        written_to_table()
+        TestRepo.transaction(fn -> create.() && written_to_virtual([]) && TestRepo.rollback(:no) end)
+        assert entries() == []
+        written_to_table()
+        create.()
+      end)
+
+      # A connection that is closed takes its own along.
+      assert [_ | _] = entries()
+      Ecto.Adapters.SQL.disconnect_all(TestRepo, 0)
+      for _ <- 1..4, do: TestRepo.checkout(fn -> TestRepo.query!("SELECT 1") end)
+      wait_until(fn -> entries() == [] end)
+      written_to_table()
+    end
+
+    @tag :tmp_dir
+    @tag repo: [pool_size: 2, lane: true]
+    test "is written as what it is on the connection that writes it: attached", %{search: search} do
+      beside(fn ->
+        TestRepo.query!("ATTACH ? AS search", [search])
+        written_to_table()
+        assert [_ | _] = entries()
+
+        assert_raise EctoLibSql.Error, ~r/is a virtual table/, fn ->
+          TestRepo.delete_all(from(n in Note, select: n.title), prefix: "search")
+        end
+
+        TestRepo.query!("DETACH search")
+        assert entries() == []
+        written_to_table()
+        TestRepo.query!("ATTACH ? AS search", [search])
+      end)
+    end
+
+    @tag :tmp_dir
+    test "nothing is kept of temporary views that are gone, and temporary tables make nobody look again" do
+      for i <- 1..20 do
+        TestRepo.query!("CREATE TEMP VIEW v#{i} AS SELECT 1")
+        TestRepo.query!("DROP VIEW v#{i}")
+      end
+
+      assert entries() == []
+      TestRepo.insert!(%Note{title: "looked up"})
+
+      {_, requests} =
+        requests(fn ->
+          for create <- [
+                "CREATE TEMP TABLE IF NOT EXISTS tt (x)",
+                "-- once more\ncreate temporary table if not exists tt (x)"
+              ] do
+            TestRepo.query!(create)
+            TestRepo.insert!(%Note{title: "as before"})
+          end
+        end)
+
+      refute Enum.any?(requests, &(to_string(&1.sql) =~ "pragma_table_list"))
+    end
+  end
+
   describe "a name that several databases have" do
     @describetag repo: [pool_size: 1, attach: [one: ":memory:", two: ":memory:"]]
 

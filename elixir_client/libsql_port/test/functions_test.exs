@@ -2,6 +2,8 @@ defmodule LibsqlPort.FunctionsTest do
   # Functions in Elixir, from SQL and back. What the driver does with each call is in runner_test.exs.
   use LibsqlPort.SidecarCase, async: true
 
+  alias LibsqlPort.Callback
+
   defp one(conn, sql, parameters \\ [], options \\ []) do
     with {:ok, [value]} <- LibsqlPort.query_one(conn, sql, parameters, options), do: value
   end
@@ -78,6 +80,26 @@ defmodule LibsqlPort.FunctionsTest do
       assert {:ok, true} = LibsqlPort.drop_function(conn, :upper, 1)
       assert one(conn, "SELECT upper('a')") == "A"
       assert {:ok, false} = LibsqlPort.drop_function(conn, :upper, 1)
+    end
+
+    test "that returns more than a frame takes is told so, without a copy of what it has returned", %{
+      conn: conn
+    } do
+      large = :binary.copy(<<0>>, 17_000_000)
+      :ok = LibsqlPort.create_function(conn, "large", 0, fn -> {:blob, large} end)
+      rows = fn -> [[1, {:blob, large}]] end
+      :ok = LibsqlPort.create_table_function(conn, "larges", columns: [:a, :b], rows: rows)
+
+      for sql <- ["SELECT large()", "SELECT b FROM larges"] do
+        assert {:error, %Error{code: :callback_failed, message: message}} = LibsqlPort.query(conn, sql)
+        assert message =~ "takes 170000" and message =~ "frame_bytes_max is 16777216"
+      end
+
+      for {value, bytes} <- [{large, nil}, {{:blob, large}, nil}, {{[[1, large]], true}, byte_size(large)}] do
+        encoded = Callback.encoded({:ok, value}, bytes)
+        assert IO.iodata_to_binary([131, encoded]) == :erlang.term_to_binary({:ok, value})
+        assert Enum.any?(encoded, &(:binary.referenced_byte_size(&1) == byte_size(large)))
+      end
     end
 
     test "that raises undoes its statement inside a transaction, which goes on", %{conn: conn} do

@@ -57,12 +57,13 @@ defmodule LibsqlPort.Callback do
     end
   end
 
-  @doc "Sends the answer, if somebody waits for one."
-  @spec answer(t, outcome) :: :ok
-  def answer(%{call: 0}, _outcome), do: :ok
+  @doc "Sends the answer, if somebody waits for one. Of a term that is no SQL value it has to be said what its binaries take."
+  @spec answer(t, outcome, non_neg_integer | nil) :: :ok
+  def answer(callback, outcome, bytes \\ nil)
+  def answer(%{call: 0}, _outcome, _bytes), do: :ok
 
-  def answer(%{handle: handle} = callback, outcome) do
-    payload = payload(callback, outcome)
+  def answer(%{handle: handle} = callback, outcome, bytes) do
+    payload = payload(callback, encoded(outcome, bytes))
     size = Wire.frame_size(payload)
 
     payload =
@@ -70,7 +71,7 @@ defmodule LibsqlPort.Callback do
         message =
           "the result takes #{size} bytes, and the sidecar's frame_bytes_max is #{handle.frame_bytes_max}"
 
-        payload(callback, {:error, message})
+        payload(callback, encoded({:error, message}))
       else
         payload
       end
@@ -79,12 +80,17 @@ defmodule LibsqlPort.Callback do
     Exchange.push(handle, frame)
   end
 
-  defp payload(callback, outcome), do: Wire.answer(callback.connection, callback.call, encoded(outcome))
+  defp payload(callback, encoded), do: Wire.answer(callback.connection, callback.call, encoded)
 
-  @doc "An outcome as it travels."
-  @spec encoded(outcome) :: binary
-  def encoded({:ok, value}), do: Wire.encode({:ok, value})
-  def encoded({:error, message}), do: Wire.encode({:error, cut(message)})
+  @doc "An outcome as it travels. Large binaries are not copied, so that one which is too large is refused at once."
+  @spec encoded(outcome, non_neg_integer | nil) :: iodata
+  def encoded(outcome, bytes \\ nil)
+  def encoded({:ok, value}, bytes), do: Wire.encode({:ok, value}, bytes || size(value))
+  def encoded({:error, message}, _bytes), do: Wire.encode({:error, cut(message)})
+
+  defp size(value) when is_binary(value), do: byte_size(value)
+  defp size({:blob, blob}), do: byte_size(blob)
+  defp size(_small), do: 0
 
   defp cut(message) when byte_size(message) <= @message_bytes_max, do: valid(message)
   defp cut(message), do: message |> binary_part(0, @message_bytes_max) |> valid()

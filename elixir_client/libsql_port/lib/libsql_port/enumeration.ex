@@ -66,8 +66,8 @@ defmodule LibsqlPort.Enumeration do
     CallChain.finish()
 
     case result do
-      {:ok, {rows, next}} ->
-        Callback.answer(chunk.callback, {:ok, {rows, next == nil}})
+      {:ok, {rows, bytes, next}} ->
+        Callback.answer(chunk.callback, {:ok, {rows, next == nil}}, bytes)
         if next, do: wait(next, of)
 
       {:error, _message} ->
@@ -97,8 +97,8 @@ defmodule LibsqlPort.Enumeration do
     limits = {rows_max, length(function.columns), runner}
 
     case reduce(rest, {:cont, {[], 0, 0}}, limits) do
-      {:suspended, {rows, _count, _bytes}, next} -> {:ok, {Enum.reverse(rows), next}}
-      {_done_or_halted, {rows, _count, _bytes}} -> {:ok, {Enum.reverse(rows), nil}}
+      {:suspended, {rows, _count, bytes}, next} -> {:ok, {Enum.reverse(rows), bytes, next}}
+      {_done_or_halted, {rows, _count, bytes}} -> {:ok, {Enum.reverse(rows), bytes, nil}}
     end
   catch
     {:libsql_port_no_row, message} -> {:error, message}

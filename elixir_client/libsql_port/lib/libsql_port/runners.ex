@@ -22,7 +22,7 @@ defmodule LibsqlPort.Runners do
         }
 
   # An answer that the program still waits for.
-  @type answer :: {connection :: integer, call :: pos_integer, outcome :: binary}
+  @type answer :: {connection :: integer, call :: pos_integer, outcome :: iodata}
 
   @answer Wire.tag(:answer)
 

@@ -101,6 +101,15 @@ defmodule LibsqlPort.Wire do
     bare
   end
 
+  @doc "The same, of a term whose binaries take so many bytes. If these are many they travel by reference, and nothing copies them."
+  @spec encode(term, non_neg_integer) :: iodata
+  def encode(term, size) when size < @copied_bytes_max, do: encode(term)
+
+  def encode(term, _size) do
+    [<<131, bare::binary>> | rest] = :erlang.term_to_iovec(term)
+    [bare | rest]
+  end
+
   @doc "A timeout as it travels: 0 for none. Raises for what is no timeout."
   @spec timeout_ms(pos_integer | :infinity) :: non_neg_integer
   def timeout_ms(timeout) when is_integer(timeout) and timeout > 0 and timeout <= @timeout_ms_max, do: timeout
@@ -238,7 +247,7 @@ defmodule LibsqlPort.Wire do
   def params(list) when is_list(list), do: positional(list)
 
   def params(%{} = map) when not is_struct(map) do
-    with {:ok, size} <- check_named(Map.to_list(map), 0), do: {:ok, values(map, size)}
+    with {:ok, size} <- check_named(Map.to_list(map), 0), do: {:ok, encode(map, size)}
   end
 
   def params(other) do
@@ -250,7 +259,7 @@ defmodule LibsqlPort.Wire do
       map = Map.new(list)
 
       if map_size(map) == length(list) do
-        with {:ok, size} <- check_named(list, 0), do: {:ok, values(map, size)}
+        with {:ok, size} <- check_named(list, 0), do: {:ok, encode(map, size)}
       else
         keys = Enum.map(list, &elem(&1, 0))
         [twice | _] = keys -- Enum.uniq(keys)
@@ -268,16 +277,7 @@ defmodule LibsqlPort.Wire do
   defp pairs?(_other), do: false
 
   defp positional(list) do
-    with {:ok, size} <- check_values(list, 1, 0), do: {:ok, values(list, size)}
-  end
-
-  # Large binaries are not copied: they go from here to the port by reference, and a request that is too large is refused
-  # before anything of it was copied. For small ones a copy is the faster way.
-  defp values(params, size) when size < @copied_bytes_max, do: encode(params)
-
-  defp values(params, _size) do
-    [<<131, bare::binary>> | rest] = :erlang.term_to_iovec(params)
-    [bare | rest]
+    with {:ok, size} <- check_values(list, 1, 0), do: {:ok, encode(list, size)}
   end
 
   defguardp is_value(value) when is_integer(value) or is_float(value) or is_atom(value)

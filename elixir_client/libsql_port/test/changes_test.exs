@@ -3,7 +3,7 @@ defmodule LibsqlPort.ChangesTest do
   use LibsqlPort.SidecarCase, async: true
 
   alias LibsqlPort.{Changes, Cursor}
-  alias LibsqlPort.Changes.{Ended, Hook}
+  alias LibsqlPort.Changes.{Ended, Hook, Outbox}
 
   setup %{conn: conn} do
     LibsqlPort.script!(
@@ -193,6 +193,156 @@ defmodule LibsqlPort.ChangesTest do
     assert is_binary(database)
     LibsqlPort.query!(conn, "DELETE FROM t WHERE id = 5")
     assert %{changes: [%{operation: :delete}]} = told(slow)
+  end
+
+  # Does not take what it is sent before it is told to; then the test has it.
+  defp idle(conn, options) do
+    test = self()
+
+    subscriber =
+      spawn_link(fn ->
+        {:ok, subscription} = Changes.subscribe(conn, options)
+        send(test, {:subscribed, self(), subscription})
+        receive do: (:go -> forward(test))
+      end)
+
+    assert_receive {:subscribed, ^subscriber, subscription}, 5_000
+    {subscriber, subscription}
+  end
+
+  defp forward(test) do
+    receive do: (message -> send(test, message))
+    forward(test)
+  end
+
+  defp waiting(subscriber, subscription) do
+    # What it has to say of all that has committed it has said.
+    :sys.get_state(subscription)
+    Process.info(subscriber, :message_queue_len)
+  end
+
+  test "no more messages wait in the mailbox than it may hold; further ones follow, or are told as missed", %{
+    conn: conn
+  } do
+    {subscriber, subscription} = idle(conn, pending_messages_max: 10, pending_bytes_max: 4_000)
+    {:ok, quick} = Changes.subscribe(conn)
+    for _ <- 1..4, do: send(subscriber, :of_somebody_else)
+
+    sequences =
+      for id <- 1..200, into: %{} do
+        LibsqlPort.query!(conn, "INSERT INTO t VALUES (?, 1)", [id])
+        {id, told(quick).sequence}
+      end
+
+    assert waiting(subscriber, subscription) == {:message_queue_len, 10}
+    send(subscriber, :go)
+    {ids, resync} = until_resync(subscription, [])
+    last = length(ids)
+    assert last in 11..199 and ids == Enum.to_list(1..last)
+    assert resync == %{operation: :resync, reason: :lagged, from: sequences[last + 1], to: sequences[200]}
+    LibsqlPort.query!(conn, "INSERT INTO t VALUES (201, 1)")
+    assert [%{key: %{"id" => 201}}] = told(subscription).changes
+  end
+
+  defp until_resync(subscription, ids) do
+    case told(subscription).changes do
+      [%{operation: :insert, key: %{"id" => id}}] -> until_resync(subscription, [id | ids])
+      [resync] -> {Enum.reverse(ids), resync}
+    end
+  end
+
+  test "hooks and transformed messages wait for room as well", %{conn: conn} do
+    options = [pending_messages_max: 3, hooks: [:commit, :wal], transform: & &1]
+    {subscriber, subscription} = idle(conn, options)
+    for id <- 1..5, do: LibsqlPort.query!(conn, "INSERT INTO t VALUES (?, 1)", [id])
+    assert waiting(subscriber, subscription) == {:message_queue_len, 3}
+    send(subscriber, :go)
+    for id <- 1..5, do: assert([%{key: %{"id" => ^id}}] = told(subscription).changes)
+  end
+
+  test "a subscription to a private database ends with its connection, behind what it has told", context do
+    %{sidecar: sidecar, database: database} = context
+    test = self()
+
+    for close <- [
+          fn private -> :ok = LibsqlPort.close(private) end,
+          fn private -> send(private.owner, :end) end
+        ] do
+      # The connection is its owner's.
+      owner =
+        spawn_link(fn ->
+          {:ok, private} = LibsqlPort.connect(sidecar, database: ":memory:")
+          LibsqlPort.query!(private, "CREATE TABLE p (a)")
+          send(test, {:private, private})
+          receive do: (:end -> :ok)
+        end)
+
+      assert_receive {:private, private}, 5_000
+      {:ok, other} = LibsqlPort.connect(sidecar, database: ":memory:")
+      {:ok, of_other} = Changes.subscribe(other)
+      {:ok, file} = LibsqlPort.connect(sidecar, database: database)
+      {:ok, of_file} = Changes.subscribe(file)
+      :ok = LibsqlPort.close(file)
+      {:ok, manual} = Changes.subscribe(private, demand: :manual)
+      {subscriber, full} = idle(private, pending_messages_max: 1)
+      {:ok, quick} = Changes.subscribe(private)
+      for id <- 1..3, do: LibsqlPort.query!(private, "INSERT INTO p VALUES (?)", [id])
+      for _ <- 1..3, do: told(quick)
+      close.(Map.put(private, :owner, owner))
+
+      for subscription <- [quick, manual] do
+        assert_receive %Ended{subscription: ^subscription, error: %Error{code: :connection_closed}}, 5_000
+      end
+
+      assert waiting(subscriber, full) == {:message_queue_len, 1}
+      send(subscriber, :go)
+      for id <- 1..3, do: assert([%{operation: :insert, rowid: ^id}] = told(full).changes)
+      assert_receive %Ended{subscription: ^full, error: %Error{code: :connection_closed}}, 5_000
+      assert Process.alive?(of_other) and Process.alive?(of_file)
+      for subscription <- [of_other, of_file], do: :ok = Changes.unsubscribe(subscription)
+      :ok = LibsqlPort.close(other)
+      refute_received %Ended{}
+    end
+  end
+
+  # The next program has all its room.
+  test "what waits when the program ends is not credited to the next one" do
+    outbox = Outbox.new(%{subscriber: self(), pending_messages_max: 1, demand: :manual})
+    {outbox, 0} = Outbox.put(outbox, :first, 7)
+    {outbox, 0} = outbox |> Outbox.forget_bytes() |> Outbox.put(:second, 5)
+    assert {outbox, 0} = Outbox.demand(outbox, 1)
+    assert {outbox, 5} = Outbox.demand(outbox, 1)
+    assert Outbox.empty?(outbox) and {:messages, [:first, :second]} == Process.info(self(), :messages)
+  end
+
+  test "one that hangs is ended all the same, and nothing is told of it", %{conn: conn} do
+    test = self()
+
+    hang = fn _message ->
+      send(test, {:hangs, self()})
+      Process.sleep(:infinity)
+    end
+
+    trapping = fn message ->
+      Process.flag(:trap_exit, true)
+      hang.(message)
+    end
+
+    for transform <- [hang, trapping] do
+      {:ok, subscription} = Changes.subscribe(conn, transform: transform)
+      witness = Process.monitor(:sys.get_state(subscription).witness)
+      LibsqlPort.query!(conn, "INSERT INTO t VALUES (NULL, 1)")
+      assert_receive {:hangs, ^subscription}, 5_000
+      assert :ok = Changes.unsubscribe(subscription, 10)
+      refute Process.alive?(subscription)
+      # Nobody else could tell its end.
+      assert_receive {:DOWN, ^witness, :process, _pid, _reason}, 5_000
+      if transform == hang, do: refute_received(%Ended{})
+    end
+
+    {:ok, subscription} = Changes.subscribe(conn, values: :new)
+    assert mark(conn, subscription) == []
+    refute_received {:hangs, _pid}
   end
 
   test "a long transaction comes whole", %{conn: conn} do
@@ -417,7 +567,15 @@ defmodule LibsqlPort.ChangesTest do
     assert {:error, %Error{code: :invalid_option, message: message}} = Changes.subscribe(conn, table: "t")
     assert message =~ ":tables"
     assert {:error, %Error{code: :invalid_option}} = Changes.subscribe(conn, operations: [:truncate])
-    assert {:error, %Error{code: :invalid_option}} = Changes.subscribe(conn, tables: "t")
+    lists = [:tables, :columns, :changed_columns, :operations, :hooks]
+
+    for option <- lists, value <- ["t", :t, [:t], [1], ["t" | "u"], [:insert | :commit], [<<255>>], %{}] do
+      assert {:error, %Error{code: :invalid_option, message: message}} =
+               Changes.subscribe(conn, [{option, value}])
+
+      assert message =~ inspect(option)
+    end
+
     {:ok, closed} = LibsqlPort.connect(sidecar, database: ":memory:")
     :ok = LibsqlPort.close(closed)
     assert {:error, %Error{code: :unknown_connection}} = Changes.subscribe(closed)

@@ -4,7 +4,7 @@ defmodule LibsqlPort.RemoteTest do
 
   @moduletag :distributed
 
-  alias LibsqlPort.Connection
+  alias LibsqlPort.{Changes, Connection}
 
   setup_all do
     # Distribution needs epmd, which starts by itself beside most systems' Erlang, but not beside all.
@@ -49,6 +49,35 @@ defmodule LibsqlPort.RemoteTest do
     assert :ok = there(node, :create_function, [sidecar, "whisper", 1, &String.downcase/1])
     assert {:ok, ["soft"]} = there(node, :query_one, [conn, "SELECT whisper('SOFT')"])
     assert {:ok, true} = there(node, :drop_function, [conn, "shout", 1])
+  end
+
+  test "are sent changes as far as their mailboxes have room", %{node: node, conn: conn} do
+    LibsqlPort.script!(conn, "CREATE TABLE t (x)")
+    subscriber = Node.spawn_link(node, __MODULE__, :idle, [self()])
+    options = [subscriber: subscriber, pending_messages_max: 2]
+    {:ok, subscription} = Changes.subscribe(conn, options)
+    for _ <- 1..5, do: LibsqlPort.query!(conn, "INSERT INTO t VALUES (1)")
+    # It has seen that there is no room.
+    eventually(fn -> :sys.get_state(subscription).outbox.looking == :later end)
+    assert :erpc.call(node, Process, :info, [subscriber, :message_queue_len]) == {:message_queue_len, 2}
+    send(subscriber, :go)
+
+    for id <- 1..5 do
+      assert_receive %Changes{subscription: ^subscription, changes: [%{rowid: ^id}]}, 5_000
+    end
+
+    :ok = Changes.unsubscribe(subscription)
+  end
+
+  @doc false
+  # Takes nothing before it is told to; then `pid` has it.
+  def idle(pid) do
+    receive do: (:go -> forward(pid))
+  end
+
+  defp forward(pid) do
+    receive do: (message -> send(pid, message))
+    forward(pid)
   end
 
   test "use connections of this one", %{node: node, conn: conn} do

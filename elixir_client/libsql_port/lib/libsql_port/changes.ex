@@ -43,8 +43,10 @@ defmodule LibsqlPort.Changes do
     * `:too_large` – the transaction's changes take more than the sidecar's option `:changes_bytes_max`
     * `:unreadable` – the engine could not read one of the rows
 
-  `resync?/1` tells whether a message has such a change. When the feed ends without `unsubscribe/1`, because the sidecar has
-  ended for good, or a private database with it, or its own process was killed, the subscriber gets `%LibsqlPort.Changes.Ended{}`.
+  `resync?/1` tells whether a message has such a change. When the feed ends without `unsubscribe/2`, because the sidecar has
+  ended for good, or a private database with its connection or its program, or its own process was killed, the subscriber gets
+  `%LibsqlPort.Changes.Ended{}`. It is the last message: those that waited for room in the mailbox come before. What waits to be
+  asked for by `demand/2` is dropped.
 
   ## Hooks
 
@@ -119,7 +121,12 @@ defmodule LibsqlPort.Changes do
   databases, those that are opened later included. `{:database, sidecar, name}` is a database by its name (`conn.path`), whether or
   not it is open yet. Returns a process, which each message names.
 
-  The subscription does not end with the connection. It ends with `unsubscribe/1`, with the subscriber, or with the sidecar.
+  The subscription does not end with the connection, but for one to a private database (`:memory:`), which nobody else can write
+  to: then it ends by itself, with the code `:connection_closed`. It ends with `unsubscribe/2`, with the subscriber, or with the
+  sidecar.
+
+  Names of tables and columns are compared as SQL does, and need not exist: what is created later is told from then on. So a name
+  that is misspelled is no error, and nothing is told of it. What is no list of strings is one, of code `:invalid_option`.
 
   ## Options
 
@@ -127,17 +134,24 @@ defmodule LibsqlPort.Changes do
     * `:operations` – a list of `:insert`, `:update` and `:delete`; by default all
     * `:values` – `:none` (the default), `:new` or `:old_and_new`. Values cost the writer a copy of each row
     * `:columns` – a list of the columns whose values are told; by default all
-    * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value
+    * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value. Values of different
+      types are different, `1` and `1.0` too; but text and a blob of the same bytes are taken for the same value, and so are `0.0` and
+      `-0.0`
     * `:hooks` – a list of `:commit`, `:rollback`, `:wal`, `:busy` and `:progress`; by default none
     * `:progress_interval` – how often `:progress` tells of a statement, in ms from 10 on; default 1000
     * `:changes` – `false` if the subscriber wants to hear of hooks alone; default `true`
     * `:subscriber` – the process to subscribe; default `self()`
-    * `:pending_bytes_max` – how many bytes of messages may be under way to the subscriber before it has fallen behind. A larger
-      message passes while no more than half of that is; default 1 MiB
-    * `:pending_messages_max` – how many messages may wait in the subscriber's mailbox before no more are asked for; default 1000
-    * `:demand` – `:auto` (the default), or `:manual`: messages come only as far as `demand/2` asks for them
+    * `:pending_bytes_max` – how many bytes of messages may be under way to the subscriber's mailbox, those included that wait for
+      room in it, before it has fallen behind and is told `:lagged`. A larger message passes while no more than half of that is;
+      default 1 MiB
+    * `:pending_messages_max` – how full the subscriber's mailbox may be: a message is sent only if fewer messages than that wait
+      there, of this subscription or of anybody; default 1000. Further ones wait in the subscription's process, within
+      `:pending_bytes_max`, and follow as the subscriber takes what it has, within 50 ms. The messages of others count when the
+      mailbox is looked at, which is once for as many messages as had room then: the subscription's own are never more than that
+    * `:demand` – `:auto` (the default), or `:manual`: messages come only as far as `demand/2` asks for them, whatever the mailbox
+      holds
     * `:transform` – a function that is given each message and returns what is sent in its place, `nil` for nothing. It runs in the
-      subscription's process, and must not raise: the feed ends then
+      subscription's process, and must not raise: the feed ends then. While it runs nothing else of the subscription does
     * `:timeout` – in ms or `:infinity`; default 15000
 
   ## Examples
@@ -160,10 +174,19 @@ defmodule LibsqlPort.Changes do
   @doc """
   Ends a subscription. No message of it comes after this has returned; those that are in the mailbox of the calling process are
   removed.
+
+  `timeout` is in ms or `:infinity`, by default 5000: a subscription that does not answer within that, because its `:transform` or
+  its sidecar hangs, is killed, with what the transformation has linked itself to. A stream that is left waits no longer either.
+
+  ## Examples
+
+      {:ok, subscription} = LibsqlPort.Changes.subscribe(conn, transform: fn _message -> Process.sleep(:infinity) end)
+      LibsqlPort.query!(conn, "DELETE FROM users")
+      :ok = LibsqlPort.Changes.unsubscribe(subscription, 100)
   """
-  @spec unsubscribe(subscription) :: :ok
-  def unsubscribe(subscription) when is_pid(subscription) do
-    Subscription.stop(subscription)
+  @spec unsubscribe(subscription, timeout) :: :ok
+  def unsubscribe(subscription, timeout \\ 5_000) when is_pid(subscription) do
+    Subscription.stop(subscription, timeout)
     flush(subscription)
   end
 

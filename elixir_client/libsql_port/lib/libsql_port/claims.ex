@@ -16,7 +16,8 @@ defmodule LibsqlPort.Claims do
 
   # What a reply means:
   #
-  #   * `{:claim, kind, owner}` – it opens something for that process; with `nil` for nobody
+  #   * `{:claim, kind, owner}` – it opens something for that process; with `nil` for nobody. A subscription to the main
+  #     database of a connection names that one: with it a private database ends
   #   * `{:status, caller, address}` – it tells whether a transaction is open. `address` is that of the numbered
   #     transaction which the request was sent to, or `nil`
   #   * `{:status_of_error, caller}` – it does so if it is an error
@@ -27,7 +28,7 @@ defmodule LibsqlPort.Claims do
   #   * `{:closed, connection}` – it is the answer to the port owner's own `close`
   #   * `{:part, claim, tag, head}` – it comes in parts, of which the first said so much
   @type claim ::
-          {:claim, {:transaction, integer} | :cursor | :statement | :subscription, pid | nil}
+          {:claim, {:transaction, integer} | :cursor | :statement | {:subscription, integer | nil}, pid | nil}
           | {:status, pid, address :: binary | nil}
           | {:status_of_error, pid}
           | {:release, :connection | :all | {:cursor | :statement | :subscription, integer}}
@@ -57,6 +58,9 @@ defmodule LibsqlPort.Claims do
 
   # After these a cursor is still open: its fetch did not get as far as the cursor.
   @before_fetch Enum.map([:timeout, :cancelled, :connection_closed, :no_transaction], &ErrorCode.number/1)
+
+  # What a database is called that its connection alone has.
+  @private ":memory:"
 
   # The number of a transaction that was begun by SQL text, which has none.
   @by_hand 0
@@ -89,6 +93,12 @@ defmodule LibsqlPort.Claims do
   @spec subscriber(t, integer) :: pid | nil
   def subscriber(claims, id) do
     with {pid, _detail} <- holder(claims, {nil, {:subscription, id}}), do: pid
+  end
+
+  @doc "The subscriptions to the private database of a connection: the process of each, and its id."
+  @spec private(t, connection :: integer) :: [{pid, integer}]
+  def private(claims, connection) do
+    for {{:subscription, id}, {pid, ^connection}} <- Map.get(claims.held, nil, %{}), do: {pid, id}
   end
 
   @doc "It is not held any more."
@@ -367,6 +377,14 @@ defmodule LibsqlPort.Claims do
 
   # A reply that cannot be read holds nothing; its caller gets the error.
   defp claimed({:transaction, number}, _frame), do: {:ok, :transaction, number}
+
+  defp claimed({:subscription, connection}, frame) do
+    case Wire.read_payload(frame) do
+      {:ok, {id, {_sequence, @private}}} when is_integer(id) -> {:ok, {:subscription, id}, connection}
+      {:ok, {id, _shared}} when is_integer(id) -> {:ok, {:subscription, id}, nil}
+      _unreadable -> :error
+    end
+  end
 
   defp claimed(kind, frame) do
     case Wire.opened(frame) do

@@ -161,7 +161,8 @@ defmodule LibsqlPort.Request do
   The request opens something of this kind: for the calling process, for the one that the option `:owner` names, or with
   `nil` for nobody, so that nobody gives it back.
   """
-  @spec opens(t, {:transaction, integer} | :cursor | :statement | :subscription, keyword) :: t
+  @spec opens(t, {:transaction, integer} | :cursor | :statement | {:subscription, integer | nil}, keyword) ::
+          t
   def opens(%__MODULE__{invalid: nil} = request, kind, options) do
     %{request | claim: claim(kind, Keyword.get(options, :owner, :caller))}
   end

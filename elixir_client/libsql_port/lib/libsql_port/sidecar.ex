@@ -313,6 +313,9 @@ defmodule LibsqlPort.Sidecar do
   end
 
   defp connection_ended(connection, state) do
+    for {pid, id} <- Claims.private(state.claims, connection),
+        do: send(pid, {:libsql_port_connection_ended, id})
+
     InFlight.forget_kept(state.table, connection)
     Functions.connection_ended(state.functions, connection)
     %{state | runners: Runners.connection_ended(state.runners, connection)}

@@ -64,7 +64,7 @@ defmodule LibsqlPort.Changes.Options do
   def valid(key, nil) when key in [:tables, :columns, :changed_columns], do: true
 
   def valid(key, value) when key in [:tables, :columns, :changed_columns] do
-    (is_list(value) and Enum.all?(value, &(is_binary(&1) and String.valid?(&1)))) or "a list of strings"
+    all?(value, &(is_binary(&1) and String.valid?(&1))) or "a list of strings"
   end
 
   def valid(:operations, value), do: some_of(value, [:insert, :update, :delete])
@@ -84,9 +84,12 @@ defmodule LibsqlPort.Changes.Options do
   def valid(:pending_messages_max, value), do: between(value, 1, @bytes_max)
 
   defp some_of(value, choices) do
-    (is_list(value) and Enum.all?(value, &(&1 in choices))) or
+    all?(value, &(&1 in choices)) or
       "a list of some of #{Enum.map_join(choices, ", ", &inspect/1)}"
   end
+
+  defp all?(value, fits?),
+    do: is_list(value) and not List.improper?(value) and Enum.all?(value, fits?)
 
   defp between(value, min, max),
     do: (is_integer(value) and value in min..max) or "an integer from #{min} to #{max}"

@@ -4,13 +4,13 @@ defmodule LibsqlPort.Changes.Subscription do
   # tells the sidecar that they were taken. It ends with its subscriber or its sidecar, and subscribes again when the sidecar's
   # program was started again.
   #
-  # What was taken is told when the subscriber has fewer messages waiting than it allows, so that the sidecar stops sending to one
-  # that does not keep up. With `demand: :manual` messages wait here until they are asked for, and count as taken then.
+  # A message counts as taken when it has gone to the subscriber's mailbox: until it may, it waits in the outbox, and the sidecar
+  # stops sending to one that does not keep up. When the feed ends by itself, what waits goes first, unless it has to be asked for.
 
   use GenServer, restart: :temporary
 
   alias LibsqlPort.{Changes, Error, Exchange, Handle, Outcome, Remote, Reply, Request, Sidecar, Wire}
-  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Progress, Witness}
+  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Outbox, Progress, Witness}
 
   # What a hook's event takes of the bytes that may be under way.
   @hook_bytes 100
@@ -32,12 +32,27 @@ defmodule LibsqlPort.Changes.Subscription do
     GenServer.start(__MODULE__, {source, options}, timeout: :infinity)
   end
 
-  @doc "Ends it. It is gone when this returns."
-  @spec stop(pid) :: :ok
-  def stop(subscription) do
-    GenServer.call(subscription, :stop, :infinity)
+  @doc """
+  Ends it. It is gone when this returns. One that does not answer in time, in a transformation or because its sidecar does not
+  answer, is killed; what it holds is given back then as that of any process.
+  """
+  @spec stop(pid, timeout) :: :ok
+  def stop(subscription, timeout) do
+    GenServer.call(subscription, :stop, timeout)
   catch
+    :exit, {:timeout, _call} -> kill(subscription)
     :exit, _ended_already -> :ok
+  end
+
+  # Of the first its witness says nothing. The second is for one whose transformation has made it trap exits.
+  defp kill(subscription) do
+    monitor = Process.monitor(subscription)
+    Process.exit(subscription, Witness.unsubscribed())
+    Process.exit(subscription, :kill)
+
+    receive do
+      {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
+    end
   end
 
   @spec demand(pid, pos_integer) :: :ok
@@ -60,8 +75,9 @@ defmodule LibsqlPort.Changes.Subscription do
       sequence: 0,
       pieces: [],
       taken: 0,
-      demand: if(options.demand == :auto, do: :infinity, else: 0),
-      queue: :queue.new()
+      outbox: Outbox.new(options),
+      # Why the feed has ended by itself, while messages wait.
+      ending: nil
     }
 
     Process.monitor(options.subscriber)
@@ -93,7 +109,7 @@ defmodule LibsqlPort.Changes.Subscription do
     request =
       :subscribe
       |> Request.to_sidecar({state.scope, Options.to_wire(options)}, options.timeout, [])
-      |> Request.opens(:subscription, owner: self())
+      |> Request.opens({:subscription, connection(state.scope)}, owner: self())
 
     case call(handle, request, :subscribe) do
       {:ok, {id, sequence, database}} ->
@@ -104,6 +120,10 @@ defmodule LibsqlPort.Changes.Subscription do
         {:error, error}
     end
   end
+
+  # With it a private database ends.
+  defp connection(scope) when is_integer(scope), do: scope
+  defp connection(_all_or_named), do: nil
 
   defp call(handle, request, name) do
     with {:ok, frame, chunks} <- Exchange.call(handle, request) do
@@ -134,8 +154,8 @@ defmodule LibsqlPort.Changes.Subscription do
   end
 
   @impl true
-  def handle_cast({:demand, count}, %{demand: demand} = state) when is_integer(demand),
-    do: {:noreply, deliver(%{state | demand: demand + count})}
+  def handle_cast({:demand, count}, state) when is_integer(count) and count > 0,
+    do: {:noreply, gone(Outbox.demand(state.outbox, count), state)}
 
   def handle_cast(_other, state), do: {:noreply, state}
 
@@ -150,37 +170,49 @@ defmodule LibsqlPort.Changes.Subscription do
   end
 
   @impl true
-  def handle_info({:libsql_port_event, id, tag, frame}, %{id: id} = state) do
+  def handle_info(message, state) do
+    case Outbox.told(state.outbox, message) do
+      :other -> told(message, state)
+      outbox -> outbox |> gone(state) |> go_on()
+    end
+  end
+
+  defp told({:DOWN, _monitor, :process, pid, _reason}, %{subscriber: pid} = state),
+    do: {:stop, :normal, unsubscribed(state)}
+
+  defp told(_other, %{ending: error} = state) when error != nil, do: {:noreply, state}
+
+  defp told({:libsql_port_event, id, tag, frame}, %{id: id} = state) do
     case event(tag, frame, state) do
-      :unreadable -> {:stop, :normal, ended(state, unreadable())}
+      :unreadable -> ending(state, unreadable())
       state -> {:noreply, state}
     end
   end
 
-  def handle_info(:taken, state), do: {:noreply, give_credit(state)}
+  # The connection of a private database.
+  defp told({:libsql_port_connection_ended, id}, %{id: id} = state), do: ending(state, connection_closed())
+
+  defp told(:taken, state), do: {:noreply, give_credit(state)}
 
   # The port, or the process that stands for it on another node.
-  def handle_info({:DOWN, monitor, _type, _port, _reason}, %{monitor: monitor} = state) do
-    down(%{state | monitor: nil, pieces: [], taken: 0})
+  defp told({:DOWN, monitor, _type, _port, _reason}, %{monitor: monitor} = state) do
+    down(%{state | monitor: nil, pieces: [], taken: 0, outbox: Outbox.forget_bytes(state.outbox)})
   end
 
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, %{subscriber: pid} = state),
-    do: {:stop, :normal, unsubscribed(state)}
-
   # Its supervisor starts another owner, or has ended too.
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, %{owner: pid, supervisor: nil} = state),
-    do: {:stop, :normal, ended(state, sidecar_down())}
+  defp told({:DOWN, _monitor, :process, pid, _reason}, %{owner: pid, supervisor: nil} = state),
+    do: ending(state, sidecar_down())
 
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, %{owner: pid} = state) do
+  defp told({:DOWN, _monitor, :process, pid, _reason}, %{owner: pid} = state) do
     send(self(), :again)
     {:noreply, %{state | owner: nil}}
   end
 
-  def handle_info(:again, state), do: again(state)
-  def handle_info(_other, state), do: {:noreply, state}
+  defp told(:again, state), do: again(state)
+  defp told(_other, state), do: {:noreply, state}
 
   # A private database is gone with its program.
-  defp down(%{scope: @private} = state), do: {:stop, :normal, ended(state, sidecar_down())}
+  defp down(%{scope: @private} = state), do: ending(state, sidecar_down())
 
   defp down(state) do
     send(self(), :again)
@@ -195,7 +227,7 @@ defmodule LibsqlPort.Changes.Subscription do
         resubscribe(%{state | owner: handle.sidecar, handle: handle})
 
       {:error, error} ->
-        {:stop, :normal, ended(state, error)}
+        ending(state, error)
     end
   end
 
@@ -225,8 +257,20 @@ defmodule LibsqlPort.Changes.Subscription do
         later(state)
 
       {:error, error} ->
-        {:stop, :normal, ended(state, error)}
+        ending(state, error)
     end
+  end
+
+  # What waits for room goes first. What waits to be asked for may wait for ever.
+  defp ending(%{options: %{demand: :manual}} = state, error), do: {:stop, :normal, ended(state, error)}
+  defp ending(state, error), do: go_on(%{state | ending: error})
+
+  defp go_on(%{ending: nil} = state), do: {:noreply, state}
+
+  defp go_on(state) do
+    if Outbox.empty?(state.outbox),
+      do: {:stop, :normal, ended(state, state.ending)},
+      else: {:noreply, state}
   end
 
   defp ended(state, error) do
@@ -236,6 +280,13 @@ defmodule LibsqlPort.Changes.Subscription do
   end
 
   defp sidecar_down, do: Error.new(:sidecar_down, "the sidecar has ended, and the subscription with it")
+
+  defp connection_closed do
+    Error.new(
+      :connection_closed,
+      "the connection of the private database was closed, and the subscription has ended with it"
+    )
+  end
 
   defp unreadable do
     Error.new(
@@ -307,35 +358,18 @@ defmodule LibsqlPort.Changes.Subscription do
     }
   end
 
-  # The common case does not go through the queue.
-  defp queue(message, bytes, %{options: %{transform: transform}} = state) when transform != nil do
+  defp queue(message, bytes, %{options: %{transform: nil}} = state), do: ready(message, bytes, state)
+
+  defp queue(message, bytes, %{options: %{transform: transform}} = state) do
     case transform.(message) do
       nil -> taken(bytes, state)
       transformed -> ready(transformed, bytes, state)
     end
   end
 
-  defp queue(message, bytes, state), do: ready(message, bytes, state)
+  defp ready(message, bytes, state), do: gone(Outbox.put(state.outbox, message, bytes), state)
 
-  defp ready(message, bytes, %{demand: :infinity} = state) do
-    send(state.subscriber, message)
-    taken(bytes, state)
-  end
-
-  defp ready(message, bytes, state), do: deliver(%{state | queue: :queue.in({message, bytes}, state.queue)})
-
-  defp deliver(%{demand: 0} = state), do: state
-
-  defp deliver(state) do
-    case :queue.out(state.queue) do
-      {:empty, _queue} ->
-        state
-
-      {{:value, {message, bytes}}, queue} ->
-        send(state.subscriber, message)
-        deliver(taken(bytes, %{state | queue: queue, demand: state.demand - 1}))
-    end
-  end
+  defp gone({outbox, bytes}, state), do: taken(bytes, %{state | outbox: outbox})
 
   # Told in quarters of what may be under way, or at once if that is little.
   defp taken(bytes, %{taken: taken} = state) do
@@ -349,23 +383,13 @@ defmodule LibsqlPort.Changes.Subscription do
   defp give_credit(%{taken: 0} = state), do: state
 
   defp give_credit(state) do
-    if keeps_up?(state) and posted?(state.handle, Wire.encode({state.id, min(state.taken, 0xFFFFFFFF)})) do
+    if posted?(state.handle, Wire.encode({state.id, min(state.taken, 0xFFFFFFFF)})) do
       %{state | taken: 0}
     else
       Process.send_after(self(), :taken, @retry_ms)
       state
     end
   end
-
-  # One on another node is taken to keep up: to ask would be to wait.
-  defp keeps_up?(%{demand: :infinity, subscriber: pid, options: options}) when node(pid) == node() do
-    case Process.info(pid, :message_queue_len) do
-      {:message_queue_len, waiting} -> waiting < options.pending_messages_max
-      nil -> true
-    end
-  end
-
-  defp keeps_up?(_state), do: true
 
   defp posted?(%Handle{port: port} = handle, payload) when node(port) == node(),
     do: Exchange.post(handle, Wire.tag(:changes_credit), payload) == :ok

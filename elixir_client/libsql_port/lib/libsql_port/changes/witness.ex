@@ -20,10 +20,15 @@ defmodule LibsqlPort.Changes.Witness do
     :ok
   end
 
+  @doc "With what reason a subscription is ended from outside, of which nothing is to be told."
+  @spec unsubscribed :: term
+  def unsubscribed, do: {:shutdown, :unsubscribed}
+
   defp wait(subscription, monitor, subscriber) do
     receive do
       {:told, ^subscription} -> :ok
       {:DOWN, ^monitor, :process, ^subscription, :normal} -> :ok
+      {:DOWN, ^monitor, :process, ^subscription, {:shutdown, :unsubscribed}} -> :ok
       {:DOWN, ^monitor, :process, ^subscription, reason} -> tell(subscription, subscriber, reason)
     end
   end

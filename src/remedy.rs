@@ -30,8 +30,11 @@ const MISSING_FUNCTION: &[&str] = &["no such function: ", "unknown function: "];
 const MISSING: &str = "create it on this connection, or for the whole program before the connection is opened, if the statement or \
                        something in the schema that it uses needs it";
 
-/// What SQLite's message has in it when a function may not stand where it does, where in it that stands, and what to do.
-const MISPLACED: &[(fn(&str) -> bool, &str)] = &[
+/// Whether SQLite's message is of a certain kind.
+type IsIt = fn(&str) -> bool;
+
+/// How SQLite's message is known when a function may not stand where it does, and what to do.
+const MISPLACED: &[(IsIt, &str)] = &[
     (
         |words| words.starts_with("unsafe use of "),
         "the schema may call it only if it is created with directonly false, which is for what does no harm in a database of \

@@ -146,7 +146,8 @@ defmodule EctoLibSql.UniqueIndexTest do
           "INSERT INTO u (a, gone) VALUES (1, 0), (2, 1), (?, ?) ON CONFLICT (a) WHERE gone = 0 #{conflict} " <>
             "ON CONFLICT (a) WHERE gone = 1 #{conflict}"
 
-        assert {[unique: "u_last"], [^both, _, _, "EXPLAIN " <> _]} = asked(both, [3, 2])
+        assert {[unique: "u_last"], [^both | asked]} = asked(both, [3, 2])
+        assert "EXPLAIN " <> _ = List.last(asked)
       end
 
       # One row breaks both: the handled one counts, and a later row is the one that fails.

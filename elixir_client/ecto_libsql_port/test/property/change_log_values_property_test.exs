@@ -55,7 +55,7 @@ defmodule EctoLibSql.ChangeLogValuesPropertyTest do
   end
 
   # Beyond these the engine's own texts of floats differ in the last digit.
-  defp number, do: (:rand.uniform() - 0.5) * :math.pow(10, one(-99..99))
+  defp number, do: (:rand.uniform() - 0.5) * :math.pow(10, one(-20..20))
   defp bytes, do: :crypto.strong_rand_bytes(one(0..6))
   defp text, do: one(["zz", "00", "", "Infinity", "\u{F0080}", "a\0b"])
 

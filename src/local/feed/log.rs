@@ -213,8 +213,7 @@ impl Log {
             Operation::Update if !plan.tracked.is_empty() => changed_columns(plan, change),
             _ => u64::MAX,
         };
-        let wanted = |view: &super::plan::View| view.changed.is_none_or(|bits| bits & changed != 0);
-        if changed != u64::MAX && !plan.views.iter().any(wanted) {
+        if changed != u64::MAX && !plan.views.iter().any(|view| view.sees(changed)) {
             return;
         }
         let base = self.buffers.bytes.len();
@@ -319,7 +318,7 @@ fn is_same(old: &Column<'_>, new: &Column<'_>) -> bool {
 /// Whether a listener with this view gets this entry.
 pub fn is_wanted(entry: &Entry, view: &super::plan::View) -> bool {
     view.subscription.filter.operations & entry.operation != 0
-        && (entry.operation != OPERATION_UPDATE || view.changed.is_none_or(|bits| bits & entry.changed != 0))
+        && (entry.operation != OPERATION_UPDATE || view.sees(entry.changed))
 }
 
 #[cfg(test)]

@@ -52,6 +52,13 @@ pub struct View {
     pub changed: Option<u64>,
 }
 
+impl View {
+    /// Whether it wants an UPDATE that changes these of [`Plan::tracked`].
+    pub fn sees(&self, changed: u64) -> bool {
+        self.changed.is_none_or(|bits| bits & changed != 0)
+    }
+}
+
 /// The bit of an operation.
 pub fn bit(operation: Operation) -> u8 {
     match operation {

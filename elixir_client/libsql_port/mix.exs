@@ -19,10 +19,15 @@ defmodule LibsqlPort.MixProject do
   end
 
   def application do
-    [extra_applications: [:logger]]
+    [extra_applications: extra_applications(Mix.env())]
   end
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  # The tests' own servers and proxies.
+  defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl]
+  defp extra_applications(_env), do: [:logger]
+
+  # The adapter's tests have `servers` too.
+  defp elixirc_paths(:test), do: ["lib", "test/support", "test/servers"]
   defp elixirc_paths(_env), do: ["lib"]
 
   defp package do

@@ -9,9 +9,14 @@ defmodule LibsqlPort.DocumentationTest do
   doctest LibsqlPort.Changes
   doctest LibsqlPort.Error
   doctest LibsqlPort.ErrorCode
+  doctest LibsqlPort.Secret
 
   {:ok, modules} = :application.get_key(:libsql_port, :modules)
-  @modules Enum.reject(modules, &(inspect(&1) =~ ~r/Mix\.|Case|Stub|Double|Properties|Table\.Reader/))
+
+  @modules Enum.reject(
+             modules,
+             &(inspect(&1) =~ ~r/Mix\.|Case|Stub|Double|Properties|Table\.Reader|Sqld|Proxy|Modes/)
+           )
 
   @schema """
   CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);

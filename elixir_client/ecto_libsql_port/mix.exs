@@ -17,10 +17,14 @@ defmodule EctoLibsqlPort.MixProject do
   end
 
   def application do
-    [mod: {EctoLibSql.Application, []}, extra_applications: [:logger]]
+    [mod: {EctoLibSql.Application, []}, extra_applications: extra_applications(Mix.env())]
   end
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  # The tests' own servers and proxies.
+  defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl, :inets]
+  defp extra_applications(_env), do: [:logger]
+
+  defp elixirc_paths(:test), do: ["lib", "test/support", Path.expand("../libsql_port/test/servers", __DIR__)]
   defp elixirc_paths(_env), do: ["lib"]
 
   # ECTO_SUITES=1 runs the suites that Ecto shares with all adapters, from where its sources are; see docs/ecto-suites.md.

@@ -64,6 +64,7 @@ defmodule EctoLibSql do
     Protocol,
     Query,
     Result,
+    Retry,
     State
   }
 
@@ -181,6 +182,13 @@ defmodule EctoLibSql do
     no_repo!(conn)
     options = Deadline.entering(conn, options)
 
+    case Retry.of_call(conn, options) do
+      nil -> enter_once(call, conn, query, params, options)
+      retry -> Retry.statement(retry, options, fn -> enter_once(call, conn, query, params, options) end)
+    end
+  end
+
+  defp enter_once(call, conn, query, params, options) do
     with :pool <- Lane.run(call, conn, query, params, options),
          {:error, error} <- apply(DBConnection, call, [conn, query, params, options]) do
       {:error, Deadline.told(error, options)}
@@ -268,6 +276,48 @@ defmodule EctoLibSql do
     if mode in [nil, :savepoint, :transaction] or mode in Options.transaction_modes(),
       do: Deadline.entering(conn, options),
       else: raise(ArgumentError, Options.wrong_mode(mode))
+  end
+
+  @doc """
+  Runs a transaction, and runs it again if it took no effect: a server that gave its lock to another writer or was restarted
+  (`:transaction_lost`), cannot be reached (`:remote_unavailable`), a database that is `:busy`, a sidecar that has ended. The
+  function is then run again from its beginning, so what it does beside the database is done again as well.
+
+  Takes a Repo, whose `c:Ecto.Repo.transaction/2` it calls, or a pool. Inside of a transaction nothing can be repeated, and nothing is. A
+  commit whose outcome is unknown is never repeated.
+
+  ## Options
+
+  Those of `transaction/3`, whose `:timeout` bounds all attempts together, and
+
+    * `:retry` – as in `EctoLibSql.Options`: `false` for a single attempt, or a keyword list of `:attempts`, `:base` and `:max`.
+      Default: as the Repo has it
+
+  ## Examples
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:")
+      iex> EctoLibSql.query!(db, "CREATE TABLE t (x)")
+      iex> EctoLibSql.transaction_with_retry(db, fn conn -> EctoLibSql.query!(conn, "INSERT INTO t VALUES (1)").num_rows end)
+      {:ok, 1}
+  """
+  @spec transaction_with_retry(module | conn, (() -> result) | (DBConnection.t() -> result), keyword) ::
+          {:ok, result} | {:error, term}
+        when result: var
+  def transaction_with_retry(repo_or_pool, fun, options \\ []) do
+    {given, options} = Keyword.pop(options, :retry)
+
+    if repo?(repo_or_pool) do
+      %{opts: defaults} = meta = Ecto.Adapter.lookup_meta(repo_or_pool.get_dynamic_repo())
+      again = not repo_or_pool.in_transaction?()
+      retry = if again, do: Retry.of_transaction!(given, meta.pid, defaults[:retries])
+      options = Deadline.overall(options, defaults)
+      Retry.transaction(retry, options, fn -> repo_or_pool.transaction(fun, options) end)
+    else
+      again = not is_struct(repo_or_pool, DBConnection)
+      retry = if again, do: Retry.of_transaction!(given, repo_or_pool, nil)
+      options = if again, do: Deadline.overall(options, []), else: options
+      Retry.transaction(retry, options, fn -> transaction(repo_or_pool, fun, options) end)
+    end
   end
 
   @doc "Rolls back the transaction around it, which returns `{:error, reason}`."
@@ -358,9 +408,11 @@ defmodule EctoLibSql do
 
   def mark(conn, operation, options), do: mark(conn, %Query{operation: operation}, options)
 
+  defp repo?(name), do: is_atom(name) and function_exported?(name, :get_dynamic_repo, 0)
+
   # A Repo's own process is a supervisor, which never answers what a pool is asked.
   defp no_repo!(name) when is_atom(name) do
-    if function_exported?(name, :get_dynamic_repo, 0) do
+    if repo?(name) do
       raise ArgumentError,
             "#{inspect(name)} is a Repo, and the functions of EctoLibSql take a pool of EctoLibSql.start_link/1 or a " <>
               "connection of it: call #{inspect(name)}.query/3, #{inspect(name)}.transaction/2 or #{inspect(name)}.checkout/2"

@@ -19,12 +19,16 @@ defmodule EctoLibSql.GuidesTest do
 
   for guide <- @guides do
     @external_resource guide
+    # The one about databases on a server has a server of its own.
+    @server? Path.basename(guide) == "remote.md"
+    if @server?, do: @tag(:sqld)
     @tag :tmp_dir
     @tag timeout: 180_000
     test Path.relative_to(guide, @root), %{tmp_dir: directory} do
       guide = unquote(guide)
       expected = guide |> File.read!() |> fences() |> Enum.count(&(&1 == "elixir"))
-      {output, status} = run(guide, directory)
+      env = if unquote(@server?), do: [{"DATABASE_URL", LibsqlPort.Sqld.start!().url}], else: []
+      {output, status} = run(guide, directory, env)
 
       assert status == 0, output
       assert output =~ "#{expected} blocks ran", output
@@ -92,7 +96,7 @@ defmodule EctoLibSql.GuidesTest do
     |> Enum.take_every(2)
   end
 
-  defp run(guide, directory) do
+  defp run(guide, directory, env \\ []) do
     application = Path.join(directory, "my_app")
     File.mkdir_p!(Path.join(application, "ebin"))
     File.write!(Path.join(application, "ebin/my_app.app"), @application)
@@ -103,7 +107,7 @@ defmodule EctoLibSql.GuidesTest do
     System.cmd(System.find_executable("elixir"), paths ++ [@runner, guide],
       cd: application,
       stderr_to_stdout: true,
-      env: [{"MIX_ENV", nil}]
+      env: [{"MIX_ENV", nil} | env]
     )
   end
 end

@@ -7,4 +7,5 @@ unless proper? do
   IO.puts("PropEr is not installed (Debian: erlang-proper): the tests tagged :proper are skipped")
 end
 
-ExUnit.start(capture_log: true, exclude: if(proper?, do: [], else: [:proper]))
+exclude = if(proper?, do: [], else: [:proper]) ++ LibsqlPort.Sqld.exclusions()
+ExUnit.start(capture_log: true, exclude: exclude)

@@ -122,7 +122,7 @@ defmodule LibsqlPort do
 
   ## Options
 
-  `:database` is required. See `LibsqlPort.Options` for all of them.
+  `:database` (a file) or `:url` (a database on a server) is required. See `LibsqlPort.Options` for all of them.
 
   ## Examples
 

@@ -4,9 +4,9 @@ defmodule LibsqlPort.ClaimsTest do
 
   alias LibsqlPort.{Connection, Cursor}
 
-  setup %{conn: conn, sidecar: sidecar, database: database} do
+  setup %{conn: conn, sidecar: sidecar, location: location} do
     {:ok, _} = LibsqlPort.script(conn, "CREATE TABLE t (x); INSERT INTO t VALUES ('a'), ('b'), ('c')")
-    {:ok, other} = LibsqlPort.connect(sidecar, database: database)
+    {:ok, other} = LibsqlPort.connect(sidecar, location)
     %{other: other}
   end
 

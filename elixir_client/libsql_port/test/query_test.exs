@@ -272,8 +272,8 @@ defmodule LibsqlPort.QueryTest do
       assert {:error, %Error{code: :unknown_statement}} = LibsqlPort.execute(conn, insert, name: "c")
     end
 
-    test "belong to their connection", %{conn: conn, sidecar: sidecar, database: database} do
-      {:ok, other} = LibsqlPort.connect(sidecar, database: database)
+    test "belong to their connection", %{conn: conn, sidecar: sidecar, location: location} do
+      {:ok, other} = LibsqlPort.connect(sidecar, location)
       {:ok, statement} = LibsqlPort.prepare(other, "SELECT 1")
       assert {:error, %Error{code: :unknown_statement}} = LibsqlPort.execute(conn, statement)
       assert :ok = LibsqlPort.close_statement(other, statement)

@@ -189,7 +189,7 @@ defmodule LibsqlPort.TransactionTest do
   test "a sidecar that dies inside rolls back, and says so", %{
     conn: conn,
     sidecar: sidecar,
-    database: database
+    location: location
   } do
     assert {:error, %Error{code: :sidecar_down, message: message}} =
              LibsqlPort.transaction(conn, fn conn ->
@@ -200,15 +200,15 @@ defmodule LibsqlPort.TransactionTest do
              end)
 
     assert message =~ "rolled back"
-    {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+    {:ok, conn} = LibsqlPort.connect(sidecar, location)
     assert values(conn) == []
   end
 
-  test "two connections write in turns", %{conn: conn, sidecar: sidecar, database: database} do
+  test "two connections write in turns", %{conn: conn, sidecar: sidecar, location: location} do
     tasks =
       for i <- 1..10 do
         Task.async(fn ->
-          {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+          {:ok, conn} = LibsqlPort.connect(sidecar, location)
 
           for j <- 1..10 do
             {:ok, _} =

@@ -10,6 +10,7 @@ defmodule EctoLibSql.CallOptions do
 
   alias EctoLibSql.Error
   alias EctoLibSql.Lane.Slots
+  alias EctoLibSql.Retry
 
   @takes [
     timeout: "milliseconds or :infinity",
@@ -22,7 +23,8 @@ defmodule EctoLibSql.CallOptions do
     read_ahead: "true or false",
     policy: "false, in a call",
     defensive: "true or false",
-    lane: "false, in a call"
+    lane: "false, in a call",
+    retry: "false, in a call"
   ]
 
   # What none of a checkout's statements would be run with. No defaults of a Repo reach checkouts.
@@ -77,6 +79,7 @@ defmodule EctoLibSql.CallOptions do
 
   # What is no `false` is the lane itself, put here by the adapter.
   defp unfit([{:lane, value} | rest]) when value == false or is_struct(value, Slots), do: unfit(rest)
+  defp unfit([{:retry, value} | rest]) when value == false or is_struct(value, Retry), do: unfit(rest)
 
   for {name, _takes} <- @takes do
     defp unfit([{unquote(name), _value} = wrong | _rest]), do: wrong

@@ -42,6 +42,15 @@ defmodule EctoLibSql.Deadline do
     end
   end
 
+  @doc "The options of a call of several attempts, which end all together when one would."
+  @spec overall(keyword, keyword) :: keyword
+  def overall(options, defaults) do
+    case options[:timeout] || defaults[:timeout] || @timeout do
+      :infinity -> options
+      timeout -> Keyword.put(options, :deadline, earliest(now() + timeout, options[:deadline]))
+    end
+  end
+
   @doc "What is left for a request, as the driver's `:timeout`."
   @spec left(keyword, State.t()) :: {:ok, keyword} | :overdue
   def left(options, %State{} = state) do

@@ -4,12 +4,13 @@ defmodule EctoLibSql.Direct do
 
   alias EctoLibSql.{PoolGauges, Protocol, Query, State}
 
-  @doc "The sidecar of a Repo and the path of its database, `nil` for one in memory. Takes what Ecto keeps of a Repo."
-  @spec database(map) :: {LibsqlPort.sidecar(), String.t() | nil}
-  def database(meta) do
-    {sidecar, conn} = connection(meta)
-    {sidecar, file(conn)}
-  end
+  @doc """
+  The sidecar of a Repo and the path of its database, `nil` for one in memory and one on a server. Takes what Ecto keeps of a Repo,
+  or the state of one of its connections.
+  """
+  @spec database(map | State.t()) :: {LibsqlPort.sidecar(), String.t() | nil}
+  def database(%State{sidecar: sidecar, conn: conn}), do: {sidecar, file(conn)}
+  def database(meta), do: meta |> state() |> database()
 
   @doc "The sidecar of a Repo and one of its connections, to be read and not to be used: it is somebody else's next."
   @spec connection(map) :: {LibsqlPort.sidecar(), LibsqlPort.Connection.t()}

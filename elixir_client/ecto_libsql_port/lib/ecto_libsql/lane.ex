@@ -13,7 +13,7 @@ defmodule EctoLibSql.Lane do
 
   alias DBConnection.LogEntry
   alias EctoLibSql.Lane.{Slots, Texts}
-  alias EctoLibSql.{Protocol, Query, Result}
+  alias EctoLibSql.{Protocol, Query, Result, ServerLocation}
 
   require Logger
 
@@ -25,8 +25,9 @@ defmodule EctoLibSql.Lane do
 
   @doc """
   The lane of a Repo with these options, without connections yet; `nil` if it has none: switched off, behind a pool that is
-  not `DBConnection`'s own, with options of their own for each connection (`:configure`), or, unless the options ask for it,
-  with a single connection, whose temporary tables and pragmas are those of all calls.
+  not `DBConnection`'s own, with options of their own for each connection (`:configure`), with a database on a server, where a
+  statement takes far longer than its way through the pool, or, unless the options ask for it, with a single connection, whose
+  temporary tables and pragmas are those of all calls.
   """
   @spec new(keyword) :: t | nil
   def new(options) do
@@ -34,7 +35,7 @@ defmodule EctoLibSql.Lane do
     lane = Keyword.get(options, :lane, connections > 1)
     pool = Keyword.get(options, :pool, DBConnection.ConnectionPool)
 
-    if lane && pool == DBConnection.ConnectionPool && !options[:configure] do
+    if lane && pool == DBConnection.ConnectionPool && !options[:configure] && !ServerLocation.server?(options) do
       given = if lane == true, do: [], else: lane
       Slots.new(given[:size] || max(connections, @size_min), given[:idle_timeout] || @idle_timeout)
     end

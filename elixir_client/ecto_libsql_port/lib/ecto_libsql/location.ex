@@ -39,7 +39,7 @@ defmodule EctoLibSql.Location do
         {:error, "the option :database has a zero byte: #{inspect(text)}"}
 
       LibsqlPort.Options.remote?(text) ->
-        {:error, "remote databases (#{text}) are not supported yet: :database takes the path of a file"}
+        {:error, "a database on a server is none that can be attached or opened as a file"}
 
       scheme = Enum.find(@schemes, &String.starts_with?(text, &1)) ->
         text |> binary_part(byte_size(scheme), byte_size(text) - byte_size(scheme)) |> uri(scheme)

@@ -21,6 +21,14 @@ defmodule EctoLibSql.Options do
       Repo starts
     * `:url` – the same, for `EctoLibSql.connect/1`. A Repo's `:url` is read by Ecto itself, which asks for a host: write
       `database: System.fetch_env!("DATABASE_URL")` there
+    * `:uri` – the address of a database on a server (sqld, Turso), such as `"libsql://app-org.turso.io"`; `:database` may hold one as
+      well, as in a `DATABASE_URL`, with the token behind `?authToken=`. With a file in `:database` beside it, the file is a
+      replica of that database. See the guide on remote databases
+    * `:auth_token`, `:namespace`, `:tls`, `:ca_file`, `:client_cert_file`, `:client_key_file`, `:roots`, `:proxy`,
+      `:server_connect_timeout`, `:stream_idle`, `:response_bytes_max` – who asks, and the way there: as in `LibsqlPort.Options`
+    * `:admin_url`, `:admin_auth_key` – the address and the key of the server's admin API, with which `mix ecto.create` and
+      `mix ecto.drop` make and remove the namespace
+    * `:migration_lock_lease` – seconds for which a migrator has the lock of a database on a server; default 900
     * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
     * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`, each as `:database`; the name is Ecto's
       `:prefix`. Their journal mode is left as it is. In one that is not in WAL mode, a reader keeps every transaction of
@@ -35,6 +43,15 @@ defmodule EctoLibSql.Options do
     * `:lock_timeout` – ms that a request may wait for the writer turn and for locks before it is `:busy`; 0 tries at once;
       default none: until its `:timeout`. Each query may say otherwise: `Repo.insert(user, lock_timeout: 0)`
     * `:timeout` – of each request, and of a checkout as `DBConnection` has it; default 15000
+
+  ## Repeating
+
+    * `:retry` – whether a single statement that took no effect is sent again (the codes `:busy` and `:remote_unavailable`), and how often: `true`,
+      `false`, or a keyword list of `:attempts` (all together, default 4), `:base` and `:max` (ms: the longest first and the longest
+      pause, default 25 and 1000). Pauses are random and double, all within the call's `:timeout`; of 10 calls at most one
+      is repeated in the long run. Each repetition is an event `[:ecto_libsql_port, :retry]`. What may have taken effect is never
+      sent again. Default `true` for a database on a server, `false` otherwise. Of Repos alone; a call with `retry: false` is not
+      repeated. See `EctoLibSql.transaction_with_retry/3` for transactions
 
   ## The pool
 
@@ -136,10 +153,10 @@ defmodule EctoLibSql.Options do
       have given it
   """
 
-  alias EctoLibSql.{ExqliteOptions, Location, OptionSlips}
+  alias EctoLibSql.{ExqliteOptions, Location, OptionSlips, ServerLocation}
 
   # Those of a connection that are passed on as they are.
-  @driver_options LibsqlPort.Options.connection_names() -- [:database, :memory, :timeout, :owner]
+  @driver_options LibsqlPort.Options.connection_names() -- [:database, :url, :memory, :timeout, :owner]
 
   # The others that are read here and by the pool, by their names in Options' documentation and in ecto_libsql's.
   @own_options [
@@ -159,6 +176,11 @@ defmodule EctoLibSql.Options do
     :queue_max,
     :queue_threshold,
     :uri,
+    :retry,
+    :migration_lock_lease,
+    :admin_url,
+    :admin_auth_key,
+    :remote_encryption_key,
     :encryption_key
   ]
 
@@ -209,8 +231,22 @@ defmodule EctoLibSql.Options do
   @spec driver(keyword) :: {:ok, keyword} | {:error, String.t()}
   def driver(options) do
     with :ok <- OptionSlips.check(options, @known),
-         :ok <- built(options),
-         {:ok, location} <- location(options),
+         {:ok, place} <- ServerLocation.of(options),
+         do: driver(place, options)
+  end
+
+  # The driver refuses what a server does not take.
+  defp driver({:remote, address}, options) do
+    with {:ok, options} <- ExqliteOptions.translate(options),
+         do: {:ok, [url: address] ++ timeout(options[:timeout]) ++ Keyword.take(options, @driver_options)}
+  end
+
+  defp driver({:replica, address}, options) do
+    with {:ok, driver_options} <- driver(:local, options), do: {:ok, [{:url, address} | driver_options]}
+  end
+
+  defp driver(:local, options) do
+    with {:ok, location} <- location(options),
          {:ok, attached} <- attached(options),
          :ok <- trusted(options, attached),
          {:ok, options} <- options |> with_mode(location) |> ExqliteOptions.translate() do
@@ -220,15 +256,6 @@ defmodule EctoLibSql.Options do
        database(location, options[:memory_name]) ++
          timeout(options[:timeout]) ++
          (options |> Keyword.take(@driver_options) |> with_uris(Enum.any?(names, &Location.uri?/1)))}
-    end
-  end
-
-  # Options of ecto_libsql that must not be passed over: a file would be opened beside the primary, or in plain text.
-  defp built(options) do
-    cond do
-      options[:uri] -> {:error, "remote databases and replicas (the option :uri) are not supported yet"}
-      options[:encryption_key] -> {:error, "encryption (the option :encryption_key) is not supported yet"}
-      true -> :ok
     end
   end
 
@@ -267,9 +294,14 @@ defmodule EctoLibSql.Options do
     end)
   end
 
-  @doc "The path of the database, absolute; `:memory` for one in memory."
-  @spec path(keyword) :: {:ok, String.t() | :memory} | {:error, String.t()}
-  def path(options), do: with({:ok, %Location{path: path}} <- location(options), do: {:ok, path})
+  @doc "The path of the database, absolute; `:memory` for one in memory, `:remote` for one on a server."
+  @spec path(keyword) :: {:ok, String.t() | :memory | :remote} | {:error, String.t()}
+  def path(options) do
+    with {:ok, place} <- ServerLocation.of(options), do: path(place, options)
+  end
+
+  defp path({:remote, _address}, _options), do: {:ok, :remote}
+  defp path(_file, options), do: with({:ok, %Location{path: path}} <- location(options), do: {:ok, path})
 
   defp location(options), do: Location.parse(options[:database] || options[:url])
 
@@ -290,11 +322,13 @@ defmodule EctoLibSql.Options do
   """
   @spec anchored(keyword) :: keyword
   def anchored(options) do
-    with {:ok, location} <- location(options), {:ok, attached} <- attached(options) do
+    with false <- ServerLocation.remote?(options),
+         {:ok, location} <- location(options),
+         {:ok, attached} <- attached(options) do
       options = options |> with_mode(location) |> Keyword.put(:database, Location.name(location))
       if attached == [], do: options, else: Keyword.put(options, :attach, attached)
     else
-      {:error, _said_by_check} -> options
+      _on_a_server_or_said_by_check -> options
     end
   end
 end

@@ -9,7 +9,7 @@ defmodule EctoLibSql.Pool do
 
   use Supervisor
 
-  alias EctoLibSql.{Error, Options, PoolGauges, Settings, StartOptions}
+  alias EctoLibSql.{Error, Options, PoolGauges, ServerLocation, Settings, StartOptions}
 
   @predecessors 3
   # Longer than a sidecar is given to end.
@@ -22,7 +22,17 @@ defmodule EctoLibSql.Pool do
   end
 
   # Errors that the next try may not meet: the pool's connections try again. Any other ends the start.
-  @passing [:busy, :locked, :timeout, :cancelled, :limit_exceeded, :disk_full, :out_of_memory, :internal]
+  @passing [
+    :busy,
+    :locked,
+    :remote_unavailable,
+    :timeout,
+    :cancelled,
+    :limit_exceeded,
+    :disk_full,
+    :out_of_memory,
+    :internal
+  ]
 
   # What cannot be is told at once, not by connections that try for ever.
   @spec start_link(keyword) :: {:ok, pid} | {:error, term}
@@ -43,6 +53,8 @@ defmodule EctoLibSql.Pool do
   end
 
   defp start(options) do
+    options = ServerLocation.hidden(options)
+
     with :ok <- Settings.reload(),
          :ok <- StartOptions.check(options),
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),

@@ -79,11 +79,17 @@ defmodule EctoLibSql.Protocol do
       private_copy: options[:private_copy],
       gauges: options[:gauges],
       schema_changes: options[:schema_changes],
+      mode: mode(conn),
+      sync: conn.mode == :replica and options[:sync] == true,
       transaction_mode: mode,
       show_statement: Keyword.get(options, :show_statement, true),
       disconnect_on: Keyword.get(options, :disconnect_on_error_codes, [])
     }
   end
+
+  # By the names of ecto_libsql.
+  defp mode(%{mode: :replica}), do: :remote_replica
+  defp mode(%{mode: mode}), do: mode
 
   defp attach(conn, databases) do
     Enum.find_value(databases, :ok, fn {name, path} ->
@@ -110,7 +116,7 @@ defmodule EctoLibSql.Protocol do
   end
 
   defp explained(%LibsqlPort.Error{code: :not_a_database} = error, options) do
-    if String.contains?(error.message, options[:database]),
+    if is_nil(options[:database]) or String.contains?(error.message, options[:database]),
       do: error,
       else: %{error | message: "#{options[:database]}: #{error.message}"}
   end

@@ -6,7 +6,7 @@ defmodule EctoLibSql.StartOptions do
   #
   # Unknown names are refused here and not in `Options.check/1`: Mix tasks pass their own arguments to connections.
 
-  alias EctoLibSql.{Error, ExqliteOptions, Options, Settings}
+  alias EctoLibSql.{Error, ExqliteOptions, Options, Retry, Settings}
 
   @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
 
@@ -45,6 +45,10 @@ defmodule EctoLibSql.StartOptions do
     show_sensitive_data_on_connection_error: :boolean,
     name: :name,
     sidecar: :sidecar,
+    retry: :retry,
+    migration_lock_lease: {:integer, 1},
+    admin_url: :text,
+    admin_auth_key: :secret,
     ignored_options: :names
   ]
 
@@ -61,7 +65,7 @@ defmodule EctoLibSql.StartOptions do
             [:scheme, :hostname, :username, :password, :port, :ssl, :ssl_opts, :parameters, :query] ++
             [:socket_options, :socket_dir, :socket, :charset, :collation, :encoding, :template] ++
             [:maintenance_database, :database_url, :show_sensitive_data_on_errors] ++
-            [:auth_token, :sync, :read_your_writes, :sync_interval, :chunk_size, :progress_handler_steps]
+            [:sync, :read_your_writes, :sync_interval, :chunk_size, :progress_handler_steps]
 
   # Those of `EctoLibSql.Options` that are set for the whole application.
   @of_application Settings.names()
@@ -70,7 +74,15 @@ defmodule EctoLibSql.StartOptions do
   @of_sidecar LibsqlPort.Options.sidecar_names()
 
   # Of this adapter alone.
-  @internal [:sidecar_name, :memory_name, :private_copy, :lane_ref, :lane_elsewhere, :schema_changes]
+  @internal [
+    :repeated,
+    :sidecar_name,
+    :memory_name,
+    :private_copy,
+    :lane_ref,
+    :lane_elsewhere,
+    :schema_changes
+  ]
 
   @doc "Returns `:ok`, or an error of code `:invalid_option` that names the option and what it takes."
   @spec check(keyword) :: :ok | {:error, Error.t()}
@@ -88,9 +100,12 @@ defmodule EctoLibSql.StartOptions do
       type = @checked[name]
 
       if type && not fits?(type, value),
-        do: error("the option #{inspect(name)} takes #{takes(type)}, not #{inspect(value)}")
+        do: error("the option #{inspect(name)} takes #{takes(type)}#{shown(type, value)}")
     end)
   end
+
+  defp shown(:secret, _value), do: ""
+  defp shown(_type, value), do: ", not #{inspect(value)}"
 
   defp sizes(min, max) when min > max and min != nil,
     do: error("the option :pool_size_min, #{min}, is more than :pool_size, #{max}")
@@ -135,8 +150,8 @@ defmodule EctoLibSql.StartOptions do
   defp host(options) do
     if options[:scheme] && options[:hostname] not in [nil, "", "localhost"] do
       error(
-        "the option :url names the host #{inspect(options[:hostname])}, and remote databases are not supported yet. " <>
-          "For a file write database: \"path/to/app.db\""
+        "the option :url names the host #{inspect(options[:hostname])}, and Ecto has taken it apart. For a database on a server " <>
+          "write uri: \"libsql://…\", for a file database: \"path/to/app.db\""
       )
     else
       :ok
@@ -156,6 +171,8 @@ defmodule EctoLibSql.StartOptions do
   defp fits?({:integer, min}, value), do: is_integer(value) and value >= min
   defp fits?({:one_of, values}, value), do: value in values
   defp fits?(:boolean, value), do: is_boolean(value)
+  defp fits?(:retry, value), do: match?({:ok, _}, Retry.of_option(value))
+  defp fits?(type, value) when type in [:text, :secret], do: is_binary(value) or value == nil
   defp fits?(:timeout, value), do: value == :infinity or fits?({:integer, 1}, value)
   defp fits?(:queue_max, value), do: value == :infinity or fits?({:integer, 1}, value)
   defp fits?(:range, value), do: match?(%Range{first: first} when first >= 0, value)
@@ -196,6 +213,8 @@ defmodule EctoLibSql.StartOptions do
   defp takes({:integer, 1}), do: "an integer, 1 or more"
   defp takes({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)
   defp takes(:boolean), do: "true or false"
+  defp takes(:retry), do: Retry.takes()
+  defp takes(type) when type in [:text, :secret], do: "a text"
   defp takes(:timeout), do: ":infinity or milliseconds from 1"
   defp takes(:queue_max), do: ":infinity or an integer, 1 or more"
   defp takes(:range), do: "a range of milliseconds such as 60_000..120_000"

@@ -54,7 +54,7 @@ defmodule EctoLibSql.State do
           schema_changes: EctoLibSql.SchemaChanges.t() | nil,
           deadline: integer | nil,
           checkout_deadline: integer | nil,
-          mode: atom,
+          mode: :local | :remote | :remote_replica,
           sync: boolean,
           attached: boolean,
           private: %{optional(EctoLibSql.SchemaChanges.name()) => EctoLibSql.SchemaChanges.kind()},

@@ -83,7 +83,7 @@ defmodule EctoLibSql.OptionsTest do
                 :max_seconds
               ] ++
               [:max_lifetime, :backoff_min, :backoff_max, :backoff_type, :ownership_timeout, :ownership_mode] ++
-              [:migrator, :dump_path, :auth_token, :sync, :chunk_size, :progress_handler_steps, :database_url] do
+              [:migrator, :dump_path, :sync, :chunk_size, :progress_handler_steps, :database_url] do
         assert {:ok, _, _} = Options.check([{:database, "app.db"}, {name, 1}])
       end
     end

@@ -32,7 +32,8 @@ defmodule EctoLibSql.RepoOptionsTest do
   describe "a Repo does not start" do
     for {word, options} <- %{
           "default_transaction_mode" => [default_transaction_mode: :eventual],
-          "not supported yet" => [uri: "libsql://localhost"],
+          "not supported yet" => [encryption_key: "secret"],
+          "no scheme" => [uri: "localhost"],
           ":database is missing" => [database: nil],
           "busy_timeout" => [busy_timeout: "long"],
           "journal_mode" => [journal_mode: :paper]

@@ -37,8 +37,7 @@ defmodule EctoLibSql.TextTest do
       assert Options.path(given) == {:ok, path}
     end
 
-    assert {:error, message} = Options.path(url: "libsql://host.example")
-    assert message =~ "not supported yet"
+    assert Options.path(url: "libsql://host.example") == {:ok, :remote}
     assert {:error, _} = Options.path([])
   end
 end

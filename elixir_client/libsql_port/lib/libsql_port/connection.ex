@@ -6,7 +6,8 @@ defmodule LibsqlPort.Connection do
   port. Applications use `LibsqlPort`, which documents what is here; this module adds the single steps that
   `LibsqlPort.stream/4` and `LibsqlPort.transaction/3` are made of.
 
-  Fields for readers: `id`, `path` (absolute, or `memory:` and the name), `info` (what the sidecar said when it opened the database),
+  Fields for readers: `id`, `path` (absolute, or `memory:` and the name, or the URL of a database on a server, without its token),
+  `mode` (`:local`, `:remote` or `:replica`: where the database is), `info` (what the sidecar said when it opened the database),
   `timeout` (the default), `depth` (of `LibsqlPort.transaction/3`, 0 outside).
 
   Options of all requests: `timeout:` in ms or `:infinity`, `lock_timeout:` in ms (see `LibsqlPort.query/4`), and
@@ -43,6 +44,7 @@ defmodule LibsqlPort.Connection do
     :timeout,
     :telemetry,
     :transaction,
+    mode: :local,
     depth: 0,
     show_statement: true
   ]
@@ -56,6 +58,7 @@ defmodule LibsqlPort.Connection do
           timeout: Request.timeout_ms(),
           telemetry: Telemetry.mode(),
           transaction: reference | nil,
+          mode: :local | :remote | :replica,
           depth: non_neg_integer,
           show_statement: boolean
         }
@@ -73,12 +76,17 @@ defmodule LibsqlPort.Connection do
       address: Wire.encode(id),
       handle: handle,
       path: info["path"],
+      mode: place(info["mode"]),
       info: info,
       timeout: options.timeout,
       show_statement: options.show_statement,
       telemetry: Telemetry.mode(options.telemetry)
     }
   end
+
+  defp place("remote"), do: :remote
+  defp place("replica"), do: :replica
+  defp place(_local), do: :local
 
   # --- statements -----------------------------------------------------------------------------------------------
 

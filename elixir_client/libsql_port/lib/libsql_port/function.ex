@@ -125,7 +125,7 @@ defmodule LibsqlPort.Function do
     timeout: 5_000
   ]
 
-  @type kind :: :scalar | :aggregate | :window | :table | :collation | :commit | :authorizer
+  @type kind :: :scalar | :aggregate | :window | :table | :collation | :commit | :authorizer | :auth_token
   @type name :: String.t() | atom
   @type arity_of_call :: 0..100 | :any
 
@@ -256,7 +256,7 @@ defmodule LibsqlPort.Function do
   @doc false
   # What of its kind is replaced by another: SQLite compares names without regard to the case of ASCII letters.
   @spec key(t) :: term
-  def key(%__MODULE__{kind: kind}) when kind in [:commit, :authorizer], do: kind
+  def key(%__MODULE__{kind: kind}) when kind in [:commit, :authorizer, :auth_token], do: kind
 
   def key(%__MODULE__{kind: kind} = function) do
     space = if kind in [:table, :collation], do: kind, else: :function

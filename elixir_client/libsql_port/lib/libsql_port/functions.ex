@@ -46,7 +46,7 @@ defmodule LibsqlPort.Functions do
   end
 
   @doc "Adds a function that the program is yet to accept; its number."
-  @spec add(t, integer, Function.t()) :: pos_integer
+  @spec add(t, integer | {:opening, reference}, Function.t()) :: pos_integer
   def add(functions, connection, function) do
     number = next(functions.table)
     :ets.insert(functions.table, {number, connection, Function.key(function), :pending, function})
@@ -79,6 +79,13 @@ defmodule LibsqlPort.Functions do
   end
 
   def settle(_functions, _change, _accepted?), do: :ok
+
+  @doc "A function that was added before its connection had a number is that connection's."
+  @spec adopt(t, pos_integer, integer) :: :ok
+  def adopt(%{table: table}, number, connection) do
+    :ets.update_element(table, number, [{2, connection}, {4, :active}])
+    :ok
+  end
 
   @doc "A function was not registered after all."
   @spec withdraw(t, pos_integer) :: :ok

@@ -9,7 +9,11 @@ defmodule LibsqlPort.Opening do
   @doc "Opens a connection by options that are checked."
   @spec open(LibsqlPort.sidecar(), Options.connection()) :: {:ok, Connection.t()} | {:error, Error.t()}
   def open(sidecar, options),
-    do: open(sidecar, options, Options.encoded(options), {now() + options.connect_timeout, 1})
+    do: open(sidecar, options, payload(options), {now() + options.connect_timeout, 1})
+
+  # What is asked for a token has a number before the request is sent, which bears it.
+  defp payload(%{token: nil} = options), do: Options.encoded(options)
+  defp payload(%{token: function} = options), do: {function, &Options.encoded(options, &1)}
 
   # A sidecar that died after the request was sent is asked once more: opening changes nothing, and a dead pipe takes what
   # is sent for as long as nobody has noticed. Not again: a file that kills each sidecar must not use up the restarts.

@@ -56,6 +56,8 @@ defmodule LibsqlPort.Options do
 
   ## Of a connection (`connect/2`)
 
+  `:database` for a file, `:url` for a database on a server ([below](#module-of-a-database-on-a-server)), both for a replica.
+
     * `:database` – path of the file, or `":memory:"`; up to 4096 bytes
     * `:memory` – `true`: a database in memory, named by `:database`, shared by all connections of this sidecar that
       give the same name; without a name a private one
@@ -90,6 +92,30 @@ defmodule LibsqlPort.Options do
     * `:journal_mode`, `:synchronous`, `:foreign_keys`, `:cache_size`, `:temp_store`, `:mmap_size`, `:auto_vacuum`,
       `:locking_mode`, `:secure_delete`, `:journal_size_limit`, `:recursive_triggers` – pragmas by their own name
 
+  ## Of a database on a server
+
+  A libSQL server: sqld, or Turso. The options of a connection above that concern files, locks, functions and hooks are refused beside
+  `:url`, with the reason; `:statement_cache` is how many statements' descriptions are kept.
+
+    * `:url` – `libsql://` and `https://` (and `wss://`) speak TLS; `http://` (`ws://`, `libsql://…?tls=0`) does not, and is refused
+      for another machine than this one unless `tls: false` is said. A token may stand in it, `?authToken=…`
+    * `:auth_token` – the token: a text, a `LibsqlPort.Secret`, or a function without arguments (`{module, function, arguments}`), which
+      is asked when a token is needed and again when the server refuses it. It returns the token, `{:ok, token}`,
+      `{:ok, token, lifetime_ms}` or `{:error, reason}`, and runs as SQL functions do, within the time of the request that needs
+      it. No error, log line, event or `inspect/2` shows a token
+    * `:namespace` – which of the server's databases; default the one that the server itself takes the host's name for
+    * `:tls` – `false`: what is sent to another machine need not be encrypted
+    * `:ca_file` – certificates in PEM form that sign the server's, beside the roots
+    * `:client_cert_file`, `:client_key_file` – the client's certificate and its key, for servers that ask for one
+    * `:roots` – whose certificates are trusted: `:native` (default), those of the system, or `:webpki`, Mozilla's as they were when the
+      program was built
+    * `:proxy` – the URL of an HTTP proxy, `""` for none; default as `HTTPS_PROXY` and `NO_PROXY` say
+    * `:server_connect_timeout` – ms for DNS, TCP, proxy and TLS together, 0 for as long as the request may take; default 10000
+    * `:stream_idle` – ms that a stream of the server is kept for the next statement, 0 for not at all; default 2000, up to 8000
+    * `:response_bytes_max` – the longest answer of a server to one request, bytes, 0 for no limit; default 64 MiB
+
+  ## Limits of statements
+
   | name in `:limits` | what is limited ([SQLite](https://sqlite.org/limits.html)) | default | least |
   |---|---|---|---|
   | `:length` | a value or a row, bytes | 256 MiB | 1000 |
@@ -110,14 +136,13 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{Authorizer, CommitHook, Error, Function, Policy, Wire}
+  alias LibsqlPort.{Authorizer, CommitHook, Error, Function, Policy, ServerOptions, ServerUrl, Wire}
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
   # No system takes a longer path.
   @path_bytes_max 4_096
   @folders_max 64
-  @remote ["libsql://", "http://", "https://", "ws://", "wss://"]
 
   # Name, default, what is allowed.
   @sidecar [
@@ -160,7 +185,7 @@ defmodule LibsqlPort.Options do
   @flags [uri: 0x40, nomutex: 0x8000, privatecache: 0x40000, nofollow: 0x1000000, exrescode: 0x2000000]
 
   # The same, with the key under which the option travels; `nil` for one that stays here.
-  @connection [
+  @local [
     {:database, nil, :path, nil},
     {:memory, false, :boolean, "memory"},
     {:mode, nil, {:one_of, [:read_write_create, :read_write, :read_only]}, "mode"},
@@ -185,6 +210,7 @@ defmodule LibsqlPort.Options do
     {:authorizer, nil, :hook, nil},
     {:pragmas, [], :pragmas, nil}
   ]
+  @connection @local ++ ServerOptions.table()
 
   @pragmas [
     :journal_mode,
@@ -251,6 +277,8 @@ defmodule LibsqlPort.Options do
   @type connection :: %{
           path: String.t(),
           wire: map,
+          # What is asked for the token of a server.
+          token: Function.t() | nil,
           timeout: pos_integer | :infinity,
           connect_timeout: pos_integer,
           show_statement: boolean,
@@ -282,14 +310,15 @@ defmodule LibsqlPort.Options do
     with :ok <- keyword(options),
          table = for({name, default, type, _key} <- @connection, do: {name, default, type}),
          {:ok, values} <- read(Keyword.drop(options, @pragmas), table, @pragmas),
-         :ok <- local(values.database),
-         {:ok, path} <- path(values),
+         {:ok, place} <- ServerOptions.place(values, given(options)),
+         {:ok, path} <- path(values, place),
          {:ok, functions} <- functions(values),
          {:ok, pragmas} <- pragmas(values.pragmas, Keyword.take(options, @pragmas)) do
       {:ok,
        %{
          path: path,
-         wire: wire(values, pragmas),
+         wire: wire(values, pragmas, place),
+         token: if(place != :local, do: place.token),
          timeout: values.timeout,
          connect_timeout: values.connect_timeout,
          show_statement: values.show_statement,
@@ -308,29 +337,33 @@ defmodule LibsqlPort.Options do
          do: {:ok, functions ++ hooks ++ authorizer}
   end
 
-  @doc "Whether this names a database on a server."
-  @spec remote?(String.t()) :: boolean
-  def remote?(path), do: String.starts_with?(path, @remote)
-
-  # Said here: the engine would look for a file of this name.
-  defp local(path) do
-    if is_binary(path) and remote?(path) do
-      error("remote databases (#{path}) are not supported yet: the option :database takes the path of a file")
-    else
-      :ok
+  # What is given with its default says nothing.
+  defp given(options) do
+    for {name, value} <- options,
+        value != nil,
+        not match?({^name, ^value, _, _}, List.keyfind(@local, name, 0)) do
+      if name in @pragmas, do: :pragmas, else: name
     end
   end
 
-  defp path(%{database: nil, memory: true}), do: {:ok, ":memory:"}
-  defp path(%{database: nil}), do: error("the option :database is missing: a path, or \":memory:\"")
+  @doc "Whether this names a database on a server."
+  @spec remote?(term) :: boolean
+  defdelegate remote?(path), to: ServerUrl, as: :url?
 
-  defp path(%{database: path}) when byte_size(path) > @path_bytes_max do
+  defp path(%{database: path}, _place) when is_binary(path) and byte_size(path) > @path_bytes_max do
     error("the option :database takes up to #{@path_bytes_max} bytes, not #{byte_size(path)}")
   end
 
-  defp path(%{database: path}), do: {:ok, path}
+  defp path(%{database: nil, memory: true}, :local), do: {:ok, ":memory:"}
 
-  defp wire(values, pragmas) do
+  defp path(%{database: nil}, :local),
+    do:
+      error("the option :database is missing: a path, or \":memory:\"; for a database on a server give :url")
+
+  # A database on a server has no file here.
+  defp path(%{database: path}, _place), do: {:ok, path || ""}
+
+  defp wire(values, pragmas, place) do
     # A shared database needs a name; without one `memory: true` means the private one.
     values = if values.memory and values.database == nil, do: %{values | memory: false}, else: values
 
@@ -339,7 +372,7 @@ defmodule LibsqlPort.Options do
         {key, value}
       end
 
-    given = Map.new(given)
+    given = if place == :local, do: Map.new(given), else: Map.merge(Map.new(given), place.wire)
     if map_size(pragmas) == 0, do: given, else: Map.put(given, "pragmas", pragmas)
   end
 
@@ -476,6 +509,21 @@ defmodule LibsqlPort.Options do
 
   defp cast(value, :policy), do: Policy.dump(value)
 
+  # Looked at together afterwards. A message must not show them.
+  defp cast(value, type) when type in [:server_url, :auth_token], do: {:ok, value}
+
+  defp cast(nil, type) when type in [:namespace, :proxy], do: {:ok, nil}
+
+  defp cast(value, :namespace) when is_binary(value) and value != "",
+    do: if(String.valid?(value), do: {:ok, value}, else: :error)
+
+  # It may bear a password.
+  defp cast(value, :proxy) do
+    if is_binary(value) and value =~ ~r{\A(|https?://[^/]+/?)\z}i,
+      do: {:ok, value},
+      else: {:error, "it takes the URL of a proxy such as \"http://proxy:3128\", or \"\" for none"}
+  end
+
   defp cast(value, :owner) when is_pid(value) or value in [nil, :caller], do: {:ok, value}
   defp cast(value, :name) when is_atom(value), do: {:ok, value}
   defp cast({:global, _} = value, :name), do: {:ok, value}
@@ -523,6 +571,7 @@ defmodule LibsqlPort.Options do
   defp allowed(:path), do: "a path as a string"
   defp allowed(:folder), do: "the path of a folder as a string"
   defp allowed(:folders), do: "a list of at most #{@folders_max} absolute paths of folders"
+  defp allowed(:namespace), do: "the name of a namespace as a string"
   defp allowed(:owner), do: "a process id or nil"
   defp allowed(:name), do: "an atom, {:global, term} or {:via, module, term}"
   defp allowed({:one_of, values}), do: "one of " <> Enum.map_join(values, ", ", &inspect/1)
@@ -538,8 +587,10 @@ defmodule LibsqlPort.Options do
   defp error(message), do: {:error, Error.new(:invalid_option, message)}
 
   @doc false
-  @spec encoded(connection) :: iodata
-  def encoded(options) do
-    Wire.encode({Wire.timeout_ms(options.connect_timeout), options.path, options.wire})
+  # The request, with the number under which the token is asked for.
+  @spec encoded(connection, pos_integer | nil) :: iodata
+  def encoded(options, number \\ nil) do
+    wire = if number, do: Map.put(options.wire, "ask_auth_token", number), else: options.wire
+    Wire.encode({Wire.timeout_ms(options.connect_timeout), options.path, wire})
   end
 end

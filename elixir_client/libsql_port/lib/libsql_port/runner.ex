@@ -10,6 +10,7 @@ defmodule LibsqlPort.Runner do
   use GenServer, restart: :temporary, shutdown: :brutal_kill
 
   alias LibsqlPort.{
+    AuthToken,
     Authorizer,
     Callback,
     CallChain,
@@ -167,6 +168,11 @@ defmodule LibsqlPort.Runner do
 
   defp called({:authorize, what}, callback, state, left_ms) do
     answered(callback, state, left_ms, fn -> Authorizer.decide(callback, what) end)
+    state
+  end
+
+  defp called({:auth_token, _argument}, callback, state, left_ms) do
+    answered(callback, state, left_ms, fn -> AuthToken.ask(callback) end)
     state
   end
 

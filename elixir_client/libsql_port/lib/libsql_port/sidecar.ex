@@ -59,7 +59,7 @@ defmodule LibsqlPort.Sidecar do
   Opens a connection on behalf of the caller: the process that will have to close it is thus the one that learns of it
   first, even if the caller is killed meanwhile.
   """
-  @spec open(pid, iodata, pid | nil, reference, pos_integer) ::
+  @spec open(pid, iodata | {Function.t(), (pos_integer -> iodata)}, pid | nil, reference, pos_integer) ::
           {:ok, Handle.t(), integer, map} | {:error, Error.t()} | :not_sent
   def open(sidecar, payload, owner, key, timeout) do
     GenServer.call(sidecar, {:open, payload, owner, key}, timeout)
@@ -127,6 +127,13 @@ defmodule LibsqlPort.Sidecar do
   def terminate(_reason, %{port: nil, starting: nil}), do: :ok
   def terminate(_reason, %{port: nil, starting: {port, _identity, _timer}}), do: Handshake.close(port)
   def terminate(_reason, %{port: port, table: table}), do: Run.leave(port, table)
+
+  # A crash report shows the last message, and a request to open may bear a token.
+  @doc false
+  def format_status(%{message: {:"$gen_call", from, {:open, _payload, owner, key}}} = status),
+    do: %{status | message: {:"$gen_call", from, {:open, :hidden, owner, key}}}
+
+  def format_status(status), do: status
 
   # --- frames ---------------------------------------------------------------------------------------------------
 
@@ -459,14 +466,16 @@ defmodule LibsqlPort.Sidecar do
   def handle_call({:open, payload, owner, key}, from, state) do
     handle = state.handle
     ref = make_ref()
+    {payload, token} = numbered(payload, ref, state)
     id = InFlight.enter(handle.table, handle.ids, ref, %{connection: nil, claim: nil, sql: nil, context: nil})
 
     case Exchange.post(handle, id, Wire.tag(:open), payload) do
       :ok ->
-        {:noreply, put_in(state.opening[ref], %{from: from, owner: owner, key: key})}
+        {:noreply, put_in(state.opening[ref], %{from: from, owner: owner, key: key, token: token})}
 
       :not_sent ->
         InFlight.take(handle.table, id)
+        without_token(token, state)
         {:reply, :not_sent, state}
     end
   end
@@ -516,6 +525,17 @@ defmodule LibsqlPort.Sidecar do
   defp abandoned(%{key: key} = request, key), do: %{request | from: nil}
   defp abandoned(request, _key), do: request
 
+  # The program may ask for a token before it has answered, so the function has its number by then. It becomes the connection's.
+  defp numbered({function, payload}, ref, state) do
+    number = Functions.add(state.functions, {:opening, ref}, function)
+    {payload.(number), number}
+  end
+
+  defp numbered(payload, _ref, _state), do: {payload, nil}
+
+  defp without_token(nil, _state), do: :ok
+  defp without_token(number, state), do: Functions.withdraw(state.functions, number)
+
   # The sidecar has died with the request; whoever opens connections asks once more.
   defp opened(:sidecar_down, request, state) do
     answer(request.from, :ended)
@@ -525,13 +545,16 @@ defmodule LibsqlPort.Sidecar do
   defp opened(frame, request, state) do
     case Reply.read(:open, frame, []) do
       {:ok, {connection, info}, _times} ->
+        if request.token, do: Functions.adopt(state.functions, request.token, connection)
         adopt(connection, info, request, state)
 
       {:error, error} ->
+        without_token(request.token, state)
         answer(request.from, {:error, error})
         state
 
       :unreadable ->
+        without_token(request.token, state)
         opening = Request.to_sidecar(:open, nil, :infinity, [])
         answer(request.from, {:error, Outcome.error(:unreadable, opening)})
         state

@@ -1,7 +1,10 @@
 defmodule LibsqlPort.SidecarCase do
   @moduledoc """
-  Tests against the real program. Each test gets `sidecar`, a directory of its own, `conn` to a file in it, and ends by
+  Tests against the real program. Each test gets `sidecar`, a directory of its own, `conn` to a database in it, and ends by
   asking the sidecar for what is still open: nothing may be.
+
+  The database is a file, `database`; with the tag `mode: :remote` one on a server, and with `mode: :replica` both
+  (`LibsqlPort.Modes`). `location` are the options of `LibsqlPort.connect/2` that name it.
   """
 
   use ExUnit.CaseTemplate
@@ -21,14 +24,28 @@ defmodule LibsqlPort.SidecarCase do
     options = Map.get(context, :sidecar_options, [])
     sidecar = start_supervised!({LibsqlPort, Keyword.merge([log_level: :error], options)})
     database = Path.join(context.tmp_dir, "test.db")
+    location = location(Map.get(context, :mode, :local), database)
+    given = [sidecar: sidecar, database: database, location: location]
 
     if Map.get(context, :connect, true) do
-      {:ok, conn} = LibsqlPort.connect(sidecar, database: database)
+      {:ok, conn} = LibsqlPort.connect(sidecar, location)
       on_exit_check(sidecar)
-      {:ok, sidecar: sidecar, database: database, conn: conn}
+      {:ok, [{:conn, conn} | given]}
     else
-      {:ok, sidecar: sidecar, database: database}
+      {:ok, given}
     end
+  end
+
+  # On a server each test has a namespace, which is empty.
+  defp location(:local, database), do: [database: database]
+  defp location(:replica, database), do: [{:database, database} | location(:remote, database)]
+
+  defp location(:remote, _database) do
+    server = LibsqlPort.Sqld.shared()
+    namespace = "test-#{System.unique_integer([:positive])}"
+    :ok = LibsqlPort.Sqld.create_namespace(server, namespace)
+    ExUnit.Callbacks.on_exit(fn -> LibsqlPort.Sqld.drop_namespace(server, namespace) end)
+    [url: server.url, namespace: namespace]
   end
 
   # The supervisor of the test is stopped before `on_exit` runs, so the question is asked by a process that outlives

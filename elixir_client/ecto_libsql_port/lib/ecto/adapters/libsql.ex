@@ -67,7 +67,18 @@ defmodule Ecto.Adapters.LibSql do
     TypeCodec
   }
 
-  alias EctoLibSql.{CallOptions, Lane, Options, Pool, Pools, Privileges, SchemaChanges, StartOptions}
+  alias EctoLibSql.{
+    CallOptions,
+    Lane,
+    Options,
+    Pool,
+    Pools,
+    Privileges,
+    Retry,
+    SchemaChanges,
+    ServerLocation,
+    StartOptions
+  }
 
   # --- types ----------------------------------------------------------------------------------------------------
 
@@ -88,6 +99,7 @@ defmodule Ecto.Adapters.LibSql do
   @impl Ecto.Adapter.Queryable
   def execute(meta, query_meta, prepared, params, options) do
     {prepared, options, marks} = Prepared.unmark(prepared, options)
+    no_prefixes!(meta, query_meta)
 
     writing(meta, options, marks.written, fn ->
       case TableKind.written(meta, marks.written) do
@@ -103,10 +115,36 @@ defmodule Ecto.Adapters.LibSql do
     end)
   end
 
+  # A prefix names a database that the connection has attached, and a server attaches none.
+  defp no_prefixes!(%{opts: opts} = meta, %{sources: sources}) when is_tuple(sources) do
+    if opts[:server],
+      do:
+        for(
+          {table, _schema, prefix} when is_binary(table) <- Tuple.to_list(sources),
+          do: no_prefix!(meta, prefix)
+        )
+  end
+
+  defp no_prefixes!(_meta, _query_meta), do: :ok
+
+  defp no_prefix!(_meta, nil), do: :ok
+
+  defp no_prefix!(%{opts: opts}, prefix) do
+    if opts[:server] do
+      raise EctoLibSql.Error,
+        code: :unsupported,
+        message:
+          "the prefix #{inspect(prefix)} names an attached database, and a database on a server has none attached. Start a Repo for " <>
+            "each of the server's databases, with the option :namespace, and choose one by put_dynamic_repo/1"
+    end
+  end
+
   # With the connection that is asked what the source is, where connections differ.
   defp writing(_meta, _options, nil, write), do: write.()
 
-  defp writing(meta, options, %{source: source}, write) do
+  defp writing(meta, options, %{source: source} = written, write) do
+    no_prefix!(meta, Map.get(written, :prefix))
+
     if TableKind.of_connection?(meta, source) and not checked_out?(meta),
       do: checkout(meta, Keyword.take(options, [:timeout, :deadline, :queue, :checkout_retries]), write),
       else: write.()
@@ -208,7 +246,7 @@ defmodule Ecto.Adapters.LibSql do
   # The pools of `:pool_count` are Ecto's; around them stands the one sidecar that they share.
   @impl Ecto.Adapter
   def init(config) do
-    config = Keyword.put_new(config, :sidecar_name, sidecar_name(config))
+    config = config |> ServerLocation.hidden() |> Keyword.put_new(:sidecar_name, sidecar_name(config))
 
     case {StartOptions.check(config), Keyword.get(config, :pool_count, 1)} do
       {:ok, 1} ->
@@ -241,6 +279,7 @@ defmodule Ecto.Adapters.LibSql do
   # What all connections of the Repo share. It is found by the options that Ecto adds to those of each call.
   defp shared(config) do
     config = Keyword.put(config, :schema_changes, SchemaChanges.new(attached(config)))
+    config = Keyword.put(config, :repeated, repeated(config))
 
     case Lane.new(config) do
       nil -> config
@@ -253,8 +292,17 @@ defmodule Ecto.Adapters.LibSql do
     if Keyword.keyword?(attach), do: Keyword.keys(attach), else: []
   end
 
+  # Of transactions that ask for it, and of single statements where a server may be out of reach.
+  defp repeated(config) do
+    server? = ServerLocation.server?(config)
+    {:ok, retry} = Retry.of_option(Keyword.get(config, :retry, true))
+    statements = if server? or Keyword.has_key?(config, :retry), do: [retry: retry || false], else: []
+    place = if server?, do: [server: true], else: []
+    statements ++ [retries: retry || false] ++ place ++ Keyword.take(config, [:migration_lock_lease])
+  end
+
   defp beside_shared(meta, config) do
-    meta = %{meta | opts: [{:schema_changes, config[:schema_changes]} | meta.opts]}
+    meta = %{meta | opts: [{:schema_changes, config[:schema_changes]} | config[:repeated] ++ meta.opts]}
 
     case config[:lane_ref] do
       nil -> meta
@@ -332,6 +380,7 @@ defmodule Ecto.Adapters.LibSql do
 
   @impl Ecto.Adapter.Migration
   def execute_ddl(meta, definition, options) do
+    no_prefix!(meta, prefix(definition))
     IndexColumns.check!(meta, definition, options)
 
     try do
@@ -342,6 +391,15 @@ defmodule Ecto.Adapters.LibSql do
       TableKind.forget(meta)
     end
   end
+
+  defp prefix(definition) when is_tuple(definition) do
+    case elem(definition, 1) do
+      %{prefix: prefix} -> prefix
+      _other -> nil
+    end
+  end
+
+  defp prefix(_sql), do: nil
 
   # What is there already needs no right to create it: so the migrator finds nothing to do under a policy.
   defp command(meta, {:create_if_not_exists, named, _} = definition, options) do

@@ -7,7 +7,10 @@ defmodule Ecto.Adapters.LibSql.MigrationLock do
   # however that ends, and is not in the way of the application, which goes on reading and writing. It needs no
   # connection of the pool.
 
-  alias EctoLibSql.Direct
+  # A database on a server has a lock there: `MigrationLease`.
+
+  alias Ecto.Adapters.LibSql.MigrationLease
+  alias EctoLibSql.{Direct, State}
 
   @suffix "-migrations"
   @busy_ms 1_000
@@ -18,7 +21,12 @@ defmodule Ecto.Adapters.LibSql.MigrationLock do
 
   @doc "Runs a function while nobody else migrates this database."
   @spec run(map, keyword, (() -> result)) :: result when result: var
-  def run(meta, _options, fun), do: meta |> Direct.database() |> locked(fun)
+  def run(meta, _options, fun) do
+    case Direct.state(meta) do
+      %State{mode: :local} = state -> state |> Direct.database() |> locked(fun)
+      %State{} -> MigrationLease.run(meta, meta.opts[:migration_lock_lease], fun)
+    end
+  end
 
   # A database in memory is this VM's alone.
   defp locked({sidecar, nil}, fun), do: :global.trans({{__MODULE__, sidecar}, self()}, fun, [node()])

@@ -3,20 +3,23 @@ defmodule Ecto.Adapters.LibSql.Storage do
   # `mix ecto.create`, `mix ecto.drop` and the question whether there is a database. Called by the adapter.
 
   alias Ecto.Adapters.LibSql.MigrationLock
-  alias EctoLibSql.{Direct, Options}
+  alias EctoLibSql.{AdminApi, Direct, Options}
 
   # The first bytes of every database that has something in it. https://sqlite.org/fileformat.html
   @magic "SQLite format 3\0"
 
   @doc """
   Makes the file. A database in memory needs none, and is there as soon as its Repo is. An error for a file that is something
-  else.
+  else. On a server it is a namespace that is made.
   """
   @spec up(keyword) :: :ok | {:error, :already_up} | {:error, term}
   def up(options) do
     case path!(options) do
       :memory ->
         :ok
+
+      :remote ->
+        create_namespace(options)
 
       path ->
         if File.exists?(path), do: there(path), else: create(path, options)
@@ -40,6 +43,35 @@ defmodule Ecto.Adapters.LibSql.Storage do
     end
   end
 
+  # Without an admin API there is nothing to make: the server has the database, or its operator makes it.
+  defp create_namespace(options) do
+    case {options[:admin_url], options[:namespace]} do
+      {url, namespace} when url != nil and namespace != nil ->
+        case AdminApi.create(url, namespace, key: options[:admin_auth_key]) do
+          :ok -> :ok
+          :exists -> {:error, :already_up}
+          {:error, message} -> {:error, message}
+        end
+
+      _no_namespace ->
+        case answers(options) do
+          :ok -> {:error, :already_up}
+          {:error, error} -> {:error, "#{Exception.message(error)}. #{no_admin("created")}"}
+        end
+    end
+  end
+
+  defp no_admin(what) do
+    "A database on a server is #{what} by its operator, or by the server's admin API if the Repo's options :admin_url and :namespace " <>
+      "name both"
+  end
+
+  defp answers(options) do
+    Direct.with_connection(options, fn conn ->
+      with {:ok, _} <- LibsqlPort.query(conn, "SELECT 1"), do: :ok
+    end)
+  end
+
   @doc """
   Removes the file and all that stands beside it. An error for a file that is something else: a wrong path, such as that of an
   environment variable, would cost it.
@@ -50,10 +82,27 @@ defmodule Ecto.Adapters.LibSql.Storage do
       :memory ->
         :ok
 
+      :remote ->
+        drop_namespace(options)
+
       path ->
         if something_else?(path),
           do: {:error, "#{path} is not a database. Correct the path, or remove the file by hand"},
           else: remove(path)
+    end
+  end
+
+  defp drop_namespace(options) do
+    case {options[:admin_url], options[:namespace]} do
+      {url, namespace} when url != nil and namespace != nil ->
+        case AdminApi.delete(url, namespace, key: options[:admin_auth_key]) do
+          :ok -> :ok
+          :missing -> {:error, :already_down}
+          {:error, message} -> {:error, message}
+        end
+
+      _no_namespace ->
+        {:error, no_admin("removed")}
     end
   end
 
@@ -93,6 +142,7 @@ defmodule Ecto.Adapters.LibSql.Storage do
   def status(options) do
     case path!(options) do
       :memory -> :up
+      :remote -> if answers(options) == :ok, do: :up, else: :down
       path -> if File.exists?(path), do: :up, else: :down
     end
   end

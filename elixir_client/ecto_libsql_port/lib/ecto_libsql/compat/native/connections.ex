@@ -5,14 +5,14 @@ defmodule EctoLibSql.Native.Connections do
   alias EctoLibSql.{Arguments, ByHand, Handles, State}
   alias EctoLibSql.Native.{Answer, Cursors, Hooks, Transactions}
 
-  def connect(options, mode) when mode in [:local, :unknown, nil] do
+  def connect(options, mode) when mode in [:local, :remote, :remote_replica, :unknown, nil] do
     case ByHand.connect(options) do
       {:ok, %State{conn_id: conn_id}} -> conn_id
       {:error, error} -> {:error, Exception.message(error)}
     end
   end
 
-  def connect(_options, _remote), do: {:error, :unsupported}
+  def connect(_options, _other), do: {:error, :unsupported}
 
   def ping(conn_id) do
     case status(conn_id) do

@@ -1,0 +1,159 @@
+defmodule EctoLibSql.RetryTest do
+  # What is repeated, how often, and when not.
+  use ExUnit.Case, async: true
+
+  alias EctoLibSql.{Error, Retry}
+
+  defp retry(options \\ []) do
+    {:ok, retry} = Retry.of_option(Keyword.merge([base: 1, max: 1], options))
+    retry
+  end
+
+  # Fails with these errors, one after the other, and then returns :done. Answers how often it was called.
+  defp failing(errors) do
+    {:ok, agent} = Agent.start_link(fn -> {errors, 0} end)
+
+    fun = fn ->
+      Agent.get_and_update(agent, fn
+        {[error | rest], calls} -> {{:error, error}, {rest, calls + 1}}
+        {[], calls} -> {{:ok, :query, :done}, {[], calls + 1}}
+      end)
+    end
+
+    {fun, fn -> Agent.get(agent, &elem(&1, 1)) end}
+  end
+
+  defp error(code), do: %Error{code: code, message: "no"}
+
+  test "a statement that took no effect is sent again" do
+    for code <- [:busy, :remote_unavailable] do
+      {fun, calls} = failing([error(code), error(code)])
+      retry = retry()
+      assert Retry.statement(retry, [], fun) == {:ok, :query, :done}
+      assert calls.() == 3
+      assert Retry.counts(retry) == %{retried: 2, given_up: 0}
+    end
+  end
+
+  test "one that may have taken effect, or would fail again, is not" do
+    lost = %DBConnection.ConnectionError{message: "no", reason: :outcome_unknown}
+
+    for error <- [
+          lost
+          | Enum.map([:outcome_unknown, :timeout, :sql_error, :constraint_unique, :unauthorized], &error/1)
+        ] do
+      {fun, calls} = failing([error])
+      assert Retry.statement(retry(), [], fun) == {:error, error}
+      assert calls.() == 1
+    end
+  end
+
+  test "attempts have an end" do
+    {fun, calls} = failing(List.duplicate(error(:busy), 9))
+    assert Retry.statement(retry(attempts: 3), [], fun) == {:error, error(:busy)}
+    assert calls.() == 3
+  end
+
+  test "nothing is repeated once the time is up" do
+    {fun, calls} = failing([error(:busy)])
+    overdue = System.monotonic_time(:millisecond)
+    assert Retry.statement(retry(), [deadline: overdue], fun) == {:error, error(:busy)}
+    assert calls.() == 1
+  end
+
+  test "the budget bounds what is added to the load" do
+    retry = retry(attempts: 2)
+
+    answers =
+      for _ <- 1..1_000 do
+        {fun, calls} = failing(List.duplicate(error(:busy), 2))
+        _ = Retry.statement(retry, [], fun)
+        calls.()
+      end
+
+    # Ten to begin with, and a tenth of the calls.
+    assert (Enum.sum(answers) - 1_000) in 100..110
+    assert Retry.counts(retry).given_up > 800
+  end
+
+  test "a transaction is run again, whether its failure is raised or returned" do
+    {fun, calls} = failing([error(:transaction_lost), error(:remote_unavailable)])
+    assert Retry.transaction(retry(), [], fun) == {:ok, :query, :done}
+    assert calls.() == 3
+
+    {fun, calls} =
+      failing([error(:transaction_lost), %DBConnection.ConnectionError{message: "", reason: :sidecar_down}])
+
+    raising = fn -> with {:error, error} <- fun.(), do: raise(error) end
+    assert Retry.transaction(retry(), [], raising) == {:ok, :query, :done}
+    assert calls.() == 3
+
+    {fun, calls} = failing([error(:constraint_unique)])
+    raising = fn -> with {:error, error} <- fun.(), do: raise(error) end
+    assert_raise Error, fn -> Retry.transaction(retry(), [], raising) end
+    assert calls.() == 1
+  end
+
+  test "each repetition is an event" do
+    id = {__MODULE__, self()}
+    test = self()
+    tell = fn _event, times, about, _config -> if self() == test, do: send(test, {:retry, times, about}) end
+    :ok = :telemetry.attach(id, [:ecto_libsql_port, :retry], tell, nil)
+    {fun, _calls} = failing([error(:busy)])
+    _ = Retry.statement(retry(), [], fun)
+    :telemetry.detach(id)
+    assert_received {:retry, %{attempt: 1, wait_ms: 1}, %{error: %Error{code: :busy}}}
+  end
+
+  describe "transaction_with_retry/3" do
+    setup do
+      db = start_supervised!({EctoLibSql, database: ":memory:", pool_size: 2})
+      EctoLibSql.query!(db, "CREATE TABLE t (x)")
+      {:ok, db: db}
+    end
+
+    test "runs the function again, in a new transaction", %{db: db} do
+      {fun, calls} = failing([error(:transaction_lost)])
+
+      result =
+        EctoLibSql.transaction_with_retry(
+          db,
+          fn conn ->
+            EctoLibSql.query!(conn, "INSERT INTO t VALUES (1)")
+            with {:error, error} <- fun.(), do: raise(error)
+          end,
+          retry: [base: 1]
+        )
+
+      assert result == {:ok, {:ok, :query, :done}}
+      assert calls.() == 2
+      assert EctoLibSql.query!(db, "SELECT count(*) FROM t").rows == [[1]]
+    end
+
+    test "runs it once with retry: false, and inside of a transaction", %{db: db} do
+      {fun, calls} = failing([error(:transaction_lost), error(:transaction_lost)])
+      run = fn _conn -> with {:error, error} <- fun.(), do: raise(error) end
+      assert_raise Error, fn -> EctoLibSql.transaction_with_retry(db, run, retry: false) end
+      assert calls.() == 1
+
+      assert_raise Error, fn ->
+        EctoLibSql.transaction(db, fn conn -> EctoLibSql.transaction_with_retry(conn, run) end)
+      end
+
+      assert calls.() == 2
+    end
+
+    test "ends with the time of the whole", %{db: db} do
+      {fun, calls} = failing(List.duplicate(error(:busy), 1_000))
+      run = fn _conn -> with {:error, error} <- fun.(), do: raise(error) end
+      # Longer pauses than there is time.
+      options = [timeout: 1_000, retry: [attempts: 1_000, base: 1_000_000, max: 1_000_000]]
+      assert_raise Error, fn -> EctoLibSql.transaction_with_retry(db, run, options) end
+      assert calls.() <= 3
+    end
+
+    test "says what its option takes", %{db: db} do
+      assert_raise Error, ~r/:attempts/, fn -> EctoLibSql.transaction_with_retry(db, & &1, retry: 3) end
+    end
+  end
+end

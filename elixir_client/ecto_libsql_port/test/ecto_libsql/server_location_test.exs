@@ -1,0 +1,119 @@
+defmodule EctoLibSql.ServerLocationTest do
+  # Which options of a Repo name a database on a server. Nothing is connected.
+  use ExUnit.Case, async: true
+
+  alias EctoLibSql.{Error, Options, ServerLocation, StartOptions}
+  alias LibsqlPort.Secret
+
+  @token "secret-part"
+  @uri "libsql://app-org.turso.io"
+
+  defp driver!(options) do
+    {:ok, driver_options, _mode} = Options.check(options)
+    driver_options
+  end
+
+  test "by ecto_libsql's name, and by the address of a DATABASE_URL" do
+    assert driver!(uri: @uri, auth_token: @token) |> Enum.sort() == [
+             auth_token: @token,
+             pragmas: [],
+             url: @uri
+           ]
+
+    assert driver!(database: @uri, namespace: "a")[:url] == @uri
+    assert driver!(url: @uri, namespace: "a")[:namespace] == "a"
+    assert Options.path(uri: @uri) == {:ok, :remote}
+    assert ServerLocation.of(database: "app.db") == {:ok, :local}
+    assert ServerLocation.of(database: "libsql:app.db") == {:ok, :local}
+  end
+
+  test "with a file beside it, a replica" do
+    options = driver!(uri: @uri, database: "replica.db", auth_token: @token, sync: true)
+    assert options[:url] == @uri
+    assert Path.basename(options[:database]) == "replica.db"
+    assert {:ok, path} = Options.path(uri: @uri, database: "replica.db")
+    assert Path.basename(path) == "replica.db"
+  end
+
+  test "what cannot be is refused with the reason, and without what is secret" do
+    for {options, words} <- [
+          {[uri: @uri, database: "https://a.b"], [":uri", ":database", "both"]},
+          {[uri: "app.db"], [":uri", "no scheme"]},
+          {[uri: "https://me:#{@token}@a.b"], [":uri", ":auth_token"]},
+          {[uri: "http://example.com?authToken=#{@token}"], ["encrypted", "tls: false"]},
+          {[uri: @uri, attach: [a: "a.db"]], [":attach", "server"]},
+          {[database: "app.db", attach: [a: "https://a.b?authToken=#{@token}"]], [":attach", "server"]},
+          {[uri: @uri, remote_encryption_key: @token], [":remote_encryption_key", "not supported"]},
+          {[uri: @uri, encryption_key: @token], [":encryption_key", "not supported"]},
+          {[uri: @uri, journal_mode: :wal], [":pragmas", "server"]},
+          {[uri: @uri, functions: [{:scalar, "f", 0, fn -> 1 end}]], [":functions", "server"]},
+          {[database: "app.db", auth_token: @token], [":auth_token", ":url"]}
+        ] do
+      assert {:error, %Error{code: :invalid_option, message: message}} = Options.check(options)
+      for word <- words, do: assert(message =~ word, "#{message} lacks #{word}")
+      refute message =~ @token
+    end
+  end
+
+  test "options of a start that are secret are not shown" do
+    assert {:error, %Error{message: message}} = StartOptions.check(uri: @uri, admin_auth_key: {@token})
+    assert message =~ ":admin_auth_key"
+    refute message =~ @token
+    assert {:error, %Error{message: message}} = StartOptions.check(uri: @uri, retry: [tries: 1])
+    assert message =~ ":attempts"
+
+    assert StartOptions.check(
+             uri: @uri,
+             retry: [attempts: 2],
+             admin_url: "http://localhost:1",
+             migration_lock_lease: 5
+           ) == :ok
+  end
+
+  test "a URL that Ecto has taken apart says what to write" do
+    assert {:error, %Error{message: message}} =
+             StartOptions.check(database: "app", scheme: "libsql", hostname: "example.com")
+
+    assert message =~ "uri:"
+  end
+
+  test "tokens are hidden, wherever they stand" do
+    for options <- [
+          [uri: @uri, auth_token: @token],
+          [uri: @uri <> "?authToken=" <> @token],
+          [database: @uri <> "?authToken=" <> @token]
+        ] do
+      hidden = ServerLocation.hidden(options)
+      refute inspect(hidden, structs: false, limit: :infinity) =~ @token
+      assert Secret.reveal(hidden[:auth_token]) == @token
+      assert {:ok, _options, _mode} = Options.check(hidden)
+    end
+
+    ask = fn -> @token end
+    assert ServerLocation.hidden(uri: @uri, auth_token: ask) == [uri: @uri, auth_token: ask]
+    assert ServerLocation.hidden(database: "app.db") == [database: "app.db"]
+  end
+
+  test "the child specification of a Repo bears no token" do
+    {:ok, child, meta} =
+      Ecto.Adapters.LibSql.init(
+        repo: EctoLibSql.TestRepo,
+        telemetry_prefix: [:a],
+        uri: @uri <> "?authToken=" <> @token
+      )
+
+    refute inspect({child, meta}, structs: false, limit: :infinity) =~ @token
+    assert meta.opts[:server]
+    assert %EctoLibSql.Retry{} = meta.opts[:retry]
+    refute meta.opts[:lane]
+  end
+
+  test "a local Repo repeats transactions that ask for it, and no statements" do
+    {:ok, _child, meta} =
+      Ecto.Adapters.LibSql.init(repo: EctoLibSql.TestRepo, telemetry_prefix: [:a], database: "app.db")
+
+    assert %EctoLibSql.Retry{} = meta.opts[:retries]
+    assert meta.opts[:retry] == nil
+    assert meta.opts[:server] == nil
+  end
+end

@@ -1,0 +1,130 @@
+defmodule LibsqlPort.ServerOptions do
+  @moduledoc false
+  # The options of a connection that name a database on a server and the way there: how they fit together, and the form in which
+  # they travel. Called by `LibsqlPort.Options`, which has read their values.
+
+  alias LibsqlPort.{AuthToken, Error, Function, ServerUrl}
+
+  # Of no use to a server, which sets its own: to pass over them would be to promise what is not done.
+  @local %{
+    memory: "a server keeps its databases in files",
+    mode: "a token without the right to write makes it read-only",
+    busy_timeout: "the server waits for its own locks",
+    checkpoint_pages: "the server makes its own checkpoints",
+    checkpoint_idle: "the server makes its own checkpoints",
+    defensive: "the server decides what SQL may do",
+    untrusted_sql: "the server decides what SQL may do",
+    allowed_directories: "the server decides which files SQL opens",
+    policy: "the engine that checks policies is the server's; restrict the token instead",
+    limits: "the server has its own limits",
+    open_flags: "they are flags of SQLite for files",
+    functions: "SQL functions run where the engine is, which is the server",
+    commit_hook: "hooks run where the engine is, which is the server",
+    authorizer: "hooks run where the engine is, which is the server",
+    pragmas: "the server has its own pragmas"
+  }
+
+  # Name, type, and the key under which the option travels.
+  @server [
+    {:url, :server_url, nil},
+    {:auth_token, :auth_token, nil},
+    {:namespace, :namespace, "namespace"},
+    {:tls, :boolean, "tls"},
+    {:ca_file, :path, "ca_file"},
+    {:client_cert_file, :path, "client_cert_file"},
+    {:client_key_file, :path, "client_key_file"},
+    {:roots, {:one_of, [:native, :webpki]}, "roots"},
+    {:proxy, :proxy, "proxy"},
+    {:server_connect_timeout, {:integer, 0, 86_400_000}, "connect_timeout_ms"},
+    {:stream_idle, {:integer, 0, 8_000}, "stream_idle_ms"},
+    {:response_bytes_max, {:integer, 0, 4_294_967_295}, "response_bytes_max"}
+  ]
+
+  @names Enum.map(@server, &elem(&1, 0))
+
+  @type place :: %{path: String.t() | nil, wire: map, token: Function.t() | nil}
+
+  @doc "The options by name, default, type and key, as `LibsqlPort.Options` lists them."
+  @spec table() :: [{atom, nil, term, String.t() | nil}]
+  def table, do: for({name, type, key} <- @server, do: {name, nil, type, key})
+
+  @doc "Why a database on a server takes no option of this name; `nil` if it does."
+  @spec local_only(atom) :: String.t() | nil
+  def local_only(name), do: @local[name]
+
+  @doc """
+  What the options, of which these were `given`, name: `:local`, or where a database on a server is. With `:database` as well it is
+  a replica in that file.
+  """
+  @spec place(map, [atom]) :: {:ok, :local | place} | {:error, Error.t()}
+  def place(%{url: nil} = values, _given) do
+    case Enum.find(@names, &(values[&1] != nil)) do
+      nil -> local(values.database)
+      name -> error("the option #{inspect(name)} is for a database on a server: give its address as :url")
+    end
+  end
+
+  def place(values, given) do
+    with :ok <- suits(values.database, given),
+         :ok <- pair(values),
+         {:ok, url} <- url(values),
+         {:ok, token} <- token(url, values.auth_token) do
+      {asked, wire} = if is_binary(token), do: {nil, %{"auth_token" => token}}, else: {token, %{}}
+      {:ok, %{path: values.database, wire: Map.put(wire, "url", url.url), token: asked}}
+    end
+  end
+
+  defp local(database) do
+    if ServerUrl.url?(database),
+      do: error("the option :database takes the path of a file. Give the address of a server as :url"),
+      else: {:ok, :local}
+  end
+
+  defp suits(nil, given) do
+    case Enum.find(given, &is_map_key(@local, &1)) do
+      nil ->
+        :ok
+
+      name ->
+        error(
+          "the option #{inspect(name)} is for a database in a file, and :url names one on a server: #{@local[name]}"
+        )
+    end
+  end
+
+  defp suits(database, given) do
+    if database == ":memory:" or :memory in given,
+      do:
+        error(
+          "with :url a replica is meant, which is a file, and :database names one in memory: leave :database out, or give a path"
+        ),
+      else: :ok
+  end
+
+  defp pair(%{client_cert_file: nil, client_key_file: nil}), do: :ok
+  defp pair(%{client_cert_file: cert, client_key_file: key}) when cert != nil and key != nil, do: :ok
+  defp pair(_one), do: error("the options :client_cert_file and :client_key_file belong together")
+
+  defp url(values) do
+    with {:ok, url} <- parsed(values.url) do
+      if url.encrypted? or values.tls == false or ServerUrl.loopback?(url.host) do
+        {:ok, url}
+      else
+        error(
+          "the option :url: what is sent to #{url.host}, the token included, would not be encrypted. Write https:// or " <>
+            "libsql://, or give tls: false if nobody else is on the way"
+        )
+      end
+    end
+  end
+
+  defp parsed(text) do
+    with {:error, message} <- ServerUrl.parse(text), do: error("the option :url: " <> message)
+  end
+
+  defp token(%{auth_token: nil}, option), do: AuthToken.of_option(option)
+  defp token(%{auth_token: token}, nil), do: AuthToken.of_option(token)
+  defp token(_url, _option), do: error("the token is given twice, in :url and as :auth_token")
+
+  defp error(message), do: {:error, Error.new(:invalid_option, message)}
+end

@@ -1,0 +1,157 @@
+defmodule LibsqlPort.ServerOptionsTest do
+  # Addresses and tokens of databases on a server, as options: nothing is connected.
+  use ExUnit.Case, async: true
+
+  alias LibsqlPort.{Error, Options, Secret, ServerUrl}
+
+  @token "eyJhbGciOiJFZERTQSJ9.secret-part.signature"
+
+  defp given!(options) do
+    {:ok, checked} = Options.connection(options)
+    checked
+  end
+
+  test "what is given travels, and the path is empty" do
+    checked =
+      given!(
+        url: "libsql://app-org.turso.io",
+        auth_token: @token,
+        namespace: "a",
+        ca_file: "/ca.pem",
+        client_cert_file: "/c.pem",
+        client_key_file: "/k.pem",
+        roots: :webpki,
+        proxy: "",
+        server_connect_timeout: 7,
+        stream_idle: 0,
+        response_bytes_max: 1_000,
+        timeout: 5_000
+      )
+
+    assert checked.path == ""
+
+    assert checked.wire == %{
+             "url" => "libsql://app-org.turso.io",
+             "auth_token" => @token,
+             "namespace" => "a",
+             "ca_file" => "/ca.pem",
+             "client_cert_file" => "/c.pem",
+             "client_key_file" => "/k.pem",
+             "roots" => :webpki,
+             "proxy" => "",
+             "connect_timeout_ms" => 7,
+             "stream_idle_ms" => 0,
+             "response_bytes_max" => 1_000
+           }
+  end
+
+  test "defaults are left to the program" do
+    assert given!(url: "https://example.com").wire == %{"url" => "https://example.com"}
+    assert given!(url: "https://example.com", auth_token: nil, database: nil).path == ""
+  end
+
+  test "with a file beside it, the file is a replica and takes what files take" do
+    checked = given!(url: "https://example.com", database: "a.db", synchronous: :full, statement_cache: 1)
+    assert checked.path == "a.db"
+    assert checked.wire["url"] == "https://example.com"
+    assert checked.wire["pragmas"] == %{"synchronous" => "full"}
+  end
+
+  test "a token may stand in the URL, and is taken out of it" do
+    assert given!(url: "libsql://example.com?authToken=#{@token}").wire ==
+             %{"url" => "libsql://example.com", "auth_token" => @token}
+
+    assert given!(url: "libsql://localhost:8080?tls=0&authToken=#{@token}").wire ==
+             %{"url" => "libsql://localhost:8080?tls=0", "auth_token" => @token}
+  end
+
+  test "a token may be a secret, or be asked for" do
+    assert given!(url: "https://a.b", auth_token: Secret.new(@token)).wire["auth_token"] == @token
+
+    for ask <- [fn -> @token end, {String, :trim, [@token]}] do
+      checked = given!(url: "https://a.b", auth_token: ask)
+      refute Map.has_key?(checked.wire, "auth_token")
+      assert checked.token.fun.() == @token
+      assert inspect(checked.token) =~ "auth_token"
+
+      encoded = checked |> Options.encoded(7) |> IO.iodata_to_binary()
+      assert encoded =~ "ask_auth_token"
+    end
+  end
+
+  test "what is not encrypted goes to this machine alone, unless it is said" do
+    for url <- [
+          "http://localhost:1",
+          "http://127.0.0.9:1",
+          "ws://[::1]:1",
+          "http://db.localhost",
+          "libsql://localhost?tls=0"
+        ] do
+      assert {:ok, _} = Options.connection(url: url)
+    end
+
+    for url <- [
+          "http://example.com",
+          "ws://10.0.0.1",
+          "libsql://example.com?tls=0",
+          "http://localhost.example.com"
+        ] do
+      assert {:error, %Error{code: :invalid_option, message: message}} = Options.connection(url: url)
+      assert message =~ "would not be encrypted"
+      assert message =~ "tls: false"
+      assert {:ok, %{wire: %{"tls" => false}}} = Options.connection(url: url, tls: false)
+    end
+  end
+
+  test "errors name the mend, and show nothing that is secret" do
+    secret = "s3cr3t-of-mine"
+
+    for {options, words} <- [
+          {[url: "ftp://example.com/#{secret}"], ["ftp", "libsql://", "https://"]},
+          {[url: "example.com"], ["no scheme", "libsql://"]},
+          {[url: "https://"], ["no host"]},
+          {[url: 1], ["takes a URL as a string"]},
+          {[url: "https://me:#{secret}@example.com"], ["password", ":auth_token"]},
+          {[url: "https://example.com#x"], ["fragment"]},
+          {[url: "https://example.com?token=#{secret}"], ["\"token\"", "authToken"]},
+          {[url: "https://example.com?tls=#{secret}"], ["tls is 0 or 1"]},
+          {[url: "https://example.com?tls=0"], ["contradict"]},
+          {[url: "https://exa mple.com/#{secret}"], ["no URL"]},
+          {[url: "https://e.com?authToken=#{secret}", auth_token: "b"], ["twice", ":auth_token"]},
+          {[url: "https://e.com", auth_token: secret <> "\n"], [":auth_token", "line break"]},
+          {[url: "https://e.com", auth_token: "ä" <> secret], [":auth_token", "ASCII"]},
+          {[url: "https://e.com", auth_token: ""], [":auth_token", "empty"]},
+          {[url: "https://e.com", auth_token: {secret, 1}], [":auth_token", "function"]},
+          {[url: "https://e.com", auth_token: fn _ -> secret end], [":auth_token", "without arguments"]},
+          {[url: "https://e.com", namespace: ""], [":namespace"]},
+          {[url: "https://e.com", proxy: "socks5://me:#{secret}@p"], [":proxy", "http://proxy:3128"]},
+          {[url: "https://e.com", roots: :mine], [":roots", ":native", ":webpki"]},
+          {[url: "https://e.com", stream_idle: 9_000], [":stream_idle", "8000"]},
+          {[url: "https://e.com", client_cert_file: "/c"], [":client_key_file", "belong together"]},
+          {[url: "https://e.com", journal_mode: :wal], [":pragmas", "server"]},
+          {[url: "https://e.com", functions: [{:scalar, "f", 0, fn -> 1 end}]], [":functions", "server"]},
+          {[url: "https://e.com", mode: :read_only], [":mode", "token"]},
+          {[url: "https://e.com", policy: :read_only], [":policy", "token"]},
+          {[database: "a.db", auth_token: secret], [":auth_token", ":url"]},
+          {[database: "a.db", namespace: "a"], [":namespace", ":url"]},
+          {[database: "libsql://e.com?authToken=#{secret}"], [":database", ":url"]},
+          {[], [":database", ":url"]}
+        ] do
+      assert {:error, %Error{code: :invalid_option, message: message}} = Options.connection(options)
+      for word <- words, do: assert(message =~ word, "#{message} lacks #{word}")
+      refute message =~ secret
+    end
+  end
+
+  test "what has the form of an address is one, in any case" do
+    for url <- ["libsql://a", "HTTPS://a", "wss://a"], do: assert(ServerUrl.url?(url))
+    for path <- ["a.db", "libsql:a.db", "file:///a", "", nil, 1], do: refute(ServerUrl.url?(path))
+  end
+
+  test "a crash of the port's owner shows no request to open" do
+    call = {:"$gen_call", {self(), make_ref()}, {:open, ["bytes", @token], self(), make_ref()}}
+    status = %{message: call, state: %{}, reason: :boom, log: []}
+    refute inspect(LibsqlPort.Sidecar.format_status(status), limit: :infinity) =~ @token
+    assert LibsqlPort.Sidecar.format_status(%{status | message: :other}).message == :other
+  end
+end

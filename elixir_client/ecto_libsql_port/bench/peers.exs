@@ -16,6 +16,8 @@
 #
 #   ECTO_LIBSQL_LIB, ECTO_SQLITE3_LIB   where a peer is built: the `lib` of a Mix build, which holds it and those of
 #                                       its dependencies that this project has not (`_build/prod/lib`)
+#   PORT_ECHO_EXECUTABLE                the program of `cargo build --release --example port_echo`, for the works "way" and "busy_way":
+#                                       Ecto and the driver's round trip to a program that does nothing
 #   BENCH_WORKS=repo_get,insert_all     only these works
 #   BENCH_QUICK=1                       fewer rounds, smaller ones: a check that all runs
 #   BENCH_STRICT=1                      exit status 1 if a limit is missed, or if there is no peer to compare with

@@ -9,7 +9,8 @@ defmodule Peers.Adapters do
   # The same for all, so that adapters are compared and not their defaults.
   @pragmas [journal_mode: :wal, synchronous: :normal, cache_size: -64_000, temp_store: :memory]
 
-  @own_apps ~w(ecto_libsql_port libsql_port)
+  # The driver stays: `Peers.Way` uses it in every VM, and nothing else does.
+  @own_apps ~w(ecto_libsql_port)
   @peers [
     {"ecto_libsql", "ECTO_LIBSQL_LIB"},
     {"ecto_sqlite3", "ECTO_SQLITE3_LIB"}

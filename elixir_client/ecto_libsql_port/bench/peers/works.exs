@@ -141,6 +141,29 @@ defmodule Peers.Works do
       ]
     },
     %{
+      name: "way",
+      run: {Peers.Floor, :way},
+      needs: "PORT_ECHO_EXECUTABLE",
+      rounds: 9,
+      rows: [
+        {"Ecto and a round trip to a program that does nothing: Repo.get, one caller, p50", :us, []},
+        {"the same, 8 callers", :per_second, []},
+        {"the same, 32 callers", :per_second, []},
+        {"processor time of it, 32 callers", :us, []}
+      ]
+    },
+    %{
+      name: "busy_way",
+      run: {Peers.Floor, :busy_way},
+      needs: "PORT_ECHO_EXECUTABLE",
+      busy: true,
+      rounds: 7,
+      rows: [
+        {"the same, 8 callers, beside two busy neighbours per processor", :per_second, []},
+        {"the same, 32 callers, beside the same", :per_second, []}
+      ]
+    },
+    %{
       name: "engine",
       run: {Peers.Engine, :run},
       rounds: 7,
@@ -171,13 +194,20 @@ defmodule Peers.Works do
 
   @doc "The works whose names are listed, separated by commas; all if none is."
   @spec chosen(String.t() | nil) :: [map]
-  def chosen(names) when names in [nil, ""], do: @works
+  def chosen(names) when names in [nil, ""], do: Enum.filter(@works, &possible?/1)
 
   def chosen(names) do
     for name <- String.split(names, ",", trim: true) do
       Enum.find(@works, &(&1.name == name)) ||
         raise ArgumentError, "there is no work #{name}, only #{Enum.map_join(@works, ", ", & &1.name)}"
     end
+  end
+
+  defp possible?(work) do
+    variable = work[:needs]
+    possible? = variable == nil or System.get_env(variable) not in [nil, ""]
+    if not possible?, do: IO.puts("not measured: #{work.name} (#{variable})")
+    possible?
   end
 
   @doc "The rows of a work, with the figures of each VM."

@@ -10,7 +10,10 @@ defmodule EctoLibSql.Privileges do
 
   @doc "Those among the options of a call."
   @spec given(keyword) :: keyword
-  def given(options), do: Keyword.take(options, @names)
+  # Nearly all calls have none, and all come by here.
+  def given(options) do
+    if List.keymember?(options, :policy, 0) or List.keymember?(options, :defensive, 0), do: Keyword.take(options, @names), else: []
+  end
 
   @doc "Those of a statement with these options, for the driver."
   @spec of(keyword, State.t()) :: keyword

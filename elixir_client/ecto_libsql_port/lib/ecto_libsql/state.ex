@@ -74,7 +74,7 @@ defmodule EctoLibSql.State do
   @doc false
   # Sidecars number their connections each by itself, so the number alone names none.
   @spec connection_id(LibsqlPort.Connection.t()) :: String.t()
-  def connection_id(%LibsqlPort.Connection{handle: handle, id: id}), do: "#{handle.hello["os_pid"]}-#{id}"
+  def connection_id(%LibsqlPort.Connection{handle: handle, id: id}), do: "#{handle.os_pid}-#{id}"
 
   @doc false
   # The state after the engine has said what the transaction's is; `nil` if it has not.

@@ -5,6 +5,7 @@ defmodule EctoLibSql.LaneTest do
   import EctoLibSql.LaneCase
 
   alias EctoLibSql.Lane.{Slots, Texts}
+  alias EctoLibSql.State
   alias LibsqlPort.Connection
 
   @moduletag timeout: 120_000
@@ -357,18 +358,18 @@ defmodule EctoLibSql.LaneTest do
     test = self()
     {pid, _} = spawn_monitor(fn -> send(test, TestRepo.query(slow, [], timeout: 120_000)) end)
     wait_until(fn -> Map.has_key?(running(), pid) end)
-    {os_pid, _} = {hd(lane_conns()).handle.hello["os_pid"], :killed}
+    {os_pid, _} = {hd(lane_conns()).handle.os_pid, :killed}
     {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
     assert_receive {:error, %DBConnection.ConnectionError{reason: :outcome_unknown}}, 60_000
 
     warm(fn -> assert TestRepo.query!("SELECT count(*) FROM items").rows == [[0]] end)
-    assert Enum.all?(lane_conns(), &(&1.handle.hello["os_pid"] != os_pid))
+    assert Enum.all?(lane_conns(), &(&1.handle.os_pid != os_pid))
   end
 
   @tag repo: [lane: true, pool_size: 3, backoff_min: 10, backoff_max: 100]
   test "a call that finds its connection's sidecar ended is not lost" do
     open(3)
-    os_pid = hd(lane_conns()).handle.hello["os_pid"]
+    os_pid = hd(lane_conns()).handle.os_pid
     monitor = Connection.monitor_sidecar(hd(lane_conns()))
     {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
     assert_receive {:DOWN, ^monitor, _, _, _}, 60_000
@@ -424,6 +425,33 @@ defmodule EctoLibSql.LaneTest do
         match?({:error, %{code: :unknown_connection}}, Connection.connection_status(conn, []))
       end)
     end
+  end
+
+  test "a scheduler's callers get the slot that it was given back last" do
+    slots = Slots.new(3, 30_000)
+    for slot <- 1..3, do: Slots.open(slots, slot, %State{conn_id: "#{slot}"})
+
+    # Bound, since each scheduler has a slot of its own.
+    on_a_scheduler(fn ->
+      now = &System.monotonic_time/0
+      leases = for _ <- 1..3, do: Slots.lease(slots, now.())
+      assert [1, 2, 3] == for({:ok, slot, _word, _state, _since} <- leases, do: slot)
+      for {:ok, slot, word, _state, _since} <- leases, slot != 2, do: Slots.release(slots, slot, word, now.())
+
+      assert {:ok, 3, word, %State{conn_id: "3"}, _since} = Slots.lease(slots, now.())
+      assert {:ok, 1, _word, _state, _since} = Slots.lease(slots, now.()), "the first free one, as 3 is taken"
+      assert :none == Slots.lease(slots, now.())
+
+      # Closed by another process meanwhile.
+      Slots.release(slots, 3, word, now.())
+      Slots.take(slots, 3)
+      assert :room == Slots.lease(slots, now.())
+    end)
+  end
+
+  defp on_a_scheduler(fun) do
+    {pid, monitor} = :erlang.spawn_opt(fun, [:monitor, {:scheduler, 1}])
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}, 20_000
   end
 
   test "leases that are taken away are not given back" do

@@ -11,7 +11,6 @@ defmodule LibsqlPort.Handle do
     :sidecar,
     :guardian,
     :os_pid,
-    :hello,
     :frame_bytes_max,
     :reply_grace,
     :functions
@@ -26,7 +25,6 @@ defmodule LibsqlPort.Handle do
           sidecar: pid,
           guardian: pid,
           os_pid: non_neg_integer | nil,
-          hello: map,
           frame_bytes_max: pos_integer,
           reply_grace: non_neg_integer,
           functions: :atomics.atomics_ref()

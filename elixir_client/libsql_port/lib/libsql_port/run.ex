@@ -64,7 +64,6 @@ defmodule LibsqlPort.Run do
       sidecar: self(),
       guardian: state.guardian,
       os_pid: if(identity, do: elem(identity, 0), else: hello["os_pid"]),
-      hello: hello,
       frame_bytes_max: Map.get(hello, "frame_bytes_max", 16_777_216),
       reply_grace: state.options.reply_grace,
       functions: state.functions.flag

@@ -12,7 +12,9 @@ defmodule EctoLibSql.Privileges do
   @spec given(keyword) :: keyword
   # Nearly all calls have none, and all come by here.
   def given(options) do
-    if List.keymember?(options, :policy, 0) or List.keymember?(options, :defensive, 0), do: Keyword.take(options, @names), else: []
+    if List.keymember?(options, :policy, 0) or List.keymember?(options, :defensive, 0),
+      do: Keyword.take(options, @names),
+      else: []
   end
 
   @doc "Those of a statement with these options, for the driver."

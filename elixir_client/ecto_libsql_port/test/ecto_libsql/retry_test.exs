@@ -48,6 +48,13 @@ defmodule EctoLibSql.RetryTest do
     end
   end
 
+  test "nothing is repeated inside of a transaction or a checkout" do
+    assert Retry.of_call(struct(DBConnection), retry: retry()) == nil
+    assert %Retry{} = Retry.of_call(self(), retry: retry())
+    assert Retry.of_call(self(), retry: false) == nil
+    assert Retry.of_call(self(), []) == nil
+  end
+
   test "attempts have an end" do
     {fun, calls} = failing(List.duplicate(error(:busy), 9))
     assert Retry.statement(retry(attempts: 3), [], fun) == {:error, error(:busy)}

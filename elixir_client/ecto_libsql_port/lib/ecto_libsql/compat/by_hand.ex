@@ -3,7 +3,7 @@ defmodule EctoLibSql.ByHand do
   # The callbacks of `EctoLibSql` as ecto_libsql's users call them without a pool: with a text in place of a query, with a
   # map of named parameters, with a state that was made of an id. The pool calls `EctoLibSql.Protocol` and never gets here.
 
-  alias EctoLibSql.{Arguments, Error, Handles, Protocol, Query, State}
+  alias EctoLibSql.{Arguments, Error, Handles, Protocol, Query, Result, State}
   alias EctoLibSql.Native.Statements
 
   @doc "Opens a connection and makes it known by its id."
@@ -39,7 +39,7 @@ defmodule EctoLibSql.ByHand do
   end
 
   def execute(%Query{} = query, params, options, state),
-    do: Protocol.handle_execute(query, params, options, state)
+    do: query |> Protocol.handle_execute(params, options, state) |> tap(&count/1)
 
   @doc "The same, with parameters as ecto_libsql takes them."
   @spec by_hand(Query.t(), list | map, keyword, State.t()) :: tuple
@@ -47,11 +47,19 @@ defmodule EctoLibSql.ByHand do
     with {:ok, state} <- Handles.state(state),
          :ok <- own_transaction(state),
          {:ok, params} <- Statements.positional!(state.conn, sql, params) do
-      query |> Protocol.handle_execute(Arguments.encode(params), options, state) |> forget_rolled_back()
+      query
+      |> Protocol.handle_execute(Arguments.encode(params), options, state)
+      |> tap(&count/1)
+      |> forget_rolled_back()
     else
       {:error, error} -> {:error, Error.new(error, sql), state}
     end
   end
+
+  defp count({:ok, _query, %Result{} = result, %State{conn: %{mode: mode}} = state}) when mode != :local,
+    do: Handles.count(state.conn_id, result.last_insert_rowid, result.changes)
+
+  defp count(_local_or_error), do: :ok
 
   # A state that holds the name of another connection's transaction, or of one that is over, would write outside of it.
   defp own_transaction(%State{trx_id: nil}), do: :ok

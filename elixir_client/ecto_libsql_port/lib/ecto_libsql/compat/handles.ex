@@ -147,6 +147,29 @@ defmodule EctoLibSql.Handles do
     :ok
   end
 
+  @doc """
+  What a statement has written on a connection to a server, which keeps no counters between statements: the last rowid, the rows of
+  the last statement that wrote, and those of all.
+  """
+  @spec count(id, integer, non_neg_integer) :: :ok
+  def count(conn_id, last_insert_rowid, changes) do
+    if changes > 0 and present?() do
+      {_rowid, _changes, total} = counts(conn_id)
+      :ets.insert(@table, {{conn_id, :counts}, :counts, conn_id, {last_insert_rowid, changes, total + changes}})
+    end
+
+    :ok
+  end
+
+  @doc "What was counted so far."
+  @spec counts(id) :: {integer, non_neg_integer, non_neg_integer}
+  def counts(conn_id) do
+    case :ets.lookup(@table, {conn_id, :counts}) do
+      [{_key, :counts, _conn_id, counts}] -> counts
+      [] -> {0, 0, 0}
+    end
+  end
+
   # The words are those that ecto_libsql's users match.
   defp error(kind, words) do
     Error.new(Map.fetch!(@codes, kind), String.capitalize(Atom.to_string(kind)) <> " " <> words)

@@ -56,17 +56,21 @@ defmodule EctoLibSql.Native.Connections do
 
   # --- counters -------------------------------------------------------------------------------------------------
 
-  def last_insert_rowid(conn_or_id), do: counter(conn_or_id, "SELECT last_insert_rowid()")
-  def changes(conn_or_id), do: counter(conn_or_id, "SELECT changes()")
-  def total_changes(conn_or_id), do: counter(conn_or_id, "SELECT total_changes()")
+  def last_insert_rowid(conn_or_id), do: counter(conn_or_id, 0, "SELECT last_insert_rowid()")
+  def changes(conn_or_id), do: counter(conn_or_id, 1, "SELECT changes()")
+  def total_changes(conn_or_id), do: counter(conn_or_id, 2, "SELECT total_changes()")
 
-  defp counter(conn_or_id, sql) do
+  # On a server the next statement may run on another connection of its: what the statements themselves have said is counted here.
+  defp counter(conn_or_id, place, sql) do
     with {:ok, conn} <- Handles.connection(conn_or_id),
-         {:ok, [number]} <- LibsqlPort.query_one(conn, sql) do
+         {:ok, [number]} <- counted(conn, place, sql) do
       number
     end
     |> Answer.text()
   end
+
+  defp counted(%{mode: :local} = conn, _place, sql), do: LibsqlPort.query_one(conn, sql)
+  defp counted(conn, place, _sql), do: {:ok, [conn |> State.connection_id() |> Handles.counts() |> elem(place)]}
 
   def autocommit?(conn_or_id) do
     with {:ok, status} <- status(conn_or_id) do

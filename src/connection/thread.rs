@@ -309,21 +309,30 @@ mod tests {
     use crate::clock::NEVER;
     use crate::connection::job::QueuedBytes;
     use crate::database::Files;
-    use crate::feed::{Events, Hub};
+    use crate::feed::{Events, Filter, Hub, Scope, Terms};
     use crate::limits::Limits;
     use crate::run::Lead;
     use crate::surroundings::Relief;
     use bytes::Bytes;
     use parking_lot::Mutex;
     use port_driver::etf::encoder::{put_empty_list, put_integer};
-    use port_driver::request::tag;
+    use port_driver::request::{tag, Values, EVENT_CHANGES};
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    struct NoEvents;
+    /// Keeps the events that are posted, but panics instead for the `panics_at`-th.
+    #[derive(Default)]
+    struct Posted {
+        frames: Mutex<Vec<Vec<u8>>>,
+        posts: AtomicUsize,
+        panics_at: usize,
+    }
 
-    impl Events for NoEvents {
-        fn post(&self, _frames: &mut Vec<u8>) {}
+    impl Events for Posted {
+        fn post(&self, frames: &mut Vec<u8>) {
+            assert_ne!(self.posts.fetch_add(1, Ordering::Relaxed) + 1, self.panics_at, "a bug");
+            self.frames.lock().push(std::mem::take(frames));
+        }
     }
 
     struct NoRelief;
@@ -368,7 +377,7 @@ mod tests {
         }
     }
 
-    fn surroundings(runtime: &tokio::runtime::Runtime) -> Surroundings {
+    fn surroundings(runtime: &tokio::runtime::Runtime, hub: Arc<Hub>) -> Surroundings {
         Surroundings {
             runtime: runtime.handle().clone(),
             files: Arc::new(Files::default()),
@@ -376,7 +385,7 @@ mod tests {
             audit: Arc::new(crate::audit::Audit::new(0)),
             relief: Arc::new(NoRelief),
             client_functions: Arc::default(),
-            hub: Arc::new(Hub::new(Arc::new(NoEvents))),
+            hub,
         }
     }
 
@@ -409,6 +418,10 @@ mod tests {
         sent.iter().any(|frames| frames.windows(id.len()).any(|window| window == id))
     }
 
+    fn no_events() -> Arc<Hub> {
+        Arc::new(Hub::new(Arc::new(Posted::default())))
+    }
+
     /// A connection that runs `jobs` until its outlet panics; what was sent, and the turn's holder afterwards.
     fn lived(panics_at: usize, jobs: Vec<Job>) -> (Vec<Vec<u8>>, Option<u32>) {
         let submit = |connection: &Connection| {
@@ -416,19 +429,20 @@ mod tests {
                 connection.inbox.submit(job).unwrap();
             }
         };
-        lived_at("a.db", panics_at, submit)
+        lived_at("a.db", panics_at, no_events(), submit)
     }
 
     /// The same with the database at `path`, after `before`.
     fn lived_at(
         path: &str,
         panics_at: usize,
+        hub: Arc<Hub>,
         before: impl FnOnce(&Connection),
     ) -> (Vec<Vec<u8>>, Option<u32>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(path);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let surroundings = surroundings(&runtime);
+        let surroundings = surroundings(&runtime, hub);
         let file = surroundings
             .files
             .on_disk(std::fs::canonicalize(folder.path()).unwrap().join("a.db").to_str().unwrap());
@@ -464,7 +478,7 @@ mod tests {
             assert!(connection.inbox.close(Some((302, NEVER))).unwrap().is_empty());
         };
         for path in ["a.db", "no folder/a.db"] {
-            let (sent, _) = lived_at(path, 0, close);
+            let (sent, _) = lived_at(path, 0, no_events(), close);
             assert!(answers(&sent, 302), "{path}");
         }
     }
@@ -472,7 +486,7 @@ mod tests {
     #[test]
     fn what_was_sent_to_a_connection_that_could_not_be_opened_is_answered() {
         let guess = |connection: &Connection| connection.inbox.submit(execute(301, "SELECT 1")).unwrap();
-        let (sent, _) = lived_at("no folder/a.db", 0, guess);
+        let (sent, _) = lived_at("no folder/a.db", 0, no_events(), guess);
         assert!(answers(&sent, 300) && answers(&sent, 301));
     }
 
@@ -484,5 +498,57 @@ mod tests {
         let (sent, holder) = lived(3, jobs);
         assert!(contains(sent.last().unwrap(), "a bug ended this connection"));
         assert_eq!(holder, None);
+    }
+
+    /// What each of two subscribers is told of a transaction that is told after its reply: "row", or "resync" to read anew.
+    fn told_of_a_long_transaction(reply_panics: bool, post_panics_at: usize) -> [Vec<&'static str>; 2] {
+        let posted = Arc::new(Posted { panics_at: post_panics_at, ..Posted::default() });
+        let hub = Arc::new(Hub::new(Arc::clone(&posted) as Arc<dyn Events>));
+        let subscribe = || {
+            let filter = Filter {
+                tables: None,
+                operations: 7,
+                values: Values::New,
+                columns: None,
+                changed_columns: None,
+                keepers: false,
+            };
+            let terms = Terms { events: EVENT_CHANGES, progress_interval_ms: 1000, bytes_max: 1 << 20 };
+            hub.subscribe(Scope::All, filter, terms).unwrap().id
+        };
+        let ids = [subscribe(), subscribe()];
+        let jobs = ["CREATE TABLE t(a)", "INSERT INTO t VALUES (hex(zeroblob(100000)))"];
+        let submit = |connection: &Connection| {
+            for (id, sql) in (301..).zip(jobs) {
+                connection.inbox.submit(execute(id, sql)).unwrap();
+            }
+        };
+        // Those of `open` and of the two statements.
+        lived_at("a.db", if reply_panics { 3 } else { 0 }, Arc::clone(&hub), submit);
+        let frames = std::mem::take(&mut *posted.frames.lock());
+        ids.map(|id| {
+            let own = |frame: &&Vec<u8>| {
+                frame.windows(5).any(|part| part == [&[98][..], &id.to_be_bytes()].concat())
+            };
+            let kinds = frames.iter().filter(own).filter_map(|frame| {
+                let kinds = [("unreadable", "resync"), ("0000", "row")];
+                kinds.into_iter().find(|(text, _)| contains(frame, text)).map(|(_, kind)| kind)
+            });
+            kinds.collect()
+        })
+    }
+
+    #[test]
+    fn a_panic_behind_a_commit_leaves_no_subscriber_without_word_of_it() {
+        // Between the reply and the telling of it.
+        assert_eq!(told_of_a_long_transaction(true, 0), [vec!["row"], vec!["row"]]);
+        // The first two posts are of the CREATE TABLE. While the second subscriber is told of the row: who had it is not told it again
+        // as if it were another one.
+        for reply_panics in [false, true] {
+            let both = [vec!["row", "resync"], vec!["resync"]];
+            assert_eq!(told_of_a_long_transaction(reply_panics, 4), both, "{reply_panics}");
+            let both = [vec!["resync"], vec!["resync"]];
+            assert_eq!(told_of_a_long_transaction(reply_panics, 3), both, "{reply_panics}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! <https://sqlite.org/c3ref/preupdate_blobwrite.html>. The functions named `libsql_…` are of `vendor/libsql-ffi.patch`.
 
 use super::handle::Handle;
-use super::row::{column_of, RawColumn, RawColumns, AT_ONCE};
+use super::row::{column_of, is_same, RawColumn, RawColumns, AT_ONCE};
 use super::statement::Column;
 use libsql_ffi as ffi;
 use std::any::Any;
@@ -201,15 +201,15 @@ impl<'c> RowChange<'c> {
         Ok(())
     }
 
-    /// Gives the values of `columns` before and after an update to `each`, in their order. False if the engine does not give one.
-    pub fn for_each_pair(&self, columns: &[c_int], mut each: impl FnMut(Column<'_>, Column<'_>)) -> bool {
+    /// Tells `each` of `columns`, in their order, whether an update leaves it as it is. False if the engine does not give a value.
+    pub fn compare(&self, columns: &[c_int], mut each: impl FnMut(bool)) -> bool {
         columns.chunks(AT_ONCE).all(|some| {
             let (Some(old), Some(new)) = (self.read(When::Before, some), self.read(When::After, some)) else {
                 return false;
             };
             for (old, new) in old.iter().zip(&new).take(some.len()) {
                 // SAFETY: as above.
-                unsafe { each(column_of(old.as_ptr()), column_of(new.as_ptr())) };
+                each(unsafe { is_same(old.as_ptr(), new.as_ptr()) });
             }
             true
         })

@@ -61,6 +61,24 @@ impl RawStatement {
     }
 }
 
+/// Whether two values are stored alike: the same type, and the same bytes. So text is no blob, and 0.0 not −0.0.
+///
+/// # Safety
+/// As for [`column_of`], for both.
+pub(super) unsafe fn is_same(old: *const RawColumn, new: *const RawColumn) -> bool {
+    // SAFETY: by the contract above.
+    unsafe {
+        (*old).kind == (*new).kind
+            && match (column_of(old), column_of(new)) {
+                (Column::Null, Column::Null) => true,
+                (Column::Integer(old), Column::Integer(new)) => old == new,
+                (Column::Real(old), Column::Real(new)) => old.to_bits() == new.to_bits(),
+                (Column::Bytes(old), Column::Bytes(new)) => old == new,
+                _ => false,
+            }
+    }
+}
+
 /// # Safety
 /// `column` must have been written by one of the functions above, and during `'a` its statement be neither stepped nor reset, or
 /// its callback not end.

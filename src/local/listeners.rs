@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::feed::body::{self, Origin, Resync};
+use super::feed::log::Gap;
 use super::feed::recorder::{Database, State};
 use super::watch::CommitGate;
 use crate::client_hooks::Hooks;
@@ -11,6 +12,7 @@ use crate::feed::{Listeners, Subscription};
 use crate::run::Place;
 use port_driver::event::Hook;
 use port_driver::request::{EVENT_CHANGES, EVENT_COMMIT, EVENT_ROLLBACK, EVENT_WAL};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 /// Changes of a transaction that take no more bytes than this are told before the reply to the request that commits it.
@@ -132,6 +134,10 @@ impl Access {
         }
         let recorder = Arc::clone(&self.feed.recorder);
         let mut state = recorder.state();
+        if std::mem::replace(&mut self.feed.telling, true) {
+            // Who was told before the panic, and who was not, is not known.
+            state.log.give_up(Gap::Unreadable);
+        }
         let outdated = self.feed.is_outdated();
         if !state.log.is_empty() || committed && (outdated || self.feed.joined) {
             let databases =
@@ -142,9 +148,27 @@ impl Access {
             self.tell_hooks(committed, state.rolled_back);
         }
         state.clear();
+        self.feed.telling = false;
         self.feed.joined = false;
         if !outdated {
             self.feed.complete_to = self.feed.seen.last_id;
+        }
+    }
+
+    /// The connection ends: what was committed and could not be told before is told now. A panic on the way makes the second try
+    /// one that needs nothing of the transaction.
+    pub(super) fn tell_what_is_left(&mut self) {
+        let is_left = |access: &Self| access.feed.telling || !access.feed.recorder.state().log.is_empty();
+        for _ in 0..2 {
+            if !is_left(self) {
+                break;
+            }
+            self.telling_due = None;
+            let told = catch_unwind(AssertUnwindSafe(|| self.tell_listeners_now(true)));
+            if told.is_ok() {
+                break;
+            }
+            tracing::error!(connection = self.id, "a panic while telling what was committed");
         }
     }
 

@@ -502,6 +502,58 @@ fn what_others_keep_in_tables_is_told_by_name_alone() {
     assert_eq!(events.texts(all), [""; 0]);
 }
 
+/// By its type and its bytes, whatever compares as equal.
+#[test]
+fn a_column_changes_if_it_holds_another_type_or_other_bytes() {
+    let sidecar = Sidecar::start();
+    let db = sidecar.open(":memory:");
+    db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, v, w, r REAL)");
+    db.exec("INSERT INTO t VALUES (1, NULL, 0, 1)");
+    let events = Events::of(&sidecar);
+    let changed = events.subscribe(db.id.into(), map([("changed_columns", list!["v"])]));
+    let values = [
+        "NULL",
+        "''",
+        "x''",
+        "zeroblob(0)",
+        "'1'",
+        "x'31'",
+        "1",
+        "1.0",
+        "'1.0'",
+        "0.0",
+        "-0.0",
+        "0",
+        "'a'",
+        "'A'",
+        "'a' || char(0)",
+        "x'6100'",
+        "x'610000'",
+        "zeroblob(3)",
+        "x'000000'",
+        "9007199254740993",
+        "9007199254740992.0",
+        "1e999",
+        "-1e999",
+    ];
+    // What is stored alike.
+    let same = ["zeroblob(0)", "x'000000'"];
+    for value in values {
+        db.exec(&format!("UPDATE t SET v = {value}, w = w + 1"));
+        let told = usize::from(!same.contains(&value) && value != "NULL");
+        assert_eq!(events.texts(changed).len(), told, "{value}");
+        db.exec(&format!("UPDATE t SET v = {value}, w = w + 1"));
+        assert_eq!(events.texts(changed).len(), 0, "{value} again");
+        db.exec("UPDATE t SET v = v, w = w + 1");
+        assert_eq!(events.texts(changed).len(), 0, "{value} kept");
+    }
+    let real = events.subscribe(db.id.into(), map([("changed_columns", list!["r"])]));
+    for (value, told) in [("1.0", 0), ("'1'", 0), ("1.5", 1), ("1", 1), ("0.0", 1), ("0", 0)] {
+        db.exec(&format!("UPDATE t SET r = {value}, w = w + 1"));
+        assert_eq!(events.texts(real).len(), told, "{value}");
+    }
+}
+
 #[test]
 fn what_changes_a_schema_says_that_rows_may_have_changed() {
     let schema = |sql: &str| told(T, sql);

@@ -293,6 +293,13 @@ impl Access {
     }
 }
 
+impl Drop for Access {
+    /// After a panic nothing else is done before.
+    fn drop(&mut self) {
+        self.tell_what_is_left();
+    }
+}
+
 /// What a statement has changed.
 #[derive(Debug, Clone, Copy)]
 pub struct Changes {

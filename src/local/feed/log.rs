@@ -7,7 +7,6 @@
 
 use super::plan::{bit, Plan};
 use crate::engine::preupdate::{Operation, RowChange, Savepoint, When};
-use crate::engine::statement::Column;
 use crate::error::Result;
 use crate::row_encoder::encode_value;
 use parking_lot::Mutex;
@@ -294,24 +293,14 @@ fn unreadable() -> crate::error::Error {
 /// A bit for each tracked column whether it changes; all of them if that cannot be told.
 fn changed_columns(plan: &Plan, change: &RowChange<'_>) -> u64 {
     let (mut bits, mut at) = (0, 0);
-    let read = change.for_each_pair(&plan.tracked, |old, new| {
-        bits |= u64::from(!is_same(&old, &new)) << at;
+    let read = change.compare(&plan.tracked, |is_same| {
+        bits |= u64::from(!is_same) << at;
         at += 1;
     });
     if read {
         bits
     } else {
         u64::MAX
-    }
-}
-
-fn is_same(old: &Column<'_>, new: &Column<'_>) -> bool {
-    match (old, new) {
-        (Column::Null, Column::Null) => true,
-        (Column::Integer(old), Column::Integer(new)) => old == new,
-        (Column::Real(old), Column::Real(new)) => old == new,
-        (Column::Bytes(old), Column::Bytes(new)) => old == new,
-        _ => false,
     }
 }
 

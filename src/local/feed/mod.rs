@@ -29,6 +29,8 @@ pub struct Feed {
     pub(super) hooks: bool,
     /// Subscriptions came while a transaction was writing.
     pub(super) joined: bool,
+    /// They are being told; if it is still so the next time, a panic has broken that off.
+    pub(super) telling: bool,
 }
 
 impl Feed {
@@ -42,6 +44,7 @@ impl Feed {
             listening: false,
             hooks: false,
             joined: false,
+            telling: false,
         }
     }
 

@@ -41,7 +41,8 @@ defmodule LibsqlPort.Changes do
       have been told
     * `:joined` – the transaction had begun to write before the subscription
     * `:too_large` – the transaction's changes take more than the sidecar's option `:changes_bytes_max`
-    * `:unreadable` – the engine could not read one of the rows
+    * `:unreadable` – the engine could not read one of the rows, or a bug ended the connection while it told of the transaction, which some
+      subscribers may have been told of before
 
   `resync?/1` tells whether a message has such a change. When the feed ends without `unsubscribe/2`, because the sidecar has
   ended for good, or a private database with its connection or its program, or its own process was killed, the subscriber gets
@@ -134,9 +135,8 @@ defmodule LibsqlPort.Changes do
     * `:operations` – a list of `:insert`, `:update` and `:delete`; by default all
     * `:values` – `:none` (the default), `:new` or `:old_and_new`. Values cost the writer a copy of each row
     * `:columns` – a list of the columns whose values are told; by default all
-    * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value. Values of different
-      types are different, `1` and `1.0` too; but text and a blob of the same bytes are taken for the same value, and so are `0.0` and
-      `-0.0`
+    * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value. Values are the same if they
+      have one type and the same bytes: `1` and `1.0` are different, and so are text and a blob of the same bytes, and `0.0` and `-0.0`
     * `:hooks` – a list of `:commit`, `:rollback`, `:wal`, `:busy` and `:progress`; by default none
     * `:progress_interval` – how often `:progress` tells of a statement, in ms from 10 on; default 1000
     * `:changes` – `false` if the subscriber wants to hear of hooks alone; default `true`

@@ -1,4 +1,4 @@
-//! What the policy of a connection has denied, in words and as it travels.
+//! What the policy of a connection, or this program itself, has denied, in words and as it travels.
 
 use crate::engine::action::{Action, Key};
 use port_driver::reply::{self, DenyingRule};
@@ -19,7 +19,7 @@ pub struct Denial {
     pub by: By,
     /// The policy gives NULL for it, which is not to be stored.
     pub ignored: bool,
-    /// What went wrong, if the client gave no decision.
+    /// What went wrong, if the client gave no decision; why, if this program denies it.
     pub failure: Option<Box<str>>,
 }
 
@@ -34,9 +34,24 @@ pub enum By {
     Authorizer,
     /// No rule.
     Nothing,
+    /// What holds on every connection, or on a defensive one, whatever its policy says.
+    Program,
 }
 
 impl Denial {
+    /// This program denies it, for the reason given.
+    pub fn by_program(action: Action, object: &str, why: impl Into<Box<str>>) -> Self {
+        Denial {
+            action,
+            names: [Some(object.into()), None],
+            database: None,
+            through: None,
+            by: By::Program,
+            ignored: false,
+            failure: Some(why.into()),
+        }
+    }
+
     /// Calls `f` with what travels.
     pub fn with_fields<T>(&self, f: impl FnOnce(reply::Denial<'_>) -> T) -> T {
         f(reply::Denial {
@@ -49,7 +64,7 @@ impl Denial {
                 By::Element(index) => DenyingRule::Element(index),
                 By::Ready(name) => DenyingRule::Ready(name),
                 By::Authorizer => DenyingRule::Ready("authorizer"),
-                By::Nothing => DenyingRule::None,
+                By::Nothing | By::Program => DenyingRule::None,
             },
         })
     }
@@ -62,6 +77,9 @@ impl Denial {
 
 impl Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (By::Program, Some(why)) = (self.by, &self.failure) {
+            return f.write_str(why);
+        }
         write!(f, "not authorized: {}", self.action.name())?;
         if let Some(object) = self.names[0].as_deref().filter(|object| !object.is_empty()) {
             write!(f, " {object}")?;
@@ -82,16 +100,15 @@ impl Display for Denial {
             (By::Authorizer, false) => write!(f, "; the authorizer of the connection denies it"),
             (By::Authorizer, true) => write!(
                 f,
-                "; the authorizer of the connection gives NULL for it, which a statement that writes must not store"
+                "; the authorizer of the connection gives NULL for it, which a statement must not store, nor search"
             ),
             (By::Element(index), false) => write!(f, "; element {index} (from 0) of the connection's policy denies it"),
             (By::Element(index), true) => write!(
                 f,
-                "; element {index} (from 0) of the connection's policy gives NULL for it, which a statement that writes must not \
-                 store"
+                "; element {index} (from 0) of the connection's policy gives NULL for it, which a statement must not store, nor search"
             ),
             (By::Ready(name), _) => write!(f, "; the policy {name} of the connection denies it"),
-            (By::Nothing, _) => write!(f, "; no rule of the connection's policy allows it"),
+            (By::Nothing | By::Program, _) => write!(f, "; no rule of the connection's policy allows it"),
         }
     }
 }

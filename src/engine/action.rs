@@ -1,7 +1,8 @@
 //! What the authorizer is asked about, without SQLite's numbers. https://sqlite.org/c3ref/c_alter_table.html
 //!
 //! Four actions are this program's own division: a pragma that only reads is told from one that may do more, and VACUUM, of
-//! which the engine asks nothing but the many steps it is made of, is one action, or two with VACUUM INTO.
+//! which the engine asks nothing but the many steps it is made of, is one action, or two with VACUUM INTO. That a foreign key refers
+//! to a table is asked by the vendored engine alone (vendor/README.md).
 
 use libsql_ffi as ffi;
 use std::ffi::c_int;
@@ -26,6 +27,14 @@ macro_rules! actions {
             /// What the names mean that it is asked with.
             pub const fn keys(self) -> &'static [Key] {
                 match self { $(Action::$variant => &[$(Key::$key),*],)+ }
+            }
+
+            /// The key of its own that is meant by `key`. That of a view is a name, but a table where it is read.
+            pub fn key_of(self, key: Key) -> Option<Key> {
+                use Action::{CreateTempView, CreateView, DropTempView, DropView};
+                let is_view = matches!(self, CreateView | DropView | CreateTempView | DropTempView);
+                let meant = if is_view && key == Key::Table { Key::Name } else { key };
+                self.keys().contains(&meant).then_some(meant)
             }
 
             /// It is done with rows and values, not with the schema.
@@ -53,6 +62,8 @@ actions! {
     Update = "update", [Table, Column], true;
     /// Rows are deleted.
     Delete = "delete", [Table], true;
+    /// A foreign key refers to the table, whose rows it may keep from being deleted.
+    References = "references", [Table], true;
     /// A function is called.
     Function = "function", [Function], false;
     /// A recursive common table expression.
@@ -288,6 +299,9 @@ fn only_reads(pragma: &[u8], has_argument: bool) -> bool {
     READ.iter().any(&is) || !has_argument && READ_WITHOUT_ARGUMENT.iter().any(&is)
 }
 
+/// The vendored engine's code for a foreign key that refers to a table.
+const SQLITE_REFERENCES: c_int = 1000;
+
 /// What a call of the authorizer asks.
 #[inline]
 pub(super) fn ask<'a>(
@@ -304,6 +318,7 @@ pub(super) fn ask<'a>(
         ffi::SQLITE_INSERT => plain(Action::Insert),
         ffi::SQLITE_UPDATE => plain(Action::Update),
         ffi::SQLITE_DELETE => plain(Action::Delete),
+        SQLITE_REFERENCES => plain(Action::References),
         ffi::SQLITE_FUNCTION => Ask { names: [second, None], ..plain(Action::Function) },
         ffi::SQLITE_RECURSIVE => plain(Action::Recursive),
         ffi::SQLITE_TRANSACTION => plain(Action::Transaction),

@@ -14,7 +14,7 @@ pub type Folders = Arc<[PathBuf]>;
 thread_local! {
     static RUNS_SQL: Cell<bool> = const { Cell::new(false) };
     static FOLDERS: RefCell<Option<Folders>> = const { RefCell::new(None) };
-    static REFUSED: Cell<Option<&'static str>> = const { Cell::new(None) };
+    static REFUSED: Cell<Option<(&'static str, PathBuf)>> = const { Cell::new(None) };
 }
 
 /// Endings of files that belong to a database. Opened as a database, and closed, one takes away the locks that this program
@@ -49,8 +49,8 @@ pub fn end() {
     RUNS_SQL.set(false);
 }
 
-/// Why a database was refused since the last call on this thread.
-pub fn take_refused() -> Option<&'static str> {
+/// Why a database was refused since the last call on this thread, and its path.
+pub fn take_refused() -> Option<(&'static str, PathBuf)> {
     REFUSED.take()
 }
 
@@ -77,7 +77,7 @@ pub(super) fn refuses(path: &Path, through: Through) -> bool {
         }
         (_, Through::Default) => None,
     });
-    REFUSED.set(reason);
+    REFUSED.set(reason.map(|reason| (reason, path.to_owned())));
     reason.is_some()
 }
 

@@ -320,9 +320,11 @@ unsafe fn on_use_by_rule(
         let table = if table.is_null() { None } else { Some(CStr::from_ptr(table)) };
         (watch_of(context), CStr::from_ptr(name), table)
     };
+    // SAFETY: these are the names of this call.
+    let asked = unsafe { action::ask(action, bytes(first), bytes(second), None, None) }.action;
     let allowed = catch_unwind(AssertUnwindSafe(|| {
-        table.is_none_or(|table| watch.may_use(Use::TableOfNew, &table.to_string_lossy()))
-            && watch.may_use(what, &name.to_string_lossy())
+        table.is_none_or(|table| watch.may_use(Use::TableOfNew, asked, &table.to_string_lossy()))
+            && watch.may_use(what, asked, &name.to_string_lossy())
     }));
     match allowed {
         Ok(true) => ffi::SQLITE_OK,
@@ -370,7 +372,7 @@ mod tests {
             true
         }
 
-        fn may_use(&self, _what: Use, _name: &str) -> bool {
+        fn may_use(&self, _what: Use, _action: action::Action, _name: &str) -> bool {
             true
         }
     }

@@ -1,6 +1,6 @@
 //! What the engine asks and tells while it runs. Implemented by whoever owns a connection.
 
-use super::action::{Ask, Decision};
+use super::action::{Action, Ask, Decision};
 
 /// What the engine asks while it runs on a connection. Called on the thread that steps the statement.
 pub trait Watch: Send + Sync {
@@ -12,8 +12,8 @@ pub trait Watch: Send + Sync {
     fn committed(&self, schema: &str, pages: u32);
     /// True lets the commit that is about to happen happen; false turns it into a rollback.
     fn may_commit(&self) -> bool;
-    /// A statement that is compiled uses what is called `name` in this way. False refuses to compile it.
-    fn may_use(&self, what: Use, name: &str) -> bool;
+    /// A statement that is compiled uses what is called `name` in this way, by this action. False refuses to compile it.
+    fn may_use(&self, what: Use, action: Action, name: &str) -> bool;
     /// True if [`Self::decide`] is to be asked: the connection has a policy.
     fn has_policy(&self) -> bool {
         false

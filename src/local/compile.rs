@@ -8,7 +8,6 @@ use crate::engine::{code, query, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
 use crate::sql::quote::quoted;
-use port_driver::error_code::ErrorCode;
 use std::ffi::CStr;
 use std::sync::Arc;
 
@@ -210,10 +209,13 @@ impl Access {
             return denial;
         }
         match (self.watch.take_refused(), error) {
-            (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
+            (Some(refused), _) => Error::Denied(refused),
             // A deterministic function of constants may be called to compile, and may fail there.
             (None, error) => match (self.failure(), error) {
                 (Some(failure), _) => failure,
+                (None, Error::Engine(error, constraint)) => {
+                    self.ignored(&error).unwrap_or_else(|| self.stopped_or(Error::Engine(error, constraint)))
+                }
                 (None, error) => self.stopped_or(error),
             },
         }

@@ -2,11 +2,14 @@
 
 use super::access::Access;
 use super::foreign_key;
+use crate::denial::Denial;
+use crate::engine::action::Action;
 use crate::engine::{allowed, code, constraint, EngineError, RawStatement};
 use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::ConstraintKind;
+use std::path::Path;
 
 impl Access {
     /// The error of a step of a client's statement that failed with `code`. What the engine does not say of a violated
@@ -46,9 +49,11 @@ impl Access {
             code::SQLITE_FULL if temp_space::take_refused() => no_temp_space(),
             // VACUUM INTO attaches its file while it runs.
             code::SQLITE_AUTH => match (self.watch.take_refused(), allowed::take_refused()) {
-                (Some(message), _) => Error::new(ErrorCode::NotAuthorized, message),
-                (None, Some(reason)) => self.not_allowed(reason),
-                (None, None) => self.stopped_or(Error::Engine(error, None)),
+                (Some(refused), _) => Error::Denied(refused),
+                (None, Some((reason, path))) => self.not_allowed(reason, &path),
+                (None, None) => {
+                    self.ignored(&error).unwrap_or_else(|| self.stopped_or(Error::Engine(error, None)))
+                }
             },
             _ => self.stopped_or(Error::Engine(error, None)),
         }
@@ -67,11 +72,22 @@ impl Access {
         self.watch.policy.take_denied().map(|denial| Error::Denied(Box::new(denial)))
     }
 
-    fn not_allowed(&self, reason: &str) -> Error {
+    /// The engine refuses a statement that does something with a value which the policy makes NULL, but show it.
+    pub(super) fn ignored(&self, error: &EngineError) -> Option<Error> {
+        if error.code & 0xff != code::SQLITE_AUTH || self.handle.is_own() {
+            return None;
+        }
+        let denial = self.watch.policy.take_ignored()?;
+        self.watch.policy.refuse(&denial);
+        Some(Error::Denied(Box::new(denial)))
+    }
+
+    fn not_allowed(&self, reason: &str, path: &Path) -> Error {
         let folders = self.allowed.iter().flat_map(|folders| folders.iter());
         let folders: Vec<_> = folders.map(|folder| format!("{folder:?}")).collect();
         let of = if folders.is_empty() { String::new() } else { format!(" ({})", folders.join(", ")) };
-        Error::new(ErrorCode::NotAuthorized, format!("{reason}{of}"))
+        let why = format!("{reason}{of}");
+        Error::Denied(Box::new(Denial::by_program(Action::Attach, &path.to_string_lossy(), why)))
     }
 
     /// An interrupted or busy engine means, if the work had to stop, that it did. libSQL makes errors of its own of those that

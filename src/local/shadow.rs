@@ -5,6 +5,8 @@
 //! refused, the doubt looked up, and the statement compiled again. A statement keeps its doubts, and they are looked up at each
 //! of its runs: the schema may have changed.
 
+use crate::engine::action::Action;
+
 /// Where libSQL lists the vector indexes of a schema.
 pub(super) const VECTOR_INDEXES: &str = "libsql_vector_meta_shadow";
 
@@ -15,7 +17,7 @@ pub(super) const SHADOW: &str = "_shadow";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
     /// A client's statement writes, alters or drops the table of this name, which ends as those of vector indexes do.
-    Table(String),
+    Table(Action, String),
     /// A vector index of this name is created.
     NewIndex(String),
 }

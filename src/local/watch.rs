@@ -8,7 +8,8 @@ use crate::clock::now_ns;
 use crate::control::Control;
 use crate::database::placement::Displaced;
 use crate::database::{DatabaseFile, FolderState};
-use crate::engine::action::{Ask, Decision};
+use crate::denial::Denial;
+use crate::engine::action::{Action, Ask, Decision};
 use crate::engine::vfs::Opened;
 use crate::engine::watch::{Use, Watch};
 use crate::run::Place;
@@ -67,7 +68,7 @@ pub struct ConnectionWatch {
     doubt_is_own: AtomicBool,
     settled: Mutex<Vec<Doubt>>,
     files_refused: AtomicBool,
-    refused: Mutex<Option<String>>,
+    refused: Mutex<Option<Box<Denial>>>,
     in_turn: Mutex<Vec<InTurn>>,
     placed_ns: AtomicU64,
     looked_ns: AtomicU64,
@@ -414,7 +415,7 @@ impl ConnectionWatch {
 
     /// What only an index of vectors has, named like this one, is used in this way: whether there is one has to be looked
     /// up, which cannot be done from within the engine.
-    fn doubt_of(&self, what: Use, name: &str, first_change: bool) -> Option<Doubt> {
+    fn doubt_of(&self, what: Use, action: Action, name: &str, first_change: bool) -> Option<Doubt> {
         let compiling = self.compiling.load(Ordering::Relaxed);
         let own = match what {
             // libSQL writes these itself, in no trigger: while its index is created or dropped, and while statements run.
@@ -430,11 +431,11 @@ impl ConnectionWatch {
             }
             _ => false,
         };
-        (own && is_shadow(name)).then(|| Doubt::Table(name.to_owned()))
+        (own && is_shadow(name)).then(|| Doubt::Table(action, name.to_owned()))
     }
 
-    /// Why something was refused, in words.
-    pub fn take_refused(&self) -> Option<String> {
+    /// What this program's own rules have refused.
+    pub fn take_refused(&self) -> Option<Box<Denial>> {
         self.refused.lock().take()
     }
 
@@ -492,7 +493,7 @@ impl Watch for ConnectionWatch {
         may
     }
 
-    fn may_use(&self, what: Use, name: &str) -> bool {
+    fn may_use(&self, what: Use, action: Action, name: &str) -> bool {
         // libSQL creates and drops the tables of a vector index, in a transaction of its own, while CREATE INDEX, DROP INDEX
         // and DROP TABLE are compiled. So what changes a schema is compiled in the turn: without it, nothing more of this
         // statement is allowed, and it is compiled again.
@@ -519,7 +520,7 @@ impl Watch for ConnectionWatch {
         if compiling && self.wants_turn() {
             return false;
         }
-        if let Some(doubt) = self.doubt_of(what, name, first_change) {
+        if let Some(doubt) = self.doubt_of(what, action, name, first_change) {
             if !self.settled.lock().contains(&doubt) {
                 *self.doubt.lock() = Some(doubt);
                 return false;
@@ -544,7 +545,7 @@ impl Watch for ConnectionWatch {
             }
             _ => return true,
         };
-        *self.refused.lock() = Some(refused);
+        *self.refused.lock() = Some(Box::new(Denial::by_program(action, name, refused)));
         false
     }
 

@@ -373,7 +373,7 @@ fn what_the_engine_adds_to_a_statement_needs_no_rule() {
     let conn = policed(&sidecar, &path, policy);
     for sql in [
         "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT, b UNIQUE, c)",
-        "CREATE TABLE u(a PRIMARY KEY, b REFERENCES t(a)) WITHOUT ROWID",
+        "CREATE TABLE u(a PRIMARY KEY, b REFERENCES u(a)) WITHOUT ROWID",
         "CREATE VIEW v AS SELECT upper(c) FROM t",
         "CREATE TRIGGER r AFTER INSERT ON t BEGIN DELETE FROM u; END",
         "CREATE TRIGGER s INSTEAD OF INSERT ON v BEGIN DELETE FROM u; END",
@@ -395,6 +395,8 @@ fn what_the_engine_adds_to_a_statement_needs_no_rule() {
     }
     // What it indexes is the client's.
     conn.exec("CREATE TABLE t(a, b)");
+    let read = rule("allow", &["read"], &[("table", "t"), ("column", "a")]);
+    let conn = policed(&sidecar, &path, list![read, rule("allow", &["schema"], &[])]);
     assert_eq!(fields(&denied(&conn, "CREATE INDEX i ON t(upper(a))"))[0], Term::from("function"));
     assert_eq!(fields(&denied(&conn, "CREATE INDEX i ON t(a) WHERE b > 0"))[0], Term::from("read"));
     assert_eq!(fields(&denied(&conn, "CREATE TABLE x AS SELECT 1"))[0], Term::from("select"));

@@ -7,23 +7,23 @@ use crate::support::*;
 use crate::term::*;
 use std::path::{Path, PathBuf};
 
-fn all_but(rules: impl IntoIterator<Item = Term>) -> Term {
+pub fn all_but(rules: impl IntoIterator<Item = Term>) -> Term {
     Term::List(rules.into_iter().chain([rule("allow", &["any"], &[])]).collect())
 }
 
-fn database(sidecar: &Sidecar, schema: &str) -> (tempfile::TempDir, PathBuf) {
+pub fn database(sidecar: &Sidecar, schema: &str) -> (tempfile::TempDir, PathBuf) {
     let (folder, path) = folder();
     sidecar.open(&path).script(schema).unwrap();
     (folder, path)
 }
 
-fn under<'s>(sidecar: &'s Sidecar, path: &Path, policy: Term) -> Conn<'s> {
+pub fn under<'s>(sidecar: &'s Sidecar, path: &Path, policy: Term) -> Conn<'s> {
     sidecar.open_with(path, map([("policy", policy), ("pragmas", map([("foreign_keys", true)]))])).unwrap()
 }
 
 /// Action, object and column of the denial.
 #[track_caller]
-fn denied(conn: &Conn<'_>, sql: &str) -> String {
+pub fn denied(conn: &Conn<'_>, sql: &str) -> String {
     let failure = conn.query(sql, list![]).map(|_| panic!("{sql} is allowed")).unwrap_err();
     assert_eq!(failure.code, "not_authorized", "{sql}: {failure:?}");
     let denial = failure.denial.unwrap_or_else(|| panic!("{sql}: no denial"));

@@ -1,11 +1,12 @@
 //! What the authorizer could only doubt is looked up in the schema.
 
 use super::Access;
+use crate::denial::Denial;
+use crate::engine::action::Action;
 use crate::engine::{code, query};
 use crate::error::{Error, Result};
 use crate::local::shadow::{Doubt, SHADOW, VECTOR_INDEXES};
 use crate::sql::quote::quoted;
-use port_driver::error_code::ErrorCode;
 
 impl Access {
     /// Refuses what a defensive connection may not do.
@@ -15,10 +16,10 @@ impl Access {
             return Ok(());
         }
         match doubt {
-            Doubt::Table(table) => {
+            Doubt::Table(action, table) => {
                 let index = table.get(..table.len().saturating_sub(SHADOW.len())).unwrap_or("");
                 if table.eq_ignore_ascii_case(VECTOR_INDEXES) || self.is_vector_index(index)? {
-                    return Err(refused(format!(
+                    return Err(refused(*action, table, format!(
                         "{table} belongs to a vector index, which alone may write it; it has neither further indexes nor \
                          triggers. If it is left of one that was not created to its end, create that again"
                     )));
@@ -28,14 +29,18 @@ impl Access {
                 // libSQL puts the name into SQL texts of its own as it is.
                 let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
                 if !index.chars().all(plain) {
-                    return Err(refused(format!(
+                    return Err(refused(
+                        Action::CreateIndex,
+                        index,
+                        format!(
                         "the name of a vector index may hold ASCII letters, digits and _, not as in {index:?}"
-                    )));
+                    ),
+                    ));
                 }
                 // Else it would take over a table that somebody else has filled.
                 let shadow = format!("{index}{SHADOW}");
                 if self.has_row("sqlite_schema", &shadow)? && !self.is_vector_index(index)? {
-                    return Err(refused(format!(
+                    return Err(refused(Action::CreateIndex, index, format!(
                         "the vector index {index} would use the table {shadow}, which exists already: drop that first"
                     )));
                 }
@@ -103,6 +108,6 @@ impl Access {
     }
 }
 
-fn refused(message: String) -> Error {
-    Error::new(ErrorCode::NotAuthorized, message)
+fn refused(action: Action, object: &str, why: String) -> Error {
+    Error::Denied(Box::new(Denial::by_program(action, object, why)))
 }

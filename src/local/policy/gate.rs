@@ -3,6 +3,7 @@
 //! The engine asks while a statement is compiled, and again while one runs: when it compiles it anew, when a virtual table uses
 //! its own tables, and for every step of a VACUUM.
 
+use super::memo::{Memo, Question};
 use super::{rule, Policy};
 use crate::denial::{By, Denial};
 use crate::engine::action::{pragma_of_table, Action, Ask, Decision, Key};
@@ -85,6 +86,8 @@ impl Known {
 #[derive(Default)]
 struct State {
     policy: Option<Arc<Policy>>,
+    /// What it simply allows.
+    allowed: Memo,
     /// Weak, because it knows the watch that has this gate.
     authorizer: Option<Weak<dyn Authorizer>>,
     /// What it has said.
@@ -95,7 +98,7 @@ struct State {
     made: Option<Named>,
     /// What runs.
     running: Option<Running>,
-    /// A value that became NULL as the statement was compiled.
+    /// A value that became NULL as the statement was compiled, or as it runs.
     ignored: Option<Denial>,
     /// What was denied since the compilation or the run began.
     denied: Option<Denial>,
@@ -127,6 +130,7 @@ impl Gate {
     pub fn set(&self, policy: Option<Arc<Policy>>) {
         let mut state = self.state.lock();
         state.policy = policy;
+        state.allowed = Memo::default();
         self.is_active.store(state.decides(), Ordering::Relaxed);
     }
 
@@ -135,6 +139,7 @@ impl Gate {
         let mut state = self.state.lock();
         state.authorizer = authorizer;
         state.known = Known::default();
+        state.allowed = Memo::default();
         self.is_active.store(state.decides(), Ordering::Relaxed);
     }
 
@@ -162,12 +167,12 @@ impl Gate {
         if self.is_active() {
             let mut state = self.state.lock();
             let vacuum = is_vacuum.then_some(Vacuum::Asked);
-            (state.denied, state.made) = (None, None);
+            (state.denied, state.made, state.ignored) = (None, None, None);
             state.running = Some(Running { writes, vacuum });
         }
     }
 
-    /// A value of the statement that was compiled last is NULL by the policy.
+    /// A value of the statement that was compiled last, or that runs, is NULL by the policy.
     pub fn take_ignored(&self) -> Option<Denial> {
         if self.is_active() {
             self.state.lock().ignored.take()
@@ -198,7 +203,14 @@ impl Gate {
     pub fn decide(&self, ask: &Ask<'_>, is_engines: &dyn Fn() -> bool, compiling: bool) -> Decision {
         let mut state = self.state.lock();
         // The most frequent outcome, whoever does it.
+        let question = Question::of(ask);
+        if question.as_ref().is_some_and(|question| state.allowed.knows(question)) {
+            return Decision::Allow;
+        }
         if state.simply_allows(ask) {
+            if let Some(question) = question {
+                state.allowed.insert(question);
+            }
             return Decision::Allow;
         }
         let running = state.running.filter(|_| !compiling);
@@ -235,11 +247,10 @@ impl Gate {
             Decision::Ignore => {
                 let denial = Denial { ignored: true, ..denial(ask, by) };
                 match running {
-                    None => {
+                    None | Some(Running { writes: false, .. }) => {
                         state.ignored.get_or_insert(denial);
                         Decision::Ignore
                     }
-                    Some(Running { writes: false, .. }) => Decision::Ignore,
                     Some(_) => {
                         state.denied.get_or_insert(denial.clone());
                         state.note(denial);

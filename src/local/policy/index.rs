@@ -1,5 +1,6 @@
 //! The rules of a stage, found by action and names: a decision costs up to four look-ups, however many rules there are.
 
+use super::names;
 use super::rule::{Name, Rule};
 use crate::denial::By;
 use crate::engine::action::{Action, Ask, Decision};
@@ -108,10 +109,7 @@ impl Kept {
 
 impl Names {
     fn add(&mut self, number: u32, action: Action, rule: &Rule) {
-        let of = |place: usize| {
-            let key = action.keys().get(place)?;
-            rule.names.iter().find(|(known, _)| known == key).map(|(_, names)| names.as_slice())
-        };
+        let of = |place: usize| names::meant(rule, action, *action.keys().get(place)?);
         let rows_alone: &[Name] = &[Name::default()];
         match (of(0), of(1)) {
             (None, None) => self.neither.push(number),
@@ -123,7 +121,9 @@ impl Names {
                 for name in second {
                     match first {
                         None => self.second.add([b"", name], number),
-                        Some(first) => first.iter().for_each(|first| self.both.add([first, name], number)),
+                        Some(ref first) => {
+                            first.iter().for_each(|first| self.both.add([first, name], number))
+                        }
                     }
                 }
             }

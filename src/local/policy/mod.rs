@@ -6,6 +6,8 @@
 
 pub mod gate;
 mod index;
+mod memo;
+mod names;
 mod ready;
 mod rule;
 

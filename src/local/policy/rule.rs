@@ -36,7 +36,7 @@ use Action as A;
 const GROUPS: &[(&str, &[Action])] = &[
     ("any", A::ALL),
     ("query", &[A::Select, A::Read, A::Function, A::Recursive, A::Transaction, A::Savepoint, A::PragmaRead]),
-    ("write", &[A::Insert, A::Update, A::Delete]),
+    ("write", &[A::Insert, A::Update, A::Delete, A::References]),
     ("pragma", &[A::PragmaRead, A::PragmaWrite]),
     (
         "schema",
@@ -165,7 +165,7 @@ impl Rule {
             return Some("database");
         }
         let mut keys = self.names.iter().map(|(key, _)| *key);
-        let key = keys.find(|key| !action.keys().contains(key))?;
+        let key = keys.find(|key| action.key_of(*key).is_none())?;
         KEYS.iter().find(|(_, known)| *known == key).map(|(name, _)| *name)
     }
 }

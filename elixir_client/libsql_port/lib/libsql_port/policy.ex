@@ -59,12 +59,14 @@ defmodule LibsqlPort.Policy do
   | `:select`, `:recursive` (a subquery, a recursive table expression) | |
   | `:read`, `:update` | `:table`, `:column` |
   | `:insert`, `:delete` | `:table` |
+  | `:references` (a foreign key of another table refers to it) | `:table` |
   | `:function` | `:function` |
   | `:transaction` (`"BEGIN"`, and for those also `"BEGIN IMMEDIATE"` or `"BEGIN EXCLUSIVE"`, `"COMMIT"`, `"ROLLBACK"`), `:savepoint` (its name) | `:name` |
   | `:pragma_read`, `:pragma_write` | `:pragma` |
   | `:create_table`, `:alter_table`, `:drop_table`, `:create_temp_table`, `:drop_temp_table`, `:analyze` | `:table` |
   | `:create_index`, `:drop_index`, `:create_trigger`, `:drop_trigger`, and with `temp_`: `:create_temp_index`, … | `:name`, `:table` |
-  | `:create_view`, `:drop_view`, `:create_temp_view`, `:drop_temp_view`, `:reindex` (an index) | `:name` |
+  | `:create_view`, `:drop_view`, `:create_temp_view`, `:drop_temp_view` | `:name`, or `:table`, which is the same |
+  | `:reindex` (an index) | `:name` |
   | `:create_virtual_table`, `:drop_virtual_table` (the name is the module's) | `:table`, `:name` |
   | `:attach` (a file), `:detach` (a database), `:vacuum_into` (a file) | `:name` |
   | `:vacuum` | |
@@ -73,12 +75,15 @@ defmodule LibsqlPort.Policy do
   |---|---|
   | `:any` | all |
   | `:query` | `:select`, `:read`, `:function`, `:recursive`, `:transaction`, `:savepoint`, `:pragma_read` |
-  | `:write` | `:insert`, `:update`, `:delete` |
+  | `:write` | `:insert`, `:update`, `:delete`, `:references` |
   | `:pragma` | `:pragma_read`, `:pragma_write` |
   | `:schema`, `:temp_schema` | those that create, alter, drop and reindex; those with `temp_` |
 
   A name is a string, or a list of strings of which one must match, without regard to the case of ASCII letters. Of a group, a rule
-  with names matches the actions that have them. Further keys:
+  with names matches the actions that have them. A rule with one name of a thing has all of them: `sqlite_schema` is `sqlite_master`,
+  `format` is `printf` (and so `ceil`/`ceiling`, `coalesce`/`ifnull`, `group_concat`/`string_agg`, `log`/`log10`, `pow`/`power`,
+  `substr`/`substring`, `vector`/`vector32`), `"END"` is `"COMMIT"`, and what is denied of the column `oid` or `_rowid_` is denied of the
+  `rowid`. The rowid of a table with an INTEGER PRIMARY KEY is that column, by the name of the column. Further keys:
 
     * `:database` – `"main"`, `"temp"` or the name of an attached one; for actions that are done in a database
     * `:through` – the innermost view or trigger in whose text it is done; `nil` for the statement's own text. Names of common table
@@ -86,7 +91,13 @@ defmodule LibsqlPort.Policy do
       `:schema` and `:temp_schema` where it matters
 
   `:pragma_read` is a pragma that only reads: one that is known to, without an argument, or `table_info` and the like with one. All
-  others, unknown ones included, are `:pragma_write`.
+  others, unknown ones included, are `:pragma_write`. The table of a pragma, such as `pragma_table_info`, asks for the pragma too.
+
+  Who refers to a table by a foreign key may keep its rows from being deleted, and learns which keys there are. So a REFERENCES in CREATE
+  TABLE or ALTER TABLE asks for `:references` of the other table and for `:read` of the columns that it refers to. What counts the
+  rows of a table, or compares them, asks for `:read` of the table, as `count(*)` does: CREATE INDEX (a unique one of a constant tells whether there
+  are two rows), ALTER TABLE … ADD COLUMN where rows are checked for it, ANALYZE, which also asks for the indexed columns, of which it keeps
+  samples. `PRAGMA foreign_key_check` asks for the columns that it compares.
 
   What the engine adds to a statement is not asked about: the rows of `sqlite_schema` for CREATE TABLE, the functions of ALTER TABLE. Foreign
   keys are: inserting into a table reads the key of the table that it refers to, and DROP TABLE does to the rows of others what deleting
@@ -98,9 +109,12 @@ defmodule LibsqlPort.Policy do
   A full-text or R*Tree table keeps its rows in tables of its own, such as `docs_data` of the FTS5 table `docs`. What its module does to
   them is decided by the statement that uses `docs`; a statement that names `docs_data` is asked about it. A table that holds the
   rows of another one (`content=`), and the functions that the module uses, are asked about: `zeroblob` by CREATE VIRTUAL TABLE of an R*Tree.
+  The column of a full-text table that is called like the table stands for all of its columns: `docs MATCH …`, `docs('…')`, `highlight(docs, …)`
+  and other functions of full-text tables ask for `:read` of each, and so does `title MATCH …` of an FTS3/4 table, whose expression may name
+  any column.
 
   A vector index is decided by the table that it is of: its own tables need no rule, and what they hold, also by `vector_top_k`, is
-  shown to those alone who may read the indexed column.
+  shown to those alone who may read the indexed column. Where that is ignored, `vector_top_k` finds no row, as if all were NULL.
 
   A statement that is denied while it runs is undone as a whole, and its transaction goes on.
 
@@ -108,7 +122,9 @@ defmodule LibsqlPort.Policy do
 
   A policy is about SQL text. Requests of this library that are none, such as `LibsqlPort.transaction/3`, `LibsqlPort.checkpoint/2`,
   `LibsqlPort.reset/2` and `LibsqlPort.set_policy/3` itself, are the application's and are not asked about. Who may not read a column
-  learns it from `sqlite_stat4` or the tables of a full-text index too: deny those as well. Temporary objects that were made before the policy was set stay.
+  learns it from `sqlite_stat4` or the tables of a full-text index too: deny those as well. `sqlite_stat1`, `sqlite_sequence` and
+  `dbstat` tell how many rows there are of each table, and who writes `sqlite_sequence` says which rowids come next. A file that may be attached is
+  the same file by another name of its database: leave `:database` out of the rules that deny, where `:attach` is allowed. Temporary objects that were made before the policy was set stay.
 
   ## Audit
 
@@ -119,7 +135,7 @@ defmodule LibsqlPort.Policy do
   @ready [:read_only, :no_schema_changes, :untrusted_sql]
   @effects [:allow, :deny, :ignore]
 
-  @schema_objects [index: [:name, :table], view: [:name], trigger: [:name, :table]]
+  @schema_objects [index: [:name, :table], view: [:name, :table], trigger: [:name, :table]]
 
   @actions [
              select: [],
@@ -127,6 +143,7 @@ defmodule LibsqlPort.Policy do
              insert: [:table],
              update: [:table, :column],
              delete: [:table],
+             references: [:table],
              function: [:function],
              recursive: [],
              transaction: [:name],
@@ -171,8 +188,9 @@ defmodule LibsqlPort.Policy do
   @type t :: nil | ready | [ready | rule]
 
   @typedoc """
-  What a policy denied, in `LibsqlPort.Error` and in the event. `rule` is the place of the rule in the policy, from 0, the name of a
-  ready-made policy, or `nil` if no rule allows it.
+  What was denied, in `LibsqlPort.Error` and in the event. `rule` is the place of the rule in the policy, from 0, the name of a
+  ready-made policy, `:authorizer`, or `nil` if no rule allows it. What the sidecar refuses on any connection, with a policy or without
+  one (the tables of a vector index, a file outside of `:allowed_directories`), is no event and has `nil` too.
   """
   @type denial :: %{
           action: atom,
@@ -180,7 +198,7 @@ defmodule LibsqlPort.Policy do
           column: String.t() | nil,
           database: String.t() | nil,
           through: String.t() | nil,
-          rule: non_neg_integer | ready | nil
+          rule: non_neg_integer | ready | :authorizer | nil
         }
 
   @doc """

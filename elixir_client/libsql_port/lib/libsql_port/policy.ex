@@ -114,7 +114,8 @@ defmodule LibsqlPort.Policy do
   any column.
 
   A vector index is decided by the table that it is of: its own tables need no rule, and what they hold, also by `vector_top_k`, is
-  shown to those alone who may read the indexed column. Where that is ignored, `vector_top_k` finds no row, as if all were NULL.
+  shown to those alone who may read the indexed column. Where that is ignored, `vector_top_k` finds no row, as if all were NULL;
+  functions of vectors, such as `vector_distance_cos`, take no NULL and are `:sql_error`.
 
   A statement that is denied while it runs is undone as a whole, and its transaction goes on.
 

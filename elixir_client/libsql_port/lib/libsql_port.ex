@@ -19,8 +19,8 @@ defmodule LibsqlPort do
 
   Any number of processes may share a connection. Statements of one connection run one after another; statements of
   different connections run in parallel. A connection is owned by the process that opened it and closes when that process
-  exits (option `:owner`). A transaction, a cursor and a prepared statement are owned by the process that opened them, and
-  are rolled back and closed when it exits. Connections may be opened and used from other nodes, at the price of a hop.
+  exits (option `:owner`). A transaction, a cursor and a prepared statement are owned by the process that opened them, and are rolled
+  back and closed when it exits; a request is cancelled when its caller exits. Connections may be used from other nodes, at the price of a hop.
 
   This holds for transactions that SQL text begins (`BEGIN`, `SAVEPOINT`) as well. Other processes on the connection are then
   inside the same transaction; prefer `transaction/3`, which keeps them waiting.
@@ -302,9 +302,9 @@ defmodule LibsqlPort do
   @doc """
   Returns a lazy stream of rows.
 
-  The sidecar reads at most two chunks ahead of the consumer, so memory use does not depend on the size of the result. The
-  stream must be consumed in one process; other requests may use the connection meanwhile. Raises a `LibsqlPort.Error` on
-  failure.
+  The sidecar reads at most two chunks ahead of the consumer, so memory use does not depend on the size of the result. The stream must be
+  consumed in one process; other requests may use the connection meanwhile. It runs under the policy of its connection: there is no
+  `policy: false`, an `:invalid_option` error as any other option that it has not. Raises a `LibsqlPort.Error` on failure.
 
   ## Options
 

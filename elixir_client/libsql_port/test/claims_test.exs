@@ -2,7 +2,7 @@ defmodule LibsqlPort.ClaimsTest do
   # What a process leaves on a connection that others use goes with it, however it ends.
   use LibsqlPort.SidecarCase, async: true
 
-  alias LibsqlPort.{Connection, Cursor}
+  alias LibsqlPort.{Callers, Connection, Cursor}
 
   setup %{conn: conn, sidecar: sidecar, location: location} do
     {:ok, _} = LibsqlPort.script(conn, "CREATE TABLE t (x); INSERT INTO t VALUES ('a'), ('b'), ('c')")
@@ -133,14 +133,69 @@ defmodule LibsqlPort.ClaimsTest do
     assert {:ok, %Result{tx_status: :none}} = LibsqlPort.query(conn, "INSERT INTO t VALUES ('next')")
   end
 
-  test "a process that holds nothing has its last request stopped", %{conn: conn} do
-    {pid, monitor} = spawn_monitor(fn -> LibsqlPort.query(conn, endless(), [], timeout: :infinity) end)
-    eventually(fn -> running?(conn, pid) end)
-    Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 10_000
-    # Instead of waiting for the next round.
-    send(conn.handle.sidecar, :sweep)
-    assert {:ok, _} = LibsqlPort.query(conn, "SELECT 1")
+  describe "a process that holds nothing" do
+    def run(:query, conn), do: LibsqlPort.query(conn, endless(), [], timeout: :infinity)
+    def run(:script, conn), do: LibsqlPort.script(conn, endless(), timeout: :infinity)
+    def run(:batch, conn), do: LibsqlPort.batch(conn, ["SELECT 1", endless()], timeout: :infinity)
+
+    def run(:stream, conn),
+      do: conn |> LibsqlPort.stream(endless(), [], owner: nil, timeout: :infinity) |> Enum.to_list()
+
+    for name <- [:query, :script, :batch, :stream], ending <- [:kill, :shutdown] do
+      test "has its last request stopped as soon as it ends: #{name}, #{ending}", %{conn: conn} do
+        {pid, monitor} = spawn_monitor(fn -> run(unquote(name), conn) end)
+        eventually(fn -> running?(conn, pid) end)
+        # Monitored, so that no round has to find it.
+        eventually(fn -> is_map_key(:sys.get_state(conn.handle.sidecar).callers.monitors, pid) end)
+        Process.exit(pid, unquote(ending))
+        assert_receive {:DOWN, ^monitor, :process, ^pid, _reason}, 10_000
+        assert {:ok, [1]} = LibsqlPort.query_one(conn, "SELECT 1", [], timeout: 60_000)
+        # Who waits for nothing is not monitored.
+        eventually(fn -> :sys.get_state(conn.handle.sidecar).callers.monitors == %{} end)
+        :ok = LibsqlPort.reset(conn)
+      end
+    end
+
+    # As the end is told, of a process that lives still: no round would stop its request.
+    test "has its requests cancelled when its end is told", %{conn: conn} do
+      task = Task.async(fn -> LibsqlPort.query(conn, endless(), [], timeout: :infinity) end)
+      eventually(fn -> is_map_key(:sys.get_state(conn.handle.sidecar).callers.monitors, task.pid) end)
+      %{callers: %{monitors: monitors}} = state = :sys.get_state(conn.handle.sidecar)
+      down = {:DOWN, monitors[task.pid], :process, task.pid, :killed}
+      assert {:noreply, %{callers: %{monitors: none}}} = LibsqlPort.Sidecar.handle_info(down, state)
+      assert none == %{}
+      assert {:error, %Error{code: :cancelled}} = Task.await(task, 60_000)
+    end
+
+    test "and has ended before anybody looked is found by the first look", %{conn: conn} do
+      table = :ets.new(:in_flight, [:public])
+      ended = spawn(fn -> :ok end)
+      monitor = Process.monitor(ended)
+      assert_receive {:DOWN, ^monitor, :process, ^ended, _reason}, 10_000
+      :ets.insert(table, {300, ended, make_ref(), conn.id, nil, nil, nil})
+      :ets.insert(table, {301, self(), make_ref(), conn.id, nil, nil, nil})
+      assert %{monitors: monitors} = callers = Callers.look(%Callers{}, table)
+      # The owner of the port waits for itself.
+      assert Map.keys(monitors) == [ended]
+      assert_receive {:DOWN, monitor, :process, ^ended, :noproc}, 10_000
+      assert monitor == monitors[ended]
+      assert {true, %{monitors: none}} = Callers.down(callers, monitor, ended)
+      assert none == %{}
+      assert {false, ^callers} = Callers.down(callers, make_ref(), ended)
+    end
+
+    test "is not monitored longer than it waits, and between two runs of the program nobody is" do
+      table = :ets.new(:in_flight, [:public])
+      waiting = spawn_link(fn -> Process.sleep(:infinity) end)
+      :ets.insert(table, {300, waiting, make_ref(), 1, nil, nil, nil})
+      %{monitors: %{^waiting => monitor}} = callers = Callers.look(%Callers{}, table)
+      assert Callers.look(callers, table) == callers
+      :ets.delete(table, 300)
+      assert Callers.look(callers, table) == %Callers{}
+      refute Process.demonitor(monitor, [:info])
+      :ets.insert(table, {300, waiting, make_ref(), 1, nil, nil, nil})
+      assert table |> then(&Callers.look(%Callers{}, &1)) |> Callers.look(nil) == %Callers{}
+    end
   end
 
   defp running?(conn, pid), do: Enum.any?(LibsqlPort.requests(conn), fn {_id, caller} -> caller == pid end)

@@ -181,6 +181,22 @@ defmodule LibsqlPort.RemoteTest do
     receive do: (down -> send(test, {:told, down}))
   end
 
+  test "have their requests stopped when they end", %{node: node, conn: conn} do
+    test = self()
+
+    remote = Node.spawn(node, fn -> send(test, LibsqlPort.query(conn, endless(), [], timeout: :infinity)) end)
+
+    await_request(conn)
+    [{_request, here}] = LibsqlPort.requests(conn)
+    monitor = Process.monitor(here)
+    Process.exit(remote, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^here, :killed}, 60_000
+    assert {:ok, [1]} = LibsqlPort.query_one(conn, "SELECT 1", [], timeout: 60_000)
+    # One that has its answer leaves nothing at this node.
+    assert {:ok, [2]} = there(node, :query_one, [conn, "SELECT 2"])
+    refute_received {:ok, _}
+  end
+
   test "are told what became of a sidecar that ended", %{node: node, conn: conn} do
     test = self()
     Node.spawn(node, fn -> send(test, LibsqlPort.query(conn, endless(), [], timeout: :infinity)) end)

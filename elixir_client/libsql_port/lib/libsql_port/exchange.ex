@@ -73,6 +73,13 @@ defmodule LibsqlPort.Exchange do
     end
   end
 
+  @doc "The same in place of a caller on another node, at the handle's node."
+  @spec serve(pid, Handle.t(), Request.t()) :: {:ok, frame :: binary, [Reply.chunk()]} | {:lost, lost}
+  def serve(caller, handle, request) do
+    Remote.stand_for(caller)
+    call(handle, request)
+  end
+
   @doc "Sends a request whose reply is fetched with `await/2`: that is how a cursor keeps two fetches under way."
   @spec send_off(Handle.t(), Request.t()) :: {:ok, pending} | {:lost, lost}
   # From another node nothing is sent ahead: the reply would come to a process there.

@@ -177,6 +177,10 @@ defmodule LibsqlPort.InFlight do
   def of_caller(table, pid),
     do: :ets.select(table, [{{:"$1", pid, :_, :"$2", :_, :_, :_}, [], [{{:"$1", :"$2"}}]}])
 
+  @doc "Whether nothing waits."
+  @spec empty?(:ets.table()) :: boolean
+  def empty?(table), do: :ets.info(table, :size) == 0
+
   @doc "The processes that wait."
   @spec callers(:ets.table()) :: [pid]
   def callers(table) do

@@ -8,14 +8,36 @@ defmodule LibsqlPort.Remote do
   # What a call may take beyond its own timeout and grace: for the two hops.
   @hops_ms 5_000
 
-  @doc "`Exchange.call/2` at the handle's node."
+  @doc "`Exchange.serve/3` at the handle's node."
   @spec call(Handle.t(), Request.t()) :: {:ok, binary, [LibsqlPort.Reply.chunk()]} | {:lost, Exchange.lost()}
   def call(handle, request) do
-    :erpc.call(node(handle.port), Exchange, :call, [handle, request], wait(handle, request.timeout))
+    arguments = [self(), handle, request]
+    :erpc.call(node(handle.port), Exchange, :serve, arguments, wait(handle, request.timeout))
   catch
     # What was sent before the node was lost may have run.
     :error, {:erpc, :timeout} -> {:lost, :silent}
     :error, {:erpc, _reason} -> {:lost, :down}
+  end
+
+  @doc """
+  The calling process stands for `caller`, on another node, and ends with it: what that has left running is stopped then as that of any
+  process.
+  """
+  @spec stand_for(pid) :: :ok
+  def stand_for(caller) do
+    server = self()
+    spawn(fn -> guard(caller, server) end)
+    :ok
+  end
+
+  defp guard(caller, server) do
+    of_caller = Process.monitor(caller)
+    of_server = Process.monitor(server)
+
+    receive do
+      {:DOWN, ^of_server, :process, _, _} -> :ok
+      {:DOWN, ^of_caller, :process, _, _} -> Process.exit(server, :kill)
+    end
   end
 
   @doc "The requests under way on a connection; none if the node cannot be reached."

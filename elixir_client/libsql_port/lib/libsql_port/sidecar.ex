@@ -12,6 +12,7 @@ defmodule LibsqlPort.Sidecar do
   use GenServer, shutdown: 5_000
 
   alias LibsqlPort.{
+    Callers,
     Claims,
     Error,
     Exchange,
@@ -36,7 +37,9 @@ defmodule LibsqlPort.Sidecar do
   @heartbeat_id 1
   @retry_ms 10
 
-  # How often callers that have ended are looked for.
+  # How often is looked who waits, to be told when one of them ends.
+  @look_ms 100
+  # How often entries are looked for that no reply will take.
   @sweep_ms 5_000
 
   @ok Wire.tag(:ok)
@@ -101,6 +104,7 @@ defmodule LibsqlPort.Sidecar do
     [{:runners, runners}] = :ets.lookup(registry, :runners)
     # Those of connections ended with an owner before this one.
     Functions.run_ended(functions)
+    Process.send_after(self(), :look, @look_ms)
     Process.send_after(self(), :sweep, @sweep_ms)
     about = %{name: options.name, os_pid: nil}
     restart = Restart.new(options)
@@ -113,6 +117,7 @@ defmodule LibsqlPort.Sidecar do
         ids: ids,
         functions: functions,
         runners: Runners.new(runners, functions),
+        callers: %Callers{},
         restart: restart,
         about: about
       })
@@ -188,10 +193,11 @@ defmodule LibsqlPort.Sidecar do
     {:noreply, answer_all(answers, %{state | runners: runners})}
   end
 
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+  def handle_info({:DOWN, monitor, :process, pid, _reason}, state) do
+    {waited?, callers} = Callers.down(state.callers, monitor, pid)
     {held, claims} = Claims.down(state.claims, pid)
-    state = %{state | claims: claims}
-    if held != [], do: cancel_all(pid, state)
+    state = %{state | claims: claims, callers: callers}
+    if waited? or held != [], do: cancel_all(pid, state)
 
     for {{connection, kind}, _} = claim <- held do
       give_back(claim, state)
@@ -217,6 +223,11 @@ defmodule LibsqlPort.Sidecar do
     do:
       {:noreply,
        Run.broke_off("has not taken its commit hook within #{state.options.start_timeout} ms", state)}
+
+  def handle_info(:look, state) do
+    Process.send_after(self(), :look, @look_ms)
+    {:noreply, %{state | callers: Callers.look(state.callers, state.table)}}
+  end
 
   def handle_info(:sweep, state) do
     Process.send_after(self(), :sweep, @sweep_ms)
@@ -423,14 +434,16 @@ defmodule LibsqlPort.Sidecar do
   end
 
   # One that is not sent runs into its own deadline.
+  defp cancel_all(_pid, %{handle: nil}), do: :ok
+
   defp cancel_all(pid, state) do
     for {id, connection} when connection != nil <- InFlight.of_caller(state.table, pid) do
       Exchange.post(state.handle, Wire.tag(:cancel), Wire.cancel(Wire.encode(connection), id))
     end
   end
 
-  # A process that holds nothing has no monitor; what it asked for last runs until somebody looks. One that was killed between
-  # its entry and its frame has left an entry that no reply will take.
+  # A process that was killed between its entry and its frame has left an entry that no reply will take. A cancellation that the
+  # pipe had no room for is sent once more.
   defp sweep(%{table: table, handle: handle} = state) do
     for pid <- InFlight.callers(table),
         node(pid) == node(),

@@ -6,11 +6,31 @@ defmodule LibsqlPort.Changes.Witness do
   alias LibsqlPort.Changes.Ended
   alias LibsqlPort.Error
 
-  @doc "Starts one for the calling process, a subscription of `subscriber`."
+  @doc """
+  Starts one for the calling process, a subscription of `subscriber`. It watches when this returns: of a process that has ended
+  before, nobody would tell it how.
+  """
   @spec start(pid) :: pid
   def start(subscriber) do
     subscription = self()
-    spawn(fn -> wait(subscription, Process.monitor(subscription), subscriber) end)
+    watching = make_ref()
+
+    {witness, started} =
+      spawn_monitor(fn ->
+        monitor = Process.monitor(subscription)
+        send(subscription, {watching, :watching})
+        wait(subscription, monitor, subscriber)
+      end)
+
+    receive do
+      {^watching, :watching} ->
+        Process.demonitor(started, [:flush])
+        witness
+
+      # Killed by somebody who knows nothing of it.
+      {:DOWN, ^started, :process, ^witness, _reason} ->
+        start(subscriber)
+    end
   end
 
   @doc "The calling subscription tells its end itself."

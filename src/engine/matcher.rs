@@ -9,6 +9,7 @@ use super::client_function::{boxed, free};
 use super::error::EngineError;
 use super::function::{guarded, FunctionError, Outcome, Output, FLAGS};
 use super::handle::Handle;
+use super::pattern::check_length;
 use super::watch::Watch;
 use libsql_ffi as ffi;
 use std::ffi::{c_int, CStr};
@@ -115,12 +116,7 @@ unsafe extern "C" fn run(
 impl Registration {
     fn answer(&mut self, pattern: Bytes<'_>, text: Bytes<'_>, pattern_bytes_max: c_int) -> Outcome {
         let (Some(pattern), Some(text)) = (pattern?, text?) else { return Ok(Output::Null) };
-        if pattern.len() > usize::try_from(pattern_bytes_max).unwrap_or(0) {
-            return Err(FunctionError::TooBig(format!(
-                "the pattern has {} bytes: the limit like_pattern_length is {pattern_bytes_max}",
-                pattern.len()
-            )));
-        }
+        check_length(pattern, pattern_bytes_max)?;
         let mut pace = Pace::new(self.watch.as_deref(), &mut self.left);
         let matches = self.matcher.matches(pattern, text, &mut pace)?;
         Ok(Output::Integer(i64::from(matches)))

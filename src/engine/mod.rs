@@ -16,6 +16,7 @@ pub mod function;
 pub mod handle;
 pub mod matcher;
 pub mod open;
+pub mod pattern;
 pub mod preupdate;
 pub mod query;
 mod row;

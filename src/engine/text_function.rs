@@ -6,7 +6,7 @@
 
 use super::client_function::{boxed, free};
 use super::error::EngineError;
-use super::function::{guarded, FunctionError, Outcome, Output, ARGUMENTS_MAX, FLAGS};
+use super::function::{guarded, Outcome, Output, ARGUMENTS_MAX, FLAGS};
 use super::handle::Handle;
 use super::matcher::{text, Pace, WORK_PER_LOOK};
 use super::watch::Watch;
@@ -39,8 +39,6 @@ pub struct TextFunction {
 pub struct Call<'c> {
     /// Counts work, and says whether to stop.
     pub pace: Pace<'c>,
-    /// The connection's limit `like_pattern_length`, in bytes.
-    pub pattern_bytes_max: usize,
 }
 
 /// What SQLite keeps for a function.
@@ -84,7 +82,7 @@ unsafe extern "C" fn run(
     values: *mut *mut ffi::sqlite3_value,
 ) {
     // SAFETY: the context of such a function is its registration, which nothing else uses meanwhile, and SQLite gives `count`
-    // arguments, which outlive the call; −1 changes no limit.
+    // arguments, which outlive the call.
     unsafe {
         let registration = &mut *ffi::sqlite3_user_data(context).cast::<Registration>();
         let mut texts: [&[u8]; ARGUMENTS_MAX] = [&[]; ARGUMENTS_MAX];
@@ -97,30 +95,13 @@ unsafe extern "C" fn run(
                 Err(error) => missing = Some(Err(error)),
             }
         }
-        let db = ffi::sqlite3_context_db_handle(context);
-        let most = ffi::sqlite3_limit(db, ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, -1);
-        guarded(context, || missing.or_else(|| Some(registration.answer(&texts[..count], most))));
+        guarded(context, || missing.or_else(|| Some(registration.answer(&texts[..count]))));
     }
 }
 
 impl Registration {
-    fn answer(&mut self, texts: &[&[u8]], pattern_bytes_max: c_int) -> Outcome {
+    fn answer(&mut self, texts: &[&[u8]]) -> Outcome {
         let pace = Pace::new(self.watch.as_deref(), &mut self.left);
-        let pattern_bytes_max = usize::try_from(pattern_bytes_max).unwrap_or(0);
-        (self.function.call)(texts, &mut Call { pace, pattern_bytes_max })
-    }
-}
-
-impl Call<'_> {
-    /// Refuses a pattern that is longer than the connection allows.
-    pub fn check_pattern(&self, pattern: &[u8]) -> Result<(), FunctionError> {
-        if pattern.len() <= self.pattern_bytes_max {
-            return Ok(());
-        }
-        Err(FunctionError::TooBig(format!(
-            "the pattern has {} bytes: the limit like_pattern_length is {}",
-            pattern.len(),
-            self.pattern_bytes_max
-        )))
+        (self.function.call)(texts, &mut Call { pace })
     }
 }

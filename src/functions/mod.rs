@@ -37,6 +37,7 @@ pub fn register(handle: &Handle) -> Result<(), EngineError> {
     handle.register_vector_search()?;
     handle.register_concat()?;
     handle.register_matcher(c"regexp", Box::<regexp::Regexp>::default())?;
+    handle.register_pattern::<unicode_like::LikePattern>(c"unicode_like")?;
     AUXILIARY.iter().try_for_each(|(name, arguments)| handle.register_auxiliary(name, *arguments))?;
     handle.register_collation(&unicode::NOCASE_UNICODE)?;
     handle.register_series()?;
@@ -47,7 +48,6 @@ pub fn register(handle: &Handle) -> Result<(), EngineError> {
         .iter()
         .chain(&hash::FUNCTIONS)
         .chain(&unicode::FUNCTIONS)
-        .chain(&unicode_like::FUNCTIONS)
         .chain(&uuid_sql::FUNCTIONS);
     texts.try_for_each(|function| handle.register_text_function(function))?;
     decimal_sql::WINDOWS.iter().try_for_each(|function| handle.register_window(function))

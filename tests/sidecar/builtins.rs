@@ -338,6 +338,27 @@ fn unicode_like_is_like_with_all_letters() {
 }
 
 #[test]
+fn a_pattern_is_compiled_for_its_place_in_the_statement_and_for_its_escape() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    // The pattern is the same for all rows, the escape is not.
+    let escapes = "WITH e(c, n) AS (VALUES ('%', 1), ('x', 2), (NULL, 3), ('%', 4), ('x', 5)) \
+                   SELECT group_concat(ifnull(unicode_like('a%%B', 'A1b', c), 'null'), ' ') FROM (SELECT c FROM e ORDER BY n)";
+    assert_eq!(conn.value(escapes), "0 1 null 0 1".into());
+    let wrong = "(WITH e(c) AS (VALUES ('x'), ('xy')) SELECT max(unicode_like('a', 'a', c)) FROM e)";
+    assert_eq!(code(&conn, wrong), "sql_error");
+    // Two patterns side by side, and one that is another in each row.
+    let many = "WITH t(a, n) AS (VALUES ('Ä', 1), ('b', 2), (NULL, 3), ('ä', 4)) SELECT group_concat( \
+                ifnull(unicode_like('ä%', a) || unicode_like('B', a) || unicode_like(a, 'ä'), 'null'), ' ') FROM t";
+    assert_eq!(conn.value(many), "101 010 null 101".into());
+    // Prepared, run again with another pattern.
+    for (pattern, expected) in [("%SS", 0), ("%SSE", 1), ("%SS", 0)] {
+        let sql = "SELECT sum(unicode_like(?1, a)) FROM (SELECT 'Straße' AS a UNION ALL SELECT 'Strasse')";
+        assert_eq!(conn.query(sql, list![pattern]).unwrap().value(), &expected.into(), "{pattern}");
+    }
+}
+
+#[test]
 fn a_series_is_what_its_arguments_say() {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");

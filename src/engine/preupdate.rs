@@ -271,13 +271,14 @@ unsafe extern "C" fn on_row(
     rowid: i64,
     new_rowid: i64,
 ) {
-    // SAFETY: SQLite hands back the context of the installation; within the callback it tells where a blob is written.
-    let (watch, in_blob) = unsafe { (watch_of(context), sqlite3_preupdate_blobwrite(db) >= 0) };
+    // SAFETY: SQLite hands back the context of the installation.
+    let watch = unsafe { watch_of(context) };
     let operation = match operation {
-        _ if in_blob => Operation::BlobWrite,
         ffi::SQLITE_INSERT => Operation::Insert,
-        ffi::SQLITE_DELETE => Operation::Delete,
-        _ => Operation::Update,
+        ffi::SQLITE_UPDATE => Operation::Update,
+        // SAFETY: within the callback it tells where a blob is written, which is reported as a deletion.
+        _ if unsafe { sqlite3_preupdate_blobwrite(db) } >= 0 => Operation::BlobWrite,
+        _ => Operation::Delete,
     };
     let names = PhantomData;
     told(watch, || watch.row(&RowChange { db, operation, schema, table, names, rowid, new_rowid }));

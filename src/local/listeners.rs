@@ -175,7 +175,7 @@ impl Access {
     fn tell_changes(&self, database: &Database, state: &State) {
         let hub = &self.feed.hub;
         let has_changes = state.log.gap().is_some()
-            || state.log.entries().any(|(entry, _)| entry.database == database.index);
+            || state.log.entries().iter().any(|entry| entry.database == database.index);
         let old = |listener: &Subscription| listener.id <= self.feed.complete_to;
         let concerned = |listener: &&Arc<Subscription>| listener.is_told() && (has_changes || !old(listener));
         let listeners: Vec<_> = database.listeners.0.iter().filter(concerned).collect();

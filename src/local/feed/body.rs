@@ -8,7 +8,7 @@ use port_driver::etf::encoder::{
     begin_list, end_list, put_atom, put_binary, put_empty_list, put_integer, put_list, put_tuple,
     put_unsigned,
 };
-use port_driver::etf::tag::{INTEGER, LIST, SMALL_INTEGER, VERSION};
+use port_driver::etf::tag::{INTEGER, LIST, NIL, SMALL_INTEGER, SMALL_TUPLE, VERSION};
 use port_driver::etf::Decoder;
 use port_driver::request::{Values, OPERATION_INSERT, OPERATION_UPDATE};
 use std::ffi::c_int;
@@ -64,43 +64,47 @@ pub fn resync(origin: Origin<'_>, why: Resync) -> Vec<u8> {
     out
 }
 
+/// A table as a subscription is told of it.
+struct Shown<'p> {
+    plan: &'p Plan,
+    view: &'p View,
+    /// Its place among the tables of the event; `None` before the first change of it.
+    number: Option<u32>,
+}
+
 /// What `subscription` wants to know of `log`; `None` if that is nothing.
-pub fn changes(
+pub fn changes<'p>(
     origin: Origin<'_>,
     log: &Log,
-    plans: &[Plan],
+    plans: &'p [Plan],
     subscription: &Subscription,
 ) -> Option<Vec<u8>> {
-    let views: Vec<Option<&View>> = plans.iter().map(|plan| plan.view(subscription)).collect();
-    let wanted = |entry: &Entry| {
-        entry.database == origin.index
-            && (entry.plan == SCHEMA || view_of(&views, entry).is_some_and(|view| is_wanted(entry, view)))
-    };
+    let shown = |plan: &'p Plan| plan.view(subscription).map(|view| Shown { plan, view, number: None });
+    let mut shown: Vec<Option<Shown<'p>>> = plans.iter().map(shown).collect();
     // Which tables there are, in the order in which they come.
-    let mut numbers = vec![None; plans.len()];
     let mut tables = Vec::new();
     let mut count = 0;
-    for (entry, _) in log.entries().filter(|(entry, _)| wanted(entry)) {
-        count += 1;
-        if let Some(number) = numbers.get_mut(entry.plan as usize) {
-            if number.is_none() {
-                *number = u32::try_from(tables.len()).ok();
-                tables.push(entry.plan as usize);
+    for entry in log.entries().iter().filter(|entry| entry.database == origin.index) {
+        match shown.get_mut(entry.plan as usize) {
+            Some(Some(table)) if is_wanted(entry, table.view) => {
+                count += 1;
+                if table.number.is_none() {
+                    table.number = u32::try_from(tables.len()).ok();
+                    tables.push((table.plan, table.view));
+                }
             }
+            None if entry.plan == SCHEMA => count += 1,
+            _ => {}
         }
     }
     if count == 0 {
         return None;
     }
     let mut out = head(origin);
-    put_tables(&mut out, &tables, plans, &views);
+    put_tables(&mut out, &tables);
     out.reserve(count * ENTRY_BYTES + log.bytes());
-    put_changes(&mut out, log, plans, &views, &numbers, wanted);
+    put_changes(&mut out, origin, log, &shown);
     Some(out)
-}
-
-fn view_of<'v>(views: &[Option<&'v View>], entry: &Entry) -> Option<&'v View> {
-    views.get(entry.plan as usize).copied().flatten()
 }
 
 fn head(origin: Origin<'_>) -> Vec<u8> {
@@ -114,17 +118,15 @@ fn head(origin: Origin<'_>) -> Vec<u8> {
 }
 
 /// `[{Table, Columns, KeyColumns}, …]`
-fn put_tables(out: &mut Vec<u8>, tables: &[usize], plans: &[Plan], views: &[Option<&View>]) {
+fn put_tables(out: &mut Vec<u8>, tables: &[(&Plan, &View)]) {
     let list = begin_list(out);
-    for (plan, view) in tables.iter().map(|table| (&plans[*table], views[*table])) {
+    for (plan, view) in tables {
         put_tuple(out, 3);
         put_binary(out, plan.name.as_bytes());
-        match view {
-            Some(view) if view.subscription.filter.values == Values::None => put_empty_list(out),
-            Some(View { columns: Some(places), .. }) => {
-                put_names(out, places.iter().map(|at| &plan.columns.names[*at]));
-            }
-            _ => put_names(out, plan.columns.names.iter()),
+        match &view.columns {
+            _ if view.subscription.filter.values == Values::None => put_empty_list(out),
+            Some(places) => put_names(out, places.iter().map(|at| &plan.columns.names[*at])),
+            None => put_names(out, plan.columns.names.iter()),
         }
         put_names(out, plan.key.names.iter());
     }
@@ -138,42 +140,47 @@ fn put_names<'n>(out: &mut Vec<u8>, names: impl Iterator<Item = &'n String>) {
 }
 
 /// `[{Operation, Table, Rowid, OldRowid, Key, OldKey, Old, New}, …]`; `[]` stands for what there is not.
-fn put_changes(
-    out: &mut Vec<u8>,
-    log: &Log,
-    plans: &[Plan],
-    views: &[Option<&View>],
-    numbers: &[Option<u32>],
-    wanted: impl Fn(&Entry) -> bool,
-) {
+fn put_changes(out: &mut Vec<u8>, origin: Origin<'_>, log: &Log, shown: &[Option<Shown<'_>>]) {
     let list = begin_list(out);
     let mut count = 0;
     let mut schema_changed = false;
-    for (entry, noted) in log.entries().filter(|(entry, _)| wanted(entry)) {
-        let place = entry.plan as usize;
-        let (Some(view), Some(Some(number)), Some(plan)) =
-            (view_of(views, entry), numbers.get(place), plans.get(place))
-        else {
+    for (at, entry) in log.entries().iter().enumerate() {
+        if entry.database != origin.index {
+            continue;
+        }
+        match shown.get(entry.plan as usize) {
+            Some(Some(Shown { plan, view, number: Some(number) })) if is_wanted(entry, view) => {
+                put_change(out, entry, log.noted(at), plan, view, *number);
+                count += 1;
+            }
             // One statement may change it several times.
-            if !std::mem::replace(&mut schema_changed, true) {
+            None if entry.plan == SCHEMA && !std::mem::replace(&mut schema_changed, true) => {
                 put_tuple(out, 1);
                 out.extend_from_slice(&[SMALL_INTEGER, SCHEMA_CHANGED]);
                 count += 1;
             }
-            continue;
-        };
-        put_tuple(out, 8);
-        out.extend_from_slice(&[SMALL_INTEGER, number_of(entry.operation), INTEGER]);
-        out.extend_from_slice(&number.to_be_bytes());
-        put_keys(out, entry, noted, plan);
-        let values = view.subscription.filter.values;
-        put_some(out, noted.old, view, values == Values::OldAndNew);
-        put_some(out, noted.new, view, values != Values::None);
-        count += 1;
+            _ => {}
+        }
     }
     end_list(out, list, count);
 }
 
+#[inline]
+fn put_change(out: &mut Vec<u8>, entry: &Entry, noted: Noted<'_>, plan: &Plan, view: &View, number: u32) {
+    let [a, b, c, d] = number.to_be_bytes();
+    out.extend_from_slice(&[SMALL_TUPLE, 8, SMALL_INTEGER, number_of(entry.operation), INTEGER, a, b, c, d]);
+    put_keys(out, entry, noted, plan);
+    match view.subscription.filter.values {
+        // Both of them at once.
+        Values::None => out.extend_from_slice(&[NIL, NIL]),
+        values => {
+            put_some(out, noted.old, view, values == Values::OldAndNew);
+            put_some(out, noted.new, view, true);
+        }
+    }
+}
+
+#[inline]
 fn number_of(operation: u8) -> u8 {
     match operation {
         OPERATION_INSERT => 1,
@@ -183,6 +190,7 @@ fn number_of(operation: u8) -> u8 {
 }
 
 /// Rowid and key, after the change and before it, if that was another one.
+#[inline]
 fn put_keys(out: &mut Vec<u8>, entry: &Entry, noted: Noted<'_>, plan: &Plan) {
     let moved = entry.rowid != entry.old_rowid;
     if plan.without_rowid {
@@ -211,6 +219,7 @@ fn put_keys(out: &mut Vec<u8>, entry: &Entry, noted: Noted<'_>, plan: &Plan) {
     }
 }
 
+#[inline]
 fn put_rowid_key(out: &mut Vec<u8>, rowid: i64) {
     put_list(out, 1);
     put_integer(out, rowid);

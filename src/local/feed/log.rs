@@ -38,7 +38,7 @@ pub struct Entry {
 pub const SCHEMA: u32 = u32::MAX;
 
 /// What a log holds of a row, each a list of values as an External Term or two of them; nothing for what was not noted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Noted<'l> {
     /// The key and, behind it, the key before, if that was another one, or an empty list. Not of a key that is the rowid.
     pub keys: &'l [u8],
@@ -116,16 +116,26 @@ impl Log {
         self.buffers.bytes.len()
     }
 
-    /// The entries with what is noted of them.
-    pub fn entries(&self) -> impl Iterator<Item = (&Entry, Noted<'_>)> {
-        let ends = self.buffers.entries.iter().skip(1).map(|next| next.start as usize);
-        let ends = ends.chain(std::iter::once(self.buffers.bytes.len()));
-        self.buffers.entries.iter().zip(ends).map(|(entry, end)| {
-            let (start, old_at, new_at) =
-                (entry.start as usize, entry.old_at as usize, entry.new_at as usize);
-            let part = |from: usize, to: usize| self.buffers.bytes.get(from..to).unwrap_or_default();
-            (entry, Noted { keys: part(start, old_at), old: part(old_at, new_at), new: part(new_at, end) })
-        })
+    /// The entries.
+    #[inline]
+    pub fn entries(&self) -> &[Entry] {
+        &self.buffers.entries
+    }
+
+    /// What is noted of the entry at a place.
+    #[inline]
+    pub fn noted(&self, at: usize) -> Noted<'_> {
+        let Buffers { entries, bytes } = &self.buffers;
+        let Some(entry) = entries.get(at) else { return Noted::default() };
+        let end = entries.get(at + 1).map_or(bytes.len(), |next| next.start as usize);
+        let start = entry.start as usize;
+        // Mostly, where a rowid says all that is wanted.
+        if start == end {
+            return Noted::default();
+        }
+        let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
+        let (old_at, new_at) = (entry.old_at as usize, entry.new_at as usize);
+        Noted { keys: part(start, old_at), old: part(old_at, new_at), new: part(new_at, end) }
     }
 
     /// Forgets everything, after a commit or a rollback.
@@ -305,6 +315,7 @@ fn changed_columns(plan: &Plan, change: &RowChange<'_>) -> u64 {
 }
 
 /// Whether a listener with this view gets this entry.
+#[inline]
 pub fn is_wanted(entry: &Entry, view: &super::plan::View) -> bool {
     view.subscription.filter.operations & entry.operation != 0
         && (entry.operation != OPERATION_UPDATE || view.sees(entry.changed))
@@ -317,7 +328,7 @@ mod tests {
 
     /// Changes are told apart by the number of their database.
     fn changes(log: &Log) -> Vec<c_int> {
-        log.entries().map(|(entry, _)| entry.database).collect()
+        log.entries().iter().map(|entry| entry.database).collect()
     }
 
     #[test]

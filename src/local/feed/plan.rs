@@ -54,12 +54,14 @@ pub struct View {
 
 impl View {
     /// Whether it wants an UPDATE that changes these of [`Plan::tracked`].
+    #[inline]
     pub fn sees(&self, changed: u64) -> bool {
         self.changed.is_none_or(|bits| bits & changed != 0)
     }
 }
 
 /// The bit of an operation.
+#[inline]
 pub fn bit(operation: Operation) -> u8 {
     match operation {
         Operation::Insert => OPERATION_INSERT,

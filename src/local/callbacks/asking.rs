@@ -111,7 +111,8 @@ impl Asking {
             ms => now_ns().saturating_add(u64::from(ms) * 1_000_000),
         };
         let call = self.questions.open_call();
-        let mut frame = Vec::new();
+        // At once: a buffer that grows with each field costs as much as all else that a call takes here.
+        let mut frame = Vec::with_capacity(CALL_BYTES);
         self.event(&mut frame, function, call, kind, until_ns.min(self.control.deadline_ns()), put);
         if frame.len() > self.frame_bytes_max as usize {
             let message = format!(

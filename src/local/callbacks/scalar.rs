@@ -13,6 +13,9 @@ use std::sync::Arc;
 const ANSWERS_MAX: usize = 1024;
 const ANSWERS_BYTES_MAX: usize = 1 << 20;
 
+/// Room for the arguments of most calls.
+const ARGUMENTS_BYTES: usize = 64;
+
 /// Calls the client for each row, but for what it has answered already.
 pub struct ClientScalar {
     asking: Arc<Asking>,
@@ -67,7 +70,7 @@ impl ClientScalar {
 
 impl RowFunction for ClientScalar {
     fn call(&self, arguments: &[Argument<'_>]) -> Outcome {
-        let mut encoded = Vec::new();
+        let mut encoded = Vec::with_capacity(ARGUMENTS_BYTES);
         put_arguments(&mut encoded, arguments);
         if !self.function.deterministic {
             return self.ask(&encoded);

@@ -9,14 +9,17 @@ defmodule LibsqlPort.Runners do
 
   alias LibsqlPort.{Callback, Exchange, Functions, Handle, Runner, Wire}
 
-  # `groups` outlives a runner: see `LibsqlPort.Fold`.
+  # `groups` outlives a runner: see `LibsqlPort.Fold`. The number of the last call is beside the map, so that a call changes nothing
+  # that the owner holds: its state is a large map.
   defstruct [:supervisor, :functions, :handle, of: %{}, groups: %{}, monitors: %{}]
 
   @type t :: %__MODULE__{
           supervisor: pid,
           functions: Functions.t(),
           handle: Handle.t() | nil,
-          of: %{optional(connection :: integer) => %{pid: pid, monitor: reference, last: non_neg_integer}},
+          of: %{
+            optional(connection :: integer) => %{pid: pid, monitor: reference, last: :atomics.atomics_ref()}
+          },
           groups: %{optional(connection :: integer) => :atomics.atomics_ref()},
           monitors: %{optional(reference) => connection :: integer}
         }
@@ -39,20 +42,20 @@ defmodule LibsqlPort.Runners do
   @spec new(pid, Functions.t()) :: t
   def new(supervisor, functions), do: %__MODULE__{supervisor: supervisor, functions: functions}
 
-  @doc "Hands a call to the runner of its connection, and returns what has to be answered because there is none."
-  @spec call(t, binary) :: {t, [answer]}
+  @doc "Hands a call to the runner of its connection, or starts one and returns what has to be answered because there is none."
+  @spec call(t, binary) :: :handed | {t, [answer]}
   def call(runners, frame) do
     case Wire.call_head(frame) do
       {connection, call, _request, _number} ->
         case runners.of do
-          %{^connection => runner} -> {handed(runners, connection, runner, call, frame), []}
+          %{^connection => runner} -> handed(runner, call, frame)
           # What has no runner holds nothing that a notice could be about.
-          _none when call == 0 -> {runners, []}
+          _none when call == 0 -> :handed
           _none -> first_call(runners, connection, call, frame)
         end
 
       nil ->
-        {runners, []}
+        :handed
     end
   end
 
@@ -61,10 +64,15 @@ defmodule LibsqlPort.Runners do
 
     case start(runners, connection, groups) do
       {:ok, pid} ->
-        runner = %{pid: pid, monitor: Process.monitor(pid), last: 0}
-        monitors = Map.put(runners.monitors, runner.monitor, connection)
-        runners = %{runners | monitors: monitors, groups: Map.put(runners.groups, connection, groups)}
-        {handed(runners, connection, runner, call, frame), []}
+        runner = %{pid: pid, monitor: Process.monitor(pid), last: :atomics.new(1, signed: false)}
+        handed(runner, call, frame)
+
+        {%{
+           runners
+           | of: Map.put(runners.of, connection, runner),
+             monitors: Map.put(runners.monitors, runner.monitor, connection),
+             groups: Map.put(runners.groups, connection, groups)
+         }, []}
 
       :error ->
         {runners,
@@ -72,11 +80,11 @@ defmodule LibsqlPort.Runners do
     end
   end
 
-  defp handed(runners, connection, runner, call, frame) do
-    Runner.call(runner.pid, frame)
+  defp handed(runner, call, frame) do
     # One call of a connection at most waits for its answer.
-    runner = if call == 0, do: runner, else: %{runner | last: call}
-    %{runners | of: Map.put(runners.of, connection, runner)}
+    if call != 0, do: :atomics.put(runner.last, 1, call)
+    Runner.call(runner.pid, frame)
+    :handed
   end
 
   # The numbers of groups begin at 0.
@@ -107,7 +115,8 @@ defmodule LibsqlPort.Runners do
   @spec abandoned(t, binary) :: {t, pid | nil}
   def abandoned(runners, frame) do
     with {connection, call} <- Wire.abandoned(frame),
-         %{^connection => %{last: ^call, pid: pid}} <- runners.of do
+         %{^connection => %{last: last, pid: pid}} <- runners.of,
+         ^call <- :atomics.get(last, 1) do
       {ended(runners, connection), pid}
     else
       _none -> {runners, nil}
@@ -119,7 +128,7 @@ defmodule LibsqlPort.Runners do
   def down(runners, monitor, reason) do
     case runners.monitors do
       %{^monitor => connection} ->
-        %{last: call} = Map.fetch!(runners.of, connection)
+        call = :atomics.get(Map.fetch!(runners.of, connection).last, 1)
         message = "the process that ran the function has ended: " <> Exception.format_exit(reason)
         outcome = Callback.encoded({:error, message})
         # It may have been answered: then the program drops this.

@@ -347,8 +347,10 @@ defmodule LibsqlPort.Sidecar do
 
   # The frame goes to the process that runs the function, undecoded.
   defp event(@call, frame, state) do
-    {runners, answers} = Runners.call(state.runners, frame)
-    answer_all(answers, %{state | runners: runners})
+    case Runners.call(state.runners, frame) do
+      :handed -> state
+      {runners, answers} -> answer_all(answers, %{state | runners: runners})
+    end
   end
 
   defp event(@abandoned, frame, state) do

@@ -13,7 +13,7 @@ use port_driver::etf::encoder::{
 };
 use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
 use port_driver::reply::{put_result_tail, Tail};
-use port_driver::request::{self, tag, Request};
+use port_driver::request::{self, tag, Request, Values};
 use std::hint::black_box;
 use std::io::Write;
 use std::process::ExitCode;
@@ -55,7 +55,28 @@ const WORKS: &[Work] = &[
     ("insert_autocommit", 200, |times| {
         repeat(&mut Bench::new(1), times, tag::EXECUTE, &execute(INSERT, insert_params));
     }),
-    ("batch_100_inserts", 20, |times| repeat(&mut Bench::new(1), times, tag::BATCH, &batch(100))),
+    ("batch_100_inserts", 20, |times| {
+        repeat(&mut Bench::new(1), times, tag::BATCH, &batch(100, INSERT, |out, _| insert_params(out)));
+    }),
+    // With one subscriber: to another table (what the engine does for its hook, whatever becomes of it), to the keys, to new values.
+    ("batch_100_inserts_elsewhere", 20, |times| told_inserts(times, Some("elsewhere"), Values::None)),
+    ("batch_100_inserts_keys", 20, |times| told_inserts(times, None, Values::None)),
+    ("batch_100_inserts_new", 20, |times| told_inserts(times, None, Values::New)),
+    ("update_10k", 3, |times| update(&mut Bench::new(10_000), times)),
+    ("update_10k_elsewhere", 3, |times| told_update(times, Some("elsewhere"), Values::None)),
+    ("update_10k_keys", 3, |times| told_update(times, None, Values::None)),
+    ("update_10k_new", 3, |times| told_update(times, None, Values::New)),
+    ("replace_100", 20, |times| replace(&mut Bench::new(1), times)),
+    ("replace_100_elsewhere", 20, |times| told_replace(times, Some("elsewhere"), Values::None)),
+    ("replace_100_keys", 20, |times| told_replace(times, None, Values::None)),
+    ("replace_100_new", 20, |times| told_replace(times, None, Values::New)),
+    // An SQL function of the client, which answers at once: its calls without pipes and threads.
+    ("calls_100", 20, |times| {
+        let mut bench = Bench::new(1);
+        bench.run(tag::CREATE_FUNCTION, &function("same"));
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT sum(same(i)) FROM n";
+        repeat(&mut bench, times, tag::EXECUTE, &execute(sql, put_empty_list));
+    }),
     ("rows_10k", 3, |times| {
         repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &execute(SCAN, put_empty_list));
     }),
@@ -67,6 +88,10 @@ const WORKS: &[Work] = &[
     }),
     ("engine_count_10k", 3, |times| engine(times, "SELECT count(*) FROM bulk WHERE value > 7500.0")),
     ("engine_like_10k", 3, |times| engine(times, "SELECT count(*) FROM bulk WHERE long LIKE '%4711%'")),
+    ("engine_like_one_10k", 3, |times| engine(times, "SELECT count(*) FROM bulk WHERE long LIKE '%4_99%'")),
+    ("engine_unicode_like_10k", 3, |times| {
+        engine(times, "SELECT count(*) FROM bulk WHERE unicode_like('%4_99%', long)");
+    }),
     ("engine_group_10k", 3, |times| {
         engine(times, "SELECT count(*) FROM (SELECT id % 100, sum(value) FROM bulk GROUP BY 1)");
     }),
@@ -134,6 +159,41 @@ fn main() -> ExitCode {
 /// A statement that the engine is busy with.
 fn engine(times: u32, sql: &str) {
     repeat(&mut Bench::new(10_000), times, tag::EXECUTE, &execute(sql, put_empty_list));
+}
+
+fn told_inserts(times: u32, table: Option<&str>, values: Values) {
+    let mut bench = Bench::new(1);
+    bench.listen(table, values);
+    repeat(&mut bench, times, tag::BATCH, &batch(100, INSERT, |out, _| insert_params(out)));
+}
+
+fn update(bench: &mut Bench, times: u32) {
+    repeat(bench, times, tag::EXECUTE, &execute("UPDATE bulk SET value = value + 1", put_empty_list));
+}
+
+fn told_update(times: u32, table: Option<&str>, values: Values) {
+    let mut bench = Bench::new(10_000);
+    bench.listen(table, values);
+    update(&mut bench, times);
+}
+
+/// Rows that are there are replaced by the same ones, in a table WITHOUT ROWID.
+fn replace(bench: &mut Bench, times: u32) {
+    bench.script("CREATE TABLE w (id INTEGER PRIMARY KEY, short TEXT, value REAL) WITHOUT ROWID");
+    let params = |out: &mut Vec<u8>, id: u32| {
+        put_list(out, 3);
+        put_integer(out, i64::from(id));
+        put_binary(out, b"twenty characters...");
+        put_float(out, 21.5);
+        put_empty_list(out);
+    };
+    repeat(bench, times, tag::BATCH, &batch(100, "REPLACE INTO w VALUES (?1, ?2, ?3)", params));
+}
+
+fn told_replace(times: u32, table: Option<&str>, values: Values) {
+    let mut bench = Bench::new(1);
+    bench.listen(table, values);
+    replace(&mut bench, times);
 }
 
 /// The payload of an execute with six parameters of mixed kinds.
@@ -208,6 +268,26 @@ fn compile_point_select(times: u32, rules: u32) {
     repeat(&mut bench, times, tag::SCRIPT, &payload);
 }
 
+/// The payload of a `create_function`: a scalar function of one argument.
+fn function(name: &str) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put_tuple(&mut payload, 3);
+    put_integer(&mut payload, 1);
+    put_integer(&mut payload, 0);
+    put_map(&mut payload, 5);
+    put_binary(&mut payload, b"callback");
+    put_integer(&mut payload, 1);
+    put_binary(&mut payload, b"name");
+    put_binary(&mut payload, name.as_bytes());
+    put_binary(&mut payload, b"kind");
+    put_atom(&mut payload, "scalar");
+    put_binary(&mut payload, b"arguments");
+    put_integer(&mut payload, 1);
+    put_binary(&mut payload, b"timeout");
+    put_integer(&mut payload, 5_000);
+    payload
+}
+
 /// Rules about columns of the table that is read and of others, and one that allows the rest.
 fn policy(rules: u32) -> Vec<u8> {
     let mut payload = Vec::new();
@@ -254,18 +334,18 @@ fn measured(times: u32, work: &mut dyn FnMut()) {
     }
 }
 
-/// The payload of an atomic batch of so many inserts.
-fn batch(statements: u32) -> Vec<u8> {
+/// The payload of an atomic batch of so many statements, which `params` writes the parameters of, by their number.
+fn batch(statements: u32, sql: &str, params: fn(&mut Vec<u8>, u32)) -> Vec<u8> {
     let mut payload = Vec::new();
     put_tuple(&mut payload, 4);
     put_integer(&mut payload, 1);
     put_integer(&mut payload, 0);
     put_bool(&mut payload, true);
     put_list(&mut payload, statements);
-    for _ in 0..statements {
+    for number in 0..statements {
         put_tuple(&mut payload, 2);
-        put_binary(&mut payload, INSERT.as_bytes());
-        insert_params(&mut payload);
+        put_binary(&mut payload, sql.as_bytes());
+        params(&mut payload, number);
     }
     put_empty_list(&mut payload);
     payload

@@ -52,7 +52,7 @@ pub mod bench {
     pub use crate::control::Control;
     pub use crate::counters::Counters;
     pub use crate::database::{Files, OpenFiles};
-    pub use crate::feed::{Events, Hub};
+    pub use crate::feed::{Events, Filter, Hub, Scope, Terms};
     pub use crate::limits::Limits;
     pub use crate::questions::Questions;
     pub use crate::run::{Lead, Outlet, Place, Run};

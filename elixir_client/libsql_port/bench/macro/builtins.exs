@@ -41,11 +41,8 @@ defmodule Bench.Builtins do
         fn -> Statistics.time(fn -> {:ok, [_]} = LibsqlPort.query_one(bench.conn, sql) end) end
       end
 
-      [theirs, taken] = Statistics.in_turns(Bench.setting(bench, 15, 3), [ask.(sqlites), ask.(ours)])
-
-      if name =~ "GLOB",
-        do: Report.compared(name, taken, theirs, &Report.ms/1),
-        else: Report.at_most(name, @factor, taken, theirs, &Report.ms/1)
+      [pairs] = Statistics.in_pairs(Bench.setting(bench, 31, 3), ask.(sqlites), [ask.(ours)])
+      Report.paired(name, unless(name =~ "GLOB", do: @factor), pairs, &Report.ms/1)
     end
   end
 end

@@ -42,14 +42,12 @@ defmodule Bench.Functions do
   defp one(bench, conn) do
     echo = Bench.echo(bench, @frames)
 
-    [echoes, called] =
-      Statistics.in_turns(rounds(bench), [
-        fn -> Statistics.time(fn -> Enum.each(1..@calls, fn _ -> echo.() end) end) / @calls end,
-        fn -> Statistics.time(fn -> called(conn) end) / @calls end
-      ])
+    echoes = fn -> Statistics.time(fn -> Enum.each(1..@calls, fn _ -> echo.() end) end) / @calls end
+    called = fn -> Statistics.time(fn -> called(conn) end) / @calls end
+    [pairs] = Statistics.in_pairs(rounds(bench), echoes, [called])
 
     "a scalar function in Elixir, each call"
-    |> Report.at_most(@call_factor, called, echoes, &Report.us/1)
+    |> Report.paired(@call_factor, pairs, &Report.us/1)
     |> Report.note("yardstick: echoes of frames of the same lengths, one after another")
   end
 
@@ -57,14 +55,12 @@ defmodule Bench.Functions do
     # Each caller has a place in the pipe to the echo program, as each connection has in that to the sidecar.
     echo = Bench.echo(bench, @frames)
 
-    [echoes, called] =
-      Statistics.in_turns(rounds(bench), [
-        fn -> together(conns, fn _conn -> Enum.each(1..@calls, fn _ -> echo.() end) end) end,
-        fn -> together(conns, &called/1) end
-      ])
+    echoes = fn -> together(conns, fn _conn -> Enum.each(1..@calls, fn _ -> echo.() end) end) end
+    called = fn -> together(conns, &called/1) end
+    [pairs] = Statistics.in_pairs(rounds(bench), echoes, [called])
 
     "the same, #{@callers} connections at once"
-    |> Report.at_most(@callers_factor, called, echoes, &Report.us/1)
+    |> Report.paired(@callers_factor, pairs, &Report.us/1)
     |> Report.note("time for one call of all together; yardstick: as many callers of the echo")
   end
 
@@ -96,5 +92,5 @@ defmodule Bench.Functions do
     Report.within("a row of a table function in Elixir", @row_limit_us, per_row, &Report.us/1)
   end
 
-  defp rounds(bench), do: Bench.setting(bench, 11, 5)
+  defp rounds(bench), do: Bench.setting(bench, 21, 5)
 end

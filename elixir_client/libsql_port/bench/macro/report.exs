@@ -39,6 +39,27 @@ defmodule Bench.Report do
     }
   end
 
+  @doc """
+  A row of pairs (`Statistics.in_pairs/3`): the median of the pairs' ratios, at most `factor` if that is not `nil`. The note says
+  how far they are apart.
+  """
+  def paired(work, factor, pairs, format) do
+    {measured, beside} = Enum.unzip(pairs)
+    ratios = Enum.map(pairs, fn {figure, yardstick} -> figure / yardstick end)
+    ratio = median(ratios)
+    [low, high] = Enum.map([0.25, 0.75], &fixed(Bench.Statistics.quantile(ratios, &1), 2))
+
+    %Row{
+      work: work,
+      measured: format.(median(measured)),
+      best: format.(Enum.min(measured)),
+      limit: "#{if factor, do: number(factor), else: "-"} × #{format.(median(beside))}",
+      ratio: ratio,
+      verdict: if(factor, do: verdict(ratio <= factor), else: :none),
+      notes: ["half of #{length(pairs)} pairs between #{low} and #{high}"]
+    }
+  end
+
   @doc "As `at_most/5`, for figures of which more is better."
   def at_least(work, factor, measured, yardstick, format) do
     ratio = median(measured) / median(yardstick)
@@ -89,7 +110,7 @@ defmodule Bench.Report do
       goal        costs as ratios to the round trip of the same bytes, and to decoding the same rows
       fixed       one machine, one VM, one sidecar (process #{status.os_pid}) with its defaults, one WAL file
       varied      the work, the number of callers
-      method      work and yardstick in turns, medians of rounds#{if bench.quick?, do: "; QUICK RUN, not to be quoted"}
+      method      work and yardstick in turns, medians of rounds or of the ratios of pairs#{if bench.quick?, do: "; QUICK RUN, not to be quoted"}
     #{surroundings(bench.directory)}
     """)
   end

@@ -72,5 +72,25 @@ defmodule Bench.Statistics do
     |> Enum.zip_with(& &1)
   end
 
+  @doc """
+  Runs each of `funs` together with `yardstick`, in pairs, `rounds` times after one round that is not counted, and gives for each
+  the list of `{figure, figure of the yardstick beside it}`. Which of the two comes first changes from round to round, so that
+  neither a machine that becomes slower nor what the first one leaves behind favours one of them.
+  """
+  def in_pairs(rounds, yardstick, funs) do
+    Enum.each([yardstick | funs], & &1.())
+
+    1..rounds
+    |> Enum.map(fn round -> Enum.map(funs, &pair(rem(round, 2), yardstick, &1)) end)
+    |> Enum.zip_with(& &1)
+  end
+
+  defp pair(0, yardstick, fun) do
+    beside = yardstick.()
+    {fun.(), beside}
+  end
+
+  defp pair(1, yardstick, fun), do: {fun.(), yardstick.()}
+
   defp microseconds(native), do: :erlang.convert_time_unit(native, :native, :nanosecond) / 1000
 end

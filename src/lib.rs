@@ -27,6 +27,7 @@ mod error;
 mod feed;
 mod functions;
 mod held;
+mod info;
 mod limits;
 mod local;
 mod memory;

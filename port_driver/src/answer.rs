@@ -28,6 +28,27 @@ pub fn value(term: &[u8]) -> Result<Value<'_>, RequestError> {
     Value::decode(&mut Decoder::new(term), Place::Answer)
 }
 
+/// Reads an answer that is a token, and the ms for which it is good, if the client says so.
+pub fn token(term: &[u8]) -> Result<(&str, Option<u64>), RequestError> {
+    let mut decoder = Decoder::new(term);
+    let (token, lifetime) = match decoder.next() {
+        Ok(Token::Tuple(2)) => (decoder.next(), Some(decoder.next())),
+        token => (token, None),
+    };
+    let shape = || invalid("the answer is neither a token, a binary of visible ASCII, nor {Token, LifetimeMs}");
+    let token = match token {
+        Ok(Token::Binary(bytes)) if bytes.iter().all(|byte| (0x21..0x7f).contains(byte)) => {
+            std::str::from_utf8(bytes).map_err(|_| shape())?
+        }
+        _ => return Err(shape()),
+    };
+    match lifetime {
+        None => Ok((token, None)),
+        Some(Ok(Token::Integer(ms))) => Ok((token, Some(u64::try_from(ms).map_err(|_| shape())?))),
+        Some(_) => Err(shape()),
+    }
+}
+
 /// Reads an answer that is one of the atoms `choices`, or the text of one.
 pub fn choice<T: Copy>(term: &[u8], choices: &[(&str, T)]) -> Result<T, RequestError> {
     let named = match Decoder::new(term).next() {

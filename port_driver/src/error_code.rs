@@ -150,9 +150,19 @@ error_codes! {
     CommitVetoed = 90, "commit_vetoed";
     /// The commit hook of the client gave no answer, or none that says yes or no: the transaction was rolled back.
     CommitHookFailed = 91, "commit_hook_failed";
+    /// The server has ended the transaction, and what it had written is undone.
+    TransactionLost = 92, "transaction_lost";
+    /// The server does not accept the token.
+    Unauthorized = 93, "unauthorized";
+    /// The server does not allow this to who the token names.
+    Forbidden = 94, "forbidden";
+    /// The server cannot be reached.
+    RemoteUnavailable = 95, "remote_unavailable";
+    /// The server answers with what is no answer.
+    RemoteProtocol = 96, "remote_protocol";
     /// Client only: the program is gone.
     SidecarDown = 100, "sidecar_down";
-    /// Client only: the program went before it answered a write.
+    /// A write was sent, and no answer came: it may have been committed or not.
     OutcomeUnknown = 101, "outcome_unknown";
     /// Client only: the two sides speak different versions.
     ProtocolMismatch = 102, "protocol_mismatch";

@@ -119,6 +119,9 @@ fn guards(options: &OpenOptions<'_>) -> String {
     if !options.limits.is_empty() {
         text += &format!("limits: {:?}, ", options.limits);
     }
+    if let Some(remote) = &options.remote {
+        text += &format!("remote: {remote:?}, ");
+    }
     text
 }
 
@@ -440,6 +443,17 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
         .encode(out),
         "event_connection_lost" => {
             connection_lost(out, 7, ErrorCode::Internal, "a bug ended the connection");
+        }
+        "event_call_auth_token" => {
+            let fields = Call {
+                connection: 7,
+                call: 1,
+                request: 605,
+                callback: 3,
+                kind: "auth_token",
+                left_ms: 5000,
+            };
+            call(out, &fields, |out| encoder::put_binary(out, b"libsql://app.example.org"));
         }
         "event_call" => {
             let fields = Call {

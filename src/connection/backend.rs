@@ -4,15 +4,16 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::database::{DatabaseFile, OpenFiles};
 use crate::engine::code;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::info::Info;
 use crate::limits::Limits;
 use crate::local;
 use crate::local::commands;
-use crate::local::open::Info;
 use crate::local::session::Session;
 use crate::questions::Questions;
 use crate::run::Run;
 use crate::surroundings::Surroundings;
+use port_driver::error_code::ErrorCode;
 use port_driver::request::{Open, Request};
 use std::sync::Arc;
 
@@ -33,6 +34,10 @@ impl Backend {
         files: &Arc<OpenFiles>,
         request: &Open<'_>,
     ) -> Result<(Self, Info)> {
+        if request.options.remote.is_some() {
+            let message = "this program has no databases on servers";
+            return Err(Error::new(ErrorCode::Unsupported, message));
+        }
         let (session, info) =
             local::open::open(surroundings, id, control, questions, counters, files, request)?;
         Ok((Backend::Local(Box::new(session)), info))

@@ -9,13 +9,15 @@ use crate::clock::now_ns;
 use crate::control::{Control, Stop};
 use crate::engine::handle::memory_used;
 use crate::error::{Error, Result};
-use crate::local::open::Info;
+use crate::info::Info;
 use crate::memory;
 use crate::questions::Questions;
 use crate::run::{Outlet, Place, Run};
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
-use port_driver::etf::encoder::{put_binary, put_bool, put_key, put_map, put_nil, put_tuple, put_unsigned};
+use port_driver::etf::encoder::{
+    put_binary, put_bool, put_key, put_map, put_nil, put_optional_binary, put_tuple, put_unsigned,
+};
 use port_driver::event;
 use port_driver::request::{self, Refusal, Request};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -290,13 +292,15 @@ fn open_session(
 fn put_opened(out: &mut Vec<u8>, id: u32, info: &Info) {
     put_tuple(out, 2);
     put_unsigned(out, u64::from(id));
-    put_map(out, 3);
+    put_map(out, 4);
     put_key(out, "path");
     put_binary(out, info.path.as_bytes());
     put_key(out, "journal_mode");
-    put_binary(out, info.journal_mode.as_bytes());
+    put_optional_binary(out, info.journal_mode.as_deref().map(str::as_bytes));
     put_key(out, "read_only");
     put_bool(out, info.read_only);
+    put_key(out, "mode");
+    put_binary(out, info.mode.name().as_bytes());
 }
 
 fn internal_error() -> Error {

@@ -22,6 +22,7 @@ use crate::engine::allowed::Folders;
 use crate::engine::open as engine;
 use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
+use crate::info::{Info, Mode};
 use crate::questions::Questions;
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
@@ -35,16 +36,6 @@ const OPEN_FLAGS: i32 = code::SQLITE_OPEN_URI
     | code::SQLITE_OPEN_EXRESCODE
     | code::SQLITE_OPEN_PRIVATECACHE
     | code::SQLITE_OPEN_NOMUTEX;
-
-/// What a client is told about a connection that has just been opened.
-pub struct Info {
-    /// Absolute path, or the name in memory.
-    pub path: String,
-    /// As the engine has it now.
-    pub journal_mode: String,
-    /// It cannot be written.
-    pub read_only: bool,
-}
 
 /// Opens the database of `request` for connection `id`.
 pub fn open(
@@ -194,7 +185,12 @@ fn establish(access: &mut Access, pragmas: &[(String, String)], defensive: bool)
     let configured = access.handle.configure(code::SQLITE_DBCONFIG_DEFENSIVE, defensive);
     configured.map_err(|error| Error::Engine(error, None))?;
     access.check_placement().map_err(Error::Displaced)?;
-    Ok(Info { path: access.file().name.clone(), journal_mode, read_only: access.handle.read_only() })
+    Ok(Info {
+        path: access.file().name.clone(),
+        journal_mode: Some(journal_mode),
+        read_only: access.handle.read_only(),
+        mode: Mode::Local,
+    })
 }
 
 /// The path and flags for the engine.

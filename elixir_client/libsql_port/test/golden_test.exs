@@ -197,6 +197,7 @@ defmodule LibsqlPort.GoldenTest do
     "false" => :cancel,
     "nil" => :close,
     "open" => :open,
+    "open_remote" => :open,
     "prepare" => :prepare,
     "script" => :script,
     "status" => :status,

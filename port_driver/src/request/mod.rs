@@ -12,6 +12,7 @@ mod function;
 mod hook;
 mod options;
 mod policy;
+mod remote;
 mod subscribe;
 pub mod tag;
 
@@ -21,6 +22,7 @@ pub use function::{Function, FunctionKind};
 pub use hook::{Hook, HookKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 pub use policy::{Effect, Policy, PolicyElement, PolicyRule};
+pub use remote::{RemoteOptions, Roots, Secret};
 pub use subscribe::{ChangeFilter, Scope, Subscribe, Values};
 pub use subscribe::{EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_WAL};
 pub use subscribe::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use super::fields::{check_text, names, shown_token};
+use super::remote::{RemoteOptions, RemoteParts};
 use super::{policy, Policy, Refusal, RequestError};
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
@@ -68,6 +69,8 @@ pub struct OpenOptions<'a> {
     pub limits: Vec<(String, PragmaValue<'a>)>,
     /// Names and values as they came: which ones exist is the program's to say.
     pub pragmas: Vec<(String, PragmaValue<'a>)>,
+    /// The server that has the database.
+    pub remote: Option<Box<RemoteOptions<'a>>>,
 }
 
 /// A pragma's value, not yet checked.
@@ -117,6 +120,19 @@ const OPEN_KEYS: &[&str] = &[
     "policy",
     "limits",
     "pragmas",
+    "url",
+    "auth_token",
+    "ask_auth_token",
+    "namespace",
+    "tls",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "roots",
+    "proxy",
+    "connect_timeout_ms",
+    "stream_idle_ms",
+    "response_bytes_max",
 ];
 
 impl ResultOptions {
@@ -170,6 +186,7 @@ impl Default for OpenOptions<'_> {
             policy: None,
             limits: Vec::new(),
             pragmas: Vec::new(),
+            remote: None,
         }
     }
 }
@@ -177,6 +194,7 @@ impl Default for OpenOptions<'_> {
 impl<'a> OpenOptions<'a> {
     pub(super) fn decode(decoder: &mut Decoder<'a>) -> Result<Self, Refusal> {
         let mut options = Self::default();
+        let mut remote = RemoteParts::default();
         for_each_option(decoder, OPEN_KEYS, |key, decoder| {
             match key {
                 "mode" => options.mode = choice(decoder, key, OPEN_MODES)?,
@@ -194,10 +212,12 @@ impl<'a> OpenOptions<'a> {
                 }
                 "policy" => options.policy = policy::decode(decoder)?,
                 "limits" => options.limits = settings(decoder, "limits")?,
-                _ => options.pragmas = settings(decoder, "pragmas")?,
+                "pragmas" => options.pragmas = settings(decoder, "pragmas")?,
+                key => remote.read(key, decoder)?,
             }
             Ok(())
         })?;
+        options.remote = remote.finish()?;
         Ok(options)
     }
 }
@@ -219,7 +239,7 @@ pub(super) fn for_each_option<'a>(
         }
     };
     // An atom and a binary can spell the same key.
-    let mut seen = 0u32;
+    let mut seen = 0u64;
     for _ in 0..pairs {
         let token = decoder.next()?;
         let (Token::Atom(name) | Token::Binary(name)) = token else {

@@ -12,7 +12,9 @@ defmodule LibsqlPort.ErrorCode do
   | `:file_replaced`, `:foreign_wal` | a database file that was removed, replaced or restored |
   | `:callback_failed`, `:callback_timeout`, `:callback_reentered`, `:unknown_function` | functions written in Elixir |
   | `:commit_vetoed`, `:commit_hook_failed` | a commit hook written in Elixir (`LibsqlPort.set_commit_hook/3`) |
-  | `:sidecar_down`, `:outcome_unknown`, `:protocol_mismatch`, `:executable_not_found`, `:not_sent` | seen by this client alone |
+  | `:transaction_lost`, `:unauthorized`, `:forbidden`, `:remote_unavailable`, `:remote_protocol` | databases on a server |
+  | `:outcome_unknown` | a write whose answer was lost, with the sidecar or on the way to a server |
+  | `:sidecar_down`, `:protocol_mismatch`, `:executable_not_found`, `:not_sent` | seen by this client alone |
   | `:unknown` | a number that this client does not know; the error keeps it |
   """
 
@@ -73,6 +75,11 @@ defmodule LibsqlPort.ErrorCode do
     callback_reentered: 79,
     commit_vetoed: 90,
     commit_hook_failed: 91,
+    transaction_lost: 92,
+    unauthorized: 93,
+    forbidden: 94,
+    remote_unavailable: 95,
+    remote_protocol: 96,
     sidecar_down: 100,
     outcome_unknown: 101,
     protocol_mismatch: 102,

@@ -171,6 +171,20 @@ impl Error {
     }
 }
 
+/// What has to yield a row has yielded none.
+pub fn no_row() -> Error {
+    Error::new(ErrorCode::NoRows, "the statement yields no row")
+}
+
+/// The error of what is to run inside a transaction that is over.
+#[cold]
+pub fn transaction_ended() -> Error {
+    Error::new(
+        ErrorCode::NoTransaction,
+        "the transaction has ended, by COMMIT or ROLLBACK or because the engine rolled it back; nothing more runs in it",
+    )
+}
+
 impl From<Stop> for Error {
     fn from(stop: Stop) -> Self {
         Error::Stopped(stop)

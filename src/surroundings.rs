@@ -5,6 +5,7 @@ use crate::client_functions::SharedFunctions;
 use crate::database::Files;
 use crate::feed::Hub;
 use crate::limits::Limits;
+use crate::network::Network;
 use crate::run::Lead;
 use port_driver::etf::DecodeError;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct Surroundings {
     pub client_functions: Arc<SharedFunctions>,
     /// Who is told of what commits change.
     pub hub: Arc<Hub>,
+    /// The way to servers.
+    pub network: Arc<Network>,
 }
 
 /// What a connection may ask of those who read requests. Implemented by the server.

@@ -87,6 +87,7 @@ impl Bench {
             relief: Arc::clone(&client) as Arc<dyn Relief>,
             client_functions: Arc::default(),
             hub: Arc::new(Hub::new(Arc::new(NoEvents))),
+            network: Arc::default(),
         };
         let hub = Arc::clone(&surroundings.hub);
         let control = Arc::new(Control::new());

@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::info::Info;
 use crate::limits::Limits;
 use crate::local;
-use crate::local::commands;
 use crate::local::session::Session;
 use crate::questions::Questions;
+use crate::remote;
 use crate::run::Run;
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub enum Backend {
     /// In this program.
     Local(Box<Session>),
+    /// On a server.
+    Remote(Box<remote::session::Session>),
 }
 
 impl Backend {
@@ -34,9 +36,14 @@ impl Backend {
         files: &Arc<OpenFiles>,
         request: &Open<'_>,
     ) -> Result<(Self, Info)> {
-        if request.options.remote.is_some() {
-            let message = "this program has no databases on servers";
-            return Err(Error::new(ErrorCode::Unsupported, message));
+        if let Some(options) = &request.options.remote {
+            if !request.path.is_empty() {
+                let message = "a url and a path together mean a replica, which this program does not have";
+                return Err(Error::new(ErrorCode::Unsupported, message));
+            }
+            let (session, info) =
+                remote::open::open(surroundings, id, control, questions, counters, &request.options, options)?;
+            return Ok((Backend::Remote(Box::new(session)), info));
         }
         let (session, info) =
             local::open::open(surroundings, id, control, questions, counters, files, request)?;
@@ -46,14 +53,17 @@ impl Backend {
     /// Runs one request; its reply, or its error's, is in `run.out` when this returns.
     pub fn run(&mut self, run: &mut Run<'_>, request: &Request<'_>) {
         match self {
-            Backend::Local(session) => commands::run(session, run, request),
+            Backend::Local(session) => local::commands::run(session, run, request),
+            Backend::Remote(session) => remote::commands::run(session, run, request),
         }
     }
 
     /// True if `request` can run on the thread that reads requests.
     pub fn is_short(&self, request: &Request<'_>) -> bool {
         match self {
-            Backend::Local(session) => commands::is_short(session, request),
+            Backend::Local(session) => local::commands::is_short(session, request),
+            // A server may take its time.
+            Backend::Remote(_) => false,
         }
     }
 
@@ -61,6 +71,7 @@ impl Backend {
     pub fn after_reply(&mut self) {
         match self {
             Backend::Local(session) => session.access.finish_turn(),
+            Backend::Remote(_) => {}
         }
     }
 
@@ -72,6 +83,7 @@ impl Backend {
                 session.access.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_PASSIVE);
                 session.access.postpone_idle_checkpoints();
             }
+            Backend::Remote(_) => {}
         }
     }
 
@@ -79,6 +91,7 @@ impl Backend {
     pub fn close(&mut self) {
         match self {
             Backend::Local(session) => session.close(),
+            Backend::Remote(session) => session.close(),
         }
     }
 
@@ -86,6 +99,7 @@ impl Backend {
     pub fn limits(&self) -> &Limits {
         match self {
             Backend::Local(session) => &session.limits,
+            Backend::Remote(session) => &session.limits,
         }
     }
 }

@@ -390,6 +390,7 @@ mod tests {
             relief: Arc::new(NoRelief),
             client_functions: Arc::default(),
             hub,
+            network: Arc::default(),
         }
     }
 

@@ -38,6 +38,11 @@ pub fn read(handle: &Handle, error: &EngineError) -> Option<ConstraintFailure> {
     Some(failure)
 }
 
+/// The same from the words alone, of an engine that is elsewhere.
+pub fn read_words(error: &EngineError) -> Option<ConstraintFailure> {
+    (error.code & 0xff == ffi::SQLITE_CONSTRAINT).then(|| parse(kind(error), &error.message))
+}
+
 /// The words of a message that name columns: "t.a, t.b".
 fn named_columns(kind: ConstraintKind, message: &str) -> Option<&str> {
     match kind {

@@ -1,6 +1,6 @@
 //! Open cursors by id.
 
-use super::ahead::Ahead;
+use crate::ahead::Ahead;
 use super::statement::Statement;
 use rustc_hash::FxHashMap;
 

@@ -5,6 +5,7 @@ use super::foreign_key;
 use crate::denial::Denial;
 use crate::engine::action::Action;
 use crate::engine::{allowed, code, constraint, EngineError, RawStatement};
+pub use crate::error::{no_row, transaction_ended};
 use crate::error::{Error, Result};
 use crate::temp_space;
 use port_driver::error_code::ErrorCode;
@@ -140,11 +141,6 @@ pub(super) fn needs_defence(remedy: &str) -> Error {
     Error::new(ErrorCode::InvalidOption, message)
 }
 
-/// What has to yield a row has yielded none.
-pub fn no_row() -> Error {
-    Error::new(ErrorCode::NoRows, "the statement yields no row")
-}
-
 fn snapshot_error(error: Error) -> Error {
     match error {
         Error::Engine(mut engine, constraint) => {
@@ -185,14 +181,5 @@ pub(super) fn cursor_writes() -> Error {
         ErrorCode::Locked,
         "a cursor of this connection is writing outside of a transaction; nothing else can write or begin a transaction \
          before it is exhausted or closed",
-    )
-}
-
-/// The error of what is to run inside a transaction that is over.
-#[cold]
-pub fn transaction_ended() -> Error {
-    Error::new(
-        ErrorCode::NoTransaction,
-        "the transaction has ended, by COMMIT or ROLLBACK or because the engine rolled it back; nothing more runs in it",
     )
 }

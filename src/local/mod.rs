@@ -1,7 +1,6 @@
 //! A database in this program: the engine's connection, its statements, and what each request does with them.
 
 pub mod access;
-pub mod ahead;
 pub mod callbacks;
 mod cannot_open;
 pub mod commands;

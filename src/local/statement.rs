@@ -4,6 +4,7 @@ use super::shadow::Doubt;
 use crate::engine::statement::ColumnText;
 use crate::engine::{Bound, EngineError, Handle, RawStatement};
 use crate::error::{Error, Result};
+use crate::parameters;
 use crate::sql::keyword::{self, Keyword};
 use crate::value::{bind_borrowed, bind_copied};
 use port_driver::error_code::ErrorCode;
@@ -220,60 +221,9 @@ impl Statement {
     }
 
     /// The parameter number of each named value in the order of the map; empty for positional ones.
+    #[inline]
     fn plan(&self, params: &Params<'_>) -> Result<Vec<i32>> {
-        match params.kind() {
-            ParamsKind::Positional if params.len() == self.parameter_count => Ok(Vec::new()),
-            ParamsKind::Positional => Err(Error::new(
-                ErrorCode::ParameterCount,
-                format!("the statement has {} parameters, {} were given", self.parameter_count, params.len()),
-            )),
-            ParamsKind::Named => self.plan_named(params),
-        }
-    }
-
-    fn plan_named(&self, params: &Params<'_>) -> Result<Vec<i32>> {
-        let names = self.parameter_names();
-        let mut bound = vec![false; names.len()];
-        let mut numbers = Vec::with_capacity(params.len() as usize);
-        for pair in params.named() {
-            let (name, _) = pair?;
-            let matches = |candidate: &Option<String>| {
-                candidate.as_deref().is_some_and(|candidate| {
-                    candidate.as_bytes() == name
-                        || candidate.starts_with([':', '@', '$']) && &candidate.as_bytes()[1..] == name
-                })
-            };
-            let mut found = names.iter().enumerate().filter(|(_, candidate)| matches(candidate));
-            let Some((index, _)) = found.next() else {
-                return Err(self.name_error("has no parameter", &String::from_utf8_lossy(name)));
-            };
-            if found.next().is_some() {
-                return Err(self.name_error(
-                    "has several parameters (give the prefix too) named",
-                    &String::from_utf8_lossy(name),
-                ));
-            }
-            if std::mem::replace(&mut bound[index], true) {
-                return Err(self.name_error("was given two values for", &String::from_utf8_lossy(name)));
-            }
-            numbers.push(i32::try_from(index + 1).unwrap_or(i32::MAX));
-        }
-        match bound.iter().position(|bound| !bound) {
-            None => Ok(numbers),
-            Some(index) => {
-                let name = names[index].clone().unwrap_or_else(|| format!("number {}", index + 1));
-                Err(self.name_error("was given no value for", &name))
-            }
-        }
-    }
-
-    fn name_error(&self, what: &str, name: &str) -> Error {
-        let known: Vec<_> =
-            self.parameter_names().iter().map(|name| name.as_deref().unwrap_or("?")).collect();
-        Error::new(
-            ErrorCode::ParameterName,
-            format!("the statement {what} {name:?}; its parameters are [{}]", known.join(", ")),
-        )
+        parameters::plan(self.parameter_count, || self.parameter_names(), params)
     }
 
     fn read_columns(&mut self) {

@@ -86,6 +86,7 @@ pub fn run(
         relief: Arc::clone(&reading) as Arc<dyn Relief>,
         client_functions: Arc::default(),
         hub: Arc::new(Hub::new(Arc::clone(&output) as Arc<dyn Events>)),
+        network: Arc::default(),
     };
     let router = Router::new(surroundings, Arc::clone(&table), reading.threads(), Arc::clone(&output), time);
     reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;

@@ -288,8 +288,12 @@ impl Router {
             request::Scope::All => Scope::All,
             request::Scope::Database(name) => Scope::Named(name.to_owned()),
             request::Scope::Connection(id) => {
-                let file = self.table.get(id).and_then(|connection| connection.files.main());
-                match file.ok_or_else(|| unknown(id))?.name.clone() {
+                let connection = self.table.get(id).ok_or_else(|| unknown(id))?;
+                let no_file = || {
+                    let message = "the connection has no file open: commits on a server are not seen here";
+                    Error::new(ErrorCode::Unsupported, message)
+                };
+                match connection.files.main().ok_or_else(no_file)?.name.clone() {
                     name if name == PRIVATE => Scope::Private(id),
                     name => Scope::Named(name),
                 }

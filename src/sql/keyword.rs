@@ -60,6 +60,12 @@ pub fn may_write(keyword: Keyword) -> bool {
     keyword == Keyword::Schema
 }
 
+/// True of what begins with SELECT or VALUES, which by SQLite's grammar cannot write; others may only read as well.
+pub fn only_reads(sql: &str) -> bool {
+    let word = first_word(sql.as_bytes());
+    word.eq_ignore_ascii_case(b"SELECT") || word.eq_ignore_ascii_case(b"VALUES")
+}
+
 /// True if the text holds white space, comments and semicolons only.
 pub fn is_blank(sql: &str) -> bool {
     skip_blank(sql.as_bytes()).is_empty()
@@ -109,6 +115,16 @@ mod tests {
         assert_eq!(first("drop trigger if exists r"), Keyword::Schema);
         assert_eq!(first("SELECT 1"), Keyword::Other);
         assert_eq!(first("pragmatic"), Keyword::Other);
+    }
+
+    #[test]
+    fn what_only_reads_begins_so() {
+        for sql in ["select 1", " /* x */ VALUES (1)", "SELECT"] {
+            assert!(only_reads(sql), "{sql}");
+        }
+        for sql in ["WITH a AS (SELECT 1) SELECT * FROM a", "INSERT INTO t SELECT 1", "selects", "PRAGMA x", ""] {
+            assert!(!only_reads(sql), "{sql}");
+        }
     }
 
     #[test]

@@ -4,3 +4,4 @@
 pub mod ddl;
 pub mod keyword;
 pub mod quote;
+pub mod split;

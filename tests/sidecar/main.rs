@@ -41,10 +41,12 @@ mod policy_names;
 mod policy_whole;
 mod programs;
 mod regexp;
+mod remote;
 mod reports;
 mod seeds;
 #[path = "../torture/shim.rs"]
 mod shim;
+mod sqld;
 mod statements;
 mod stuck;
 mod support;

@@ -9,7 +9,7 @@ use crate::engine::{RawStatement, Step};
 use crate::error::{io_code, Error, Result};
 use crate::limits::CHUNK_BYTES;
 use crate::local::access::{Access, Rows};
-use crate::local::ahead::Ahead;
+use crate::ahead::Ahead;
 use crate::local::cursors::Cursor;
 use crate::local::errors::no_temp_space;
 use crate::local::rows::NoRows;

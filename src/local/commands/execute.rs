@@ -5,10 +5,11 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::local::access::{Access, Changes, Rows};
 use crate::local::errors::{needs_defence, no_row};
-use crate::local::rows::{Ceiling, RowWriter};
+use crate::local::rows::RowsOut;
 use crate::local::session::Session;
 use crate::local::statement::Statement;
 use crate::local::watch::ConnectionWatch;
+use crate::result_writer::{Ceiling, RowWriter};
 use crate::run::Run;
 use port_driver::error_code::ErrorCode;
 use port_driver::params::Params;
@@ -112,22 +113,23 @@ fn run_statement(
 ) -> Result<u64> {
     let control = Arc::clone(&access.control);
     let base = run.out.len();
-    let mut writer =
-        RowWriter::new(run, &control, Ceiling::new(options, limits, access.untrusted), wanted == Wanted::One);
+    let ceiling = Ceiling::new(options, limits, access.untrusted);
+    let mut rows = RowsOut::new(RowWriter::new(run, &control, ceiling, wanted == Wanted::One));
     let outcome = match wanted {
-        Wanted::All => access.run(statement, params, false, &mut writer),
-        Wanted::One if statement.read_only() => access.run(statement, params, true, &mut writer),
+        Wanted::All => access.run(statement, params, false, &mut rows),
+        Wanted::One if statement.read_only() => access.run(statement, params, true, &mut rows),
         // The rows of a statement that writes come before its commit. Without one there is none: a trigger may have written
         // and then passed over the row by RAISE(IGNORE).
         Wanted::One => {
             let watch = Arc::clone(&access.watch);
             watch.refuse_commits(true);
-            let mut rows = AllowsCommits { watch: &watch, rows: &mut writer };
+            let mut rows = AllowsCommits { watch: &watch, rows: &mut rows };
             let outcome = access.run(statement, params, true, &mut rows);
             watch.refuse_commits(false);
             outcome
         }
     };
+    let writer = rows.writer;
     let changes = match outcome {
         Ok(_) if wanted == Wanted::One && writer.rows() == 0 => {
             writer.abandon();

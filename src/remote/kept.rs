@@ -1,0 +1,102 @@
+//! A stream that is kept on the server for the next statement of a busy caller, and closed when that does not come.
+
+use super::machine::Baton;
+use parking_lot::Mutex;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+/// The kept stream of one connection.
+#[derive(Clone, Default)]
+pub struct Kept(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    baton: Option<Baton>,
+    until: Option<Instant>,
+    /// A task looks after it.
+    watched: bool,
+}
+
+impl Kept {
+    /// Takes it, for a request.
+    pub fn take(&self) -> Option<Baton> {
+        self.0.lock().baton.take()
+    }
+
+    /// Keeps `baton` for `time`, after which `close` ends its stream.
+    pub fn put<F>(
+        &self,
+        runtime: &Runtime,
+        baton: Baton,
+        time: Duration,
+        close: impl FnOnce(Baton) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let mut inner = self.0.lock();
+        inner.baton = Some(baton);
+        inner.until = Some(Instant::now() + time);
+        if std::mem::replace(&mut inner.watched, true) {
+            return;
+        }
+        drop(inner);
+        let kept = self.clone();
+        runtime.spawn(async move {
+            if let Some(baton) = kept.outlived().await {
+                close(baton).await;
+            }
+        });
+    }
+
+    /// Waits until the stream has not been used for its time, and takes it; `None` if it is in use then: whoever keeps it
+    /// again has it looked after again.
+    async fn outlived(&self) -> Option<Baton> {
+        loop {
+            let until = {
+                let mut inner = self.0.lock();
+                match inner.until {
+                    Some(until) if until > Instant::now() => until,
+                    _ => {
+                        inner.watched = false;
+                        return inner.baton.take();
+                    }
+                }
+            };
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn baton(text: &str) -> Baton {
+        Baton { text: text.to_owned(), base: None }
+    }
+
+    #[test]
+    fn what_is_not_used_again_is_closed_and_what_is_used_is_not() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let kept = Kept::default();
+        let (closed, heard) = mpsc::channel();
+        let put = |text: &str| {
+            let closed = closed.clone();
+            kept.put(&runtime, baton(text), Duration::from_millis(20), move |baton| async move {
+                closed.send(baton.text).unwrap();
+            });
+        };
+        put("a");
+        assert_eq!(kept.take(), Some(baton("a")));
+        assert_eq!(kept.take(), None);
+        put("b");
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("b"));
+        assert_eq!(kept.take(), None);
+        put("c");
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("c"), "it is looked after again");
+    }
+}

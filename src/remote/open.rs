@@ -1,0 +1,87 @@
+//! Opens a connection to a server: the URL, the transport, the token, and one request that shows that all of them are good.
+
+use super::cursors::Cursors;
+use super::descriptions::Descriptions;
+use super::kept::Kept;
+use super::machine::{Effect, Machine, Ran};
+use super::session::{About, Session};
+use super::stream::Link;
+use super::token::{Asking, Source, Token};
+use super::{unsupported, url};
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::info::{Info, Mode};
+use crate::network::transport::{ConnectError, Transport};
+use crate::questions::Questions;
+use crate::surroundings::Surroundings;
+use port_driver::error_code::ErrorCode;
+use port_driver::request::{OpenOptions, RemoteOptions};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Opens what `remote` names for connection `id`.
+pub fn open(
+    surroundings: &Surroundings,
+    id: u32,
+    control: &Arc<Control>,
+    questions: &Arc<Questions>,
+    counters: &Arc<Counters>,
+    options: &OpenOptions<'_>,
+    remote: &RemoteOptions<'_>,
+) -> Result<(Session, Info)> {
+    unsupported::check_options(options)?;
+    let server = url::parse(remote.url.0, remote.tls)?;
+    if server.token.is_some() && (remote.auth_token.is_some() || remote.ask_auth_token.is_some()) {
+        return Err(invalid("the url bears a token, and auth_token or ask_auth_token says another".to_owned()));
+    }
+    let pair = |(certificate, key): (&str, &str)| (certificate.to_owned(), key.to_owned());
+    let transport = Transport {
+        roots: remote.roots,
+        ca_file: remote.ca_file.map(str::to_owned),
+        client_cert: remote.client_cert_file.zip(remote.client_key_file).map(pair),
+        proxy: remote.proxy.map(|proxy| proxy.0.to_owned()),
+        connect_timeout: Duration::from_millis(u64::from(remote.connect_timeout_ms)),
+    };
+    let network = &surroundings.network;
+    let http = network.client(&transport).map_err(|ConnectError { message, .. }| invalid(message))?;
+    let bytes_max = u64::from(remote.response_bytes_max);
+    let link = Link::new(Arc::clone(network), http, server.base, remote.namespace, bytes_max).map_err(invalid)?;
+    let source = match (remote.auth_token.map(|token| token.0.to_owned()).or(server.token), remote.ask_auth_token) {
+        (Some(token), _) => Source::Given(token),
+        (None, Some(callback)) => Source::Asked(Asking {
+            connection: id,
+            callback,
+            url: server.shown.clone(),
+            control: Arc::clone(control),
+            questions: Arc::clone(questions),
+            relief: Arc::clone(&surroundings.relief),
+        }),
+        (None, None) => Source::None,
+    };
+    let mut session = Session {
+        link,
+        token: Token::new(source),
+        machine: Machine::new(),
+        kept: Kept::default(),
+        stream_idle: Duration::from_millis(u64::from(remote.stream_idle_ms)),
+        last_alone_ns: 0,
+        descriptions: Descriptions::new(options.statement_cache),
+        prepared: Default::default(),
+        last_statement: 0,
+        cursors: Cursors::default(),
+        control: Arc::clone(control),
+        counters: Arc::clone(counters),
+        limits: Arc::clone(&surroundings.limits),
+        changes: 0,
+    };
+    let about = About::Alone { effect: Effect::Reads, opens: false };
+    session.exchange(about, &|_| {}, &mut |_| Ok((Ran::Done, ())))?;
+    // The opening is no statement of a busy caller.
+    session.last_alone_ns = 0;
+    Ok((session, Info { path: server.shown, journal_mode: None, read_only: false, mode: Mode::Remote }))
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorCode::InvalidOption, message)
+}

@@ -35,7 +35,8 @@ pub fn token(term: &[u8]) -> Result<(&str, Option<u64>), RequestError> {
         Ok(Token::Tuple(2)) => (decoder.next(), Some(decoder.next())),
         token => (token, None),
     };
-    let shape = || invalid("the answer is neither a token, a binary of visible ASCII, nor {Token, LifetimeMs}");
+    let shape =
+        || invalid("the answer is neither a token, a binary of visible ASCII, nor {Token, LifetimeMs}");
     let token = match token {
         Ok(Token::Binary(bytes)) if bytes.iter().all(|byte| (0x21..0x7f).contains(byte)) => {
             std::str::from_utf8(bytes).map_err(|_| shape())?

@@ -41,8 +41,15 @@ impl Backend {
                 let message = "a url and a path together mean a replica, which this program does not have";
                 return Err(Error::new(ErrorCode::Unsupported, message));
             }
-            let (session, info) =
-                remote::open::open(surroundings, id, control, questions, counters, &request.options, options)?;
+            let (session, info) = remote::open::open(
+                surroundings,
+                id,
+                control,
+                questions,
+                counters,
+                &request.options,
+                options,
+            )?;
             return Ok((Backend::Remote(Box::new(session)), info));
         }
         let (session, info) =

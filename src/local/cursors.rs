@@ -1,7 +1,7 @@
 //! Open cursors by id.
 
-use crate::ahead::Ahead;
 use super::statement::Statement;
+use crate::ahead::Ahead;
 use rustc_hash::FxHashMap;
 
 /// The cursors of one connection.

@@ -90,7 +90,10 @@ impl Inner {
             return Ok(Stream::Plain(socket));
         }
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-            ConnectError::new(Step::Tls, format!("cannot connect to {host}: no certificate can have this name"))
+            ConnectError::new(
+                Step::Tls,
+                format!("cannot connect to {host}: no certificate can have this name"),
+            )
         })?;
         let stream = self.tls.connect(name, socket).await.map_err(|error| {
             ConnectError::new(
@@ -136,13 +139,17 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
 /// A socket through `proxy`, by CONNECT.
 async fn tunnel(proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let failed = |what: String| {
-        ConnectError::new(Step::Proxy, format!("cannot connect to {host}:{port} through the proxy {proxy}: {what}"))
+        ConnectError::new(
+            Step::Proxy,
+            format!("cannot connect to {host}:{port} through the proxy {proxy}: {what}"),
+        )
     };
     let mut socket = tcp(&proxy.host, proxy.port).await.map_err(|error| failed(error.message))?;
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let authorization = proxy.authorization.as_deref().map_or_else(String::new, |credentials| {
-        format!("Proxy-Authorization: Basic {credentials}\r\n")
-    });
+    let authorization = proxy
+        .authorization
+        .as_deref()
+        .map_or_else(String::new, |credentials| format!("Proxy-Authorization: Basic {credentials}\r\n"));
     let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n");
     let broken = |error: io::Error| failed(error.to_string());
     socket.write_all(request.as_bytes()).await.map_err(broken)?;

@@ -103,7 +103,9 @@ impl Proxies {
 
     fn of_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let proxy = |names: &[&str]| {
-            let found = names.iter().find_map(|name| variable(name).filter(|value| !value.is_empty()).map(|url| (name, url)));
+            let found = names
+                .iter()
+                .find_map(|name| variable(name).filter(|value| !value.is_empty()).map(|url| (name, url)));
             let (name, url) = found?;
             Proxy::parse(&url).inspect_err(|message| tracing::warn!("the variable {name}: {message}")).ok()
         };
@@ -112,7 +114,11 @@ impl Proxies {
             https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
             // HTTP_PROXY in capitals is what a CGI program gets of a request's header Proxy.
             http: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
-            exceptions: exceptions.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect(),
+            exceptions: exceptions
+                .split(',')
+                .map(|name| name.trim().to_ascii_lowercase())
+                .filter(|name| !name.is_empty())
+                .collect(),
         }
     }
 
@@ -127,7 +133,8 @@ impl Proxies {
 
 /// True of the names and addresses of this machine.
 pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether `name` of `NO_PROXY` means `host`: the host itself, a domain above it, `*`; each with or without a port.
@@ -147,12 +154,16 @@ mod tests {
     #[test]
     fn urls_of_proxies() {
         let parsed = |url: &str| Proxy::parse(url).map(|proxy| (proxy.host, proxy.port, proxy.authorization));
-        let of = |host: &str, port, authorization: Option<&str>| Ok((host.to_owned(), port, authorization.map(str::to_owned)));
+        let of = |host: &str, port, authorization: Option<&str>| {
+            Ok((host.to_owned(), port, authorization.map(str::to_owned)))
+        };
         assert_eq!(parsed("http://proxy:3128"), of("proxy", 3128, None));
         assert_eq!(parsed("proxy"), of("proxy", 80, None));
         assert_eq!(parsed("http://[::1]:8080/"), of("::1", 8080, None));
         assert_eq!(parsed("http://u%40x:p@proxy:1"), of("proxy", 1, Some("dUB4OnA=")));
-        for (url, words) in [("socks5://p", "not socks5://"), ("http://p:x", "no number"), ("http://", "no host")] {
+        for (url, words) in
+            [("socks5://p", "not socks5://"), ("http://p:x", "no number"), ("http://", "no host")]
+        {
             assert!(parsed(url).unwrap_err().contains(words), "{url}");
         }
         assert!(!format!("{:?}", Proxy::parse("http://me:secret@proxy").unwrap()).contains("secret"));
@@ -165,7 +176,8 @@ mod tests {
                 pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
             })
         };
-        let proxies = variables(&[("HTTPS_PROXY", "http://p:1"), ("no_proxy", "example.org, .corp,10.0.0.1:8080")]);
+        let proxies =
+            variables(&[("HTTPS_PROXY", "http://p:1"), ("no_proxy", "example.org, .corp,10.0.0.1:8080")]);
         let by = |encrypted, host, port| proxies.of(encrypted, host, port).is_some();
         assert!(by(true, "db.turso.io", 443));
         assert!(!by(false, "db.turso.io", 80), "HTTPS_PROXY is for https");

@@ -1,5 +1,6 @@
 //! Parameters of a request become those of Hrana.
 
+use super::errors::unsupported;
 use super::hrana::describe::Description;
 use super::hrana::stmt::Args;
 use crate::error::{Error, Result};
@@ -8,45 +9,66 @@ use port_driver::error_code::ErrorCode;
 use port_driver::params::{Params, ParamsKind};
 use port_driver::value::Value;
 
-/// The values in the order of the statement's parameters. Named ones need its description; without one the server counts
-/// positional ones.
+/// Whether the server has to be asked what parameters `sql` has: a server wants those by name that have one.
+pub fn needs_description(sql: &str, params: &Params<'_>) -> bool {
+    params.kind() == ParamsKind::Named || !params.is_empty() && sql.contains([':', '@', '$'])
+}
+
+/// The values as the server takes them. Without a description, which is only for texts without names, the server counts them.
 pub fn args(params: &Params<'_>, description: Option<&Description>) -> Result<Args> {
-    let mut args = Args::default();
-    let numbers = match description {
-        Some(description) => {
-            let count = u32::try_from(description.parameters.len()).unwrap_or(u32::MAX);
-            parameters::plan(count, || &description.parameters, params)?
-        }
-        None => Vec::new(),
+    let Some(description) = description else {
+        return by_place(params.values().map(|value| value.map_err(Error::from)));
     };
+    let names = &description.parameters;
+    let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
+    let numbers = parameters::plan(count, || names, params)?;
+    let mut values = Vec::with_capacity(names.len());
     match params.kind() {
         ParamsKind::Positional => {
-            for (number, value) in (1..).zip(params.values()) {
-                push(&mut args, number, value?)?;
+            for value in params.values() {
+                values.push(value?);
             }
         }
         ParamsKind::Named => {
-            let mut values = vec![Value::Null; numbers.len()];
+            values.resize(numbers.len(), Value::Null);
             for (&number, pair) in numbers.iter().zip(params.named()) {
                 let place = usize::try_from(number - 1).ok().and_then(|index| values.get_mut(index));
                 if let Some(place) = place {
                     *place = pair?.1;
                 }
             }
-            for (number, value) in (1..).zip(values) {
-                push(&mut args, number, value)?;
+        }
+    }
+    // `?7` is a place.
+    let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.starts_with('?'));
+    match names.iter().filter(|name| named(name)).count() {
+        0 => by_place(values.into_iter().map(Ok)),
+        all if all == names.len() => {
+            let mut args = Args::default();
+            for (name, value) in names.iter().flatten().zip(values) {
+                if !args.push_named(name, value) {
+                    return Err(infinite(name));
+                }
             }
+            Ok(args)
+        }
+        _ => unsupported("a statement that has parameters with names and others without"),
+    }
+}
+
+fn by_place<'v>(values: impl Iterator<Item = Result<Value<'v>>>) -> Result<Args> {
+    let mut args = Args::default();
+    for (number, value) in (1_u32..).zip(values) {
+        if !args.push(value?) {
+            return Err(infinite(&number.to_string()));
         }
     }
     Ok(args)
 }
 
-fn push(args: &mut Args, number: u32, value: Value<'_>) -> Result<()> {
-    if args.push(value) {
-        return Ok(());
-    }
-    Err(Error::new(
+fn infinite(parameter: &str) -> Error {
+    Error::new(
         ErrorCode::InvalidParameter,
-        format!("parameter {number}: a server takes no infinite number, since JSON has none"),
-    ))
+        format!("parameter {parameter}: a server takes no infinite number, since JSON has none"),
+    )
 }

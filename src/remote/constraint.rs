@@ -13,7 +13,8 @@ use port_driver::reply::ConstraintKind;
 use port_driver::value::Value;
 
 /// The unique indexes of a table: name, origin, columns.
-const INDEXES: &str = "SELECT l.name, l.origin, (SELECT group_concat(c.name, char(0)) FROM (SELECT name FROM \
+const INDEXES: &str =
+    "SELECT l.name, l.origin, (SELECT group_concat(c.name, char(0)) FROM (SELECT name FROM \
      pragma_index_info(l.name) ORDER BY seqno) AS c) FROM pragma_index_list(?1) AS l WHERE l.\"unique\"";
 
 /// The table of an index, and its columns.

@@ -80,7 +80,7 @@ fn extended_code(name: Option<&str>, message: &str) -> i32 {
     match name.unwrap_or_default() {
         "SQLITE_CONSTRAINT" => constraint_code(message),
         // What is behind it says which one it was.
-        "SQLITE_UNKNOWN" | "SQL_INPUT_ERROR" | "" => {
+        name if name == "SQLITE_UNKNOWN" || !name.starts_with("SQLITE_") => {
             let words = [
                 ("database is locked", code::SQLITE_BUSY),
                 ("attempt to write a readonly database", code::SQLITE_READONLY),
@@ -96,7 +96,10 @@ fn extended_code(name: Option<&str>, message: &str) -> i32 {
             if message.contains(" constraint failed") {
                 return constraint_code(message);
             }
-            words.iter().find(|(words, _)| message.starts_with(words)).map_or(code::SQLITE_ERROR, |(_, code)| *code)
+            words
+                .iter()
+                .find(|(words, _)| message.starts_with(words))
+                .map_or(code::SQLITE_ERROR, |(_, code)| *code)
         }
         name => {
             let codes = [
@@ -166,7 +169,10 @@ pub fn lost(reason: &str) -> Error {
 
 /// Refuses what a server has not.
 pub fn unsupported<T>(what: &str) -> Result<T> {
-    Err(Error::new(ErrorCode::Unsupported, format!("{what}: a database on a server has it not; see docs/modes.md")))
+    Err(Error::new(
+        ErrorCode::Unsupported,
+        format!("{what}: a database on a server has it not; see docs/modes.md"),
+    ))
 }
 
 #[cfg(test)]
@@ -174,7 +180,8 @@ mod tests {
     use super::*;
 
     fn error(code: &str, message: &str) -> Error {
-        ServerError { message: message.to_owned(), code: Some(code.to_owned()), extended_code: None }.into_error()
+        ServerError { message: message.to_owned(), code: Some(code.to_owned()), extended_code: None }
+            .into_error()
     }
 
     #[test]
@@ -196,8 +203,16 @@ mod tests {
             ("SQLITE_UNKNOWN", "SQLite error: no such table: nope", C::SqlError),
             ("SQLITE_NOVEL", "SQLite error: novel", C::SqlError),
             ("SQL_INPUT_ERROR", "SQL input error: no such column: x (at offset 23)", C::SqlError),
-            ("SQL_PARSE_ERROR", "SQL string could not be parsed: syntax error around L1:6: `selec`", C::SqlError),
-            ("SQL_PARSE_ERROR", "SQL string could not be parsed: unsupported statement: vacuum", C::Unsupported),
+            (
+                "SQL_PARSE_ERROR",
+                "SQL string could not be parsed: syntax error around L1:6: `selec`",
+                C::SqlError,
+            ),
+            (
+                "SQL_PARSE_ERROR",
+                "SQL string could not be parsed: unsupported statement: vacuum",
+                C::Unsupported,
+            ),
             ("ARGS_INVALID", "Arguments do not match", C::ParameterCount),
             ("SQL_MANY_STATEMENTS", "m", C::MultipleStatements),
             ("SQL_NO_STATEMENT", "m", C::EmptyStatement),
@@ -212,14 +227,23 @@ mod tests {
 
     #[test]
     fn the_offset_and_the_constraint_are_read_from_the_words() {
-        error("SQL_INPUT_ERROR", "SQL input error: no such column: x (at offset 23)").with_fields(None, |reply| {
-            assert_eq!((reply.offset, reply.message), (Some(23), "no such column: x"));
-        });
-        error("SQLITE_CONSTRAINT", "SQLite error: UNIQUE constraint failed: t.a, t.b").with_fields(None, |reply| {
-            let constraint = reply.constraint.as_ref().unwrap();
-            assert_eq!((constraint.table, constraint.columns), (Some("t"), &["a".to_owned(), "b".to_owned()][..]));
-            assert_eq!(reply.sqlite_code, Some(2067));
-        });
+        error("SQL_INPUT_ERROR", "SQL input error: no such column: x (at offset 23)").with_fields(
+            None,
+            |reply| {
+                assert_eq!((reply.offset, reply.message), (Some(23), "no such column: x"));
+            },
+        );
+        error("SQLITE_CONSTRAINT", "SQLite error: UNIQUE constraint failed: t.a, t.b").with_fields(
+            None,
+            |reply| {
+                let constraint = reply.constraint.as_ref().unwrap();
+                assert_eq!(
+                    (constraint.table, constraint.columns),
+                    (Some("t"), &["a".to_owned(), "b".to_owned()][..])
+                );
+                assert_eq!(reply.sqlite_code, Some(2067));
+            },
+        );
         let extended = ServerError {
             message: "SQLite error: UNIQUE constraint failed: t.id".to_owned(),
             code: Some("SQLITE_CONSTRAINT".to_owned()),

@@ -65,14 +65,15 @@ impl Session {
     /// Sends a BEGIN by itself.
     pub fn begin_now(&mut self, begin: &'static str) -> Result<()> {
         let steps = [Step { stmt: Stmt::plain(begin), when: When::Always }];
-        let begun = self.exchange(About::First(Effect::Reads), &|pipeline| pipeline.batch(&steps), &mut |results| {
-            let outcome = only(results)?;
-            let begun = match ran(&outcome) {
-                Ran::Done => Ran::Done,
-                _ => Ran::NotBegun,
-            };
-            Ok((begun, outcome))
-        })?;
+        let begun =
+            self.exchange(About::First(Effect::Reads), &|pipeline| pipeline.batch(&steps), &mut |results| {
+                let outcome = only(results)?;
+                let begun = match ran(&outcome) {
+                    Ran::Done => Ran::Done,
+                    _ => Ran::NotBegun,
+                };
+                Ok((begun, outcome))
+            })?;
         match begun {
             Outcome::Failed(error) => Err(error.into_error()),
             _ => Ok(()),
@@ -85,7 +86,9 @@ impl Session {
             Ok(row) => Ok(row),
             Err(Dry::Failed(error)) => {
                 if flow.inside && error.is(TIMED_OUT) {
-                    self.machine.lose("the server has given its lock to another writer, which it does after 5 seconds");
+                    self.machine.lose(
+                        "the server has given its lock to another writer, which it does after 5 seconds",
+                    );
                     self.check_not_lost()?;
                 }
                 Err(error.into_error())

@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn what_is_not_used_again_is_closed_and_what_is_used_is_not() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let kept = Kept::default();
         let (closed, heard) = mpsc::channel();
         let put = |text: &str| {
@@ -97,6 +98,10 @@ mod tests {
         assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("b"));
         assert_eq!(kept.take(), None);
         put("c");
-        assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("c"), "it is looked after again");
+        assert_eq!(
+            heard.recv_timeout(Duration::from_secs(60)).as_deref(),
+            Ok("c"),
+            "it is looked after again"
+        );
     }
 }

@@ -322,7 +322,9 @@ impl Machine {
                 Verdict::Answer
             }
             Event::Refused(Refusal::StreamGone | Refusal::NotFound) if kept && tries.again => Verdict::Again,
-            Event::Refused(Refusal::NotFound) => self.lost("the server does not know the database", Fault::NotFound),
+            Event::Refused(Refusal::NotFound) => {
+                self.lost("the server does not know the database", Fault::NotFound)
+            }
             other => self.settle_inside(effect, false, other),
         }
     }
@@ -333,12 +335,14 @@ impl Machine {
                 self.answered_inside(effect, may_end, ran, *autocommit, baton.as_ref())
             }
             Event::NotSent | Event::Refused(Refusal::Busy) => Verdict::Fault(Fault::Unavailable),
-            Event::Refused(Refusal::Forbidden) => {
-                self.lost("the token does not allow what was asked, upon which the server rolls back", Fault::Forbidden)
-            }
-            Event::Refused(Refusal::StreamGone | Refusal::NotFound) => {
-                self.lost("the server does not know it any more: it was restarted, or nothing was asked for 10 seconds", Fault::Lost)
-            }
+            Event::Refused(Refusal::Forbidden) => self.lost(
+                "the token does not allow what was asked, upon which the server rolls back",
+                Fault::Forbidden,
+            ),
+            Event::Refused(Refusal::StreamGone | Refusal::NotFound) => self.lost(
+                "the server does not know it any more: it was restarted, or nothing was asked for 10 seconds",
+                Fault::Lost,
+            ),
             Event::Refused(_) => self.lost("the server has failed", Fault::Lost),
             Event::Cut(Cut::Stopped) => {
                 self.lost("a request in it was stopped, upon which the server rolls back", Fault::Stopped)
@@ -469,8 +473,14 @@ mod tests {
         assert_eq!(row(KEPT, &Event::Refused(Refusal::NotFound), ALL), (Verdict::Again, "closed"));
         assert_eq!(row(KEPT, &Event::Refused(Refusal::StreamGone), NONE), (fault(Fault::Protocol), "closed"));
         assert_eq!(row(WRITE, &Event::Refused(Refusal::StreamGone), ALL), (fault(Fault::Protocol), "closed"));
-        assert_eq!(row(WRITE, &Event::Refused(Refusal::Unauthorized), ALL), (Verdict::AnotherToken, "closed"));
-        assert_eq!(row(WRITE, &Event::Refused(Refusal::Unauthorized), NONE), (fault(Fault::Unauthorized), "closed"));
+        assert_eq!(
+            row(WRITE, &Event::Refused(Refusal::Unauthorized), ALL),
+            (Verdict::AnotherToken, "closed")
+        );
+        assert_eq!(
+            row(WRITE, &Event::Refused(Refusal::Unauthorized), NONE),
+            (fault(Fault::Unauthorized), "closed")
+        );
         assert_eq!(row(WRITE, &Event::Refused(Refusal::Forbidden), ALL), (fault(Fault::Forbidden), "closed"));
         assert_eq!(row(WRITE, &Event::Refused(Refusal::NotFound), ALL), (fault(Fault::NotFound), "closed"));
         assert_eq!(row(WRITE, &Event::Refused(Refusal::Busy), ALL), (fault(Fault::Unavailable), "closed"));
@@ -502,11 +512,20 @@ mod tests {
     fn the_first_statement_of_a_transaction() {
         let row = |exchange, event: &Event, tries| settled(State::Promised("BEGIN"), exchange, event, tries);
         assert_eq!(row(FIRST, &answered(Ran::Done, Some(false), Some("b")), ALL), (Verdict::Answer, "open"));
-        assert_eq!(row(FIRST_KEPT, &answered(Ran::Failed, Some(false), Some("b")), ALL), (Verdict::Answer, "wrote"));
-        assert_eq!(row(FIRST, &answered(Ran::NotBegun, Some(true), Some("b")), ALL), (Verdict::Answer, "closed"));
+        assert_eq!(
+            row(FIRST_KEPT, &answered(Ran::Failed, Some(false), Some("b")), ALL),
+            (Verdict::Answer, "wrote")
+        );
+        assert_eq!(
+            row(FIRST, &answered(Ran::NotBegun, Some(true), Some("b")), ALL),
+            (Verdict::Answer, "closed")
+        );
         assert_eq!(row(FIRST_KEPT, &Event::Refused(Refusal::StreamGone), ALL), (Verdict::Again, "promised"));
         assert_eq!(row(FIRST, &Event::NotSent, ALL), (fault(Fault::Unavailable), "promised"));
-        assert_eq!(row(FIRST, &Event::Refused(Refusal::Unauthorized), ALL), (Verdict::AnotherToken, "promised"));
+        assert_eq!(
+            row(FIRST, &Event::Refused(Refusal::Unauthorized), ALL),
+            (Verdict::AnotherToken, "promised")
+        );
         assert_eq!(row(FIRST, &Event::Refused(Refusal::NotFound), ALL), (fault(Fault::NotFound), "lost"));
         assert_eq!(row(FIRST, &Event::Cut(Cut::Broken), ALL), (fault(Fault::Lost), "lost"));
         assert_eq!(row(FIRST, &Event::Cut(Cut::Stopped), ALL), (fault(Fault::Stopped), "lost"));
@@ -610,7 +629,8 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
-        let ran = prop::sample::select(vec![Ran::Done, Ran::NotBegun, Ran::Failed, Ran::TimedOut, Ran::Skipped]);
+        let ran =
+            prop::sample::select(vec![Ran::Done, Ran::NotBegun, Ran::Failed, Ran::TimedOut, Ran::Skipped]);
         let refusal = prop::sample::select(vec![
             Refusal::Unauthorized,
             Refusal::Forbidden,
@@ -677,7 +697,8 @@ mod tests {
                     Exchange::Inside { .. } | Exchange::First { .. } => {
                         let ended = matches!(event, Event::Answered { autocommit: Some(true), .. });
                         if ended || sent_in_vain {
-                            prop_assert!(!matches!(machine.state(), State::Open { .. } | State::Promised(_)));
+                            let goes_on = matches!(machine.state(), State::Open { .. } | State::Promised(_));
+                            prop_assert!(!goes_on);
                         }
                         // What ran inside and is kept was inside to its end.
                         if verdict == Verdict::Answer && matches!(event, Event::Answered { ran: Ran::Done, .. }) {

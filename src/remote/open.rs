@@ -31,9 +31,11 @@ pub fn open(
     remote: &RemoteOptions<'_>,
 ) -> Result<(Session, Info)> {
     unsupported::check_options(options)?;
-    let server = url::parse(remote.url.0, remote.tls)?;
+    let server = url::parse(remote.url.0, !remote.tls)?;
     if server.token.is_some() && (remote.auth_token.is_some() || remote.ask_auth_token.is_some()) {
-        return Err(invalid("the url bears a token, and auth_token or ask_auth_token says another".to_owned()));
+        return Err(invalid(
+            "the url bears a token, and auth_token or ask_auth_token says another".to_owned(),
+        ));
     }
     let pair = |(certificate, key): (&str, &str)| (certificate.to_owned(), key.to_owned());
     let transport = Transport {
@@ -46,19 +48,21 @@ pub fn open(
     let network = &surroundings.network;
     let http = network.client(&transport).map_err(|ConnectError { message, .. }| invalid(message))?;
     let bytes_max = u64::from(remote.response_bytes_max);
-    let link = Link::new(Arc::clone(network), http, server.base, remote.namespace, bytes_max).map_err(invalid)?;
-    let source = match (remote.auth_token.map(|token| token.0.to_owned()).or(server.token), remote.ask_auth_token) {
-        (Some(token), _) => Source::Given(token),
-        (None, Some(callback)) => Source::Asked(Asking {
-            connection: id,
-            callback,
-            url: server.shown.clone(),
-            control: Arc::clone(control),
-            questions: Arc::clone(questions),
-            relief: Arc::clone(&surroundings.relief),
-        }),
-        (None, None) => Source::None,
-    };
+    let link =
+        Link::new(Arc::clone(network), http, server.base, remote.namespace, bytes_max).map_err(invalid)?;
+    let source =
+        match (remote.auth_token.map(|token| token.0.to_owned()).or(server.token), remote.ask_auth_token) {
+            (Some(token), _) => Source::Given(token),
+            (None, Some(callback)) => Source::Asked(Asking {
+                connection: id,
+                callback,
+                url: server.shown.clone(),
+                control: Arc::clone(control),
+                questions: Arc::clone(questions),
+                relief: Arc::clone(&surroundings.relief),
+            }),
+            (None, None) => Source::None,
+        };
     let mut session = Session {
         link,
         token: Token::new(source),

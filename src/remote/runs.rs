@@ -1,5 +1,6 @@
 //! One statement, run by the rules of the state that the connection is in.
 
+use super::bind;
 use super::errors::{unsupported, TOO_LONG};
 use super::hrana::answer::{Done, Misshapen, Outcome, Results, ServerError};
 use super::hrana::describe::Description;
@@ -43,9 +44,9 @@ impl<'s> Statement<'s> {
         session.check_not_lost_for(sql)?;
         let keyword = keyword::first(sql);
         check_attach(keyword)?;
-        let needed = params.kind() == port_driver::params::ParamsKind::Named || may_return(sql);
+        let needed = may_return(sql) || bind::needs_description(sql, params);
         let description = session.description(sql, needed)?;
-        let args = super::bind::args(params, description.as_deref())?;
+        let args = bind::args(params, description.as_deref())?;
         Ok(Statement { sql, keyword, args, description })
     }
 
@@ -55,12 +56,17 @@ impl<'s> Statement<'s> {
             Some(description) => description.read_only && self.keyword == Keyword::Other,
             None => keyword::only_reads(self.sql) || keyword::is_transaction(self.keyword),
         };
-        if reads { Effect::Reads } else { Effect::Writes }
+        if reads {
+            Effect::Reads
+        } else {
+            Effect::Writes
+        }
     }
 
     /// It writes and yields rows.
     pub fn writes_rows(&self) -> bool {
-        let yields = |description: &Arc<Description>| !description.read_only && !description.columns.is_empty();
+        let yields =
+            |description: &Arc<Description>| !description.read_only && !description.columns.is_empty();
         self.keyword == Keyword::Other && self.description.as_ref().is_some_and(yields)
     }
 
@@ -69,7 +75,9 @@ impl<'s> Statement<'s> {
     }
 
     fn describes_along(&self) -> bool {
-        self.description.is_none() && self.sql.len() <= DESCRIBED_BYTES_MAX && !keyword::is_transaction(self.keyword)
+        self.description.is_none()
+            && self.sql.len() <= DESCRIBED_BYTES_MAX
+            && !keyword::is_transaction(self.keyword)
     }
 }
 
@@ -113,7 +121,9 @@ impl Session {
             State::Closed if statement.writes_rows() => self.run_guarded(statement)?,
             State::Closed => self.run_alone(statement)?,
             // The server has heard of neither.
-            State::Promised(_) if keyword == Keyword::Commit || ends_by_rolling_back(statement.sql, keyword) => {
+            State::Promised(_)
+                if keyword == Keyword::Commit || ends_by_rolling_back(statement.sql, keyword) =>
+            {
                 self.machine.forget();
                 return Ok(Came::Done(Done::default()));
             }
@@ -143,7 +153,9 @@ impl Session {
             Outcome::Failed(error) if error.is(TOO_LONG) => self.too_long(statement, error),
             Outcome::Failed(error) => Err(self.completed(error.into_error())),
             // The machine has made an error of it.
-            Outcome::Skipped => Err(Error::new(ErrorCode::RemoteProtocol, "the server passed over a statement")),
+            Outcome::Skipped => {
+                Err(Error::new(ErrorCode::RemoteProtocol, "the server passed over a statement"))
+            }
         }
     }
 
@@ -155,7 +167,9 @@ impl Session {
         }
         if self.in_transaction() {
             self.roll_back();
-            self.machine.lose("the rows that a statement returned were too long for one answer, so that it was undone");
+            self.machine.lose(
+                "the rows that a statement returned were too long for one answer, so that it was undone",
+            );
             return Err(error.into_error());
         }
         if statement.writes_rows() {
@@ -222,21 +236,17 @@ impl Session {
             Step { stmt: Stmt::plain(begin), when: When::Always },
             Step { stmt: statement.stmt(), when: When::Ok(0) },
         ];
-        self.exchange(
-            About::First(statement.effect()),
-            &|pipeline| pipeline.batch(&steps),
-            &mut |results| {
-                let outcomes = match results.batch(steps.len())? {
-                    Err(error) => return Ok((Ran::Failed, Outcome::Failed(error))),
-                    Ok(outcomes) => outcomes,
-                };
-                let [begun, outcome] = <[Outcome; 2]>::try_from(outcomes).map_err(|_| Misshapen)?;
-                match begun {
-                    Outcome::Done(_) => Ok((ran(&outcome), outcome)),
-                    failed => Ok((Ran::NotBegun, failed)),
-                }
-            },
-        )
+        self.exchange(About::First(statement.effect()), &|pipeline| pipeline.batch(&steps), &mut |results| {
+            let outcomes = match results.batch(steps.len())? {
+                Err(error) => return Ok((Ran::Failed, Outcome::Failed(error))),
+                Ok(outcomes) => outcomes,
+            };
+            let [begun, outcome] = <[Outcome; 2]>::try_from(outcomes).map_err(|_| Misshapen)?;
+            match begun {
+                Outcome::Done(_) => Ok((ran(&outcome), outcome)),
+                failed => Ok((Ran::NotBegun, failed)),
+            }
+        })
     }
 
     fn run_inside(&mut self, about: About, statement: &Statement<'_>) -> Result<Outcome> {

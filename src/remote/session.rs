@@ -17,7 +17,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use port_driver::error_code::ErrorCode;
-use port_driver::params::{Params, ParamsKind};
+use port_driver::params::Params;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,10 +244,9 @@ impl Session {
         Ok(description)
     }
 
-    /// The parameters of `sql`, whose description is asked for if they have names.
+    /// The parameters of `sql`.
     pub fn args(&mut self, sql: &str, params: &Params<'_>) -> Result<Args> {
-        let named = params.kind() == ParamsKind::Named;
-        let description = self.description(sql, named)?;
+        let description = self.description(sql, bind::needs_description(sql, params))?;
         bind::args(params, description.as_deref())
     }
 
@@ -331,7 +330,8 @@ fn settled<T>(
             return (event, detail, None);
         }
     };
-    let baton = pipeline.baton.clone().map(|text| Baton { text, base: link.followed(pipeline.base_url.clone()) });
+    let baton =
+        pipeline.baton.clone().map(|text| Baton { text, base: link.followed(pipeline.base_url.clone()) });
     let mut results = pipeline.results();
     let read = read(&mut results).and_then(|(ran, value)| Ok((ran, value, results.autocommit()?)));
     match read {

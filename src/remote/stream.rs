@@ -66,11 +66,13 @@ impl Link {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(namespace) = namespace {
-            let text = HeaderValue::from_str(namespace).map_err(|_| "the namespace can be in no header".to_owned())?;
+            let text = HeaderValue::from_str(namespace)
+                .map_err(|_| "the namespace can be in no header".to_owned())?;
             headers.insert(HeaderName::from_static("x-namespace"), text);
             // What sqld reads.
             let encoded = STANDARD_NO_PAD.encode(namespace);
-            let encoded = HeaderValue::from_str(&encoded).map_err(|_| "the namespace can be in no header".to_owned())?;
+            let encoded = HeaderValue::from_str(&encoded)
+                .map_err(|_| "the namespace can be in no header".to_owned())?;
             headers.insert(HeaderName::from_static("x-namespace-bin"), encoded);
         }
         Ok(Link { network, http, base, headers, bytes_max })
@@ -84,7 +86,9 @@ impl Link {
 
     /// What carries requests.
     pub fn runtime(&self) -> Result<&Runtime, NoAnswer> {
-        self.network.runtime().map_err(|error| NoAnswer::NotSent(format!("no threads for the network: {error}")))
+        self.network
+            .runtime()
+            .map_err(|error| NoAnswer::NotSent(format!("no threads for the network: {error}")))
     }
 
     /// Sends a pipeline and reads its answer.
@@ -126,7 +130,8 @@ impl Link {
     async fn post(&self, path: &str, to: &Where<'_>, body: Vec<u8>) -> Result<Answer, NoAnswer> {
         let base = to.base.unwrap_or(&self.base).trim_end_matches('/');
         let unsendable = |what: String| NoAnswer::NotSent(what);
-        let uri: Uri = format!("{base}/{path}").parse().map_err(|error| unsendable(format!("no URL: {error}")))?;
+        let uri: Uri =
+            format!("{base}/{path}").parse().map_err(|error| unsendable(format!("no URL: {error}")))?;
         let mut headers = self.headers.clone();
         if let Some(token) = to.token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
@@ -148,11 +153,7 @@ impl Link {
 }
 
 /// Runs `work` until it is done or the request has to stop.
-pub fn drive<T>(
-    runtime: &Runtime,
-    control: &Control,
-    work: impl Future<Output = T>,
-) -> Result<T, NoAnswer> {
+pub fn drive<T>(runtime: &Runtime, control: &Control, work: impl Future<Output = T>) -> Result<T, NoAnswer> {
     runtime.block_on(async {
         tokio::select! {
             biased;
@@ -253,7 +254,9 @@ fn refused(answer: &Answer, body: &[u8]) -> NoAnswer {
             "the server answers with the status {}, which points elsewhere; redirections are not followed",
             answer.status
         ),
-        (None, true) => format!("the server answers with the status {}, and not as Hrana 3 does", answer.status),
+        (None, true) => {
+            format!("the server answers with the status {}, and not as Hrana 3 does", answer.status)
+        }
         (None, false) => format!("the server answers with the status {}: {said}", answer.status),
     };
     NoAnswer::Refused(refusal, message)

@@ -64,9 +64,8 @@ impl Token {
                     self.current = None;
                     let (token, lifetime_ms) = asking.ask()?;
                     self.current = Some(token);
-                    self.good_until_ns = lifetime_ms.map_or(NEVER, |ms| {
-                        now_ns().saturating_add(ms.saturating_mul(1_000_000))
-                    });
+                    self.good_until_ns =
+                        lifetime_ms.map_or(NEVER, |ms| now_ns().saturating_add(ms.saturating_mul(1_000_000)));
                 }
                 Ok(self.current.clone())
             }

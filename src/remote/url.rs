@@ -20,9 +20,8 @@ const ALLOWED: &str = "libsql://, https://, http://, wss:// and ws://";
 
 /// Reads a URL. `plain_allowed`: what goes to another host may go unencrypted. Errors never repeat its query.
 pub fn parse(url: &str, plain_allowed: bool) -> Result<Server> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| invalid(format!("it has no scheme; there are {ALLOWED}")))?;
+    let (scheme, rest) =
+        url.split_once("://").ok_or_else(|| invalid(format!("it has no scheme; there are {ALLOWED}")))?;
     let (rest, query) = match rest.split_once('?') {
         Some((rest, query)) => (rest, query),
         None => (rest, ""),

@@ -122,7 +122,9 @@ mod tests {
         for sql in ["select 1", " /* x */ VALUES (1)", "SELECT"] {
             assert!(only_reads(sql), "{sql}");
         }
-        for sql in ["WITH a AS (SELECT 1) SELECT * FROM a", "INSERT INTO t SELECT 1", "selects", "PRAGMA x", ""] {
+        for sql in
+            ["WITH a AS (SELECT 1) SELECT * FROM a", "INSERT INTO t SELECT 1", "selects", "PRAGMA x", ""]
+        {
             assert!(!only_reads(sql), "{sql}");
         }
     }

@@ -18,7 +18,9 @@ pub fn statements(sql: &str) -> Vec<(usize, &str)> {
                     words = Words::default();
                 }
             }
-            first if first.is_ascii_alphabetic() || first == b'_' || first >= 0x80 => words.see(&sql[at..end]),
+            first if first.is_ascii_alphabetic() || first == b'_' || first >= 0x80 => {
+                words.see(&sql[at..end])
+            }
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {}
             _ if is_comment(bytes, at) => {}
             _ => words.see(""),

@@ -1,7 +1,7 @@
 //! A real server, for tests of what goes over the network: started on a free port, killed with its test. Where there is
 //! none, the tests that need it say so and pass.
 
-use crate::support::{send_signal, BOUND};
+use crate::support::{eventually, send_signal, BOUND};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -22,7 +22,9 @@ fn executable() -> Option<PathBuf> {
     let found = named.or_else(installed).filter(|path| path.is_file());
     if found.is_none() {
         SAID.call_once(|| {
-            eprintln!("Left out: tests against a real server; there is no sqld (scripts/sqld, SQLD_EXECUTABLE)");
+            eprintln!(
+                "Left out: tests against a real server; there is no sqld (scripts/sqld, SQLD_EXECUTABLE)"
+            );
         });
     }
     found
@@ -97,8 +99,20 @@ impl Sqld {
         }
     }
 
-    pub fn signal(&self, signal: i32) {
-        send_signal(self.pid(), signal);
+    /// As a machine that hangs: returns once all of its threads stand.
+    pub fn stop(&self) {
+        send_signal(self.pid(), libc::SIGSTOP);
+        let threads = format!("/proc/{}/task", self.pid());
+        eventually("the server stands", || {
+            std::fs::read_dir(&threads).unwrap().flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+            })
+        });
+    }
+
+    pub fn go_on(&self) {
+        send_signal(self.pid(), libc::SIGCONT);
     }
 }
 

@@ -100,9 +100,7 @@ impl<'a> RemoteParts<'a> {
             "connect_timeout_ms" => {
                 self.connect_timeout_ms = Some(integer(decoder, key, CONNECT_TIMEOUT_MS_MAX)? as u32)
             }
-            "stream_idle_ms" => {
-                self.stream_idle_ms = Some(integer(decoder, key, STREAM_IDLE_MS_MAX)? as u32)
-            }
+            "stream_idle_ms" => self.stream_idle_ms = Some(integer(decoder, key, STREAM_IDLE_MS_MAX)? as u32),
             _ => self.response_bytes_max = Some(integer(decoder, key, u64::from(u32::MAX))? as u32),
         }
         Ok(())

@@ -5,11 +5,11 @@
 //! seen twice or never (<https://sqlite.org/isolation.html>). So before another statement writes, the rest of each cursor is
 //! read ahead, unless it was declared live. A cursor beside which nothing is written costs nothing.
 
+use crate::ahead::Ahead;
 use crate::engine::{RawStatement, Step};
 use crate::error::{io_code, Error, Result};
 use crate::limits::CHUNK_BYTES;
 use crate::local::access::{Access, Rows};
-use crate::ahead::Ahead;
 use crate::local::cursors::Cursor;
 use crate::local::errors::no_temp_space;
 use crate::local::rows::NoRows;

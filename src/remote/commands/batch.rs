@@ -29,12 +29,14 @@ pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
     for (index, item) in (0..).zip(batch.statements()) {
         let (sql, params) = item?;
         let statement = Statement::new(session, sql, &params);
-        let statement = statement.and_then(|statement| match batch.atomic && keyword::is_transaction(statement.keyword) {
+        let statement = statement.and_then(|statement| {
+            match batch.atomic && keyword::is_transaction(statement.keyword) {
             true => Err(Error::new(
                 ErrorCode::InvalidRequest,
                 "an atomic batch is one transaction; it must not hold BEGIN, COMMIT, ROLLBACK or savepoints",
             )),
             false => Ok(statement),
+        }
         });
         statements.push(statement.map_err(|error| Error::InBatch(index, Box::new(error)))?);
     }
@@ -107,7 +109,9 @@ fn run_each(session: &mut Session, statements: &[Statement<'_>]) -> Result<Vec<O
         Ok(outcomes) => Ok(outcomes),
         Err(error) if nested => {
             session.roll_back();
-            session.machine.lose("a batch in it had more results than the server sends at once, so that it was undone");
+            session
+                .machine
+                .lose("a batch in it had more results than the server sends at once, so that it was undone");
             Err(error.into_error())
         }
         Err(error) => Err(Error::new(
@@ -162,7 +166,11 @@ fn all_or_first_error(
     let mut outcomes = match outcomes {
         Ok(outcomes) => outcomes,
         Err(error) => {
-            let code = if error.is(TOO_LONG) { ErrorCode::ResultTooLarge } else { error.clone().into_error().code() };
+            let code = if error.is(TOO_LONG) {
+                ErrorCode::ResultTooLarge
+            } else {
+                error.clone().into_error().code()
+            };
             return Err(Error::new(code, format!("{}; the batch was undone", error.into_error())));
         }
     };
@@ -200,7 +208,8 @@ fn write(session: &mut Session, run: &mut Run<'_>, items: Vec<Outcome>) -> Resul
             Outcome::Failed(error) => session.completed(error.into_error()),
             Outcome::Skipped => transaction_ended(),
         };
-        Error::InBatch(index, Box::new(error)).with_fields(Some(status), |reply| put_error_item(run.out, reply));
+        Error::InBatch(index, Box::new(error))
+            .with_fields(Some(status), |reply| put_error_item(run.out, reply));
     }
     end_list(run.out, list, count);
     let mut times = Tail::default();

@@ -8,10 +8,10 @@ pub mod script;
 pub mod status;
 pub mod transaction;
 
-use crate::remote::session::Session;
-use crate::remote::unsupported;
 use crate::error::{transaction_ended, Error, Result};
 use crate::held::ANY;
+use crate::remote::session::Session;
+use crate::remote::unsupported;
 use crate::run::Run;
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::put_nil;

@@ -80,8 +80,10 @@ fn run_group(session: &mut Session, group: &[(usize, &str)]) -> Result<usize> {
         (Some(before), false) => When::Ok(before),
         (Some(before), true) => When::OkInTransaction(before),
     };
-    let steps: Vec<_> =
-        (0..).zip(group).map(|(index, (_, sql))| Step { stmt: Stmt::plain(sql), when: when(index) }).collect();
+    let steps: Vec<_> = (0..)
+        .zip(group)
+        .map(|(index, (_, sql))| Step { stmt: Stmt::plain(sql), when: when(index) })
+        .collect();
     let about = match inside {
         true => About::Inside { effect: Effect::Writes, may_end: false },
         false => About::Alone { effect: Effect::Writes, opens: false },

@@ -255,7 +255,10 @@ mod tests {
         assert_eq!(done.last_insert_rowid, 7);
         assert_eq!(results.execute(), Ok(Outcome::Failed(failed("no", "SQLITE_CONSTRAINT"))));
         let batch = results.batch(3).unwrap().unwrap();
-        assert_eq!(batch, [Outcome::Done(Done::default()), Outcome::Failed(failed("no", "X")), Outcome::Skipped]);
+        assert_eq!(
+            batch,
+            [Outcome::Done(Done::default()), Outcome::Failed(failed("no", "X")), Outcome::Skipped]
+        );
         let described = results.describe().unwrap().unwrap();
         assert_eq!(described.parameters, [Some(":a".to_owned()), None]);
         assert!(described.read_only);
@@ -283,12 +286,18 @@ mod tests {
             read(r#"{"type":"row","row":[{"type":"integer","value":"1"}]}"#),
             Entry::Row(vec![108, 0, 0, 0, 1, 97, 1, 106])
         );
-        assert_eq!(read(r#"{"type":"step_end","affected_row_count":2,"last_insert_rowid":null}"#), Entry::End(2, 0));
+        assert_eq!(
+            read(r#"{"type":"step_end","affected_row_count":2,"last_insert_rowid":null}"#),
+            Entry::End(2, 0)
+        );
         assert_eq!(
             read(r#"{"type":"step_error","step":0,"error":{"message":"m","code":"C"}}"#),
             Entry::StepFailed(failed("m", "C"))
         );
-        assert_eq!(read(r#"{"type":"error","error":{"message":"m","code":"C"}}"#), Entry::Failed(failed("m", "C")));
+        assert_eq!(
+            read(r#"{"type":"error","error":{"message":"m","code":"C"}}"#),
+            Entry::Failed(failed("m", "C"))
+        );
         assert_eq!(read(r#"{"type":"replication_index","replication_index":4}"#), Entry::Other);
         assert!(entry(b"<html>").is_err() && entry(b"{\"type\":\"row\",\"row\":[{").is_err());
     }

@@ -5,41 +5,65 @@ use base64::Engine;
 use port_driver::value::Value;
 use std::io::Write;
 
-/// Parameters, as a JSON list.
+/// Parameters, as a JSON list: all by their place, or all by their names, as a server takes them.
 #[derive(Clone, Default)]
-pub struct Args(Vec<u8>);
+pub struct Args {
+    json: Vec<u8>,
+    named: bool,
+}
 
 impl Args {
-    /// One more. `false` if it cannot travel.
+    /// One more by its place. `false` if it cannot travel.
     #[must_use]
     pub fn push(&mut self, value: Value<'_>) -> bool {
-        if !self.0.is_empty() {
-            self.0.push(b',');
+        self.next();
+        self.put(value)
+    }
+
+    /// One more by its name, with its prefix. `false` if it cannot travel.
+    #[must_use]
+    pub fn push_named(&mut self, name: &str, value: Value<'_>) -> bool {
+        self.named = true;
+        self.next();
+        self.json.extend_from_slice(br#"{"name":"#);
+        put_text(&mut self.json, name);
+        self.json.extend_from_slice(br#","value":"#);
+        let put = self.put(value);
+        self.json.push(b'}');
+        put
+    }
+
+    fn next(&mut self) {
+        if !self.json.is_empty() {
+            self.json.push(b',');
         }
+    }
+
+    fn put(&mut self, value: Value<'_>) -> bool {
         match value {
-            Value::Null => self.0.extend_from_slice(br#"{"type":"null"}"#),
+            Value::Null => self.json.extend_from_slice(br#"{"type":"null"}"#),
             Value::Integer(integer) => {
                 // A vector takes whatever is written.
-                let _ = write!(self.0, r#"{{"type":"integer","value":"{integer}"}}"#);
+                let _ = write!(self.json, r#"{{"type":"integer","value":"{integer}"}}"#);
             }
             Value::Real(real) if !real.is_finite() => return false,
             Value::Real(real) => {
-                self.0.extend_from_slice(br#"{"type":"float","value":"#);
-                self.0.extend_from_slice(ryu::Buffer::new().format_finite(real).as_bytes());
-                self.0.push(b'}');
+                self.json.extend_from_slice(br#"{"type":"float","value":"#);
+                self.json.extend_from_slice(ryu::Buffer::new().format_finite(real).as_bytes());
+                self.json.push(b'}');
             }
             Value::Text(text) => {
-                self.0.extend_from_slice(br#"{"type":"text","value":"#);
-                put_text(&mut self.0, text);
-                self.0.push(b'}');
+                self.json.extend_from_slice(br#"{"type":"text","value":"#);
+                put_text(&mut self.json, text);
+                self.json.push(b'}');
             }
             Value::Blob(blob) => {
-                self.0.extend_from_slice(br#"{"type":"blob","base64":""#);
-                let start = self.0.len();
-                self.0.resize(start + blob.len().div_ceil(3) * 4, 0);
-                let length = STANDARD_NO_PAD.encode_slice(blob, &mut self.0[start..]).unwrap_or(0);
-                self.0.truncate(start + length);
-                self.0.extend_from_slice(br#""}"#);
+                self.json.extend_from_slice(br#"{"type":"blob","base64":""#);
+                let start = self.json.len();
+                self.json.resize(start + blob.len().div_ceil(3) * 4, 0);
+                let length = STANDARD_NO_PAD.encode_slice(blob, &mut self.json[start..]).unwrap_or(0);
+                self.json.truncate(start + length);
+                self.json.extend_from_slice(br#""}"#);
             }
         }
         true
@@ -66,12 +90,16 @@ impl<'s> Stmt<'s> {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"sql":"#);
         put_text(out, self.sql);
-        if let Some(args) = self.args.filter(|args| !args.0.is_empty()) {
-            out.extend_from_slice(br#","args":["#);
-            out.extend_from_slice(&args.0);
+        if let Some(args) = self.args.filter(|args| !args.json.is_empty()) {
+            out.extend_from_slice(if args.named { &br#","named_args":["#[..] } else { &br#","args":["#[..] });
+            out.extend_from_slice(&args.json);
             out.push(b']');
         }
-        out.extend_from_slice(if self.want_rows { br#","want_rows":true}"# } else { br#","want_rows":false}"# });
+        out.extend_from_slice(if self.want_rows {
+            br#","want_rows":true}"#
+        } else {
+            br#","want_rows":false}"#
+        });
     }
 }
 
@@ -245,7 +273,7 @@ mod tests {
         }
         assert!(!args.push(Value::Real(f64::INFINITY)) && !args.clone().push(Value::Real(f64::NAN)));
         let mut args = args;
-        args.0.pop();
+        args.json.pop();
         let mut pipeline = Pipeline::new(Some("b\"1"));
         pipeline.execute(&Stmt { sql: "SELECT '\n'", args: Some(&args), want_rows: true });
         pipeline.get_autocommit();
@@ -264,6 +292,20 @@ mod tests {
             {"type": "close"},
         ]});
         assert_eq!(parsed(&pipeline.finish()), expected);
+    }
+
+    #[test]
+    fn named_parameters_travel_with_their_names() {
+        let mut args = Args::default();
+        assert!(args.push_named(":a", Value::Integer(1)) && args.push_named("@b", Value::Null));
+        let mut pipeline = Pipeline::new(None);
+        pipeline.execute(&Stmt { sql: "SELECT :a, @b", args: Some(&args), want_rows: true });
+        let expected = json!([
+            {"name": ":a", "value": {"type": "integer", "value": "1"}},
+            {"name": "@b", "value": {"type": "null"}},
+        ]);
+        let stmt = &parsed(&pipeline.finish())["requests"][0]["stmt"];
+        assert_eq!((&stmt["named_args"], &stmt["args"]), (&expected, &Json::Null));
     }
 
     #[test]

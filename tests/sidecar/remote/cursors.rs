@@ -1,10 +1,10 @@
 //! Cursors over the network: rows come as they are fetched, and a transaction goes on beside them.
 
 use super::open;
+use crate::list;
 use crate::sqld::Sqld;
 use crate::support::{numbers, rows_of, tag, Conn, Failure, Sidecar};
 use crate::term::{nil, Term};
-use crate::list;
 
 #[track_caller]
 fn declare(conn: &Conn<'_>, sql: &str) -> Result<(Term, Term), Failure> {
@@ -64,15 +64,16 @@ fn rows_come_in_chunks_and_other_statements_run_beside() {
 
 #[test]
 fn a_cursor_of_a_transaction_is_read_ahead_before_the_stream_is_used() {
-    let Some(server) = Sqld::start() else { return };
+    // What is longer than one answer comes by a cursor of the server's.
+    let Some(server) = Sqld::start_with(&["--max-response-size", "100KB"]) else { return };
     let sidecar = Sidecar::start();
     let conn = open(&sidecar, &server.url());
-    conn.script(&format!("CREATE TABLE t(a); INSERT INTO t {}", numbers(50_000))).unwrap();
+    conn.script(&format!("CREATE TABLE t(a); INSERT INTO t {}", numbers(10_000))).unwrap();
     conn.begin("immediate").unwrap();
     let (cursor, _) = declare(&conn, "SELECT a FROM t ORDER BY a").unwrap();
     assert_eq!(fetch(&conn, &cursor, 2).unwrap(), (up_to(2), false));
-    assert_eq!(conn.exec("DELETE FROM t").changes, 50_000);
-    assert_eq!(fetch_all(&conn, &cursor, 0).len(), 49_998);
+    assert_eq!(conn.exec("DELETE FROM t").changes, 10_000);
+    assert_eq!(fetch_all(&conn, &cursor, 0).len(), 9_998);
     let (cursor, _) = declare(&conn, "INSERT INTO t VALUES (7), (8) RETURNING a").unwrap();
     assert_eq!(fetch(&conn, &cursor, 1).unwrap(), (vec![vec![7.into()]], false));
     assert_eq!(conn.value("SELECT count(*) FROM t"), 2.into());
@@ -110,7 +111,8 @@ fn the_server_waits_while_nobody_fetches() {
     let sidecar = Sidecar::start();
     let conn = open(&sidecar, &server.url());
     // Far more than any buffer on the way.
-    let (cursor, _) = declare(&conn, &format!("SELECT i, zeroblob(10000) FROM ({})", numbers(1_000_000))).unwrap();
+    let (cursor, _) =
+        declare(&conn, &format!("SELECT i, zeroblob(10000) FROM ({})", numbers(1_000_000))).unwrap();
     fetch(&conn, &cursor, 1).unwrap();
     let rss = || sidecar.status().get("rss_bytes").int();
     let before = rss();

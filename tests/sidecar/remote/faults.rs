@@ -3,10 +3,10 @@
 
 use super::mock::{usual, Asked, Cutter, Mock, Says};
 use super::{commit_id, open, open_with};
+use crate::list;
 use crate::sqld::Sqld;
 use crate::support::{eventually, Conn, Sidecar, ENDLESS};
 use crate::term::Term;
-use crate::list;
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -21,7 +21,8 @@ fn mock(mut step: impl FnMut(usize, &Asked) -> Option<Says> + Send + 'static) ->
         number += 1;
         let text = asked.body.to_string();
         let inside = asked.body["baton"].as_str().is_some_and(|baton| baton.starts_with('t'));
-        let is_open = (inside || text.contains("BEGIN")) && !text.contains("COMMIT") && !text.contains("ROLLBACK");
+        let is_open =
+            (inside || text.contains("BEGIN")) && !text.contains("COMMIT") && !text.contains("ROLLBACK");
         let baton = format!("{}{number}", if is_open { "t" } else { "k" });
         let closes = asked.kinds().iter().any(|kind| kind == "close");
         said.unwrap_or_else(|| usual(asked, !is_open, (!closes).then_some(baton.as_str())))
@@ -30,7 +31,8 @@ fn mock(mut step: impl FnMut(usize, &Asked) -> Option<Says> + Send + 'static) ->
 
 fn html(status: u16) -> Says {
     let body = "<html><body>Bad gateway of the secret kind</body></html>";
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", body.len());
     Says::Raw((head + body).into_bytes())
 }
 
@@ -51,8 +53,18 @@ fn no_answers() -> Vec<(&'static str, fn() -> Says, &'static str, bool)> {
         ),
         ("a gateway's page", || html(502), "remote_unavailable", true),
         ("a page with status 200", || Says::Raw(ok_with("<html>welcome</html>")), "remote_protocol", false),
-        ("JSON that ends early", || Says::Raw(ok_with("{\"baton\":null,\"results\":[{\"ty")), "remote_protocol", false),
-        ("JSON of another form", || Says::Json(200, json!({"results": [{"type": "novel"}]})), "remote_protocol", false),
+        (
+            "JSON that ends early",
+            || Says::Raw(ok_with("{\"baton\":null,\"results\":[{\"ty")),
+            "remote_protocol",
+            false,
+        ),
+        (
+            "JSON of another form",
+            || Says::Json(200, json!({"results": [{"type": "novel"}]})),
+            "remote_protocol",
+            false,
+        ),
         ("an internal error", || Says::Json(500, json!({"error": "Internal"})), "remote_protocol", false),
     ]
 }
@@ -141,8 +153,9 @@ fn refusals_have_codes_of_their_own() {
         assert_eq!(failure.code, code, "{status}: {}", failure.message);
         assert_eq!(server.count(), 2);
     }
-    let elsewhere =
-        mock(|_, _| Some(Says::Raw(b"HTTP/1.1 307 X\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n".to_vec())));
+    let elsewhere = mock(|_, _| {
+        Some(Says::Raw(b"HTTP/1.1 307 X\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n".to_vec()))
+    });
     let sidecar = Sidecar::start();
     let failure = open_with(&sidecar, &elsewhere.url(), &[]).err().unwrap();
     assert_eq!(failure.code, "remote_protocol");
@@ -212,7 +225,11 @@ fn a_statement_that_is_stopped_stops_on_the_server() {
     let Some(server) = Sqld::start() else { return };
     let sidecar = Sidecar::start();
     let conn = open(&sidecar, &server.url());
-    assert_eq!(conn.within(100).query(ENDLESS, list![]).unwrap_err().code, "outcome_unknown", "WITH may write");
+    assert_eq!(
+        conn.within(100).query(ENDLESS, list![]).unwrap_err().code,
+        "outcome_unknown",
+        "WITH may write"
+    );
     let endless = format!("SELECT * FROM ({ENDLESS})");
     assert_eq!(conn.within(100).query(&endless, list![]).unwrap_err().code, "timeout");
     let running = conn.start(&endless);
@@ -230,10 +247,10 @@ fn a_server_that_hangs_is_left_by_the_deadline() {
     conn.exec("CREATE TABLE t(a)");
     conn.begin("immediate").unwrap();
     conn.exec("INSERT INTO t VALUES (1)");
-    server.signal(libc::SIGSTOP);
+    server.stop();
     let failure = conn.within(200).query("INSERT INTO t VALUES (2)", list![]).unwrap_err();
     assert_eq!((failure.code.as_str(), failure.tx_status), ("timeout", Some(3)));
-    server.signal(libc::SIGCONT);
+    server.go_on();
     assert_eq!(conn.commit().unwrap_err().code, "transaction_lost");
     assert_eq!(conn.rollback(), Ok(0));
     assert_eq!(conn.value("SELECT count(*) FROM t"), 0.into());

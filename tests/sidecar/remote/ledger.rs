@@ -2,11 +2,12 @@
 //! there, but for what was called unknown.
 
 use super::open_with;
-use crate::sqld::Sqld;
-use crate::support::{Conn, Sidecar};
-use crate::term::Term;
 use crate::list;
+use crate::sqld::Sqld;
+use crate::support::{eventually, Conn, Sidecar};
+use crate::term::Term;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Rounds of a run; a kill in each.
 const ROUNDS: u32 = 8;
@@ -51,20 +52,33 @@ fn what_was_acknowledged_is_there_once_and_whole() {
     let conns: Vec<_> = (0..2).map(|_| open_with(&sidecar, &server.url(), &options).unwrap()).collect();
     conns[0].exec("CREATE TABLE ledger(n INT, half TEXT, PRIMARY KEY (n, half))");
     let mut told = HashMap::new();
-    let mut n = 0;
+    let mut first = 1;
     for round in 0..ROUNDS {
+        let (committed, over) = (AtomicU32::new(0), AtomicBool::new(false));
+        let conns = &conns;
         std::thread::scope(|scope| {
-            let writers: Vec<_> = conns
-                .iter()
-                .zip([n + 1, n + 1001])
-                .map(|(conn, first)| scope.spawn(move || (first..first + 8).map(|n| (n, write(conn, n))).collect::<Vec<_>>()))
-                .collect();
-            std::thread::sleep(std::time::Duration::from_millis(u64::from(5 + 7 * round)));
+            let (committed, over) = (&committed, &over);
+            let write_on = move |conn: usize| {
+                let mut told = Vec::new();
+                let mut n = first + 100_000 * conn as i64;
+                while !over.load(Ordering::SeqCst) {
+                    told.push((n, write(&conns[conn], n)));
+                    committed.fetch_add(
+                        u32::from(told.last().map(|last| last.1) == Some(Told::Committed)),
+                        Ordering::SeqCst,
+                    );
+                    n += 1;
+                }
+                told
+            };
+            let writers: Vec<_> = (0..conns.len()).map(|conn| scope.spawn(move || write_on(conn))).collect();
+            eventually("some commits", || committed.load(Ordering::SeqCst) > round % 4);
             server.kill();
+            over.store(true, Ordering::SeqCst);
             writers.into_iter().for_each(|writer| told.extend(writer.join().unwrap()));
         });
         server.go();
-        n += 2000;
+        first += 1000;
     }
     let rows = conns[0].exec("SELECT n, count(*) FROM ledger GROUP BY n").rows;
     let there: HashMap<i64, i64> = rows.iter().map(|row| (row[0].int(), row[1].int())).collect();

@@ -51,7 +51,9 @@ fn what_cannot_be_reached_says_at_which_step() {
 #[test]
 fn options_that_mean_nothing_to_a_server_are_refused_by_name() {
     let sidecar = Sidecar::start();
-    for (key, value) in [("memory", Term::from(true)), ("mode", atom("read_only")), ("untrusted_sql", true.into())] {
+    for (key, value) in
+        [("memory", Term::from(true)), ("mode", atom("read_only")), ("untrusted_sql", true.into())]
+    {
         let failure = open_with(&sidecar, "http://127.0.0.1:1", &[(key, value)]).err().unwrap();
         assert_eq!(failure.code, "unsupported");
         assert!(failure.message.contains(key), "{}", failure.message);
@@ -63,7 +65,8 @@ fn options_that_mean_nothing_to_a_server_are_refused_by_name() {
     }
     let failure = open_with(&sidecar, "http://127.0.0.1:1", &[("ca_file", "/no/such".into())]).err().unwrap();
     assert_eq!(failure.code, "invalid_option");
-    let with_path = sidecar.open_with("a.db", crate::term::map([("url", "http://127.0.0.1:1")])).err().unwrap();
+    let with_path =
+        sidecar.open_with("a.db", crate::term::map([("url", "http://127.0.0.1:1")])).err().unwrap();
     assert_eq!(with_path.code, "unsupported");
 }
 
@@ -75,7 +78,11 @@ fn the_token_and_the_namespace_travel_in_headers() {
         Mock::start(move |asked| {
             assert_eq!(asked.path, "/v3/pipeline");
             let header = |name| asked.header(name).unwrap_or_default().to_owned();
-            seen.lock().unwrap().push([header("authorization"), header("x-namespace"), header("x-namespace-bin")]);
+            seen.lock().unwrap().push([
+                header("authorization"),
+                header("x-namespace"),
+                header("x-namespace-bin"),
+            ]);
             usual(asked, true, None)
         })
     };
@@ -119,7 +126,8 @@ fn a_token_is_asked_for_when_it_is_needed_and_a_transaction_goes_on_with_a_fresh
         })
     };
     let sidecar = Sidecar::start();
-    let request = tuple![30_000, "", crate::term::map([("url", Term::from(mock.url())), ("ask_auth_token", 9.into())])];
+    let request =
+        tuple![30_000, "", crate::term::map([("url", Term::from(mock.url())), ("ask_auth_token", 9.into())])];
     let opening = sidecar.send(tag::OPEN, &request);
     assert_eq!(answer_call(&sidecar, "one"), i64::from(opening));
     let opened = sidecar.answer(opening).unwrap();

@@ -17,17 +17,8 @@ macro_rules! connected {
 #[test]
 fn values_come_back_as_they_were_sent() {
     connected!(server, sidecar, conn);
-    let values = list![
-        nil(),
-        i64::MIN,
-        i64::MAX,
-        0.1,
-        1.0,
-        "a\"\u{0}é\u{1f600}",
-        blob(&[0, 255, 1]),
-        blob(&[]),
-        true
-    ];
+    let values =
+        list![nil(), i64::MIN, i64::MAX, 0.1, 1.0, "a\"\u{0}é\u{1f600}", blob(&[0, 255, 1]), blob(&[]), true];
     let back = conn.query("SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?", values).unwrap();
     let expected = [
         nil(),
@@ -60,7 +51,10 @@ fn results_have_counters_and_columns() {
     let inserted = conn.query("INSERT INTO t(a) VALUES (?), (?)", list!["x", "y"]).unwrap();
     assert_eq!((inserted.changes, inserted.last_insert_rowid, inserted.tx_status), (2, 2, 0));
     let selected = conn.exec("SELECT id, a FROM t ORDER BY id");
-    assert_eq!((selected.columns, selected.num_rows, selected.changes), (vec!["id".into(), "a".into()], 2, 0));
+    assert_eq!(
+        (selected.columns, selected.num_rows, selected.changes),
+        (vec!["id".into(), "a".into()], 2, 0)
+    );
     assert_eq!(conn.exec("SELECT a AS b FROM t WHERE 0").columns, ["b"]);
     let returned = conn.query("INSERT INTO t(a) VALUES ('z') RETURNING id, a", list![]).unwrap();
     assert_eq!((returned.rows, returned.changes), (vec![vec![3.into(), "z".into()]], 1));
@@ -84,8 +78,20 @@ fn errors_have_codes_places_and_constraints() {
     .unwrap();
     let columns = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     for (sql, code, table, names, index) in [
-        ("INSERT INTO p(u, v) VALUES ('a', 'b')", "constraint_unique", Some("p"), columns(&["u", "v"]), Some("p_u_v")),
-        ("INSERT INTO p(u, v) VALUES ('X', 'low')", "constraint_unique", Some("p"), columns(&[]), Some("p_low")),
+        (
+            "INSERT INTO p(u, v) VALUES ('a', 'b')",
+            "constraint_unique",
+            Some("p"),
+            columns(&["u", "v"]),
+            Some("p_u_v"),
+        ),
+        (
+            "INSERT INTO p(u, v) VALUES ('X', 'low')",
+            "constraint_unique",
+            Some("p"),
+            columns(&[]),
+            Some("p_low"),
+        ),
         ("INSERT INTO p(id) VALUES (1)", "constraint_primary_key", Some("p"), columns(&["id"]), None),
         (
             "INSERT INTO c VALUES ('k', 1)",
@@ -150,7 +156,10 @@ fn batches_are_all_or_nothing_or_each_by_itself() {
     conn.exec("CREATE TABLE t(a UNIQUE)");
     let items = [("INSERT INTO t VALUES (?)", list![1]), ("SELECT count(*) FROM t", list![])];
     let (done, status) = conn.batch(true, &items).unwrap();
-    assert_eq!((done[0].clone().unwrap().1, done[1].clone().unwrap().0, status), (1, vec![vec![1.into()]], 0));
+    assert_eq!(
+        (done[0].clone().unwrap().1, done[1].clone().unwrap().0, status),
+        (1, vec![vec![1.into()]], 0)
+    );
     let bad = [("INSERT INTO t VALUES (2)", list![]), ("INSERT INTO t VALUES (1)", list![])];
     let failure = conn.batch(true, &bad).unwrap_err();
     assert_eq!((failure.code.as_str(), failure.index), ("constraint_unique", Some(1)));
@@ -161,12 +170,16 @@ fn batches_are_all_or_nothing_or_each_by_itself() {
     assert_eq!(conn.value("SELECT count(*) FROM t"), 2.into());
     conn.begin("immediate").unwrap();
     conn.exec("INSERT INTO t VALUES (3)");
-    let failure = conn.batch(true, &[("INSERT INTO t VALUES (4)", list![]), ("INSERT INTO t VALUES (1)", list![])]);
+    let failure =
+        conn.batch(true, &[("INSERT INTO t VALUES (4)", list![]), ("INSERT INTO t VALUES (1)", list![])]);
     let failure = failure.unwrap_err();
     assert_eq!((failure.index, failure.tx_status), (Some(1), Some(3)));
     assert!(conn.batch(true, &[("INSERT INTO t VALUES (5)", list![])]).is_ok());
     assert_eq!(conn.commit(), Ok(0));
-    assert_eq!(conn.exec("SELECT a FROM t ORDER BY a").rows, [[1], [2], [3], [5]].map(|row| row.map(Term::from)));
+    assert_eq!(
+        conn.exec("SELECT a FROM t ORDER BY a").rows,
+        [[1], [2], [3], [5]].map(|row| row.map(Term::from))
+    );
     assert_eq!(conn.batch(true, &[("COMMIT", list![])]).unwrap_err().code, "invalid_request");
     assert_eq!(conn.batch(true, &[]).unwrap(), (vec![], 0));
 }
@@ -179,7 +192,10 @@ fn scripts_stop_at_the_first_error_with_its_place() {
     assert_eq!(conn.script(&script).unwrap(), tuple![304, 300, 0]);
     let sql = "INSERT INTO t VALUES ('é'); SELECT nope; INSERT INTO t VALUES (2)";
     let failure = conn.script(sql).unwrap_err();
-    assert_eq!((failure.code.as_str(), failure.offset), ("sql_error", Some(sql.find("nope").unwrap() as i64)));
+    assert_eq!(
+        (failure.code.as_str(), failure.offset),
+        ("sql_error", Some(sql.find("nope").unwrap() as i64))
+    );
     assert_eq!(conn.value("SELECT count(*) FROM t"), 301.into(), "what ran before stays");
     let failure = conn.script("BEGIN; DELETE FROM t; nonsense").unwrap_err();
     assert_eq!(failure.tx_status, Some(3), "its transaction is open");

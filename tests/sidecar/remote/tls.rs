@@ -69,7 +69,9 @@ fn a_server_is_trusted_by_the_ca_file_and_by_its_name() {
     let server = Mock::start(|asked| usual(asked, true, None));
     let front = encrypted(server.address, false);
     let sidecar = Sidecar::start();
-    for url in [format!("https://localhost:{}", front.port()), format!("libsql://{front}"), format!("wss://{front}")] {
+    for url in
+        [format!("https://localhost:{}", front.port()), format!("libsql://{front}"), format!("wss://{front}")]
+    {
         let conn = open_with(&sidecar, &url, &[("ca_file", path("ca.pem"))]).unwrap();
         conn.exec("SELECT 1");
         for roots in ["native", "webpki"] {
@@ -153,7 +155,11 @@ fn a_proxy_tunnels_to_the_server() {
     let given = Term::from(format!("http://me:secret@{refusing}"));
     let failure = open_with(&sidecar, &server.url(), &[("proxy", given)]).err().unwrap();
     assert_eq!(failure.code, "remote_unavailable");
-    assert!(failure.message.contains("407") && failure.message.contains("through the proxy"), "{}", failure.message);
+    assert!(
+        failure.message.contains("407") && failure.message.contains("through the proxy"),
+        "{}",
+        failure.message
+    );
     assert!(!failure.message.contains("secret"));
     let failure = open_with(&sidecar, &server.url(), &[("proxy", "socks5://x".into())]).err().unwrap();
     assert_eq!(failure.code, "invalid_option");

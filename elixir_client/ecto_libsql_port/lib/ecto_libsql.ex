@@ -283,8 +283,8 @@ defmodule EctoLibSql do
   (`:transaction_lost`), cannot be reached (`:remote_unavailable`), a database that is `:busy`, a sidecar that has ended. The
   function is then run again from its beginning, so what it does beside the database is done again as well.
 
-  Takes a Repo, whose `c:Ecto.Repo.transaction/2` it calls, or a pool. Inside of a transaction nothing can be repeated, and nothing is. A
-  commit whose outcome is unknown is never repeated.
+  Takes a Repo, whose `c:Ecto.Repo.transaction/2` it calls, or a pool. Inside of a transaction nothing can be repeated, and inside of a
+  checkout, whose connection may be lost, nothing is. A commit whose outcome is unknown is never repeated.
 
   ## Options
 
@@ -308,13 +308,15 @@ defmodule EctoLibSql do
 
     if repo?(repo_or_pool) do
       %{opts: defaults} = meta = Ecto.Adapter.lookup_meta(repo_or_pool.get_dynamic_repo())
-      again = not repo_or_pool.in_transaction?()
-      retry = if again, do: Retry.of_transaction!(given, meta.pid, defaults[:retries])
+      retry = Retry.of_transaction!(given, meta.pid, defaults[:retries])
+      again = not repo_or_pool.in_transaction?() and not repo_or_pool.checked_out?()
+      retry = if again, do: retry
       options = Deadline.overall(options, defaults)
       Retry.transaction(retry, options, fn -> repo_or_pool.transaction(fun, options) end)
     else
       again = not is_struct(repo_or_pool, DBConnection)
-      retry = if again, do: Retry.of_transaction!(given, repo_or_pool, nil)
+      retry = Retry.of_transaction!(given, if(again, do: repo_or_pool), nil)
+      retry = if again, do: retry
       options = if again, do: Deadline.overall(options, []), else: options
       Retry.transaction(retry, options, fn -> transaction(repo_or_pool, fun, options) end)
     end

@@ -67,6 +67,8 @@ defmodule LibsqlPort.ServerOptionsTest do
 
   test "a token may be a secret, or be asked for" do
     assert given!(url: "https://a.b", auth_token: Secret.new(@token)).wire["auth_token"] == @token
+    proxy = "http://me:#{@token}@proxy:3128"
+    assert given!(url: "https://a.b", proxy: Secret.new(proxy)).wire["proxy"] == proxy
 
     for ask <- [fn -> @token end, {String, :trim, [@token]}] do
       checked = given!(url: "https://a.b", auth_token: ask)
@@ -128,7 +130,7 @@ defmodule LibsqlPort.ServerOptionsTest do
           {[url: "https://e.com", roots: :mine], [":roots", ":native", ":webpki"]},
           {[url: "https://e.com", stream_idle: 9_000], [":stream_idle", "8000"]},
           {[url: "https://e.com", client_cert_file: "/c"], [":client_key_file", "belong together"]},
-          {[url: "https://e.com", journal_mode: :wal], [":pragmas", "server"]},
+          {[url: "https://e.com", journal_mode: :wal], [":journal_mode", "server"]},
           {[url: "https://e.com", functions: [{:scalar, "f", 0, fn -> 1 end}]], [":functions", "server"]},
           {[url: "https://e.com", mode: :read_only], [":mode", "token"]},
           {[url: "https://e.com", policy: :read_only], [":policy", "token"]},

@@ -36,7 +36,9 @@ defmodule EctoLibSql.AdminApi do
       address = String.to_charlist(String.trim_trailing(url, "/") <> path)
       request = {address, headers(options[:key]), ~c"application/json", body}
       # :httpc is called by its name only: the application need not have it.
-      http = [timeout: @timeout_ms, connect_timeout: @timeout_ms, autoredirect: false] ++ tls(url)
+      http =
+        [timeout: @timeout_ms, connect_timeout: @timeout_ms, autoredirect: false] ++
+          tls(String.downcase(url, :ascii))
 
       case apply(:httpc, :request, [method, request, http, [body_format: :binary]]) do
         {:ok, {{_version, status, _reason}, _headers, body}} ->

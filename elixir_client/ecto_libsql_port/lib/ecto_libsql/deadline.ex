@@ -46,8 +46,12 @@ defmodule EctoLibSql.Deadline do
   @spec overall(keyword, keyword) :: keyword
   def overall(options, defaults) do
     case options[:timeout] || defaults[:timeout] || @timeout do
-      :infinity -> options
-      timeout -> Keyword.put(options, :deadline, earliest(now() + timeout, options[:deadline]))
+      timeout when is_integer(timeout) ->
+        Keyword.put(options, :deadline, earliest(now() + timeout, options[:deadline]))
+
+      # What is no time is refused by the call.
+      _endless_or_wrong ->
+        options
     end
   end
 

@@ -15,10 +15,23 @@ defmodule EctoLibSql.Pool do
   # Longer than a sidecar is given to end.
   @end_ms 10_000
 
-  @doc "Child specification with the options of a Repo."
+  @doc "Child specification with the options of a Repo. Supervisors show it in their reports, so no secret is in it."
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
-    %{id: __MODULE__, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
+    options = ServerLocation.hidden(options)
+
+    # Where a secret stands is known only if the options fit together.
+    start =
+      case refused(options) do
+        nil -> {__MODULE__, :start_link, [options]}
+        error -> {__MODULE__, :refuse, [error]}
+      end
+
+    %{id: __MODULE__, start: start, type: :supervisor}
+  end
+
+  defp refused(options) do
+    with {:error, error} <- StartOptions.check(options), do: error, else: (:ok -> nil)
   end
 
   # Errors that the next try may not meet: the pool's connections try again. Any other ends the start.

@@ -98,6 +98,9 @@ defmodule EctoLibSql.Retry do
     :ok
   end
 
+  # A connection that is checked out has none: nothing is repeated on it.
+  defp of_pool(nil, new), do: new
+
   defp of_pool(pool, new) do
     pid = GenServer.whereis(pool)
 
@@ -110,8 +113,7 @@ defmodule EctoLibSql.Retry do
             is_pid(other) and not alive?(other),
             do: :ets.delete(__MODULE__, other)
 
-        :ets.insert_new(__MODULE__, {pid, new})
-        :ets.lookup_element(__MODULE__, pid, 2)
+        if :ets.insert_new(__MODULE__, {pid, new}), do: new, else: of_pool(pool, new)
     end
   end
 

@@ -73,12 +73,17 @@ defmodule EctoLibSql.ServerLocation do
   defp attached(_options, server), do: {:ok, server}
 
   @doc """
-  The same options, with the token where no error, crash report or `inspect/2` shows it. What is no address or token is left for whoever
-  refuses it.
+  The same options, with the token, and the password of a proxy, where no error, crash report or `inspect/2` shows them, and without the
+  key of the admin API, which connections do not need. What is no address or token is left for whoever refuses it.
   """
   @spec hidden(keyword) :: keyword
   def hidden(options) do
-    options = Keyword.replace_lazy(options, :auth_token, &secret/1)
+    options =
+      options
+      |> Keyword.replace_lazy(:auth_token, &secret/1)
+      |> Keyword.replace_lazy(:proxy, &secret/1)
+      |> Keyword.reject(&match?({:admin_auth_key, key} when is_binary(key), &1))
+
     Enum.reduce([:uri, :database, :url], options, &without_token/2)
   end
 

@@ -159,8 +159,34 @@ defmodule EctoLibSql.RetryTest do
       assert calls.() <= 3
     end
 
-    test "says what its option takes", %{db: db} do
-      assert_raise Error, ~r/:attempts/, fn -> EctoLibSql.transaction_with_retry(db, & &1, retry: 3) end
+    test "runs it once inside of a Repo's checkout" do
+      start_supervised!(
+        {EctoLibSql.TestRepo,
+         database: ":memory:", pool_size: 1, pool: DBConnection.ConnectionPool, name: :retries}
+      )
+
+      EctoLibSql.TestRepo.put_dynamic_repo(:retries)
+      {fun, calls} = failing(List.duplicate(error(:busy), 9))
+      run = fn -> with {:error, error} <- fun.(), do: raise(error) end
+
+      again = fn ->
+        EctoLibSql.transaction_with_retry(EctoLibSql.TestRepo, run, retry: [attempts: 2, base: 1])
+      end
+
+      assert_raise Error, ~r/busy/, again
+      assert calls.() == 2
+      assert_raise Error, ~r/busy/, fn -> EctoLibSql.TestRepo.checkout(again) end
+      assert calls.() == 3
+    end
+
+    test "says what its options take, inside of a transaction too", %{db: db} do
+      retry = fn conn -> EctoLibSql.transaction_with_retry(conn, & &1, retry: 3) end
+      assert_raise Error, ~r/:attempts/, fn -> retry.(db) end
+      assert_raise Error, ~r/:attempts/, fn -> EctoLibSql.transaction(db, retry) end
+
+      assert_raise Error, ~r/:timeout takes/, fn ->
+        EctoLibSql.transaction_with_retry(db, & &1, timeout: "1")
+      end
     end
   end
 end

@@ -45,7 +45,7 @@ defmodule EctoLibSql.ServerLocationTest do
           {[database: "app.db", attach: [a: "https://a.b?authToken=#{@token}"]], [":attach", "server"]},
           {[uri: @uri, remote_encryption_key: @token], [":remote_encryption_key", "not supported"]},
           {[uri: @uri, encryption_key: @token], [":encryption_key", "not supported"]},
-          {[uri: @uri, journal_mode: :wal], [":pragmas", "server"]},
+          {[uri: @uri, journal_mode: :wal], [":journal_mode", "server"]},
           {[uri: @uri, functions: [{:scalar, "f", 0, fn -> 1 end}]], [":functions", "server"]},
           {[database: "app.db", auth_token: @token], [":auth_token", ":url"]}
         ] do
@@ -106,6 +106,33 @@ defmodule EctoLibSql.ServerLocationTest do
     assert meta.opts[:server]
     assert %EctoLibSql.Retry{} = meta.opts[:retry]
     refute meta.opts[:lane]
+  end
+
+  test "no child specification bears the key of the admin API or the password of a proxy" do
+    options = [uri: @uri, admin_auth_key: @token, proxy: "http://me:#{@token}@proxy:3128"]
+
+    {:ok, child, meta} =
+      Ecto.Adapters.LibSql.init([repo: EctoLibSql.TestRepo, telemetry_prefix: [:a]] ++ options)
+
+    child_spec = EctoLibSql.child_spec(options)
+    refute inspect({child, meta, child_spec}, structs: false, limit: :infinity) =~ @token
+    assert %{start: {_module, :start_link, [hidden]}} = child_spec
+    assert driver!(hidden)[:proxy] |> Secret.reveal() == options[:proxy]
+  end
+
+  test "the child specification of a pool bears no token, nor what is refused with one in it" do
+    for {options, refused?} <- [
+          {[uri: @uri, auth_token: @token], false},
+          {[uri: @uri <> "?authToken=" <> @token], false},
+          {[uri: @uri <> "?authToken=" <> @token, auth_token: @token], true},
+          {[uri: @uri <> "?auth_token=" <> @token], true},
+          {[uri: "https://me:#{@token}@a.b"], true},
+          {[uri: @uri, encryption_key: @token], true}
+        ] do
+      %{start: {_module, function, _arguments}} = child_spec = EctoLibSql.child_spec(options)
+      refute inspect(child_spec, structs: false, limit: :infinity) =~ @token
+      assert function == if(refused?, do: :refuse, else: :start_link)
+    end
   end
 
   test "a local Repo repeats transactions that ask for it, and no statements" do

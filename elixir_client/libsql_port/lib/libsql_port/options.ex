@@ -109,7 +109,7 @@ defmodule LibsqlPort.Options do
     * `:client_cert_file`, `:client_key_file` – the client's certificate and its key, for servers that ask for one
     * `:roots` – whose certificates are trusted: `:native` (default), those of the system, or `:webpki`, Mozilla's as they were when the
       program was built
-    * `:proxy` – the URL of an HTTP proxy, `""` for none; default as `HTTPS_PROXY` and `NO_PROXY` say
+    * `:proxy` – the URL of an HTTP proxy, as text or a `LibsqlPort.Secret`, `""` for none; default as `HTTPS_PROXY` and `NO_PROXY` say
     * `:server_connect_timeout` – ms for DNS, TCP, proxy and TLS together, 0 for as long as the request may take; default 10000
     * `:stream_idle` – ms that a stream of the server is kept for the next statement, 0 for not at all; default 2000, up to 8000
     * `:response_bytes_max` – the longest answer of a server to one request, bytes, 0 for no limit; default 64 MiB
@@ -136,7 +136,7 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{Authorizer, CommitHook, Error, Function, Policy, ServerOptions, ServerUrl, Wire}
+  alias LibsqlPort.{Authorizer, CommitHook, Error, Function, Policy, Secret, ServerOptions, ServerUrl, Wire}
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
@@ -337,13 +337,12 @@ defmodule LibsqlPort.Options do
          do: {:ok, functions ++ hooks ++ authorizer}
   end
 
-  # What is given with its default says nothing.
+  # By the name that was written, and that of the option it belongs to. What is given with its default says nothing.
   defp given(options) do
     for {name, value} <- options,
         value != nil,
-        not match?({^name, ^value, _, _}, List.keyfind(@local, name, 0)) do
-      if name in @pragmas, do: :pragmas, else: name
-    end
+        not match?({^name, ^value, _, _}, List.keyfind(@local, name, 0)),
+        do: {name, if(name in @pragmas, do: :pragmas, else: name)}
   end
 
   @doc "Whether this names a database on a server."
@@ -518,6 +517,8 @@ defmodule LibsqlPort.Options do
     do: if(String.valid?(value), do: {:ok, value}, else: :error)
 
   # It may bear a password.
+  defp cast(%Secret{} = secret, :proxy), do: secret |> Secret.reveal() |> cast(:proxy)
+
   defp cast(value, :proxy) do
     if is_binary(value) and value =~ ~r{\A(|https?://[^/]+/?)\z}i,
       do: {:ok, value},

@@ -1,7 +1,7 @@
 defmodule LibsqlPort.Secret do
   @moduledoc """
-  A text that `inspect/2`, crash reports and logs do not show. The option `:auth_token` of `LibsqlPort.connect/2` takes one in
-  place of the text itself: a Repo keeps its token so.
+  A text that `inspect/2`, crash reports and logs do not show. The options `:auth_token` and `:proxy` of `LibsqlPort.connect/2` take
+  one in place of the text itself: a Repo keeps them so.
 
       iex> secret = LibsqlPort.Secret.new("a token")
       iex> inspect(secret, structs: false) =~ "a token"

@@ -48,15 +48,11 @@ defmodule LibsqlPort.ServerOptions do
   @spec table() :: [{atom, nil, term, String.t() | nil}]
   def table, do: for({name, type, key} <- @server, do: {name, nil, type, key})
 
-  @doc "Why a database on a server takes no option of this name; `nil` if it does."
-  @spec local_only(atom) :: String.t() | nil
-  def local_only(name), do: @local[name]
-
   @doc """
-  What the options, of which these were `given`, name: `:local`, or where a database on a server is. With `:database` as well it is
+  What the options, of which these were `given`, each with the name of the option it belongs to, name: `:local`, or where a database on a server is. With `:database` as well it is
   a replica in that file.
   """
-  @spec place(map, [atom]) :: {:ok, :local | place} | {:error, Error.t()}
+  @spec place(map, [{atom, atom}]) :: {:ok, :local | place} | {:error, Error.t()}
   def place(%{url: nil} = values, _given) do
     case Enum.find(@names, &(values[&1] != nil)) do
       nil -> local(values.database)
@@ -81,19 +77,19 @@ defmodule LibsqlPort.ServerOptions do
   end
 
   defp suits(nil, given) do
-    case Enum.find(given, &is_map_key(@local, &1)) do
+    case Enum.find(given, fn {_name, option} -> is_map_key(@local, option) end) do
       nil ->
         :ok
 
-      name ->
+      {name, option} ->
         error(
-          "the option #{inspect(name)} is for a database in a file, and :url names one on a server: #{@local[name]}"
+          "the option #{inspect(name)} is for a database in a file, and :url names one on a server: #{@local[option]}"
         )
     end
   end
 
   defp suits(database, given) do
-    if database == ":memory:" or :memory in given,
+    if database == ":memory:" or Keyword.has_key?(given, :memory),
       do:
         error(
           "with :url a replica is meant, which is a file, and :database names one in memory: leave :database out, or give a path"

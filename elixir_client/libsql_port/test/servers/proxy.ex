@@ -13,7 +13,7 @@ defmodule LibsqlPort.Proxy do
       on both sides; then `:pass`
     * `{:delay, ms}` – each piece of data waits
     * `:blackhole` – connections stay open, nothing arrives
-    * `:refuse` – connections are reset as soon as they are made
+    * `:refuse` – connections are reset as soon as they are made, and those that are open by the next data
   """
 
   use GenServer, restart: :temporary
@@ -55,7 +55,8 @@ defmodule LibsqlPort.Proxy do
   """
   @spec certificates(Path.t()) :: map
   def certificates(directory) do
-    key = {:namedCurve, :secp256r1}
+    # OTP writes the curve into the signatures of elliptic ones, where it has no place and strict clients refuse it.
+    key = {:rsa, 2_048, 65_537}
     names = [{:dNSName, ~c"localhost"}, {:iPAddress, <<127, 0, 0, 1>>}]
     peer = [key: key, digest: :sha256, extensions: [{:Extension, @san, false, names}]]
     chain = %{root: [key: key, digest: :sha256], intermediates: [], peer: peer}
@@ -192,6 +193,9 @@ defmodule LibsqlPort.Proxy do
       :blackhole ->
         active(from)
         loop(state)
+
+      :refuse ->
+        cut(state)
 
       {:delay, ms} ->
         Process.sleep(ms)

@@ -147,7 +147,11 @@ defmodule LibsqlPort.Sqld do
     {:reply, :ok, ended(state)}
   end
 
-  def handle_call(:pause, _from, state), do: {:reply, signal(state.os_pid, "STOP"), state}
+  def handle_call(:pause, _from, state) do
+    signal(state.os_pid, "STOP")
+    {:reply, stopped(state.os_pid, now() + @end_ms), state}
+  end
+
   def handle_call(:resume, _from, state), do: {:reply, signal(state.os_pid, "CONT"), state}
 
   def handle_call(:restart, _from, %{os_pid: nil} = state) do
@@ -276,11 +280,31 @@ defmodule LibsqlPort.Sqld do
     Port.command(state.watcher, "done\n")
     Port.close(state.watcher)
     %{state | port: nil, os_pid: nil, watcher: nil}
+  rescue
+    # It may have read the word and ended.
+    ArgumentError -> %{state | port: nil, os_pid: nil, watcher: nil}
   end
 
   defp signal(os_pid, name) do
     {_, 0} = System.cmd("kill", ["-#{name}", Integer.to_string(os_pid)], stderr_to_stdout: true)
     :ok
+  end
+
+  # A signal is on its way when `kill` returns.
+  defp stopped(os_pid, deadline) do
+    {text, 0} = System.cmd("ps", ["-o", "state=", "-p", Integer.to_string(os_pid)])
+
+    cond do
+      String.starts_with?(String.trim(text), "T") ->
+        :ok
+
+      now() > deadline ->
+        raise "the server does not stand still"
+
+      true ->
+        Process.sleep(5)
+        stopped(os_pid, deadline)
+    end
   end
 
   # Held open all together, so that no two are the same.

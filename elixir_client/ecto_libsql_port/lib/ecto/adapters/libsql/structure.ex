@@ -4,7 +4,7 @@ defmodule Ecto.Adapters.LibSql.Structure do
   # Called by the adapter.
 
   alias Ecto.Adapters.LibSql.Quoting
-  alias EctoLibSql.{Direct, SqlLexer, Statements, TableSql}
+  alias EctoLibSql.{Direct, ServerLocation, SqlLexer, Statements, TableSql}
 
   # What the engine creates by itself, and creates again as the schema is loaded, is left out: names that begin with
   # "sqlite_" are reserved for it, a virtual table's own tables are of the type `shadow`. An index of vectors keeps its
@@ -83,8 +83,9 @@ defmodule Ecto.Adapters.LibSql.Structure do
   def load(default, config) do
     path = config[:dump_path] || Path.join(default, "structure.sql")
 
-    # The sqlite3 program dumps a virtual table as what it consists of, which a defensive connection does not let SQL write.
-    config = Keyword.put(config, :defensive, false)
+    # The sqlite3 program dumps a virtual table as what it consists of, which a defensive connection does not let SQL write. A server decides
+    # about that by itself.
+    config = if ServerLocation.server?(config), do: config, else: Keyword.put(config, :defensive, false)
 
     with {:ok, sql} <- File.read(path),
          {:ok, _} <- Direct.with_connection(config, &run(&1, Statements.split(sql))) do

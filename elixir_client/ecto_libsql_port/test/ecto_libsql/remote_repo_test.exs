@@ -1,0 +1,239 @@
+defmodule EctoLibSql.RemoteRepoTest do
+  # A Repo whose database is on a server.
+  use ExUnit.Case, async: false
+
+  import Ecto.Query
+
+  alias Ecto.Adapters.LibSql
+  alias EctoLibSql.{Error, TestRepo}
+  alias LibsqlPort.{Proxy, Sqld}
+
+  @moduletag :sqld
+  @queue [queue_target: 60_000, queue_interval: 60_000]
+
+  defmodule User do
+    use Ecto.Schema
+
+    schema "users" do
+      field :name, :string
+      field :born, :utc_datetime
+      field :balance, :decimal
+      timestamps()
+    end
+  end
+
+  defmodule CreateUsers do
+    use Ecto.Migration
+
+    def change do
+      create table(:users) do
+        add :name, :string, null: false
+        add :born, :utc_datetime
+        add :balance, :decimal
+        timestamps()
+      end
+
+      create unique_index(:users, [:name])
+    end
+  end
+
+  setup_all do
+    server = Sqld.shared()
+    {:ok, server: server}
+  end
+
+  setup %{server: server} = context do
+    namespace = "repo-#{System.unique_integer([:positive])}"
+    admin = "http://127.0.0.1:#{server.admin_port}"
+    config = [uri: server.url, namespace: namespace, admin_url: admin, pool_size: 2, log: false] ++ @queue
+    unless context[:no_namespace], do: :ok = LibSql.storage_up(config)
+    on_exit(fn -> LibSql.storage_down(config) end)
+    if context[:no_namespace] || context[:no_repo], do: :ok, else: start_supervised!({TestRepo, config})
+    {:ok, config: config}
+  end
+
+  defp migrate, do: Ecto.Migrator.up(TestRepo, System.unique_integer([:positive]), CreateUsers, log: false)
+
+  defp eventually(fun), do: Enum.any?(1..1_000, fn _ -> fun.() or (Process.sleep(10) && false) end)
+
+  test "is migrated, written and read" do
+    assert migrate() == :ok
+    user = TestRepo.insert!(%User{name: "Ada", born: ~U[1815-12-10 00:00:00Z], balance: Decimal.new("1.50")})
+    assert %User{name: "Ada", balance: balance} = TestRepo.get!(User, user.id)
+    assert Decimal.equal?(balance, "1.50")
+
+    {2, [%{id: _}, _]} =
+      TestRepo.insert_all(User, for(name <- ["Grace", "Joan"], do: with_times(%{name: name})),
+        returning: [:id]
+      )
+
+    assert TestRepo.aggregate(User, :count) == 3
+
+    assert TestRepo.all(from(u in User, where: u.name > "B", order_by: u.name, select: u.name)) == [
+             "Grace",
+             "Joan"
+           ]
+
+    assert {1, nil} = TestRepo.update_all(from(u in User, where: u.name == "Joan"), set: [name: "Jean"])
+    assert {:ok, _} = TestRepo.delete(user)
+    assert {:error, changeset} = duplicate("Grace")
+    assert changeset.errors[:name]
+  end
+
+  defp with_times(map) do
+    now = NaiveDateTime.utc_now() |> NaiveDateTime.truncate(:second)
+    Map.merge(map, %{inserted_at: now, updated_at: now})
+  end
+
+  defp duplicate(name) do
+    %User{}
+    |> Ecto.Changeset.change(name: name)
+    |> Ecto.Changeset.unique_constraint(:name)
+    |> TestRepo.insert()
+  end
+
+  test "transactions commit, roll back and nest" do
+    migrate()
+
+    assert {:ok, 1} =
+             TestRepo.transaction(fn ->
+               TestRepo.insert!(%User{name: "Ada"})
+               TestRepo.aggregate(User, :count)
+             end)
+
+    assert {:error, :no} =
+             TestRepo.transaction(fn ->
+               TestRepo.insert!(%User{name: "Grace"})
+               TestRepo.rollback(:no)
+             end)
+
+    assert TestRepo.aggregate(User, :count) == 1
+
+    assert {:ok, names} = TestRepo.transaction(fn -> User |> TestRepo.stream() |> Enum.map(& &1.name) end)
+
+    assert names == ["Ada"]
+  end
+
+  test "migrations take turns, and the lock ends with them" do
+    test = self()
+
+    tasks =
+      for _ <- 1..2 do
+        Task.async(fn ->
+          LibSql.lock_for_migrations(Ecto.Adapter.lookup_meta(TestRepo), [], fn ->
+            send(test, {:began, self()})
+            receive do: (:go_on -> send(test, {:ended, self()}))
+          end)
+        end)
+      end
+
+    assert_receive {:began, first}, 60_000
+    refute_received {:began, _second}
+    send(first, :go_on)
+    assert_receive {:ended, ^first}, 60_000
+    assert_receive {:began, second}, 60_000
+    assert second != first
+    send(second, :go_on)
+    Task.await_many(tasks, 60_000)
+    assert TestRepo.query!("SELECT count(*) FROM ecto_libsql_migration_lock").rows == [[0]]
+  end
+
+  test "a lock whose holder is gone is had when its time is up" do
+    TestRepo.query!(
+      "CREATE TABLE ecto_libsql_migration_lock (id INTEGER PRIMARY KEY, holder TEXT, until INTEGER)"
+    )
+
+    TestRepo.query!("INSERT INTO ecto_libsql_migration_lock VALUES (1, 'gone', unixepoch() + 1)")
+    meta = Ecto.Adapter.lookup_meta(TestRepo)
+    assert LibSql.lock_for_migrations(meta, [], fn -> :had end) == :had
+  end
+
+  test "a prefix is refused, and the way is named" do
+    migrate()
+
+    for run <- [
+          fn -> TestRepo.all(User, prefix: "tenant") end,
+          fn -> TestRepo.insert!(%User{name: "Ada"}, prefix: "tenant") end,
+          fn -> TestRepo.insert_all(User, [%{name: "Ada"}], prefix: "tenant") end,
+          fn -> TestRepo.update_all(User, [set: [name: "a"]], prefix: "tenant") end
+        ] do
+      error = assert_raise(Error, run)
+      assert error.code == :unsupported
+      assert error.message =~ ":namespace"
+    end
+  end
+
+  @tag :tmp_dir
+  @tag :no_repo
+  test "the structure is dumped and loaded", %{tmp_dir: directory, config: config} do
+    start_supervised!({TestRepo, config})
+    migrate()
+    assert {:ok, path} = LibSql.structure_dump(directory, config)
+    text = File.read!(path)
+    assert text =~ "CREATE TABLE"
+    assert text =~ "users_name_index"
+    other = Keyword.put(config, :namespace, config[:namespace] <> "-copy")
+    :ok = LibSql.storage_up(other)
+    assert {:ok, ^path} = LibSql.structure_load(directory, other)
+    stop_supervised!(TestRepo)
+    start_supervised!({TestRepo, other})
+    assert TestRepo.aggregate(User, :count) == 0
+    stop_supervised!(TestRepo)
+    :ok = LibSql.storage_down(other)
+  end
+
+  @tag :no_namespace
+  test "storage is made, asked for and removed by the admin API", %{config: config} do
+    assert LibSql.storage_status(config) == :down
+    assert LibSql.storage_up(config) == :ok
+    assert LibSql.storage_up(config) == {:error, :already_up}
+    assert LibSql.storage_status(config) == :up
+    assert LibSql.storage_down(config) == :ok
+    assert LibSql.storage_down(config) == {:error, :already_down}
+
+    without = Keyword.delete(config, :admin_url)
+    assert {:error, message} = LibSql.storage_up(without)
+    assert message =~ ":admin_url"
+    assert {:error, message} = LibSql.storage_down(without)
+    assert message =~ ":admin_url"
+  end
+
+  @tag :no_repo
+  test "a statement that never reached the server is sent again", %{config: config, server: server} do
+    proxy = Proxy.start!(server.http_port)
+
+    start_supervised!(
+      {TestRepo, Keyword.merge(config, uri: proxy.url, retry: [attempts: 100, base: 5, max: 20])}
+    )
+
+    assert TestRepo.query!("SELECT 1").rows == [[1]]
+    :ok = Proxy.plan(proxy, :refuse)
+    assert {:error, %Error{code: :remote_unavailable}} = TestRepo.query("SELECT 1", [], retry: false)
+    test = self()
+    id = {__MODULE__, test}
+
+    # The first pause is the sign that it has failed once: then the server is there again.
+    :ok =
+      :telemetry.attach(
+        id,
+        [:ecto_libsql_port, :retry],
+        fn _event, _times, _about, _config -> Proxy.plan(proxy, :pass) end,
+        nil
+      )
+
+    assert TestRepo.query!("SELECT 2").rows == [[2]]
+    :telemetry.detach(id)
+  end
+
+  @tag :no_repo
+  test "a Repo starts while its server is away, and finds it later", %{config: config} do
+    server = Sqld.start!()
+    :ok = Sqld.kill(server)
+    config = Keyword.drop(config, [:namespace, :queue_target, :queue_interval])
+    start_supervised!({TestRepo, Keyword.merge(config, uri: server.url, backoff_min: 10, backoff_max: 50)})
+    assert {:error, %DBConnection.ConnectionError{}} = TestRepo.query("SELECT 1")
+    :ok = Sqld.restart(server)
+    assert eventually(fn -> match?({:ok, %{rows: [[1]]}}, TestRepo.query("SELECT 1")) end)
+    stop_supervised!(TestRepo)
+  end
+end

@@ -136,7 +136,8 @@ defmodule LibsqlPort.Changes do
     * `:values` – `:none` (the default), `:new` or `:old_and_new`. Values cost the writer a copy of each row
     * `:columns` – a list of the columns whose values are told; by default all
     * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value. Values are the same if they
-      have one type and the same bytes: `1` and `1.0` are different, and so are text and a blob of the same bytes, and `0.0` and `-0.0`
+      have one type and the same bytes: `1` and `1.0` are different, and so are text and a blob of the same bytes, and `0.0` and `-0.0`.
+      Generated columns that are computed when they are read (VIRTUAL) are neither told nor compared: name those that they are computed of
     * `:hooks` – a list of `:commit`, `:rollback`, `:wal`, `:busy` and `:progress`; by default none
     * `:progress_interval` – how often `:progress` tells of a statement, in ms from 10 on; default 1000
     * `:changes` – `false` if the subscriber wants to hear of hooks alone; default `true`

@@ -79,6 +79,9 @@ defmodule LibsqlPort.Policy do
   | `:pragma` | `:pragma_read`, `:pragma_write` |
   | `:schema`, `:temp_schema` | those that create, alter, drop and reindex; those with `temp_` |
 
+  `:write` is about rows: who may not write a table may drop, alter or index it where that is allowed. `{:deny, :any, table: "users"}` denies
+  all that is done with a table.
+
   A name is a string, or a list of strings of which one must match, without regard to the case of ASCII letters. Of a group, a rule
   with names matches the actions that have them. A rule with one name of a thing has all of them: `sqlite_schema` is `sqlite_master`,
   `format` is `printf` (and so `ceil`/`ceiling`, `coalesce`/`ifnull`, `group_concat`/`string_agg`, `log`/`log10`, `pow`/`power`,
@@ -123,7 +126,8 @@ defmodule LibsqlPort.Policy do
 
   A policy is about SQL text. Requests of this library that are none, such as `LibsqlPort.transaction/3`, `LibsqlPort.checkpoint/2`,
   `LibsqlPort.reset/2` and `LibsqlPort.set_policy/3` itself, are the application's and are not asked about. Who may not read a column
-  learns it from `sqlite_stat4` or the tables of a full-text index too: deny those as well. `sqlite_stat1`, `sqlite_sequence` and
+  learns it from `sqlite_stat4`, the tables of a full-text index, a generated column that is computed of it, or a search in a full-text
+  table over its table (`content=`) too: deny those as well. `sqlite_stat1`, `sqlite_sequence` and
   `dbstat` tell how many rows there are of each table, and who writes `sqlite_sequence` says which rowids come next. A file that may be attached is
   the same file by another name of its database: leave `:database` out of the rules that deny, where `:attach` is allowed. Temporary objects that were made before the policy was set stay.
 

@@ -2,7 +2,7 @@ defmodule LibsqlPort.ServerOptionsTest do
   # Addresses and tokens of databases on a server, as options: nothing is connected.
   use ExUnit.Case, async: true
 
-  alias LibsqlPort.{Error, Options, Secret, ServerUrl}
+  alias LibsqlPort.{Error, Options, Secret, ServerOptions, ServerUrl}
 
   @token "eyJhbGciOiJFZERTQSJ9.secret-part.signature"
 
@@ -105,6 +105,42 @@ defmodule LibsqlPort.ServerOptionsTest do
     end
   end
 
+  test "each option of a connection that a server has no use for is refused" do
+    # What is done here, or by a server as well.
+    common = [:database, :timeout, :connect_timeout, :owner, :statement_cache, :show_statement, :telemetry]
+    of_server = for {name, _, _, _} <- ServerOptions.table(), do: name
+
+    values = %{
+      memory: true,
+      mode: :read_only,
+      allowed_directories: ["/a"],
+      policy: :read_only,
+      limits: [length: 1000],
+      open_flags: [:nofollow],
+      functions: [{:scalar, "f", 0, fn -> 1 end}],
+      commit_hook: fn -> :ok end,
+      authorizer: fn _ -> :allow end,
+      pragmas: [foreign_keys: true],
+      journal_mode: :wal,
+      synchronous: :full,
+      temp_store: :memory,
+      auto_vacuum: :full,
+      locking_mode: :exclusive
+    }
+
+    for name <- Options.connection_names() -- (common ++ of_server) do
+      tries =
+        Enum.map(
+          [Map.get(values, name, 1), 1, true],
+          &Options.connection([{:url, "https://e.com"}, {name, &1}])
+        )
+
+      refute Enum.any?(tries, &match?({:ok, _}, &1)), "#{name} is taken and has no effect"
+      words = "the option #{inspect(name)} is for a database in a file"
+      assert Enum.any?(tries, fn {:error, error} -> error.message =~ words end), "#{name}: #{inspect(tries)}"
+    end
+  end
+
   test "errors name the mend, and show nothing that is secret" do
     secret = "s3cr3t-of-mine"
 
@@ -127,6 +163,7 @@ defmodule LibsqlPort.ServerOptionsTest do
           {[url: "https://e.com", auth_token: fn _ -> secret end], [":auth_token", "without arguments"]},
           {[url: "https://e.com", namespace: ""], [":namespace"]},
           {[url: "https://e.com", proxy: "socks5://me:#{secret}@p"], [":proxy", "http://proxy:3128"]},
+          {[url: "https://e.com", proxy: "https://me:#{secret}@p"], [":proxy", "http://proxy:3128"]},
           {[url: "https://e.com", roots: :mine], [":roots", ":native", ":webpki"]},
           {[url: "https://e.com", stream_idle: 9_000], [":stream_idle", "8000"]},
           {[url: "https://e.com", client_cert_file: "/c"], [":client_key_file", "belong together"]},

@@ -109,7 +109,8 @@ defmodule LibsqlPort.Options do
     * `:client_cert_file`, `:client_key_file` – the client's certificate and its key, for servers that ask for one
     * `:roots` – whose certificates are trusted: `:native` (default), those of the system, or `:webpki`, Mozilla's as they were when the
       program was built
-    * `:proxy` – the URL of an HTTP proxy, as text or a `LibsqlPort.Secret`, `""` for none; default as `HTTPS_PROXY` and `NO_PROXY` say
+    * `:proxy` – the URL of an HTTP proxy, as text or a `LibsqlPort.Secret`, `""` for none; default as `HTTPS_PROXY`,
+      `ALL_PROXY` and `NO_PROXY` say
     * `:server_connect_timeout` – ms for DNS, TCP, proxy and TLS together, 0 for as long as the request may take; default 10000
     * `:stream_idle` – ms that a stream of the server is kept for the next statement, 0 for not at all; default 2000, up to 8000
     * `:response_bytes_max` – the longest answer of a server to one request, bytes, 0 for no limit; default 64 MiB
@@ -520,7 +521,7 @@ defmodule LibsqlPort.Options do
   defp cast(%Secret{} = secret, :proxy), do: secret |> Secret.reveal() |> cast(:proxy)
 
   defp cast(value, :proxy) do
-    if is_binary(value) and value =~ ~r{\A(|https?://[^/]+/?)\z}i,
+    if is_binary(value) and value =~ ~r{\A(|http://[^/]+/?)\z}i,
       do: {:ok, value},
       else: {:error, "it takes the URL of a proxy such as \"http://proxy:3128\", or \"\" for none"}
   end

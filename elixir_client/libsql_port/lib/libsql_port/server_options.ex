@@ -10,6 +10,7 @@ defmodule LibsqlPort.ServerOptions do
     memory: "a server keeps its databases in files",
     mode: "a token without the right to write makes it read-only",
     busy_timeout: "the server waits for its own locks",
+    lock_timeout: "the server waits for its own locks, up to the :timeout of the request",
     checkpoint_pages: "the server makes its own checkpoints",
     checkpoint_idle: "the server makes its own checkpoints",
     defensive: "the server decides what SQL may do",

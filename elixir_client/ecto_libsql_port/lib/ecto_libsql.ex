@@ -28,14 +28,16 @@ defmodule EctoLibSql do
       all its statements, until it ends; streams in it are refused, because they run under the policy
     * `:defensive` – in place of that of the connections, in the same way
     * `:lock_timeout` – as in `EctoLibSql.Options`; of statements, and of the begin and the commit of a transaction
+    * `:ignored_options` – names of the application's own options that are taken for misspelt ones
 
-  Those of `stream/4` are refused by all others, on which they would have no effect.
+  All other functions pass over those of `stream/4`, which change no rows.
 
   ## Errors
 
   Functions return `{:error, exception}`, or raise the exception if their name ends with `!`. A wrong value of an option is
-  an `EctoLibSql.Error` of code `:invalid_option`, which `transaction/3`, `checkout/3` and `stream/4` raise; options that no
-  function knows are passed over.
+  an `EctoLibSql.Error` of code `:invalid_option`, which `transaction/3`, `checkout/3` and `stream/4` raise. So is a name that is
+  almost one of these, such as `:polcy`, and the message says which. Other names that no function knows are the application's, and are
+  passed over, as those that `:ignored_options` lists.
 
   A call whose time is up was stopped when its error arrives: an `EctoLibSql.Error` of code `:timeout`. A lost connection
   is a `DBConnection.ConnectionError`: with the reason `:sidecar_down` or `:connection_closed` nothing of the request took

@@ -35,12 +35,13 @@ defmodule LibsqlPort.FunctionsTest do
       sizes = [6_500_000, 65_536, 65_000, 6_500_001]
 
       for size <- sizes do
-        assert LibsqlPort.query!(conn, "SELECT size(zeroblob(?)), size(x'00')", [size]).rows == [[size, 1]]
+        rows = LibsqlPort.query!(conn, "SELECT size(zeroblob(?)), size(x'00')", [size], timeout: 120_000).rows
+        assert rows == [[size, 1]]
       end
 
       values = Enum.map_join(sizes, ", ", &"(#{&1})")
       sql = "SELECT sum(size(zeroblob(column1))) FROM (VALUES #{values})"
-      assert LibsqlPort.query!(conn, sql).rows == [[Enum.sum(sizes)]]
+      assert LibsqlPort.query!(conn, sql, [], timeout: 120_000).rows == [[Enum.sum(sizes)]]
     end
 
     test "that returns what is no value fails the statement and nothing else", %{conn: conn} do

@@ -5,6 +5,7 @@ defmodule LibsqlPort.RequestOptionsTest do
   alias LibsqlPort.{Connection, Cursor, Error, Options, Result, Wire}
 
   doctest LibsqlPort.Options
+  doctest LibsqlPort.OptionCheck
 
   # Every function of the public API that takes options, with a name that it does not know and with wrong values.
   @calls [
@@ -59,6 +60,97 @@ defmodule LibsqlPort.RequestOptionsTest do
       end
 
       assert {:ok, %{cursors: 0, tx_status: :none}} = LibsqlPort.status(conn)
+    end
+  end
+
+  describe "an unknown name" do
+    test "is told with the one that it may have been meant to be" do
+      for {request, name, meant} <- [
+            {:execute, :tiemout, :timeout},
+            {:execute, :lock_timout, :lock_timeout},
+            {:execute, :row_max, :rows_max},
+            {:execute, :polcy, :policy},
+            {:fetch, :chunk_row, :chunk_rows},
+            {:transaction, :mod, :mode},
+            {:stream, :chunk, :chunks},
+            {:batch, :atomicity, :atomic}
+          ] do
+        assert {:error, %Error{code: :invalid_option, message: message}} =
+                 Options.request(request, [{name, 1}])
+
+        assert message =~ "unknown option #{inspect(name)} (did you mean #{inspect(meant)}?); known are "
+      end
+
+      assert {:error, %Error{message: message}} = Options.request(:execute, colour: :red)
+      assert message =~ "unknown option :colour; known are "
+    end
+
+    test "is told so by what is opened, created and subscribed to as well", %{conn: conn} do
+      fun = fn _ -> :ok end
+
+      for {answer, meant} <- [
+            {Options.sidecar(log_lvel: :info), ":log_level"},
+            {Options.connection(database: "a", synchronos: :full), ":synchronous"},
+            {LibsqlPort.create_function(conn, "f", 1, fun, determinstic: true), ":deterministic"},
+            {LibsqlPort.create_aggregate(conn, "f", 1, [step: &+/2, finsh: fun], []), ":finish"},
+            {LibsqlPort.set_commit_hook(conn, fun, tabels: ["t"]), ":tables"},
+            {LibsqlPort.set_authorizer(conn, fun, timout: 5), ":timeout"},
+            {LibsqlPort.Changes.subscribe(conn, valeus: :new), ":values"},
+            {LibsqlPort.set_policy(conn, [{:allow, :reed}]), ":read"}
+          ] do
+        assert {:error, %Error{code: :invalid_option, message: message}} = answer
+        assert message =~ "(did you mean #{meant}?)", message
+      end
+    end
+
+    test "of a statement alone is told where it belongs, by all that have no such option", %{conn: conn} do
+      statement = LibsqlPort.prepare!(conn, "SELECT 1")
+
+      for option <- [policy: false, defensive: false],
+          call <- [
+            &LibsqlPort.execute(conn, statement, [], &1),
+            &LibsqlPort.query_one(conn, "SELECT 1", [], &1),
+            &LibsqlPort.batch(conn, ["SELECT 1"], &1),
+            &LibsqlPort.script(conn, "SELECT 1", &1),
+            &Cursor.declare(conn, "SELECT 1", [], &1),
+            fn options ->
+              error =
+                assert_raise Error, fn ->
+                  conn |> LibsqlPort.stream("SELECT 1", [], options) |> Enum.to_list()
+                end
+
+              {:error, error}
+            end
+          ] do
+        assert {:error, %Error{code: :invalid_option, message: message}} = call.([option])
+        assert message =~ "LibsqlPort.query/4 takes it, for a single statement"
+      end
+
+      :ok = LibsqlPort.close_statement(conn, statement)
+    end
+  end
+
+  test "a list that is none to its end is told, by every option that takes a list", %{conn: conn} do
+    for {answer, option} <- [
+          {Options.connection(database: "a", allowed_directories: ["/a" | "/b"]), ":allowed_directories"},
+          {Options.connection(database: "a", open_flags: [:uri | :nofollow]), ":open_flags"},
+          {Options.connection(database: "a", pragmas: [{:a, 1} | :b]), ":pragmas"},
+          {Options.connection(database: "a", limits: [{:length, 1000} | :b]), ":limits"},
+          {Options.connection(database: "a", functions: [{:scalar, "f", 1, & &1} | :b]), ":functions"},
+          {Options.sidecar(args: ["a" | "b"]), ":args"},
+          {Options.sidecar(env: [{"a", "b"} | "c"]), ":env"},
+          {LibsqlPort.create_table_function(conn, "f", columns: [:a | :b], rows: fn -> [] end), ":columns"},
+          {LibsqlPort.set_policy(conn, [{:allow, :any} | :b]), "a list"},
+          {LibsqlPort.set_policy(conn, [{:allow, [:read | :b]}]), "no action"},
+          {LibsqlPort.set_policy(conn, [{:allow, :read, [{:table, "t"} | :b]}]), "names"},
+          {LibsqlPort.set_policy(conn, [{:allow, :read, table: ["t" | "u"]}]), "a list of strings"},
+          {LibsqlPort.Changes.subscribe(conn, tables: ["t" | "u"]), ":tables"},
+          {LibsqlPort.Changes.subscribe(conn, operations: [:insert | :update]), ":operations"},
+          {LibsqlPort.set_commit_hook(conn, fn _ -> :ok end, columns: ["a" | "b"]), ":columns"},
+          {LibsqlPort.query(conn, "SELECT 1", [], [{:timeout, 5} | :b]), "keyword list"}
+        ] do
+      assert {:error, %Error{code: :invalid_option, message: message}} = answer
+      assert message =~ option
     end
   end
 

@@ -34,6 +34,7 @@ defmodule EctoLibSql.Changes do
   alias EctoLibSql.Changes.{Loader, Tables}
   alias EctoLibSql.{Direct, KnownOptions, RepoInstance, SqlLexer}
   alias LibsqlPort.Changes, as: Feed
+  alias LibsqlPort.OptionCheck
 
   @enforce_keys [:subscription, :repo, :sequence, :changes]
   defstruct [:subscription, :repo, :sequence, :changes]
@@ -113,9 +114,8 @@ defmodule EctoLibSql.Changes do
   @spec subscribe(repo, module | [module, ...], keyword) ::
           {:ok, Feed.subscription()} | {:error, Exception.t()}
   def subscribe(repo, schemas, options \\ []) do
-    schemas = schemas |> List.wrap() |> Enum.uniq()
-
     with {:ok, checked} <- KnownOptions.check("a subscription", options, known(), @elsewhere),
+         {:ok, schemas} <- each_once(schemas),
          :ok <- schemas?(schemas),
          {:ok, prefix} <- prefix(schemas),
          {:ok, columns} <- columns(schemas, checked.fields, ":fields", &with_key/1),
@@ -135,6 +135,12 @@ defmodule EctoLibSql.Changes do
       )
       |> then(&Feed.subscribe(source, &1))
     end
+  end
+
+  defp each_once(schemas) do
+    if is_list(schemas) and not OptionCheck.list?(schemas),
+      do: KnownOptions.invalid("#{inspect(schemas)} is no list of schemas"),
+      else: {:ok, schemas |> List.wrap() |> Enum.uniq()}
   end
 
   # The defaults of what is passed on are the driver's.

@@ -4,7 +4,7 @@ defmodule EctoLibSql.KnownOptions do
   # `EctoLibSql.ChangeLog` with its `Consumer` and its migrations. A name that is not known would be passed over, and nobody would
   # see that less, or more, is told than was asked for.
 
-  alias LibsqlPort.Error
+  alias LibsqlPort.{Error, OptionCheck}
 
   @typedoc "For each name its default, or `:required`; what fits; and what it takes, in words."
   @type known :: [{atom, {term, (term -> boolean), String.t()}}]
@@ -39,9 +39,10 @@ defmodule EctoLibSql.KnownOptions do
   defp wrong({name, value}, known, elsewhere) do
     case known[name] do
       nil ->
-        names = known |> Keyword.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
+        names = known |> Keyword.keys() |> Enum.sort()
+        hint = if elsewhere[name], do: "", else: OptionCheck.hint(name, names)
 
-        "unknown option #{inspect(name)}; known are #{names}" <>
+        "unknown option #{inspect(name)}#{hint}; known are #{Enum.map_join(names, ", ", &inspect/1)}" <>
           if(elsewhere[name], do: ". " <> elsewhere[name], else: "")
 
       {_default, fits?, takes} ->
@@ -88,9 +89,7 @@ defmodule EctoLibSql.KnownOptions do
   @doc "A list of names."
   @spec names(term) :: {term, (term -> boolean), String.t()}
   def names(default),
-    do:
-      {default, &(is_nil(&1) or (is_list(&1) and Enum.all?(&1, fn name -> is_atom(name) end))),
-       "a list of fields"}
+    do: {default, &(is_nil(&1) or OptionCheck.list_of?(&1, fn name -> is_atom(name) end)), "a list of fields"}
 
   @doc "A list of at least one name, or `nil`."
   @spec some_names :: {term, (term -> boolean), String.t()}

@@ -7,6 +7,8 @@ defmodule EctoLibSql.OptionSlips do
   # almost a name of ours is: `encryption_kye: …` or `synchronos: :full` would be passed over, and nobody would see that the
   # data is not protected as was asked for.
 
+  alias LibsqlPort.OptionCheck
+
   # Jaro's similarity of two names with more than one slip, such as `syncronus`. The names of Ecto, DBConnection and other
   # adapters are below it (the nearest is `:encryption`, 0.905).
   @alike 0.93
@@ -29,13 +31,17 @@ defmodule EctoLibSql.OptionSlips do
   @doc "Returns `:ok` for a name that is known or unlike all that are, else a message with the one that was meant."
   @spec name(atom, [atom]) :: :ok | String.t()
   def name(name, known) do
-    text = Atom.to_string(name)
-
-    case name not in known and Enum.find(known, &alike?(text, Atom.to_string(&1))) do
-      false -> :ok
+    case meant(name, known) do
       nil -> :ok
       meant -> "unknown option #{inspect(name)}; did you mean #{inspect(meant)}?"
     end
+  end
+
+  @doc "The known name that an unknown one is almost; `nil` for one that is known or unlike all that are."
+  @spec meant(atom, [atom]) :: atom | nil
+  def meant(name, known) do
+    text = Atom.to_string(name)
+    if name in known, do: nil, else: Enum.find(known, &alike?(text, Atom.to_string(&1)))
   end
 
   # Names of three letters (`:url`, `:uri`, `:key`) are too near to each other.
@@ -87,7 +93,7 @@ defmodule EctoLibSql.OptionSlips do
     codes = Enum.map(LibsqlPort.ErrorCode.all(), &elem(&1, 0))
 
     takes(:disconnect_on_error_codes, value, "a list of codes of LibsqlPort.ErrorCode", fn value ->
-      is_list(value) and Enum.all?(value, &(&1 in codes))
+      OptionCheck.list_of?(value, &(&1 in codes))
     end)
   end
 
@@ -100,7 +106,7 @@ defmodule EctoLibSql.OptionSlips do
   defp pairs(option, value, example) do
     takes(option, value, "a keyword list or a map of pragmas such as #{example}", fn value ->
       is_map(value) or
-        (is_list(value) and Enum.all?(value, &match?({name, _} when is_atom(name) or is_binary(name), &1)))
+        OptionCheck.list_of?(value, &match?({name, _} when is_atom(name) or is_binary(name), &1))
     end)
   end
 

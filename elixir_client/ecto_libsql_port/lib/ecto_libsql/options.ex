@@ -115,8 +115,9 @@ defmodule EctoLibSql.Options do
     * `:show_statement` – whether errors hold the statement; default `true`
     * `:disconnect_on_error_codes` – a list of codes of `LibsqlPort.ErrorCode` after which the connection is closed and
       replaced; default `[]`
-    * `:ignored_options` – a list of names that are passed over, although neither the adapter nor Ecto knows them;
-      default `[]`
+    * `:ignored_options` – a list of names that are passed over, among these options and those of calls, although neither the adapter nor
+      Ecto knows them; default `[]`. A call's options may be the application's own, unless they are almost one of ours:
+      `Repo.all(query, tiemout: 50)` raises
 
   ## Telemetry
 
@@ -154,6 +155,7 @@ defmodule EctoLibSql.Options do
   """
 
   alias EctoLibSql.{ExqliteOptions, Location, OptionSlips, ServerLocation}
+  alias LibsqlPort.OptionCheck
 
   # Those of a connection that are passed on as they are.
   @driver_options LibsqlPort.Options.connection_names() -- [:database, :url, :memory, :timeout, :owner]
@@ -289,8 +291,8 @@ defmodule EctoLibSql.Options do
   defp with_uris(options, true) do
     Keyword.update(options, :open_flags, [:uri], fn
       flags when is_integer(flags) -> Bitwise.bor(flags, @uri_flag)
-      flags when is_list(flags) -> Enum.uniq([:uri | flags])
-      other -> other
+      # What cannot be is told by the driver.
+      flags -> if(OptionCheck.list?(flags), do: Enum.uniq([:uri | flags]), else: flags)
     end)
   end
 

@@ -7,6 +7,7 @@ defmodule EctoLibSql.StartOptions do
   # Unknown names are refused here and not in `Options.check/1`: Mix tasks pass their own arguments to connections.
 
   alias EctoLibSql.{Error, ExqliteOptions, Options, Retry, Settings}
+  alias LibsqlPort.OptionCheck
 
   @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
 
@@ -138,8 +139,9 @@ defmodule EctoLibSql.StartOptions do
           |> Enum.sort()
 
         error(
-          "unknown option #{inspect(name)}; known are #{Enum.map_join(known, ", ", &inspect/1)}. One that belongs to the " <>
-            "application is passed over if :ignored_options names it"
+          "unknown option #{inspect(name)}#{OptionCheck.hint(name, known)}; known are " <>
+            "#{Enum.map_join(known, ", ", &inspect/1)}. One that belongs to the application is passed over if " <>
+            ":ignored_options names it"
         )
     end
   end
@@ -196,12 +198,12 @@ defmodule EctoLibSql.StartOptions do
     do: is_atom(module) and is_atom(name) and is_list(arguments)
 
   defp fits?(:mfa, _value), do: false
-  defp fits?(:names, value), do: is_list(value) and Enum.all?(value, &is_atom/1)
+  defp fits?(:names, value), do: OptionCheck.list_of?(value, &is_atom/1)
   defp fits?(:function, nil), do: true
 
   defp fits?(:function, value), do: is_function(value, 1) or fits?(:mfa, value)
   defp fits?(:listeners, {listeners, _tag}), do: fits?(:listeners, listeners)
-  defp fits?(:listeners, value), do: is_list(value) and Enum.all?(value, &(is_pid(&1) or is_atom(&1)))
+  defp fits?(:listeners, value), do: OptionCheck.list_of?(value, &(is_pid(&1) or is_atom(&1)))
   defp fits?(:sidecar, nil), do: true
   defp fits?(:sidecar, {name, node}) when is_atom(name) and is_atom(node), do: true
   defp fits?(:sidecar, value), do: is_pid(value) or fits?(:name, value)

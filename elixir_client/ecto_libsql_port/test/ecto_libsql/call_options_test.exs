@@ -33,6 +33,10 @@ defmodule EctoLibSql.CallOptionsTest do
            [timeout: :infinity, queue: true, checkout_retries: 0, max_rows: 1, chunk_bytes: 0, stream: :live] ++
            [stream: nil, deadline: nil, anything: :else]
 
+  defmodule Ignoring do
+    use Ecto.Repo, otp_app: :ecto_libsql_port, adapter: Ecto.Adapters.LibSql
+  end
+
   setup do
     %{db: start_supervised!({EctoLibSql, database: ":memory:", pool_size: 1})}
   end
@@ -124,6 +128,96 @@ defmodule EctoLibSql.CallOptionsTest do
     assert error.message == "the option :timeout takes milliseconds or :infinity, not 1.5"
     assert {:error, error} = CallOptions.check([5])
     assert error.message == "options are a keyword list, not [5]"
+  end
+
+  describe "a misspelt name" do
+    # One letter left out, doubled or swapped with the next, of every option of calls that is long enough.
+    test "is an error that names the one that was meant, in every call", %{db: db} do
+      {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(EctoLibSql)
+      [_, text] = String.split(text, "## Options of calls")
+      [text, _] = String.split(text, "## Errors")
+      names = for [name] <- Regex.scan(~r/\* `:([a-z_]{5,})` –/, text, capture: :all_but_first), do: name
+      assert "policy" in names and "timeout" in names and length(names) > 5
+
+      for name <- names ++ ~w(max_rows chunk_bytes stream read_ahead), at <- 1..(String.length(name) - 2) do
+        {left, <<letter, next, rest::binary>>} = String.split_at(name, at)
+
+        slips = [
+          left <> <<next>> <> rest,
+          left <> <<letter, letter, next>> <> rest,
+          left <> <<next, letter>> <> rest
+        ]
+
+        for slip <- slips, slip != name, option = String.to_atom(slip) do
+          assert {^slip, {:error, %{code: :invalid_option} = error}} =
+                   {slip, CallOptions.check([{option, 1}])}
+
+          assert error.message =~ "unknown option #{inspect(option)}; did you mean :#{name}?"
+        end
+      end
+
+      assert {:ok, _} =
+               EctoLibSql.transaction(db, fn conn ->
+                 refused!(conn, [polcy: false], streaming(conn, polcy: false))
+               end)
+
+      refused!(db, [tiemout: 5], [])
+
+      for call <- [
+            fn -> TestRepo.query!("SELECT 1", [], polcy: false) end,
+            fn -> TestRepo.all(from(s in "sqlite_schema", select: s.name), tiemout: 5) end,
+            fn -> TestRepo.insert_all("nothing", [%{a: 1}], defnsive: false) end,
+            fn -> TestRepo.transaction(fn -> :ran end, lock_timout: 0) end,
+            fn -> TestRepo.checkout(fn -> :ran end, polcy: false) end
+          ] do
+        assert %{code: :invalid_option} = assert_raise(Error, ~r/did you mean/, call)
+      end
+    end
+
+    test "of Ecto, of telemetry and of the application is its own matter", %{db: db} do
+      others =
+        ~w(model modes plane lang org_id tenant source prefix on_conflict returning conflict_target telemetry_options)a ++
+          ~w(telemetry_event stale_error_field allow_stale force placeholders cast_params queue_target stacktrace)a ++
+          ~w(skip_org_id soft_delete with_deleted read_only readonly log_level time_zone time deadlines_only polices x)a
+
+      assert CallOptions.check(for name <- others, do: {name, 1}) == :ok
+      # Found out once, and the same the second time.
+      assert CallOptions.check(for name <- others, do: {name, 1}) == :ok
+      assert {:ok, %{rows: [[1]]}} = EctoLibSql.query(db, "SELECT 1", [], [{:org_id, 1} | [tenant: 2]])
+    end
+
+    test "may be the application's, which says so in the call or for the Repo", %{db: db} do
+      assert {:error, %{message: message}} = EctoLibSql.query(db, "SELECT 1", [], streams: 1)
+      assert message =~ "did you mean :stream?" and message =~ ":ignored_options"
+      options = [streams: 1, ignored_options: [:streams, :queues], queues: 2]
+      assert {:ok, %{rows: [[1]]}} = EctoLibSql.query(db, "SELECT 1", [], options)
+      assert {:error, %{message: message}} = EctoLibSql.query(db, "SELECT 1", [], options ++ [polcy: false])
+      assert message =~ "did you mean :policy?"
+
+      for wrong <- [:streams, ["streams"], [:streams | :queues]] do
+        assert {:error, %{message: message}} =
+                 EctoLibSql.query(db, "SELECT 1", [], streams: 1, ignored_options: wrong)
+
+        assert message =~ ":ignored_options takes a list of names" or message =~ "did you mean"
+      end
+
+      start_supervised!(
+        {Ignoring, database: ":memory:", pool_size: 1, log: false, ignored_options: [:streams]}
+      )
+
+      assert %{rows: [[1]]} = Ignoring.query!("SELECT 1", [], streams: 1)
+      assert [] = Ignoring.all(from(s in "sqlite_schema", select: s.name), streams: 1)
+
+      ran = fn ->
+        assert {:ok, :ran} = Ignoring.transaction(fn -> :ran end, streams: 1)
+        assert Ignoring.checkout(fn -> :ran end, streams: 1) == :ran
+      end
+
+      ran.()
+      Ignoring.checkout(ran)
+      Ignoring.transaction(ran)
+      assert_raise Error, ~r/did you mean :policy/, fn -> Ignoring.query!("SELECT 1", [], polcy: 1) end
+    end
   end
 
   test "what is right, and names that others know", %{db: db} do

@@ -30,6 +30,8 @@ defmodule EctoLibSql.ChangeLogOptionsTest do
             {[columns: []], ~r/:columns takes a list of at least one column, .*values: :none/},
             {[columns: "name"], ~r/:columns takes/},
             {[columns: [1]], ~r/:columns takes/},
+            {[columns: [:name | :id]], ~r/:columns takes/},
+            {[operations: [:insert | :update]], ~r/:operations takes/},
             {[columns: [nil]], ~r/:columns takes/},
             {[replace: :no], ~r/:replace takes true or false/},
             {[log: 5], ~r/:log takes the name of a log/},
@@ -38,7 +40,7 @@ defmodule EctoLibSql.ChangeLogOptionsTest do
             {[values: :old], ~r/:values takes :none, :new or :old_and_new/},
             {[operations: [:truncate]], ~r/:operations takes/},
             {[operations: []], ~r/:operations takes/},
-            {[column: [:name]], ~r/unknown option :column; known are .*:repo/},
+            {[column: [:name]], ~r/unknown option :column \(did you mean :columns\?\); known are .*:repo/},
             {[repo: City], ~r/is no Repo/}
           ] do
         assert refused(fn -> change.(:cities, Keyword.merge([repo: TestRepo], options)) end) =~ told

@@ -51,10 +51,12 @@ defmodule EctoLibSql.ListenersTest do
             {{:hooks, [:commit]}, ~r/:hooks/},
             {{:changes, false}, ~r/:changes; known/},
             {{:progress_interval, 10}, ~r/:progress_interval/},
-            {{:vlaues, :new}, ~r/:vlaues; known are .*:fields.*:values/},
+            {{:vlaues, :new}, ~r/:vlaues \(did you mean :values\?\); known are .*:fields.*:values/},
             {{:values, :all}, ~r/:values takes :none, :new or :old_and_new, not :all/},
             {{:operations, :insert}, ~r/:operations takes a list/},
             {{:fields, :name}, ~r/:fields takes a list of fields/},
+            {{:fields, [:name | :id]}, ~r/:fields takes a list of fields/},
+            {{:operations, [:insert | :update]}, ~r/:operations takes a list/},
             {{:demand, 1}, ~r/:demand takes :auto or :manual/},
             {{:pending_bytes_max, 0}, ~r/:pending_bytes_max takes an integer/}
           ] do
@@ -75,6 +77,7 @@ defmodule EctoLibSql.ListenersTest do
       for schemas <- [[], nil],
           do: assert(refused(Changes.subscribe(TestRepo, schemas)) =~ "no schema is named")
 
+      assert refused(Changes.subscribe(TestRepo, [City | Embedded])) =~ "is no list of schemas"
       assert refused(Changes.subscribe(TestRepo, [City, Embedded])) =~ "Embedded is an embedded schema"
 
       for name <- [:operations, :fields, :changed_fields],
@@ -135,7 +138,8 @@ defmodule EctoLibSql.ListenersTest do
       for {options, told} <- [
             {Keyword.delete(good, :repo), ":repo is missing"},
             {Keyword.delete(good, :watch), ":watch is missing"},
-            {Keyword.put(good, :pub_sub, A), "unknown option :pub_sub; known are :broadcast"},
+            {Keyword.put(good, :pub_sub, A),
+             "unknown option :pub_sub (did you mean :pubsub?); known are :broadcast"},
             {Keyword.put(good, :pubsub, A), "not both"},
             {Keyword.put(good, :repo, City), "is no Repo"},
             {Keyword.put(good, :broadcast, & &1), ":broadcast takes a function of a topic and a message"},
@@ -153,6 +157,7 @@ defmodule EctoLibSql.ListenersTest do
             {Keyword.put(good, :watch, [{City, :inserted, extra_columns: [:nam]}]),
              ":extra_columns names :nam"},
             {Keyword.put(good, :watch, [{Embedded, :inserted}]), "embedded schema"},
+            {Keyword.put(good, :watch, [{City, :inserted} | {City, :deleted}]), ":watch takes a list"},
             {Keyword.put(good, :watch, [{Enum, :inserted}]), "Enum is no schema"},
             {good |> Keyword.delete(:broadcast) |> Keyword.put(:pubsub, A), ":phoenix_pubsub"},
             {%{}, "keyword list"}
@@ -169,7 +174,8 @@ defmodule EctoLibSql.ListenersTest do
             {Keyword.delete(good, :handler), ":handler is missing"},
             {Keyword.put(good, :name, :c), ":name takes a string"},
             {Keyword.put(good, :handler, fn -> :ok end), ":handler takes"},
-            {Keyword.put(good, :batch, 1), "unknown option :batch; known are :attempts_max, :batch_size"},
+            {Keyword.put(good, :batch, 1),
+             "unknown option :batch (did you mean :batch_size?); known are :attempts_max, :batch_size"},
             {Keyword.put(good, :batch_size, 0), ":batch_size takes an integer, 1 or more"},
             {Keyword.put(good, :from, 7), ":from takes :beginning or :end"},
             {Keyword.put(good, :trim, rows: 1), ":trim takes"},
@@ -179,6 +185,7 @@ defmodule EctoLibSql.ListenersTest do
             {Keyword.put(good, :name, ""), ":name takes a string, not empty"},
             {Keyword.put(good, :handler, {IO, :nofun, []}), ":handler takes"},
             {Keyword.put(good, :handler, {Map, :new, [1, 2]}), ":handler takes"},
+            {Keyword.put(good, :handler, {Map, :new, [1 | 2]}), ":handler takes"},
             {Keyword.put(good, :handler, {NoModule, :new, []}), ":handler takes"},
             {Keyword.put(good, :retry_wait_min_ms, 0), ":retry_wait_min_ms takes"},
             {Keyword.put(good, :retry_wait_min_ms, 60_001),

@@ -4,7 +4,7 @@ defmodule LibsqlPort.Decider do
   # and how an answer that means nothing is told. `called` is the kind with its article, for messages. Called by
   # `LibsqlPort.CommitHook` and `LibsqlPort.Authorizer`.
 
-  alias LibsqlPort.{Error, Function}
+  alias LibsqlPort.{Error, Function, OptionCheck}
 
   @timeout_ms_max 2_147_483_647
 
@@ -56,8 +56,9 @@ defmodule LibsqlPort.Decider do
   @doc "An option that there is not; `known` are those besides `:timeout`."
   @spec unknown(atom, String.t(), [atom]) :: {:error, Error.t()}
   def unknown(key, called, known) do
-    known = Enum.map_join([:timeout | known], ", ", &inspect/1)
-    error("#{called} has no option #{inspect(key)}; it has #{known}")
+    known = [:timeout | known]
+    has = Enum.map_join(known, ", ", &inspect/1)
+    error("#{called} has no option #{inspect(key)}#{OptionCheck.hint(key, known)}; it has #{has}")
   end
 
   @doc "What a function is told to have failed with that returned none of the answers that there are."

@@ -104,7 +104,7 @@ defmodule LibsqlPort.Function do
   `:unknown_function`, and the message names it.
   """
 
-  alias LibsqlPort.Error
+  alias LibsqlPort.{Error, OptionCheck}
 
   @enforce_keys [:kind, :name]
   defstruct [
@@ -233,16 +233,16 @@ defmodule LibsqlPort.Function do
   @doc false
   # The same for a list of them.
   @spec all([spec]) :: {:ok, [t]} | {:error, Error.t()}
-  def all(specs) when is_list(specs) do
-    Enum.reduce_while(specs, {:ok, []}, fn spec, {:ok, functions} ->
-      case new(spec) do
-        {:ok, function} -> {:cont, {:ok, functions ++ [function]}}
-        {:error, _} = error -> {:halt, error}
-      end
-    end)
+  def all(specs), do: all(specs, [], specs)
+
+  defp all([spec | rest], functions, given) do
+    with {:ok, function} <- new(spec), do: all(rest, [function | functions], given)
   end
 
-  def all(other), do: error("the option :functions takes a list of functions, not #{inspect(other)}")
+  defp all([], functions, _given), do: {:ok, Enum.reverse(functions)}
+
+  defp all(_no_list, _functions, given),
+    do: error("the option :functions takes a list of functions, not #{inspect(given)}")
 
   @doc false
   # The name and number of arguments of something that is to be dropped, as a function without code.
@@ -335,7 +335,8 @@ defmodule LibsqlPort.Function do
         error(function, "the definition is a keyword list of #{listed(known)}, not #{inspect(definition)}")
 
       unknown = Enum.find(Keyword.keys(definition), &(&1 not in known)) ->
-        error(function, "unknown #{inspect(unknown)}; known are #{listed(known)}")
+        hint = OptionCheck.hint(unknown, known)
+        error(function, "unknown #{inspect(unknown)}#{hint}; known are #{listed(known)}")
 
       missing = Enum.find(required, &(not Keyword.has_key?(definition, &1))) ->
         error(function, "#{inspect(missing)} is missing")
@@ -360,7 +361,7 @@ defmodule LibsqlPort.Function do
   defp window(function), do: takes(function, :inverse, function.inverse, called_with(function.arguments) + 1)
 
   defp names(function, key, names, min, max) do
-    if is_list(names) and length(names) in min..max and Enum.all?(names, &name?/1),
+    if OptionCheck.list_of?(names, &name?/1) and length(names) in min..max,
       do: {:ok, Enum.map(names, &to_string/1)},
       else: error(function, "#{inspect(key)} is a list of #{min} to #{max} names, not #{inspect(names)}")
   end
@@ -390,7 +391,8 @@ defmodule LibsqlPort.Function do
   defp option({name, value}, {:ok, function}, known) do
     cond do
       name not in known ->
-        {:halt, error(function, "unknown option #{inspect(name)}; known are #{listed(known)}")}
+        hint = OptionCheck.hint(name, known)
+        {:halt, error(function, "unknown option #{inspect(name)}#{hint}; known are #{listed(known)}")}
 
       fits?(name, value) ->
         {:cont, {:ok, Map.put(function, name, value)}}

@@ -137,7 +137,19 @@ defmodule LibsqlPort.Options do
   `:length` and `:sql_length` can be raised to 1,000,000,000, `:vdbe_op` to 250,000,000. The other defaults are the greatest values.
   """
 
-  alias LibsqlPort.{Authorizer, CommitHook, Error, Function, Policy, Secret, ServerOptions, ServerUrl, Wire}
+  alias LibsqlPort.{
+    Authorizer,
+    CommitHook,
+    Error,
+    Function,
+    OptionCheck,
+    Policy,
+    Secret,
+    ServerOptions,
+    ServerUrl,
+    Wire
+  }
+
   alias LibsqlPort.Pragma.Definition
 
   @int_max 2_147_483_647
@@ -274,6 +286,11 @@ defmodule LibsqlPort.Options do
   }
 
   @known Map.merge(@requests, @compound)
+
+  # What a single statement may have, and is asked for elsewhere too.
+  @of_statements "LibsqlPort.query/4 takes it, for a single statement. Streams, batches, scripts and prepared statements run as the " <>
+                   "connection allows"
+  @elsewhere %{policy: @of_statements, defensive: @of_statements}
 
   @type connection :: %{
           path: String.t(),
@@ -435,8 +452,13 @@ defmodule LibsqlPort.Options do
         error("the option #{inspect(option)} takes #{allowed(type)}, not #{inspect(value)}")
 
       _ ->
-        names = known |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
-        error("unknown option #{inspect(option)}; known are #{names}")
+        names = known |> Map.keys() |> Enum.sort()
+        elsewhere = if more = @elsewhere[option], do: ". " <> more, else: ""
+
+        error(
+          "unknown option #{inspect(option)}#{OptionCheck.hint(option, names)}; known are " <>
+            Enum.map_join(names, ", ", &inspect/1) <> elsewhere
+        )
     end
   end
 
@@ -452,8 +474,9 @@ defmodule LibsqlPort.Options do
         read_each(options, table)
 
       {name, _} ->
-        known = Enum.map_join(Enum.map(table, &elem(&1, 0)) ++ also, ", ", &inspect/1)
-        error("unknown option #{inspect(name)}#{elsewhere(name)}; known are #{known}")
+        known = Enum.map(table, &elem(&1, 0)) ++ also
+        where = elsewhere(name) || OptionCheck.hint(name, known)
+        error("unknown option #{inspect(name)}#{where}; known are #{Enum.map_join(known, ", ", &inspect/1)}")
     end
   end
 
@@ -467,7 +490,7 @@ defmodule LibsqlPort.Options do
         " of a sidecar. It is one of a connection: give it to LibsqlPort.connect/2"
 
       true ->
-        ""
+        nil
     end
   end
 
@@ -503,8 +526,11 @@ defmodule LibsqlPort.Options do
   defp cast(value, :path) when is_binary(value), do: {:ok, value}
   defp cast(value, :folder), do: if(value == "", do: :error, else: cast(value, :path))
 
-  defp cast(value, :folders) when is_list(value) and length(value) <= @folders_max do
-    if Enum.all?(value, &(is_binary(&1) and Path.type(&1) == :absolute)), do: {:ok, value}, else: :error
+  defp cast(value, :folders) do
+    if OptionCheck.list_of?(value, &(is_binary(&1) and Path.type(&1) == :absolute)) and
+         length(value) <= @folders_max,
+       do: {:ok, value},
+       else: :error
   end
 
   defp cast(value, :policy), do: Policy.dump(value)
@@ -535,8 +561,8 @@ defmodule LibsqlPort.Options do
 
   defp cast(value, {:flags, _}) when is_integer(value) and value >= 0, do: {:ok, value}
 
-  defp cast(value, {:flags, flags}) when is_list(value) do
-    if Enum.all?(value, &Keyword.has_key?(flags, &1)),
+  defp cast(value, {:flags, flags}) do
+    if OptionCheck.list_of?(value, &(is_atom(&1) and Keyword.has_key?(flags, &1))),
       do: {:ok, value |> Enum.uniq() |> Enum.map(&flags[&1]) |> Enum.sum()},
       else: :error
   end
@@ -544,11 +570,11 @@ defmodule LibsqlPort.Options do
   # Looked at one by one afterwards, because each error says more than that.
   defp cast(value, type) when type in [:functions, :hook], do: {:ok, value}
 
-  defp cast(value, :strings) when is_list(value),
-    do: if(Enum.all?(value, &is_binary/1), do: {:ok, value}, else: :error)
+  defp cast(value, :strings),
+    do: if(OptionCheck.list_of?(value, &is_binary/1), do: {:ok, value}, else: :error)
 
-  defp cast(value, :env) when is_list(value) do
-    if Enum.all?(value, &match?({name, text} when is_binary(name) and is_binary(text), &1)),
+  defp cast(value, :env) do
+    if OptionCheck.list_of?(value, &match?({name, text} when is_binary(name) and is_binary(text), &1)),
       do: {:ok, value},
       else: :error
   end
@@ -562,8 +588,8 @@ defmodule LibsqlPort.Options do
 
   defp cast(value, :pragmas) when is_map(value) and not is_struct(value), do: {:ok, Map.to_list(value)}
 
-  defp cast(value, :pragmas) when is_list(value),
-    do: if(Enum.all?(value, &match?({_, _}, &1)), do: {:ok, value}, else: :error)
+  defp cast(value, :pragmas),
+    do: if(OptionCheck.list_of?(value, &match?({_, _}, &1)), do: {:ok, value}, else: :error)
 
   defp cast(_value, _type), do: :error
 

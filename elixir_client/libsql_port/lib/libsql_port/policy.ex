@@ -137,6 +137,8 @@ defmodule LibsqlPort.Policy do
   `log_level: :info`, a log line. Of many, 100 in a second are told (`:denials_per_second_max`); the next one tells how many were left out.
   """
 
+  alias LibsqlPort.OptionCheck
+
   @ready [:read_only, :no_schema_changes, :untrusted_sql]
   @effects [:allow, :deny, :ignore]
 
@@ -254,7 +256,7 @@ defmodule LibsqlPort.Policy do
   defp element({effect, actions}), do: element({effect, actions, []})
 
   defp element({effect, actions, names}) when effect in @effects do
-    with {:ok, names} <- names(names), {:ok, actions} <- actions(List.wrap(actions), Map.keys(names)) do
+    with {:ok, names} <- names(names), {:ok, actions} <- actions(each(actions), Map.keys(names)) do
       {:ok, {effect, actions, names}}
     end
   end
@@ -264,6 +266,10 @@ defmodule LibsqlPort.Policy do
 
   defp element(other),
     do: {:error, "it is #{ready_names()} or {effect, actions, names}, not #{inspect(other)}"}
+
+  # One that is no list to its end is no action.
+  defp each(actions),
+    do: if(is_list(actions) and not OptionCheck.list?(actions), do: [actions], else: List.wrap(actions))
 
   defp actions([], _keys), do: {:error, "it has no action"}
 
@@ -279,7 +285,8 @@ defmodule LibsqlPort.Policy do
   defp unfit(action, keys) do
     case List.keyfind(@actions, action, 0) do
       nil ->
-        "there is no action #{inspect(action)}; there are #{listed(actions() ++ @groups)}"
+        all = actions() ++ @groups
+        "there is no action #{inspect(action)}#{OptionCheck.hint(action, all)}; there are #{listed(all)}"
 
       {_, known} ->
         if key = Enum.find(keys -- [:database, :through], &(&1 not in known)),
@@ -287,14 +294,20 @@ defmodule LibsqlPort.Policy do
     end
   end
 
-  defp names(names) when is_list(names) or (is_map(names) and not is_struct(names)) do
+  defp names(names) do
+    if OptionCheck.list?(names) or (is_map(names) and not is_struct(names)),
+      do: read(names),
+      else: {:error, "names are a keyword list, not #{inspect(names)}"}
+  end
+
+  defp read(names) do
     Enum.reduce_while(names, {:ok, %{}}, fn
       {key, value}, {:ok, all} when key in @keys and not is_map_key(all, key) ->
         values = if is_list(value), do: value, else: [value]
 
         cond do
           values == [] -> {:halt, {:error, "#{key} has no name; leave it out for any"}}
-          Enum.all?(values, &name?(&1, key)) -> {:cont, {:ok, Map.put(all, key, values)}}
+          OptionCheck.list_of?(values, &name?(&1, key)) -> {:cont, {:ok, Map.put(all, key, values)}}
           true -> {:halt, {:error, "#{key} takes a string or a list of strings, not #{inspect(value)}"}}
         end
 
@@ -305,8 +318,6 @@ defmodule LibsqlPort.Policy do
         {:halt, {:error, "names are pairs with a key of #{listed(@keys)}, not #{inspect(other)}"}}
     end)
   end
-
-  defp names(other), do: {:error, "names are a keyword list, not #{inspect(other)}"}
 
   defp name?(nil, key), do: key == :through
   defp name?(name, _key), do: is_binary(name) and String.valid?(name) and not String.contains?(name, <<0>>)

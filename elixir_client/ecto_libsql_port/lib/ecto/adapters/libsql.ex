@@ -302,7 +302,9 @@ defmodule Ecto.Adapters.LibSql do
   end
 
   defp beside_shared(meta, config) do
-    meta = %{meta | opts: [{:schema_changes, config[:schema_changes]} | config[:repeated] ++ meta.opts]}
+    ignored = Keyword.take(config, [:ignored_options])
+    repeated = config[:repeated]
+    meta = %{meta | opts: ignored ++ [{:schema_changes, config[:schema_changes]} | repeated ++ meta.opts]}
 
     case config[:lane_ref] do
       nil -> meta
@@ -351,13 +353,16 @@ defmodule Ecto.Adapters.LibSql do
 
   defp transaction_options(%{pid: pool} = meta, options) do
     if checked_out?(meta),
-      do: tap(options, &EctoLibSql.transaction_options(pool, &1)),
-      else: EctoLibSql.transaction_options(pool, options ++ Keyword.take(meta.opts, [:timeout]))
+      do: tap(options, &EctoLibSql.transaction_options(pool, ignored(meta) ++ &1)),
+      else:
+        EctoLibSql.transaction_options(pool, options ++ Keyword.take(meta.opts, [:timeout, :ignored_options]))
   end
+
+  defp ignored(meta), do: Keyword.take(meta.opts, [:ignored_options])
 
   @impl Ecto.Adapter
   def checkout(meta, options, fun) do
-    CallOptions.check!(:checkout, options)
+    CallOptions.check!(:checkout, ignored(meta) ++ options)
 
     if checked_out?(meta) do
       privileged(meta, options, fn -> super(meta, options, fun) end)

@@ -75,6 +75,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
   alias EctoLibSql.ChangeLog.{NoLog, Options}
   alias LibsqlPort.Changes, as: Feed
   alias LibsqlPort.Changes.Ended
+  alias LibsqlPort.OptionCheck
 
   require Logger
 
@@ -146,7 +147,7 @@ defmodule EctoLibSql.ChangeLog.Consumer do
 
   defp handler?({module, function, arguments}),
     do:
-      is_atom(module) and is_atom(function) and is_list(arguments) and Code.ensure_loaded?(module) and
+      is_atom(module) and is_atom(function) and OptionCheck.list?(arguments) and Code.ensure_loaded?(module) and
         function_exported?(module, function, length(arguments) + 1)
 
   defp handler?(handler), do: is_function(handler, 1)

@@ -4,6 +4,7 @@ defmodule EctoLibSql.ChangeLog.Options do
   # options of a `Consumer` that it hands on are these as well.
 
   alias EctoLibSql.KnownOptions
+  alias LibsqlPort.OptionCheck
 
   @operations [:insert, :update, :delete]
   @limits [rows_max: 1_000_000, bytes_max: 268_435_456, age_max_ms: :infinity]
@@ -66,10 +67,10 @@ defmodule EctoLibSql.ChangeLog.Options do
     [
       log: takes(:log),
       columns:
-        {nil, &(is_nil(&1) or (match?([_ | _], &1) and Enum.all?(&1, fn name -> name?(name) end))),
+        {nil, &(is_nil(&1) or (&1 != [] and OptionCheck.list_of?(&1, fn name -> name?(name) end))),
          "a list of at least one column, or nil for all (`values: :none` keeps the keys alone)"},
       operations:
-        {@operations, &(match?([_ | _], &1) and Enum.all?(&1, fn name -> name in @operations end)),
+        {@operations, &(&1 != [] and OptionCheck.list_of?(&1, fn name -> name in @operations end)),
          "a list of some of :insert, :update and :delete"},
       values: {:old_and_new, &(&1 in [:none, :new, :old_and_new]), ":none, :new or :old_and_new"},
       replace: {true, &is_boolean/1, "true or false"},

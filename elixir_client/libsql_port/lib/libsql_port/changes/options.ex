@@ -2,7 +2,7 @@ defmodule LibsqlPort.Changes.Options do
   @moduledoc false
   # The options of a subscription, checked, and as they travel. Pure.
 
-  alias LibsqlPort.Error
+  alias LibsqlPort.{Error, OptionCheck}
 
   @defaults %{
     tables: nil,
@@ -55,8 +55,11 @@ defmodule LibsqlPort.Changes.Options do
   end
 
   defp put({key, _value}, _options) do
-    known = @defaults |> Map.keys() |> Enum.map_join(", ", &inspect/1)
-    {:halt, invalid("a subscription has no option #{inspect(key)}; it has #{known}")}
+    known = Map.keys(@defaults)
+    has = Enum.map_join(known, ", ", &inspect/1)
+
+    {:halt,
+     invalid("a subscription has no option #{inspect(key)}#{OptionCheck.hint(key, known)}; it has #{has}")}
   end
 
   @doc "`true`, or in words what an option takes that was given something else."
@@ -64,7 +67,7 @@ defmodule LibsqlPort.Changes.Options do
   def valid(key, nil) when key in [:tables, :columns, :changed_columns], do: true
 
   def valid(key, value) when key in [:tables, :columns, :changed_columns] do
-    all?(value, &(is_binary(&1) and String.valid?(&1))) or "a list of strings"
+    OptionCheck.list_of?(value, &(is_binary(&1) and String.valid?(&1))) or "a list of strings"
   end
 
   def valid(:operations, value), do: some_of(value, [:insert, :update, :delete])
@@ -84,12 +87,9 @@ defmodule LibsqlPort.Changes.Options do
   def valid(:pending_messages_max, value), do: between(value, 1, @bytes_max)
 
   defp some_of(value, choices) do
-    all?(value, &(&1 in choices)) or
+    OptionCheck.list_of?(value, &(&1 in choices)) or
       "a list of some of #{Enum.map_join(choices, ", ", &inspect/1)}"
   end
-
-  defp all?(value, fits?),
-    do: is_list(value) and not List.improper?(value) and Enum.all?(value, fits?)
 
   defp between(value, min, max),
     do: (is_integer(value) and value in min..max) or "an integer from #{min} to #{max}"

@@ -29,9 +29,8 @@ defmodule Ecto.Adapters.LibSql.TableKind do
          "FROM pragma_table_list " <>
          "WHERE name COLLATE NOCASE IN (SELECT name FROM pragma_table_list WHERE type IN ('view', 'virtual')"
 
-  # Parameters of that question: names of views and virtual tables in databases that single connections have attached. Those beyond are taken
-  # for what these have, where the database has an ordinary table of that name too. SQLite's own limit of parameters is 32,766.
-  @names_max 10_000
+  # Names of views and virtual tables in databases that single connections have attached, as one parameter, however many they are.
+  @attached " UNION ALL SELECT value FROM json_each(?)"
 
   @doc "What a source is, on the connection that is checked out if there is one."
   @spec of(map, String.t() | atom | nil, String.t()) :: :table | :view | :virtual
@@ -171,12 +170,14 @@ defmodule Ecto.Adapters.LibSql.TableKind do
 
   # The Repo's own question: its policy is for the SQL of its callers.
   defp look_up(meta, changes) do
-    names = if changes, do: changes |> SchemaChanges.attached() |> Enum.take(@names_max), else: []
+    {attached, params} =
+      case if(changes, do: SchemaChanges.attached(changes), else: []) do
+        [] -> {[], []}
+        # JSON has no other text.
+        names -> {@attached, [Enum.filter(names, &String.valid?/1)]}
+      end
 
-    values =
-      if names == [], do: [], else: [" UNION ALL VALUES ", Enum.map_join(names, ", ", fn _ -> "(?)" end)]
-
-    case SQL.query(meta, [@sql, values, ")"], names, log: false, telemetry_event: nil, policy: false) do
+    case SQL.query(meta, [@sql, attached, ")"], params, log: false, telemetry_event: nil, policy: false) do
       {:ok, %{rows: rows}} -> rows |> Enum.filter(&of_all?(&1, changes)) |> by_name()
       # What the write itself would have raised; the connection is lost by it.
       {:error, %DBConnection.ConnectionError{} = error} -> raise error

@@ -320,6 +320,25 @@ defmodule Ecto.Adapters.LibSql.PrivateViewTest do
       end)
     end
 
+    # SQLite takes 32,766 parameters, and the names of all connections are asked about at once.
+    @tag :tmp_dir
+    @tag repo: [pool_size: 2, lane: true]
+    test "is known however many names single connections have", %{search: search} do
+      changes = Ecto.Adapter.lookup_meta(TestRepo).opts[:schema_changes]
+      # Before the name of the table in their order, and one that is no text in JSON.
+      names = [<<97, 255>> | for(i <- 1..40_000, do: "a#{i}")]
+      :ets.insert(changes.table, for(name <- names, do: {{:attached, name}, 1}))
+
+      beside(fn ->
+        TestRepo.query!("ATTACH ? AS search", [search])
+        written_to_table()
+
+        assert_raise EctoLibSql.Error, ~r/is a virtual table/, fn ->
+          TestRepo.delete_all(from(n in Note, select: n.title), prefix: "search")
+        end
+      end)
+    end
+
     @tag :tmp_dir
     test "nothing is kept of temporary views that are gone, and temporary tables make nobody look again" do
       for i <- 1..20 do

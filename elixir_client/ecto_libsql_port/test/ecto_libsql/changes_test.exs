@@ -9,6 +9,17 @@ defmodule EctoLibSql.ChangesTest do
   doctest EctoLibSql.Changes
   doctest EctoLibSql.Changes.Broadcaster
 
+  test "the example of a broadcaster's start" do
+    {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Broadcaster)
+    [text] = for {{:function, :start_link, 1}, _, _, %{"en" => text}, _} <- docs, do: text
+    [_, example] = String.split(text, "With a function in the place of Phoenix.PubSub:\n")
+
+    example
+    |> String.replace("MyApp.Repo", inspect(TestRepo))
+    |> String.replace("MyApp.City", "EctoLibSql.ChangesTest.City")
+    |> Code.eval_string([], __ENV__)
+  end
+
   defmodule City do
     use Ecto.Schema
 

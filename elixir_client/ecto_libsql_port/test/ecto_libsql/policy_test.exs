@@ -270,6 +270,117 @@ defmodule EctoLibSql.PolicyTest do
       end
     end
 
+    # A transaction within another one, a checkout within it, and both with privileges.
+    defp parts(repo, options) do
+      repo.transaction(
+        fn ->
+          repo.query!("SELECT 1", [], log: :info)
+          repo.transaction(fn -> repo.query!("SELECT 2", [], log: :info) end, options)
+          repo.checkout(fn -> repo.query!("SELECT 3", [], log: :info) end, options)
+          repo.transaction(fn -> repo.rollback(:no) end, options)
+        end,
+        options
+      )
+    end
+
+    # Ecto's events, the driver's requests, and the lines of the log.
+    defp noticed(fun) do
+      test = self()
+      id = {__MODULE__, make_ref()}
+      events = [[:ecto_lib_sql, :policy_test, :repo, :query], [:libsql_port, :query, :stop]]
+
+      tell = fn
+        [:libsql_port | _], _times, about, _config ->
+          if self() == test, do: send(test, {id, about.request, about.sql})
+
+        _ecto, _times, about, _config ->
+          if self() == test, do: send(test, {id, :ecto, about.query})
+      end
+
+      :ok = :telemetry.attach_many(id, events, tell, nil)
+
+      log =
+        ExUnit.CaptureLog.capture_log(fn ->
+          try do
+            fun.()
+          after
+            :telemetry.detach(id)
+          end
+        end)
+
+      {received(id),
+       log |> String.split("\n") |> Enum.filter(&(&1 =~ ~r/SELECT|begin|commit|rollback|privileges|close/))}
+    end
+
+    defp received(id) do
+      receive do
+        {^id, kind, what} -> [{kind, what} | received(id)]
+      after
+        0 -> []
+      end
+    end
+
+    test "is told to the connection past telemetry, logs and counts", context do
+      # What its first run looks up is looked up once.
+      parts(Repo, [])
+
+      checkouts = fn ->
+        EctoLibSql.pool_status(Repo.get_dynamic_repo()) |> elem(1) |> Map.fetch!(:checkouts)
+      end
+
+      before = checkouts.()
+      {plain, log} = noticed(fn -> parts(Repo, log: :info) end)
+      assert {:ecto, "begin"} in plain and {:ecto, "SELECT 2"} in plain and {:execute, "SELECT 3"} in plain
+      assert length(log) >= 5
+      between = checkouts.()
+
+      for options <- [[policy: false], [defensive: false], [policy: false, defensive: true]] do
+        {told, lines} = noticed(fn -> parts(Repo, [log: :info] ++ options) end)
+        assert told == plain
+        assert length(lines) == length(log)
+        refute Enum.any?(lines, &(&1 =~ "privileges"))
+      end
+
+      assert checkouts.() - between == 3 * (between - before)
+
+      # Without Ecto, by the function that the call itself gives.
+      {:ok, db} = EctoLibSql.start_link(database: context.database, policy: :read_only, pool_size: 1)
+      test = self()
+      logged = fn entry -> send(test, {:logged, entry.call, to_string(entry.query)}) end
+
+      for options <- [[], [policy: false], [defensive: false]] do
+        EctoLibSql.transaction(
+          db,
+          fn conn ->
+            EctoLibSql.transaction(
+              conn,
+              fn conn -> EctoLibSql.query!(conn, "SELECT 1") end,
+              [log: logged] ++ options
+            )
+
+            EctoLibSql.checkout(
+              conn,
+              fn conn -> EctoLibSql.query!(conn, "SELECT 1") end,
+              [log: logged] ++ options
+            )
+          end,
+          [log: logged] ++ options
+        )
+
+        assert [{:begin, "begin"} | _] = calls = calls()
+        assert calls == Process.get(:calls, calls)
+        Process.put(:calls, calls)
+      end
+    end
+
+    defp calls do
+      receive do
+        {:logged, call, query} -> [{call, query} | calls()]
+      after
+        0 -> []
+      end
+    end
+
     test "holds without Ecto, and for savepoints", context do
       {:ok, db} = EctoLibSql.start_link(database: context.database, policy: :read_only, pool_size: 1)
       insert = fn conn, name -> EctoLibSql.query(conn, "INSERT INTO people (name) VALUES (?)", [name]) end

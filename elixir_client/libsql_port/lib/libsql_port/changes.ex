@@ -181,6 +181,14 @@ defmodule LibsqlPort.Changes do
 
   ## Examples
 
+      {:ok, subscription} = LibsqlPort.Changes.subscribe(conn)
+      LibsqlPort.query!(conn, "DELETE FROM users WHERE id = 1")
+      :ok = LibsqlPort.Changes.unsubscribe(subscription)
+      # What was told of it, and not received, is gone.
+      :nothing = receive(do: (%LibsqlPort.Changes{} -> :told), after: (0 -> :nothing))
+
+  One that hangs:
+
       {:ok, subscription} = LibsqlPort.Changes.subscribe(conn, transform: fn _message -> Process.sleep(:infinity) end)
       LibsqlPort.query!(conn, "DELETE FROM users")
       :ok = LibsqlPort.Changes.unsubscribe(subscription, 100)

@@ -55,6 +55,7 @@ defmodule EctoLibSql.Changes.Broadcaster do
 
   alias EctoLibSql.{Changes, KnownOptions, RepoInstance}
   alias LibsqlPort.Changes.Ended
+  alias LibsqlPort.OptionCheck
 
   @whose "EctoLibSql.Changes.Broadcaster"
   @operations %{inserted: :insert, updated: :update, deleted: :delete}
@@ -80,6 +81,33 @@ defmodule EctoLibSql.Changes.Broadcaster do
   @doc """
   Starts it under a supervisor, or by `start_supervised/1` in a test. Returns an error of code `:invalid_option` for what is no such option,
   before anything is started.
+
+  ## Examples
+
+      {:ok, broadcaster} =
+        EctoLibSql.Changes.Broadcaster.start_link(
+          repo: MyApp.Repo,
+          pubsub: MyApp.PubSub,
+          watch: [{MyApp.City, :inserted}, {MyApp.City, :updated, extra_columns: [:country_id]}]
+        )
+
+  With a function in the place of Phoenix.PubSub:
+
+      test = self()
+      broadcast = fn topic, message -> send(test, {topic, message}) end
+
+      {:ok, broadcaster} =
+        EctoLibSql.Changes.Broadcaster.start_link(
+          repo: MyApp.Repo,
+          broadcast: broadcast,
+          watch: [{MyApp.City, :inserted}]
+        )
+
+      {"ecto_libsql:MyApp.City:inserted", {{MyApp.City, :inserted}, :resync}} = receive(do: (told -> told))
+      MyApp.Repo.insert!(%MyApp.City{id: 7, name: "Sucre"})
+      {"ecto_libsql:MyApp.City:inserted", {{MyApp.City, :inserted}, %{id: 7}}} = receive(do: (told -> told))
+      {"ecto_libsql:MyApp.City:inserted:id:7", _message} = receive(do: (told -> told))
+      :ok = GenServer.stop(broadcaster)
   """
   @spec start_link(keyword) :: GenServer.on_start() | {:error, Exception.t()}
   def start_link(options) do
@@ -95,7 +123,7 @@ defmodule EctoLibSql.Changes.Broadcaster do
     [
       repo: {:required, &(&1 != nil), "a Repo"},
       dynamic_repo: {nil, &(is_atom(&1) or is_pid(&1)), "the name or process of a Repo"},
-      watch: {:required, &match?([_ | _], &1), "a list such as [{MyApp.City, :inserted}]"},
+      watch: {:required, &(&1 != [] and OptionCheck.list?(&1)), "a list such as [{MyApp.City, :inserted}]"},
       pubsub: {nil, &is_atom/1, "the name of a Phoenix.PubSub"},
       broadcast: {nil, &(is_nil(&1) or is_function(&1, 2)), "a function of a topic and a message"},
       name: {nil, &(is_atom(&1) or is_tuple(&1)), "the name of a process"}

@@ -3,7 +3,7 @@ defmodule LibsqlPort.ChangesTest do
   use LibsqlPort.SidecarCase, async: true
 
   alias LibsqlPort.{Changes, Cursor}
-  alias LibsqlPort.Changes.{Ended, Hook, Outbox}
+  alias LibsqlPort.Changes.{Ended, Hook, Outbox, Witness}
 
   setup %{conn: conn} do
     LibsqlPort.script!(
@@ -14,10 +14,9 @@ defmodule LibsqlPort.ChangesTest do
     :ok
   end
 
-  # The event is sent before the reply to what has committed, and passed on by two processes.
+  # Passed on by two processes, which takes as long as it takes on a busy machine: the time of the test bounds it.
   defp told(subscription) do
-    assert_receive %Changes{subscription: ^subscription} = changes, 5_000
-    changes
+    receive do: (%Changes{subscription: ^subscription} = changes -> changes)
   end
 
   # After a transaction that is told, nothing of what came before is still to come.
@@ -315,6 +314,26 @@ defmodule LibsqlPort.ChangesTest do
     assert Outbox.empty?(outbox) and {:messages, [:first, :second]} == Process.info(self(), :messages)
   end
 
+  # One that watches only later takes an end that it has missed for one that nobody has told.
+  test "its witness watches when it has been started" do
+    test = self()
+
+    for _ <- 1..200 do
+      {subscription, monitor} =
+        spawn_monitor(fn ->
+          witness = Witness.start(test)
+          {:monitored_by, watching} = Process.info(self(), :monitored_by)
+          send(test, {:watches, self(), witness, witness in watching})
+        end)
+
+      assert_receive {:watches, ^subscription, witness, true}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^subscription, :normal}, 5_000
+      of_witness = Process.monitor(witness)
+      assert_receive {:DOWN, ^of_witness, :process, ^witness, _reason}, 5_000
+      refute_received %Ended{}
+    end
+  end
+
   test "one that hangs is ended all the same, and nothing is told of it", %{conn: conn} do
     test = self()
 
@@ -345,6 +364,7 @@ defmodule LibsqlPort.ChangesTest do
     refute_received {:hangs, _pid}
   end
 
+  @tag timeout: 300_000
   test "a long transaction comes whole", %{conn: conn} do
     {:ok, subscription} = Changes.subscribe(conn, values: :new)
 

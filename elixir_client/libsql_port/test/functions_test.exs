@@ -430,6 +430,26 @@ defmodule LibsqlPort.FunctionsTest do
     end
   end
 
+  describe "an aggregate whose step takes too long" do
+    # A block is full before its last row: the group is asked for its value although its process was ended.
+    test "is late, in a block that is full and in one that is not, alone and beside another", %{conn: conn} do
+      hang = fn _x, _acc -> Process.sleep(:infinity) end
+      :ok = LibsqlPort.create_aggregate(conn, "hang", 1, [step: hang], timeout: 50)
+      :ok = LibsqlPort.create_aggregate(conn, "total", 1, start: 0, step: &(&1 + &2))
+
+      for count <- [1, 1023, 1024, 1025, 5000],
+          columns <- ["hang(x)", "total(x), hang(x)", "hang(x), total(x)"] do
+        sql =
+          "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT #{count}) SELECT #{columns} FROM c"
+
+        assert {:error, %Error{code: code, message: message}} = LibsqlPort.query(conn, sql)
+        assert {code, message, sql} == {:callback_timeout, "hang: no answer within 50 ms", sql}
+      end
+
+      assert one(conn, "SELECT total(value) FROM json_each('[1, 2]')") == 3
+    end
+  end
+
   describe "a table function" do
     setup %{conn: conn} do
       :ok =

@@ -3,6 +3,7 @@ defmodule EctoLibSql.FileReplacedTest do
   # Repo goes on with the file that is there then.
   use EctoLibSql.RepoCase
 
+  import EctoLibSql.LaneCase, only: [wait_until: 1]
   import ExUnit.CaptureLog
 
   alias Ecto.Adapters.LibSql
@@ -12,6 +13,9 @@ defmodule EctoLibSql.FileReplacedTest do
 
   setup do
     script("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    # One that opens later makes the file anew before another one is put there.
+    {sidecar, _conn} = TestRepo |> Ecto.Adapter.lookup_meta() |> EctoLibSql.Direct.connection()
+    wait_until(fn -> match?({:ok, %{connections: 2}}, LibsqlPort.status(sidecar)) end)
     :ok
   end
 

@@ -331,6 +331,8 @@ defmodule Ecto.Adapters.LibSql.PrivateViewTest do
 
       beside(fn ->
         TestRepo.query!("ATTACH ? AS search", [search])
+        # Looked up by a connection that does not have it.
+        Task.await(Task.async(&written_to_table/0), :infinity)
         written_to_table()
 
         assert_raise EctoLibSql.Error, ~r/is a virtual table/, fn ->

@@ -57,11 +57,18 @@ defmodule EctoLibSql.RepoCase do
   @doc "Runs every statement of a text."
   def script(sql), do: TestRepo.query_many!(sql)
 
-  @doc "Runs a function. Returns its result and the metadata of the driver's requests meanwhile, in their order."
+  @doc """
+  Runs a function. Returns its result and the metadata of the driver's requests meanwhile, in their order: its own and those of its
+  tasks, not those of a pool or a lane that opens or closes a connection beside it.
+  """
   def requests(fun) do
     test = self()
     id = {__MODULE__, make_ref()}
-    tell = fn _event, _times, about, _config -> send(test, {id, about}) end
+
+    tell = fn _event, _times, about, _config ->
+      if self() == test or test in Process.get(:"$callers", []), do: send(test, {id, about})
+    end
+
     :ok = :telemetry.attach(id, [:libsql_port, :query, :stop], tell, nil)
 
     try do

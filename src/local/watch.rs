@@ -150,6 +150,14 @@ impl ConnectionWatch {
         self.has_failure.store(true, Ordering::Relaxed);
     }
 
+    /// The same, unless something has failed before: that is what has ended the statement. While it is taken down, SQLite still asks
+    /// for the last value of each group, whose rows may be gone with the process that was ended.
+    pub fn note_failure(&self, code: ErrorCode, message: &str) {
+        if !self.has_failure.load(Ordering::Relaxed) {
+            self.set_failure(code, message.to_owned());
+        }
+    }
+
     /// Why a callback has failed, if one has since this was last asked.
     #[inline]
     pub fn take_failure(&self) -> Option<(ErrorCode, String)> {

@@ -381,6 +381,42 @@ fn an_aggregate_gets_its_rows_in_blocks_and_each_group_has_a_state() {
     sidecar.end();
 }
 
+/// SQLite asks for the last values of all groups after the statement has failed.
+#[test]
+fn what_has_ended_a_statement_is_told_and_not_what_fails_after_it() {
+    let sidecar = Sidecar::start();
+    let conn = sidecar.open(":memory:");
+    conn.exec("CREATE TABLE t(a)");
+    conn.exec(
+        "INSERT INTO t WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i FROM n",
+    );
+    create(&conn, 1, "slow", "aggregate", vec![("arguments", 1.into()), ("timeout", 200.into())]);
+    create(&conn, 2, "other", "aggregate", vec![("arguments", 1.into())]);
+    for (sql, outcome, code, message) in [
+        ("SELECT slow(a) FROM t", None, "callback_timeout", "slow: no answer within 200 ms"),
+        ("SELECT other(a), slow(a) FROM t", None, "callback_timeout", "slow: no answer within 200 ms"),
+        ("SELECT other(a), slow(a) FROM t", failed("first"), "callback_failed", "slow: first"),
+    ] {
+        let (error, calls) = answering(
+            &sidecar,
+            |call| match (call.callback, call.kind.as_str()) {
+                (1, "step") => outcome.clone(),
+                (_, "step") => ok(nil()),
+                _ => failed("the process that held the rows of this group has ended"),
+            },
+            || conn.query(sql, list![]).unwrap_err(),
+        );
+        assert!(calls.iter().any(|call| call.kind == "final"), "{sql}");
+        assert_eq!((error.code.as_str(), error.message.as_str()), (code, message), "{sql}");
+        assert_eq!(conn.value("SELECT 1"), 1.into());
+    }
+    // The next one has an error of its own.
+    let sql = "SELECT other(a) FROM t";
+    let (error, _) = answering(&sidecar, |_| failed("now"), || conn.query(sql, list![]).unwrap_err());
+    assert_eq!(error.message, "other: now");
+    sidecar.end();
+}
+
 #[test]
 fn an_aggregate_that_can_take_rows_back_serves_windows() {
     let sidecar = Sidecar::start();

@@ -204,7 +204,7 @@ impl Asking {
 
     fn failed(&self, function: &impl Callee, code: ErrorCode, message: &str) -> FunctionError {
         let message = format!("{}: {message}", function.name());
-        self.watch.set_failure(code, message.clone());
+        self.watch.note_failure(code, &message);
         FunctionError::Invalid(message)
     }
 }

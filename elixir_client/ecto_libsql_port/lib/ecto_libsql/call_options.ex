@@ -36,7 +36,16 @@ defmodule EctoLibSql.CallOptions do
   @ours [:lock_timeout, :mode, :isolation_level]
 
   # Put here by the adapter.
-  @internal [:json, :single, :returned_rowid, :pragmas, :schema_changes, :retries, :server, :migration_lock_lease]
+  @internal [
+    :json,
+    :single,
+    :returned_rowid,
+    :pragmas,
+    :schema_changes,
+    :retries,
+    :server,
+    :migration_lock_lease
+  ]
 
   # Of `DBConnection`, Ecto and its migrator.
   @others ~w(log pool pool_size queue_target queue_interval ownership_timeout name caller label source prefix)a ++

@@ -155,7 +155,11 @@ defmodule EctoLibSql.Handles do
   def count(conn_id, last_insert_rowid, changes) do
     if changes > 0 and present?() do
       {_rowid, _changes, total} = counts(conn_id)
-      :ets.insert(@table, {{conn_id, :counts}, :counts, conn_id, {last_insert_rowid, changes, total + changes}})
+
+      :ets.insert(
+        @table,
+        {{conn_id, :counts}, :counts, conn_id, {last_insert_rowid, changes, total + changes}}
+      )
     end
 
     :ok

@@ -70,7 +70,9 @@ defmodule EctoLibSql.Native.Connections do
   end
 
   defp counted(%{mode: :local} = conn, _place, sql), do: LibsqlPort.query_one(conn, sql)
-  defp counted(conn, place, _sql), do: {:ok, [conn |> State.connection_id() |> Handles.counts() |> elem(place)]}
+
+  defp counted(conn, place, _sql),
+    do: {:ok, [conn |> State.connection_id() |> Handles.counts() |> elem(place)]}
 
   def autocommit?(conn_or_id) do
     with {:ok, status} <- status(conn_or_id) do

@@ -6,16 +6,15 @@ defmodule EctoLibSql.Lane.Connections do
   # Each connection is the only one of a pool of `DBConnection`, so it is opened, prepared (`:after_connect`), logged, told to
   # `:connection_listeners` and opened again after a loss just as those of the Repo's pool are. Nobody checks it out.
   #
-  # While leases are taken, they are looked at every @tick_ms. A lease that is older gets its caller monitored: the driver
-  # knows by the request whose it is. When the caller ends, the connection is closed, which stops what it still runs. A
-  # lease without a request is one of a caller that reads its result, or of one that ended in between; after @forgotten_ms
-  # it is the latter. While no lease is taken nothing is looked at.
+  # While leases are taken, they are looked at every @tick_ms. A lease that is older gets its caller monitored. When the
+  # caller ends, the connection is closed, which stops what it still runs. A lease without a caller is one of a process that was
+  # killed before it could say that it has it; after @forgotten_ms it is taken for that. While no lease is taken nothing is
+  # looked at.
 
   use GenServer
 
   alias EctoLibSql.Lane.Slots
   alias EctoLibSql.{Protocol, Query, State}
-  alias LibsqlPort.Connection
 
   @tick_ms 250
   @forgotten_ms 60_000
@@ -134,7 +133,7 @@ defmodule EctoLibSql.Lane.Connections do
 
   # The caller of a lease has ended.
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
-    case Enum.find(state.watched, fn {_slot, {_word, monitors}} -> monitor in monitors end) do
+    case Enum.find(state.watched, fn {_slot, {_word, watched}} -> watched == monitor end) do
       {slot, {word, _}} -> {:noreply, seize(slot, word, state)}
       nil -> {:noreply, state}
     end
@@ -355,29 +354,28 @@ defmodule EctoLibSql.Lane.Connections do
       same? = state.seen[slot] == word and Slots.leased?(word)
 
       case state.watched[slot] do
-        {^word, [_ | _]} -> state
-        _ when same? -> state |> unwatch(slot) |> watch_callers(slot, word)
+        {^word, _monitor} -> state
+        _ when same? -> state |> unwatch(slot) |> watch_caller(slot, word)
         nil -> state
         _lease_is_over -> unwatch(state, slot)
       end
     end)
   end
 
-  defp watch_callers(%{lane: lane} = state, slot, word) do
-    monitors =
-      for [{_slot, %State{conn: conn}}] <- [:ets.lookup(lane.states, slot)],
-          {_request, pid} when is_pid(pid) <- Connection.requests(conn),
-          do: Process.monitor(pid)
+  defp watch_caller(%{lane: lane} = state, slot, word) do
+    case Slots.holder(lane, slot, word) do
+      nil ->
+        if Slots.time(lane, word) < now() - native(@forgotten_ms), do: seize(slot, word, state), else: state
 
-    if monitors == [] and Slots.time(lane, word) < now() - native(@forgotten_ms),
-      do: seize(slot, word, state),
-      else: %{state | watched: Map.put(state.watched, slot, {word, monitors})}
+      pid ->
+        %{state | watched: Map.put(state.watched, slot, {word, Process.monitor(pid)})}
+    end
   end
 
   defp unwatch(state, slot) do
     case Map.pop(state.watched, slot) do
-      {{_word, monitors}, watched} ->
-        Enum.each(monitors, &Process.demonitor(&1, [:flush]))
+      {{_word, monitor}, watched} ->
+        Process.demonitor(monitor, [:flush])
         %{state | watched: watched}
 
       {nil, _watched} ->

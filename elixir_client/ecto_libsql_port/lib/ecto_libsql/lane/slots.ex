@@ -21,7 +21,7 @@ defmodule EctoLibSql.Lane.Slots do
 
   import Bitwise
 
-  @enforce_keys [:ref, :size, :schedulers, :base, :states, :texts, :idle_timeout, :counts]
+  @enforce_keys [:ref, :size, :schedulers, :base, :states, :texts, :holders, :idle_timeout, :counts]
   @derive {Inspect, only: [:size]}
   defstruct @enforce_keys
 
@@ -31,6 +31,7 @@ defmodule EctoLibSql.Lane.Slots do
           schedulers: pos_integer,
           base: integer,
           states: :ets.table(),
+          holders: :ets.table(),
           texts: EctoLibSql.Lane.Texts.t(),
           idle_timeout: pos_integer,
           counts: :counters.counters_ref()
@@ -58,6 +59,8 @@ defmodule EctoLibSql.Lane.Slots do
       schedulers: schedulers,
       base: System.monotonic_time() - 1,
       states: :ets.new(__MODULE__, [:public, read_concurrency: true]),
+      # Apart, because each lease writes to it.
+      holders: :ets.new(__MODULE__, [:public, write_concurrency: true]),
       texts: EctoLibSql.Lane.Texts.new(),
       idle_timeout: idle_timeout,
       counts: :counters.new(2, [:write_concurrency])
@@ -105,12 +108,22 @@ defmodule EctoLibSql.Lane.Slots do
   defp leased(slots, slot, word, free, rest) do
     case :ets.lookup(slots.states, slot) do
       [{_slot, state}] ->
+        :ets.insert(slots.holders, {slot, word, self()})
         if :atomics.get(slots.ref, slots.size + 2) == 0, do: wake(slots)
         {:ok, slot, word, state, time(slots, free)}
 
       # It is closed at this moment.
       [] ->
         lease(slots, slot + 1, word, rest)
+    end
+  end
+
+  @doc "The process that has the lease of this word; `nil` if it was killed before it could say so."
+  @spec holder(t, slot, word) :: pid | nil
+  def holder(slots, slot, word) do
+    case :ets.lookup(slots.holders, slot) do
+      [{_slot, leased, pid}] when leased == word or (leased ||| @closing) == word -> pid
+      _of_an_earlier_lease -> nil
     end
   end
 

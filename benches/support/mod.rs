@@ -1,4 +1,5 @@
 //! A session as the sidecar has it, without pipes and threads: from a decoded request to the reply's bytes.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use libsql_port::bench::*;
 use port_driver::etf::encoder::{

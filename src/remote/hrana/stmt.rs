@@ -272,7 +272,6 @@ mod tests {
             assert!(args.push(value));
         }
         assert!(!args.push(Value::Real(f64::INFINITY)) && !args.clone().push(Value::Real(f64::NAN)));
-        let mut args = args;
         args.json.pop();
         let mut pipeline = Pipeline::new(Some("b\"1"));
         pipeline.execute(&Stmt { sql: "SELECT '\n'", args: Some(&args), want_rows: true });

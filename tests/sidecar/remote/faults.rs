@@ -40,8 +40,11 @@ fn ok_with(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Everything that is no answer, by name; what it makes of a read that may not be repeated, and whether it may be repeated.
-fn no_answers() -> Vec<(&'static str, fn() -> Says, &'static str, bool)> {
+/// Its name, what is said, what it makes of a read that may not be repeated, and whether it may be repeated.
+type NoAnswer = (&'static str, fn() -> Says, &'static str, bool);
+
+/// Everything that is no answer.
+fn no_answers() -> Vec<NoAnswer> {
     vec![
         ("a socket that closes", || Says::Cut(vec![]), "remote_unavailable", true),
         ("half a head", || Says::Cut(b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()), "remote_unavailable", true),

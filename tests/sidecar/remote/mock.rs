@@ -72,13 +72,16 @@ pub struct Mock {
     over: Arc<AtomicBool>,
 }
 
+/// What is said to each request.
+type Script = dyn FnMut(&Asked) -> Says + Send;
+
 impl Mock {
     pub fn start(says: impl FnMut(&Asked) -> Says + Send + 'static) -> Mock {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let asked = Arc::new(AtomicU64::new(0));
-        let says: Arc<Mutex<dyn FnMut(&Asked) -> Says + Send>> = Arc::new(Mutex::new(says));
+        let says: Arc<Mutex<Script>> = Arc::new(Mutex::new(says));
         {
             let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
             thread::spawn(move || {
@@ -110,7 +113,7 @@ impl Drop for Mock {
     }
 }
 
-fn serve(socket: TcpStream, says: &Mutex<dyn FnMut(&Asked) -> Says + Send>, count: &AtomicU64) {
+fn serve(socket: TcpStream, says: &Mutex<Script>, count: &AtomicU64) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let mut socket = socket;
     while let Some(asked) = read(&mut reader) {

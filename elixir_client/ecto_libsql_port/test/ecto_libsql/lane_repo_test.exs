@@ -71,7 +71,8 @@ defmodule EctoLibSql.LaneRepoTest do
           "UPDATE beside.own SET x = ?",
           "INSERT INTO items (name) VALUES (?)"
         ] do
-      for _ <- 1..5, do: TestRepo.query!(sql, ["a"])
+      # The engine is asked about the text as soon as the lane has a connection.
+      wait_until(fn -> :lane in elem(where(fn -> TestRepo.query!(sql, ["a"]) end), 1) end)
       assert {_, [:pool]} = where(fn -> TestRepo.query!(sql, ["a"]) end)
     end
 

@@ -99,7 +99,6 @@ defmodule EctoLibSql.LocationTest do
           "file:#{dir}/a.db?mode=fast",
           "file:#{dir}/a%00.db",
           "#{dir}/a\0.db",
-          "https://example.com/a.db",
           7
         ] do
       assert {:error, message} = Location.parse(database), inspect(database)

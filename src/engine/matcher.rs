@@ -9,7 +9,6 @@ use super::client_function::{boxed, free};
 use super::error::EngineError;
 use super::function::{guarded, FunctionError, Outcome, Output, FLAGS};
 use super::handle::Handle;
-use super::pattern::check_length;
 use super::watch::Watch;
 use libsql_ffi as ffi;
 use std::ffi::{c_int, CStr};
@@ -147,4 +146,15 @@ pub(super) unsafe fn text<'a>(value: *mut ffi::sqlite3_value) -> Bytes<'a> {
             (true, _) => Err(FunctionError::OutOfMemory),
         }
     }
+}
+
+/// Refuses a pattern that is longer than the connection allows.
+pub(super) fn check_length(pattern: &[u8], most: c_int) -> Result<(), FunctionError> {
+    if pattern.len() <= usize::try_from(most).unwrap_or(0) {
+        return Ok(());
+    }
+    Err(FunctionError::TooBig(format!(
+        "the pattern has {} bytes: the limit like_pattern_length is {most}",
+        pattern.len()
+    )))
 }

@@ -11,7 +11,7 @@ use super::client_function::{boxed, free};
 use super::error::EngineError;
 use super::function::{guarded, FunctionError, Outcome, Output, FLAGS};
 use super::handle::Handle;
-use super::matcher::{text, Pace, WORK_PER_LOOK};
+use super::matcher::{check_length, text, Pace, WORK_PER_LOOK};
 use super::watch::Watch;
 use libsql_ffi as ffi;
 use std::ffi::{c_int, CStr};
@@ -115,15 +115,4 @@ unsafe fn answer<P: Pattern>(
     // SAFETY: as above; SQLite takes the box over, and frees it also where it does not keep it.
     unsafe { ffi::sqlite3_set_auxdata(context, PATTERN, boxed(compiled), Some(free::<P>)) };
     Ok(answer(matches))
-}
-
-/// Refuses a pattern that is longer than the connection allows.
-pub(super) fn check_length(pattern: &[u8], most: c_int) -> Result<(), FunctionError> {
-    if pattern.len() <= usize::try_from(most).unwrap_or(0) {
-        return Ok(());
-    }
-    Err(FunctionError::TooBig(format!(
-        "the pattern has {} bytes: the limit like_pattern_length is {most}",
-        pattern.len()
-    )))
 }

@@ -153,6 +153,9 @@ defmodule LibsqlPort.LifecycleTest do
           LibsqlPort.query(conn, "SELECT x FROM (#{endless_rows()})", [], timeout: :infinity)
         end)
 
+      # What comes before it might be answered.
+      eventually(fn -> length(LibsqlPort.requests(conn)) == 1 end)
+
       write =
         Task.async(fn -> LibsqlPort.query(conn, "INSERT INTO t #{endless_rows()}", [], timeout: :infinity) end)
 

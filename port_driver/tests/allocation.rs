@@ -92,6 +92,7 @@ fn requests_without_option_maps_allocate_nothing() {
             Ok(Request::Open(open)) if !open.options.pragmas.is_empty()
                 || !open.options.limits.is_empty()
                 || open.options.policy.is_some()
+                || open.options.remote.is_some()
         ) || matches!(decode(fixture.tag(), fixture.payload()), Ok(Request::SetPolicy(_)));
         // A table function has names of columns, a subscription those of tables too.
         let has_names = matches!(fixture.tag(), tag::CREATE_FUNCTION | tag::SET_HOOK | tag::SUBSCRIBE);

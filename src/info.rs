@@ -1,4 +1,8 @@
-//! What a client is told about a connection that has just been opened.
+//! What a client is told about an open connection, wherever its database is.
+
+use crate::counters::Counters;
+use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_unsigned};
+use std::sync::atomic::Ordering;
 
 /// An open connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,63 @@ impl Mode {
         match self {
             Mode::Local => "local",
             Mode::Remote => "remote",
+        }
+    }
+}
+
+/// What `connection_status` answers beside the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Rows that the connection has changed.
+    pub changes: u64,
+    /// The transaction's, as on the wire.
+    pub tx_status: u8,
+    /// No transaction is open.
+    pub autocommit: bool,
+    /// Statements that are kept at most, and that are now.
+    pub cache: (usize, usize),
+    /// How often one was found among them, and how often not.
+    pub lookups: (u64, u64),
+    /// Statements that the client has prepared.
+    pub statements: usize,
+    /// Cursors that it has open.
+    pub cursors: usize,
+    /// Bytes of the engine's page cache, of the schema and of statements; 0 where another program has the engine.
+    pub memory: [i64; 3],
+}
+
+impl Status {
+    /// Appends it, with what `counters` say.
+    pub fn put(&self, counters: &Counters, out: &mut Vec<u8>) {
+        let numbers = [
+            ("requests", counters.requests.load(Ordering::Relaxed)),
+            ("rows", counters.rows.load(Ordering::Relaxed)),
+            ("changes", self.changes),
+            ("errors", counters.errors.load(Ordering::Relaxed)),
+            ("timeouts", counters.timeouts.load(Ordering::Relaxed)),
+            ("cancelled", counters.cancelled.load(Ordering::Relaxed)),
+            ("tx_status", u64::from(self.tx_status)),
+            ("cache_size", self.cache.0 as u64),
+            ("cache_used", self.cache.1 as u64),
+            ("cache_hits", self.lookups.0),
+            ("cache_misses", self.lookups.1),
+            ("statements", self.statements as u64),
+            ("cursors", self.cursors as u64),
+        ];
+        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 2);
+        for (key, number) in numbers {
+            put_key(out, key);
+            put_unsigned(out, number);
+        }
+        put_key(out, "autocommit");
+        put_bool(out, self.autocommit);
+        put_key(out, "memory");
+        put_map(out, 3);
+        for (key, bytes) in
+            ["page_cache_bytes", "schema_bytes", "statement_bytes"].into_iter().zip(self.memory)
+        {
+            put_key(out, key);
+            put_integer(out, bytes);
         }
     }
 }

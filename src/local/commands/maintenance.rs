@@ -2,6 +2,7 @@
 
 use crate::engine::{code, query};
 use crate::error::{Error, Result};
+use crate::info::Status;
 use crate::local::pragma;
 use crate::local::rows::NoRows;
 use crate::local::session::Session;
@@ -10,9 +11,8 @@ use crate::run::Run;
 use crate::sql::keyword::Keyword;
 use crate::sql::quote::quoted;
 use port_driver::error_code::ErrorCode;
-use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_nil, put_tuple, put_unsigned};
+use port_driver::etf::encoder::{put_integer, put_nil, put_tuple, put_unsigned};
 use port_driver::request::CheckpointMode;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// Checkpoints the main database and the attached ones in a writer turn.
@@ -82,43 +82,19 @@ fn text_pairs(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>>
 
 /// The counters of this connection.
 pub fn status(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
-    let counters = &session.counters;
     let (cache_size, cache_used, hits, misses) = session.cache.counters();
-    let memory = session.access.handle.memory();
-    let numbers = [
-        ("requests", counters.requests.load(Ordering::Relaxed)),
-        ("rows", counters.rows.load(Ordering::Relaxed)),
-        ("changes", u64::try_from(session.access.handle.total_changes()).unwrap_or(0)),
-        ("errors", counters.errors.load(Ordering::Relaxed)),
-        ("timeouts", counters.timeouts.load(Ordering::Relaxed)),
-        ("cancelled", counters.cancelled.load(Ordering::Relaxed)),
-        ("tx_status", u64::from(session.access.tx_status())),
-        ("cache_size", cache_size as u64),
-        ("cache_used", cache_used as u64),
-        ("cache_hits", hits),
-        ("cache_misses", misses),
-        ("statements", session.prepared.len() as u64),
-        ("cursors", session.cursors.len() as u64),
-    ];
-    let autocommit = session.access.handle.autocommit();
-    run.ok(|out| {
-        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 2);
-        for (key, number) in numbers {
-            put_key(out, key);
-            put_unsigned(out, number);
-        }
-        put_key(out, "autocommit");
-        put_bool(out, autocommit);
-        put_key(out, "memory");
-        put_map(out, 3);
-        for (key, bytes) in [
-            ("page_cache_bytes", memory.page_cache_bytes),
-            ("schema_bytes", memory.schema_bytes),
-            ("statement_bytes", memory.statement_bytes),
-        ] {
-            put_key(out, key);
-            put_integer(out, bytes);
-        }
-    });
+    let handle = &session.access.handle;
+    let memory = handle.memory();
+    let status = Status {
+        changes: u64::try_from(handle.total_changes()).unwrap_or(0),
+        tx_status: session.access.tx_status(),
+        autocommit: handle.autocommit(),
+        cache: (cache_size, cache_used),
+        lookups: (hits, misses),
+        statements: session.prepared.len(),
+        cursors: session.cursors.len(),
+        memory: [memory.page_cache_bytes, memory.schema_bytes, memory.statement_bytes],
+    };
+    run.ok(|out| status.put(&session.counters, out));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What arrives unasked, under the id 0 (protocol, section 5).
 
 use crate::error_code::ErrorCode;
-use crate::etf::encoder::{put_atom, put_binary, put_fixed, put_tuple, put_unsigned};
-use crate::frame::{begin_frame, end_frame};
+use crate::etf::encoder::{put_atom, put_binary, put_binary_head, put_fixed, put_tuple, put_unsigned};
+use crate::frame::{begin_frame, end_frame, end_frame_with};
 use crate::reply::{put_denial, Denial};
 use crate::request::tag;
 
@@ -70,17 +70,30 @@ pub fn abandoned(out: &mut Vec<u8>, connection: u32, call: u32) {
 /// So much of what a transaction has changed travels in one frame: a client reads that in one piece.
 const PIECE_BYTES: usize = 65_000;
 
-/// What a transaction has changed, for one subscription: `body` is an External Term, cut into pieces of which the last one
-/// says that it is. They follow each other without another frame between them.
-pub fn changes(out: &mut Vec<u8>, subscription: u32, body: &[u8]) {
-    let mut pieces = body.chunks(PIECE_BYTES).peekable();
-    while let Some(piece) = pieces.next() {
-        let start = begin_frame(out, 0, tag::CHANGES);
-        put_tuple(out, 3);
-        put_fixed(out, subscription);
-        put_unsigned(out, u64::from(pieces.peek().is_none()));
-        put_binary(out, piece);
-        end_frame(out, start, u32::MAX);
+/// What a piece has before its bytes: the frame's head, a tuple of three, the subscription, whether it is the last, the length.
+const PIECE_HEAD_BYTES: usize = 14 + 2 + 5 + 2 + 5;
+
+/// What a transaction has changed, for one subscription. Makes frames of the External Term in `body`: pieces, of which the last one
+/// says that it is, that follow each other without another frame between them. In place, from the last piece backwards, because
+/// what is large would have to be moved to memory that the system has to find first.
+pub fn changes(body: &mut Vec<u8>, subscription: u32) {
+    let bytes = body.len();
+    let pieces = bytes.div_ceil(PIECE_BYTES);
+    body.resize(bytes + pieces * PIECE_HEAD_BYTES, 0);
+    let mut head = Vec::with_capacity(PIECE_HEAD_BYTES);
+    for piece in (0..pieces).rev() {
+        let from = piece * PIECE_BYTES;
+        let length = PIECE_BYTES.min(bytes - from);
+        let start = from + piece * PIECE_HEAD_BYTES;
+        body.copy_within(from..from + length, start + PIECE_HEAD_BYTES);
+        head.clear();
+        let frame = begin_frame(&mut head, 0, tag::CHANGES);
+        put_tuple(&mut head, 3);
+        put_fixed(&mut head, subscription);
+        put_unsigned(&mut head, u64::from(piece + 1 == pieces));
+        put_binary_head(&mut head, length);
+        end_frame_with(&mut head, frame, length);
+        body[start..start + PIECE_HEAD_BYTES].copy_from_slice(&head);
     }
 }
 
@@ -218,5 +231,26 @@ mod tests {
         assert!(out.len() < 1100);
         assert_eq!(cut(&format!("x{}", "é".repeat(2000))).len(), 1023);
         assert_eq!(cut("short"), "short");
+    }
+
+    #[test]
+    fn pieces_are_the_frames_that_a_copy_of_them_would_be() {
+        for bytes in [1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 3 * PIECE_BYTES + 7]
+        {
+            let body: Vec<u8> = (0..bytes).map(|at| at.to_le_bytes()[at % 3]).collect();
+            let mut copied = Vec::new();
+            let mut pieces = body.chunks(PIECE_BYTES).peekable();
+            while let Some(piece) = pieces.next() {
+                let start = begin_frame(&mut copied, 0, tag::CHANGES);
+                put_tuple(&mut copied, 3);
+                put_fixed(&mut copied, 300);
+                put_unsigned(&mut copied, u64::from(pieces.peek().is_none()));
+                put_binary(&mut copied, piece);
+                end_frame(&mut copied, start, u32::MAX);
+            }
+            let mut in_place = body;
+            changes(&mut in_place, 300);
+            assert!(in_place == copied, "{bytes} bytes");
+        }
     }
 }

@@ -188,6 +188,12 @@ pub fn end_frame(out: &mut Vec<u8>, start: FrameStart, frame_bytes_max: u32) {
     }
 }
 
+/// Ends a frame of which `more` bytes are elsewhere, behind those that are here: no more of them than a length can say.
+pub fn end_frame_with(out: &mut [u8], start: FrameStart, more: usize) {
+    let length = u32::try_from(frame_bytes(out, &start) + more).expect("a piece is shorter than 4 GiB");
+    out[start.0..start.0 + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+}
+
 /// The bytes of the body so far: what [`end_frame`] will compare with the limit.
 #[inline]
 pub fn frame_bytes(out: &[u8], start: &FrameStart) -> usize {

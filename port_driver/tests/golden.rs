@@ -486,7 +486,9 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
         "event_changes" => {
             // The body is the program's own to make; here it is what the file says, taken out of it.
             let frame = &read_all("golden").into_iter().find(|fixture| fixture.name == name)?.frame;
-            changes(out, 300, frame.get(4 + 10 + 2 + 5 + 2 + 5..)?);
+            let mut frames = frame.get(4 + 10 + 2 + 5 + 2 + 5..)?.to_vec();
+            changes(&mut frames, 300);
+            out.append(&mut frames);
         }
         "event_lagged" => lagged(out, 300, "/data/app.db", 42, 300),
         "event_hook" => hook(out, 300, "/data/app.db", "main", 7, Hook::Wal(12)),

@@ -150,13 +150,13 @@ impl Subscription {
             return;
         }
         // Without the lock, which the thread that reads requests takes too.
-        let Some(body) = body() else { return };
-        let mut frames = Vec::with_capacity(body.len() + 64);
-        event::changes(&mut frames, self.id, &body);
+        let Some(mut frames) = body() else { return };
+        let bytes = frames.len();
+        event::changes(&mut frames, self.id);
         let mut flow = self.flow.lock();
         // Another database's transaction may have come between.
         if flow.has_kept_up(database, sequence) {
-            if flow.take(body.len(), self.bytes_max) {
+            if flow.take(bytes, self.bytes_max) {
                 out.post(&mut frames);
             } else {
                 flow.miss(database, sequence);

@@ -66,6 +66,11 @@ pub fn put_binary(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The head of a binary, whose bytes must follow.
+pub fn put_binary_head(out: &mut Vec<u8>, length: usize) {
+    put_counted(out, tag::BINARY, u32::try_from(length).expect("a binary is shorter than 4 GiB"));
+}
+
 /// A binary, or `nil`.
 #[inline]
 pub fn put_optional_binary(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

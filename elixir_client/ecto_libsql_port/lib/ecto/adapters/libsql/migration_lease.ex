@@ -33,8 +33,25 @@ defmodule Ecto.Adapters.LibSql.MigrationLease do
     try do
       fun.()
     after
-      query!(meta, "DELETE FROM #{@table} WHERE holder = ?1", [holder])
+      give_back(meta, holder)
     end
+  end
+
+  # What has become of the migrations is known and is what the caller wants to hear: a lease that cannot be given back ends by itself.
+  defp give_back(meta, holder) do
+    query!(meta, "DELETE FROM #{@table} WHERE holder = ?1", [holder])
+    :ok
+  rescue
+    error -> not_given_back(holder, Exception.message(error))
+  catch
+    kind, reason -> not_given_back(holder, Exception.format_banner(kind, reason))
+  end
+
+  defp not_given_back(holder, why) do
+    Logger.warning(
+      "the migration lock of #{holder} could not be given back (#{why}). The migrations are not concerned: what they returned or " <>
+        "raised holds. The next migrator waits until the lock's time is up, or until DELETE FROM #{@table}"
+    )
   end
 
   defp acquire(meta, holder, lease_s, told) do

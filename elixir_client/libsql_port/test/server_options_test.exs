@@ -105,6 +105,27 @@ defmodule LibsqlPort.ServerOptionsTest do
     end
   end
 
+  test "what is for TLS alone is refused where there is none" do
+    for options <- [
+          [ca_file: "/ca.pem"],
+          [client_cert_file: "/c.pem", client_key_file: "/k.pem"],
+          [roots: :webpki]
+        ],
+        {url, also} <- [{"http://localhost:1", []}, {"http://example.com", [tls: false]}] do
+      assert {:error, %Error{code: :invalid_option, message: message}} =
+               Options.connection([url: url] ++ also ++ options)
+
+      [{name, _} | _] = options
+      assert message =~ "the option #{inspect(name)} is for TLS"
+      assert message =~ "https://"
+      assert {:ok, _} = Options.connection([url: "https://example.com"] ++ options)
+    end
+
+    assert {:error, %Error{message: message}} = Options.connection(url: "http://localhost:1", tls: true)
+    assert message =~ "tls: true"
+    assert {:ok, _} = Options.connection(url: "https://example.com", tls: true)
+  end
+
   test "each option of a connection that a server has no use for is refused" do
     # What is done here, or by a server as well.
     common = [:database, :timeout, :connect_timeout, :owner, :statement_cache, :show_statement, :telemetry]

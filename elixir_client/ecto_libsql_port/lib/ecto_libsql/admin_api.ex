@@ -1,16 +1,18 @@
 defmodule EctoLibSql.AdminApi do
   @moduledoc false
-  # Namespaces of a libSQL server: made and removed by its admin API, which has an address of its own. Called by storage alone,
-  # for Mix tasks: a running application never needs it. Errors are texts without the key.
+  # Namespaces of a libSQL server: made and removed by its admin API, which has an address of its own. It is asked with the Repo's
+  # options of a connection to a server, so over the same way and by the same rules of what may go unencrypted. Called by storage alone, for Mix
+  # tasks: a running application never needs it. Errors are texts without the key.
+
+  alias EctoLibSql.AdminApi.Http
+  alias LibsqlPort.{Secret, ServerUrl}
 
   @timeout_ms 30_000
 
-  @type options :: keyword
-
-  @doc "Makes a namespace; `:exists` if there is one."
-  @spec create(String.t(), String.t(), options) :: :ok | :exists | {:error, String.t()}
-  def create(url, namespace, options) do
-    case request(:post, url, "/v1/namespaces/#{encoded(namespace)}/create", "{}", options) do
+  @doc "Makes the namespace of these options; `:exists` if there is one."
+  @spec create(keyword) :: :ok | :exists | {:error, String.t()}
+  def create(options) do
+    case request("POST", "/create", "{}", options) do
       {:ok, 200, _body} -> :ok
       {:ok, 400, body} -> if body =~ "already exists", do: :exists, else: {:error, told(400, body)}
       {:ok, status, body} -> {:error, told(status, body)}
@@ -18,10 +20,10 @@ defmodule EctoLibSql.AdminApi do
     end
   end
 
-  @doc "Removes a namespace and what is in it; `:missing` if there is none."
-  @spec delete(String.t(), String.t(), options) :: :ok | :missing | {:error, String.t()}
-  def delete(url, namespace, options) do
-    case request(:delete, url, "/v1/namespaces/#{encoded(namespace)}", ~s({"keep_backup":false}), options) do
+  @doc "Removes the namespace and what is in it; `:missing` if there is none."
+  @spec delete(keyword) :: :ok | :missing | {:error, String.t()}
+  def delete(options) do
+    case request("DELETE", "", ~s({"keep_backup":false}), options) do
       {:ok, 200, _body} -> :ok
       {:ok, 404, _body} -> :missing
       {:ok, status, body} -> {:error, told(status, body)}
@@ -29,42 +31,48 @@ defmodule EctoLibSql.AdminApi do
     end
   end
 
-  defp request(method, url, path, body, options) do
-    # Part of OTP, but not of every application.
-    with {:ok, _} <- Application.ensure_all_started(:ssl),
-         {:ok, _} <- Application.ensure_all_started(:inets) do
-      address = String.to_charlist(String.trim_trailing(url, "/") <> path)
-      request = {address, headers(options[:key]), ~c"application/json", body}
-      # :httpc is called by its name only: the application need not have it.
-      http =
-        [timeout: @timeout_ms, connect_timeout: @timeout_ms, autoredirect: false] ++
-          tls(String.downcase(url, :ascii))
+  defp request(method, action, body, options) do
+    path = "/v1/namespaces/" <> encoded(options[:namespace]) <> action
 
-      case apply(:httpc, :request, [method, request, http, [body_format: :binary]]) do
-        {:ok, {{_version, status, _reason}, _headers, body}} ->
-          {:ok, status, body}
-
-        {:error, reason} ->
-          {:error, "the admin API does not answer: #{inspect(reason, limit: 10, printable_limit: 200)}"}
-      end
-    else
-      {:error, _missing} ->
-        {:error, "Erlang's applications inets and ssl are not there, by which the admin API is asked"}
+    with {:ok, url} <- url(options),
+         {:ok, headers} <- headers(options[:admin_auth_key]),
+         {:error, message} <- Http.request(url, method, path, headers, body, options, @timeout_ms) do
+      {:error, "the admin API cannot be asked: #{message}"}
     end
   end
 
-  defp headers(nil), do: []
-  defp headers(key), do: [{~c"authorization", String.to_charlist("basic " <> key)}]
+  defp url(options) do
+    case ServerUrl.parse(options[:admin_url], options[:tls]) do
+      {:ok, %{auth_token: nil} = url} ->
+        {:ok, url}
 
-  defp tls("https" <> _) do
-    name = [
-      customize_hostname_check: [match_fun: apply(:public_key, :pkix_verify_hostname_match_fun, [:https])]
-    ]
+      {:ok, _token} ->
+        {:error, "the option :admin_url bears a token: the admin API takes the :admin_auth_key"}
 
-    [ssl: [verify: :verify_peer, cacerts: apply(:public_key, :cacerts_get, [])] ++ name]
+      {:error, message} ->
+        {:error, "the option :admin_url: " <> message}
+    end
   end
 
-  defp tls(_plain), do: []
+  defp headers(key) do
+    json = {"content-type", "application/json"}
+
+    case revealed(key) do
+      nil -> {:ok, [json]}
+      key -> if visible?(key), do: {:ok, [json, {"authorization", "basic " <> key}]}, else: {:error, no_key()}
+    end
+  end
+
+  defp revealed(%Secret{} = key), do: Secret.reveal(key)
+  defp revealed(key), do: key
+
+  # A line break in it would be the next header.
+  defp visible?(key), do: key != "" and for(<<byte <- key>>, byte not in 0x20..0x7E, do: byte) == []
+
+  defp no_key do
+    "the option :admin_auth_key is empty or has characters that are not visible ASCII, such as a line break of the file " <>
+      "that it comes from"
+  end
 
   defp told(401, _body), do: "the admin API refuses the key (the option :admin_auth_key)"
   defp told(status, body), do: "the admin API answers #{status}: #{String.slice(body, 0, 200)}"

@@ -104,8 +104,9 @@ defmodule LibsqlPort.Options do
       `{:ok, token, lifetime_ms}` or `{:error, reason}`, and runs as SQL functions do, within the time of the request that needs
       it. No error, log line, event or `inspect/2` shows a token
     * `:namespace` – which of the server's databases; default the one that the server itself takes the host's name for
-    * `:tls` – `false`: what is sent to another machine need not be encrypted
-    * `:ca_file` – certificates in PEM form that sign the server's, beside the roots
+    * `:tls` – `false`: what is sent to another machine need not be encrypted; `true`: what is sent to this one has to be, too
+    * `:ca_file` – certificates in PEM form that sign the server's, beside the roots. This and the next three are refused for an
+      address that is not encrypted
     * `:client_cert_file`, `:client_key_file` – the client's certificate and its key, for servers that ask for one
     * `:roots` – whose certificates are trusted: `:native` (default), those of the system, or `:webpki`, Mozilla's as they were when the
       program was built

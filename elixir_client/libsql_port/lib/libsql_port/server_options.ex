@@ -41,6 +41,9 @@ defmodule LibsqlPort.ServerOptions do
     {:response_bytes_max, {:integer, 0, 4_294_967_295}, "response_bytes_max"}
   ]
 
+  # Of use on an encrypted way alone.
+  @of_tls [:ca_file, :client_cert_file, :client_key_file, :roots]
+
   @names Enum.map(@server, &elem(&1, 0))
 
   @type place :: %{path: String.t() | nil, wire: map, token: Function.t() | nil}
@@ -65,6 +68,7 @@ defmodule LibsqlPort.ServerOptions do
     with :ok <- suits(values.database, given),
          :ok <- pair(values),
          {:ok, url} <- url(values),
+         :ok <- encrypted(url, values),
          {:ok, token} <- token(url, values.auth_token) do
       {asked, wire} = if is_binary(token), do: {nil, %{"auth_token" => token}}, else: {token, %{}}
       {:ok, %{path: values.database, wire: Map.put(wire, "url", url.url), token: asked}}
@@ -103,20 +107,24 @@ defmodule LibsqlPort.ServerOptions do
   defp pair(_one), do: error("the options :client_cert_file and :client_key_file belong together")
 
   defp url(values) do
-    with {:ok, url} <- parsed(values.url) do
-      if url.encrypted? or values.tls == false or ServerUrl.loopback?(url.host) do
-        {:ok, url}
-      else
-        error(
-          "the option :url: what is sent to #{url.host}, the token included, would not be encrypted. Write https:// or " <>
-            "libsql://, or give tls: false if nobody else is on the way"
-        )
-      end
-    end
+    with {:error, message} <- ServerUrl.parse(values.url, values.tls),
+         do: error("the option :url: " <> message)
   end
 
-  defp parsed(text) do
-    with {:error, message} <- ServerUrl.parse(text), do: error("the option :url: " <> message)
+  # Whoever gives one means that the server is checked, or checks.
+  defp encrypted(%ServerUrl{encrypted?: true}, _values), do: :ok
+
+  defp encrypted(url, values) do
+    case Enum.find(@of_tls, &(values[&1] != nil)) do
+      nil ->
+        :ok
+
+      name ->
+        error(
+          "the option #{inspect(name)} is for TLS, and what is sent to #{url.host} is not encrypted: write https:// or " <>
+            "libsql:// in :url"
+        )
+    end
   end
 
   defp token(%{auth_token: nil}, option), do: AuthToken.of_option(option)

@@ -50,6 +50,34 @@ defmodule LibsqlPort.ServerUrl do
 
   def parse(_other), do: {:error, "it takes a URL as a string, #{@example}"}
 
+  @doc """
+  The same, and refuses one over which secrets would be sent to another machine unencrypted. `tls` is the option of that name: `false`
+  allows it, `true` refuses an unencrypted address of this machine as well.
+  """
+  @spec parse(term, boolean | nil) :: {:ok, t} | {:error, String.t()}
+  def parse(text, tls) do
+    with {:ok, url} <- parse(text) do
+      cond do
+        url.encrypted? ->
+          {:ok, url}
+
+        tls == true ->
+          {:error, "it is not encrypted, and tls: true asks for that. Write https:// or libsql://"}
+
+        tls == false or loopback?(url.host) ->
+          {:ok, url}
+
+        true ->
+          {:error, unencrypted(url.host)}
+      end
+    end
+  end
+
+  defp unencrypted(host) do
+    "what is sent to #{host}, the token or key included, would not be encrypted. Write https:// or libsql://, or give " <>
+      "tls: false if nobody else is on the way"
+  end
+
   @doc "Whether what is sent to this host stays on this machine."
   @spec loopback?(String.t()) :: boolean
   def loopback?(host) do

@@ -47,7 +47,7 @@ defmodule Ecto.Adapters.LibSql.Storage do
   defp create_namespace(options) do
     case {options[:admin_url], options[:namespace]} do
       {url, namespace} when url != nil and namespace != nil ->
-        case AdminApi.create(url, namespace, key: options[:admin_auth_key]) do
+        case AdminApi.create(options) do
           :ok -> :ok
           :exists -> {:error, :already_up}
           {:error, message} -> {:error, message}
@@ -95,7 +95,7 @@ defmodule Ecto.Adapters.LibSql.Storage do
   defp drop_namespace(options) do
     case {options[:admin_url], options[:namespace]} do
       {url, namespace} when url != nil and namespace != nil ->
-        case AdminApi.delete(url, namespace, key: options[:admin_auth_key]) do
+        case AdminApi.delete(options) do
           :ok -> :ok
           :missing -> {:error, :already_down}
           {:error, message} -> {:error, message}

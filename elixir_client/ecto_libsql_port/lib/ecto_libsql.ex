@@ -61,6 +61,7 @@ defmodule EctoLibSql do
     Lane,
     Options,
     Pool,
+    PoolDefaults,
     PoolStatus,
     Privileges,
     Protocol,
@@ -171,18 +172,27 @@ defmodule EctoLibSql do
   @spec prepare_execute(conn, String.t() | nil, iodata, params, keyword) ::
           {:ok, Query.t(), Result.t()} | {:error, Exception.t()}
   def prepare_execute(conn, name, statement, params, options \\ []) do
-    with :ok <- CallOptions.check(options),
+    with :ok <- checked(conn, options),
          do: enter(:prepare_execute, conn, Query.new(statement, name, options), params, options)
   end
 
   defp run(call, conn, query, params, options) do
-    with :ok <- CallOptions.check(options), do: enter(call, conn, query, params, options)
+    with :ok <- checked(conn, options), do: enter(call, conn, query, params, options)
+  end
+
+  # The pool may know a name that is none of ours.
+  defp checked(conn, options) do
+    with {:error, _} = error <- CallOptions.check(options) do
+      if Keyword.keyword?(options),
+        do: conn |> PoolDefaults.added(options) |> CallOptions.check(),
+        else: error
+    end
   end
 
   # The one way into the pool, or past it: with options that are checked, and the deadline of the whole call.
   defp enter(call, conn, query, params, options) do
     no_repo!(conn)
-    options = Deadline.entering(conn, options)
+    options = Deadline.entering(conn, PoolDefaults.added(conn, options))
 
     case Retry.of_call(conn, options) do
       nil -> enter_once(call, conn, query, params, options)
@@ -267,11 +277,16 @@ defmodule EctoLibSql do
 
   defp within(_pool, _options, fun), do: fun.()
 
+  # What is no list is told by the check.
+  defp completed(conn, options),
+    do: if(Keyword.keyword?(options), do: PoolDefaults.added(conn, options), else: options)
+
   @doc false
   # The options of a transaction. What cannot be is raised before a connection is taken.
   @spec transaction_options(conn, keyword) :: keyword
   def transaction_options(conn, options) do
     no_repo!(conn)
+    options = completed(conn, options)
     CallOptions.check!(:transaction, options)
     mode = options[:mode]
 
@@ -309,17 +324,18 @@ defmodule EctoLibSql do
     {given, options} = Keyword.pop(options, :retry)
 
     if repo?(repo_or_pool) do
-      %{opts: defaults} = meta = Ecto.Adapter.lookup_meta(repo_or_pool.get_dynamic_repo())
-      retry = Retry.of_transaction!(given, meta.pid, defaults[:retries])
+      %{opts: defaults} = Ecto.Adapter.lookup_meta(repo_or_pool.get_dynamic_repo())
+      retry = Retry.of_transaction!(given, defaults[:retries])
       again = not repo_or_pool.in_transaction?() and not repo_or_pool.checked_out?()
       retry = if again, do: retry
       options = Deadline.overall(options, defaults)
       Retry.transaction(retry, options, fn -> repo_or_pool.transaction(fun, options) end)
     else
       again = not is_struct(repo_or_pool, DBConnection)
-      retry = Retry.of_transaction!(given, if(again, do: repo_or_pool), nil)
+      defaults = if again, do: PoolDefaults.complete(repo_or_pool), else: []
+      retry = Retry.of_transaction!(given, defaults[:retries])
       retry = if again, do: retry
-      options = if again, do: Deadline.overall(options, []), else: options
+      options = if again, do: Deadline.overall(options, defaults), else: options
       Retry.transaction(retry, options, fn -> transaction(repo_or_pool, fun, options) end)
     end
   end
@@ -350,6 +366,7 @@ defmodule EctoLibSql do
 
   def checkout(pool, fun, options) do
     no_repo!(pool)
+    options = completed(pool, options)
     CallOptions.check!(:checkout, options)
     options = Deadline.enter(options)
     run = &DBConnection.run(pool, &1, options)

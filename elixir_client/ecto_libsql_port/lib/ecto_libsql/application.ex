@@ -9,7 +9,7 @@ defmodule EctoLibSql.Application do
   def start(_type, _args) do
     # A wrong one is said by the first Repo that starts.
     _ = EctoLibSql.Settings.reload()
-    :ok = EctoLibSql.Retry.start()
+    :ok = EctoLibSql.PoolDefaults.start()
 
     consumers = {Registry, keys: :unique, name: EctoLibSql.ChangeLog.Registry}
 

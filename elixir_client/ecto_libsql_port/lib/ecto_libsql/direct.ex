@@ -2,7 +2,7 @@ defmodule EctoLibSql.Direct do
   @moduledoc false
   # The driver behind a Repo or without one: for what is no query, such as locks, storage and structure.
 
-  alias EctoLibSql.{PoolGauges, Protocol, Query, State}
+  alias EctoLibSql.{PoolGauges, Protocol, Query, SharedSidecar, State}
 
   @doc """
   The sidecar of a Repo and the path of its database, `nil` for one in memory and one on a server. Takes what Ecto keeps of a Repo,
@@ -43,7 +43,18 @@ defmodule EctoLibSql.Direct do
     # Nobody needs to have started the application: Mix tasks have not.
     {:ok, _} = Application.ensure_all_started(:ecto_libsql_port)
 
-    with {:ok, %State{conn: conn} = state} <- Protocol.connect(Keyword.drop(options, [:sidecar])) do
+    # That of the Repo may not run; one like it has its program, its limits and its SQL functions.
+    case options[:sidecar_options] || [] do
+      [] ->
+        connected(Keyword.drop(options, [:sidecar]), fun)
+
+      given ->
+        SharedSidecar.with_own(given, &connected(Keyword.put(options, :sidecar, &1), fun))
+    end
+  end
+
+  defp connected(options, fun) do
+    with {:ok, %State{conn: conn} = state} <- Protocol.connect(options) do
       try do
         fun.(conn)
       after

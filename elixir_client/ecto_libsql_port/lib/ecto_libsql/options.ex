@@ -9,7 +9,8 @@ defmodule EctoLibSql.Options do
 
   The options of Ecto (`Ecto.Repo`) and of the pool (`DBConnection.start_link/2`: `:pool_size`, default 10, `:queue_target`,
   and others) are known. An application that keeps options of its own there names them in `:ignored_options`.
-  `EctoLibSql.connect/1` passes over unknown names, unless they are almost one of these: `journal_mod: :wal` is refused.
+  `EctoLibSql.connect/1` passes over unknown names, unless they are almost one of these: `journal_mod: :wal` is refused. So is an
+  option of this library that would have no effect, such as `:lane` for a database on a server: docs/modes.md has a table of them.
 
   ## Where the database is
 
@@ -27,7 +28,8 @@ defmodule EctoLibSql.Options do
     * `:auth_token`, `:namespace`, `:tls`, `:ca_file`, `:client_cert_file`, `:client_key_file`, `:roots`, `:proxy`,
       `:server_connect_timeout`, `:stream_idle`, `:response_bytes_max` – who asks, and the way there: as in `LibsqlPort.Options`
     * `:admin_url`, `:admin_auth_key` – the address and the key of the server's admin API, with which `mix ecto.create` and
-      `mix ecto.drop` make and remove the namespace
+      `mix ecto.drop` make and remove the namespace. It is asked as the database is: `:tls`, `:ca_file`, `:client_cert_file`,
+      `:client_key_file` and `:proxy` hold for it too. With `roots: :webpki` it trusts `:ca_file` alone
     * `:migration_lock_lease` – seconds for which a migrator has the lock of a database on a server; default 900
     * `:mode` – `:read_write_create` (default), `:read_write`, `:read_only`
     * `:attach` – a keyword list of further databases, `[archive: "archive.db"]`, each as `:database`; the name is Ecto's
@@ -50,7 +52,7 @@ defmodule EctoLibSql.Options do
       `false`, or a keyword list of `:attempts` (all together, default 4), `:base` and `:max` (ms: the longest first and the longest
       pause, default 25 and 1000). Pauses are random and double, all within the call's `:timeout`; of 10 calls at most one
       is repeated in the long run. Each repetition is an event `[:ecto_libsql_port, :retry]`. What may have taken effect is never
-      sent again. Default `true` for a database on a server, `false` otherwise. Of Repos alone; a call with `retry: false` is not
+      sent again. Default `true` for a database on a server, `false` otherwise. Of Repos and pools; a call with `retry: false` is not
       repeated. See `EctoLibSql.transaction_with_retry/3` for transactions
 
   ## The pool

@@ -9,7 +9,7 @@ defmodule EctoLibSql.Pool do
 
   use Supervisor
 
-  alias EctoLibSql.{Error, Options, PoolGauges, ServerLocation, Settings, StartOptions}
+  alias EctoLibSql.{Error, Options, PoolDefaults, PoolGauges, ServerLocation, Settings, StartOptions}
 
   @predecessors 3
   # Longer than a sidecar is given to end.
@@ -73,6 +73,7 @@ defmodule EctoLibSql.Pool do
          {:ok, supervisor} <- Supervisor.start_link(__MODULE__, []),
          {:ok, pool} <- start_children(supervisor, options |> Options.anchored() |> named_memory()) do
       Process.link(pool)
+      unless options[:repeated], do: PoolDefaults.put(pool, options)
       {:ok, pool, supervisor}
     end
   end

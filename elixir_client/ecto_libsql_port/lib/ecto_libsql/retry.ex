@@ -58,7 +58,9 @@ defmodule EctoLibSql.Retry do
     end
   end
 
-  @doc "Of a call of a Repo: the one that the adapter has put among its options; `nil` inside of a transaction or a checkout."
+  @doc """
+  Of a call: the one among its options, which are those of its Repo or pool too; `nil` inside of a transaction or a checkout.
+  """
   @spec of_call(DBConnection.conn(), keyword) :: t | nil
   def of_call(%DBConnection{}, _options), do: nil
 
@@ -70,54 +72,19 @@ defmodule EctoLibSql.Retry do
   end
 
   @doc """
-  Of a transaction: as `given`, or by default as the Repo has it; the budget is that of the pool in any case. Raises for an
-  option that is none.
+  Of a transaction: as `given`, or by default as the Repo or the pool has it; the budget is theirs in any case. Raises for an option
+  that is none.
   """
-  @spec of_transaction!(term, term, t | nil | false) :: t | nil
-  def of_transaction!(nil, _pool, %__MODULE__{} = retry), do: retry
-  def of_transaction!(nil, _pool, false), do: nil
-  def of_transaction!(nil, pool, nil), do: of_transaction!(true, pool, nil)
+  @spec of_transaction!(term, t | false | nil) :: t | nil
+  def of_transaction!(nil, default), do: default || nil
 
-  def of_transaction!(given, pool, default) do
+  def of_transaction!(given, default) do
     case of_option(given) do
-      {:ok, nil} ->
-        nil
-
-      {:ok, retry} ->
-        %{retry | counters: if(default, do: default.counters, else: of_pool(pool, retry.counters))}
-
-      {:error, takes} ->
-        raise Error, code: :invalid_option, message: "the option :retry takes #{takes}"
+      {:ok, nil} -> nil
+      {:ok, retry} -> %{retry | counters: (default || retry).counters}
+      {:error, takes} -> raise Error, code: :invalid_option, message: "the option :retry takes #{takes}"
     end
   end
-
-  @doc "Makes the table of the budgets of pools that are no Repo's. Belongs to the calling process."
-  @spec start() :: :ok
-  def start do
-    :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
-    :ok
-  end
-
-  # A connection that is checked out has none: nothing is repeated on it.
-  defp of_pool(nil, new), do: new
-
-  defp of_pool(pool, new) do
-    pid = GenServer.whereis(pool)
-
-    case :ets.lookup(__MODULE__, pid) do
-      [{_pid, counters}] ->
-        counters
-
-      [] ->
-        for {other, _} <- :ets.tab2list(__MODULE__),
-            is_pid(other) and not alive?(other),
-            do: :ets.delete(__MODULE__, other)
-
-        if :ets.insert_new(__MODULE__, {pid, new}), do: new, else: of_pool(pool, new)
-    end
-  end
-
-  defp alive?(pid), do: node(pid) != node() or Process.alive?(pid)
 
   @doc "What the option takes."
   @spec takes() :: String.t()

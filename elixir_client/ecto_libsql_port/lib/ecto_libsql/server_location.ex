@@ -73,8 +73,8 @@ defmodule EctoLibSql.ServerLocation do
   defp attached(_options, server), do: {:ok, server}
 
   @doc """
-  The same options, with the token, and the password of a proxy, where no error, crash report or `inspect/2` shows them, and without the
-  key of the admin API, which connections do not need. What is no address or token is left for whoever refuses it.
+  The same options, with the token, the password of a proxy and the key of the admin API where no error, crash report or `inspect/2`
+  shows them. What is no address or token is left for whoever refuses it.
   """
   @spec hidden(keyword) :: keyword
   def hidden(options) do
@@ -82,7 +82,7 @@ defmodule EctoLibSql.ServerLocation do
       options
       |> Keyword.replace_lazy(:auth_token, &secret/1)
       |> Keyword.replace_lazy(:proxy, &secret/1)
-      |> Keyword.reject(&match?({:admin_auth_key, key} when is_binary(key), &1))
+      |> Keyword.replace_lazy(:admin_auth_key, &secret/1)
 
     Enum.reduce([:uri, :database, :url], options, &without_token/2)
   end

@@ -16,13 +16,31 @@ defmodule EctoLibSql.SharedSidecar do
   @spec get() :: {:ok, pid} | {:error, term}
   def get do
     # Two callers may race: the second is told who won.
-    case Supervisor.start_child(
-           __MODULE__,
-           Supervisor.child_spec({LibsqlPort, []}, id: :sidecar, restart: :temporary)
-         ) do
-      {:ok, pid} -> {:ok, pid}
+    case start(:sidecar, []) do
       {:error, {:already_started, pid}} -> {:ok, pid}
-      {:error, _} = error -> error
+      started -> started
+    end
+  end
+
+  defp start(id, options) do
+    spec = Supervisor.child_spec({LibsqlPort, options}, id: id, restart: :temporary)
+
+    with {:error, {reason, _child}} when is_exception(reason) <- Supervisor.start_child(__MODULE__, spec),
+         do: {:error, reason}
+  end
+
+  @doc "Runs a function with a sidecar of its own, started with these options of `LibsqlPort.start_link/1`."
+  @spec with_own(keyword, (pid -> result)) :: result | {:error, term} when result: var
+  def with_own(options, fun) do
+    id = make_ref()
+
+    # Its name is that of a Repo's, which may run beside it.
+    with {:ok, sidecar} <- start(id, Keyword.delete(options, :name)) do
+      try do
+        fun.(sidecar)
+      after
+        Supervisor.terminate_child(__MODULE__, id)
+      end
     end
   end
 end

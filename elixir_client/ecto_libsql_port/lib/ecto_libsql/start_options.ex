@@ -6,7 +6,7 @@ defmodule EctoLibSql.StartOptions do
   #
   # Unknown names are refused here and not in `Options.check/1`: Mix tasks pass their own arguments to connections.
 
-  alias EctoLibSql.{Error, ExqliteOptions, Options, Retry, Settings}
+  alias EctoLibSql.{Error, ExqliteOptions, OptionPlaces, Options, Retry, Settings}
   alias LibsqlPort.OptionCheck
 
   @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
@@ -62,7 +62,7 @@ defmodule EctoLibSql.StartOptions do
             [:migration_cast_version_column, :migration_advisory_lock_retry_interval_ms] ++
             [:migration_advisory_lock_max_tries, :start_apps_before_migration, :migrator] ++
             [:dump_path, :dump_prefixes, :structure_path, :ecto_repos, :read_only, :default_dynamic_repo] ++
-            [:pool_index, :label, :queue, :deadline, :types, :caller] ++
+            [:pool_index, :label, :types, :caller] ++
             [:scheme, :hostname, :username, :password, :port, :ssl, :ssl_opts, :parameters, :query] ++
             [:socket_options, :socket_dir, :socket, :charset, :collation, :encoding, :template] ++
             [:maintenance_database, :database_url, :show_sensitive_data_on_errors] ++
@@ -93,8 +93,12 @@ defmodule EctoLibSql.StartOptions do
          :ok <- sizes(options[:pool_size_min], Keyword.get(options, :pool_size, 1)),
          :ok <- names(options),
          :ok <- host(options),
+         :ok <- OptionPlaces.check(start(options), options),
          do: sidecar_options(options[:sidecar_options])
   end
+
+  # Ecto names the Repo among the options that it starts one with.
+  defp start(options), do: if(options[:repo], do: :repo, else: :pool)
 
   defp values(options) do
     Enum.find_value(options, :ok, fn {name, value} ->
@@ -174,6 +178,7 @@ defmodule EctoLibSql.StartOptions do
   defp fits?({:one_of, values}, value), do: value in values
   defp fits?(:boolean, value), do: is_boolean(value)
   defp fits?(:retry, value), do: match?({:ok, _}, Retry.of_option(value))
+  defp fits?(:secret, %LibsqlPort.Secret{}), do: true
   defp fits?(type, value) when type in [:text, :secret], do: is_binary(value) or value == nil
   defp fits?(:timeout, value), do: value == :infinity or fits?({:integer, 1}, value)
   defp fits?(:queue_max, value), do: value == :infinity or fits?({:integer, 1}, value)

@@ -258,7 +258,7 @@ defmodule EctoLibSql.LaneTest do
     end
 
     for right <- [true, false, [], [size: 1, idle_timeout: 1_000]],
-        do: assert(:ok == EctoLibSql.StartOptions.check(database: "a.db", lane: right))
+        do: assert(:ok == EctoLibSql.StartOptions.check(repo: Repo, database: "a.db", lane: right))
   end
 
   # --- many callers -------------------------------------------------------------------------------------------------

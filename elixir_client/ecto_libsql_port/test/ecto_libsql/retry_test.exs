@@ -53,6 +53,56 @@ defmodule EctoLibSql.RetryTest do
     assert %Retry{} = Retry.of_call(self(), retry: retry())
     assert Retry.of_call(self(), retry: false) == nil
     assert Retry.of_call(self(), []) == nil
+    # What a call says comes before what its Repo says.
+    assert Retry.of_call(self(), retry: false, retry: retry(), retries: retry()) == nil
+  end
+
+  describe "a pool that is no Repo's" do
+    @describetag :tmp_dir
+
+    # A file that a foreign writer has, and the writer.
+    defp held(directory) do
+      path = Path.join(directory, "app.db")
+      {:ok, conn} = LibsqlPort.connect(start_supervised!({LibsqlPort, []}), database: path, busy_timeout: 0)
+      LibsqlPort.query!(conn, "CREATE TABLE t (x)")
+      LibsqlPort.query!(conn, "BEGIN IMMEDIATE")
+      {path, conn}
+    end
+
+    test "repeats single statements if it is told to", %{tmp_dir: directory} do
+      {path, writer} = held(directory)
+      options = [database: path, pool_size: 1, busy_timeout: 0, lock_timeout: 0]
+      db = start_supervised!({EctoLibSql, [retry: [base: 1]] ++ options})
+      insert = &EctoLibSql.query(&1, "INSERT INTO t VALUES (1)", [], &2)
+      assert {:error, %Error{code: :busy}} = insert.(db, retry: false)
+      assert {:error, %Error{code: :busy}} = EctoLibSql.checkout(db, &insert.(&1, []))
+      # The first pause is the sign that it has failed once: then the file is given back.
+      id = {__MODULE__, self()}
+
+      give_back = fn _event, _times, _about, test ->
+        if self() == test, do: LibsqlPort.query!(writer, "ROLLBACK")
+      end
+
+      :ok = :telemetry.attach(id, [:ecto_libsql_port, :retry], give_back, self())
+      assert {:ok, %{num_rows: 1}} = insert.(db, [])
+      :telemetry.detach(id)
+    end
+
+    test "repeats none otherwise, nor transactions if it is told not to", %{tmp_dir: directory} do
+      {path, _writer} = held(directory)
+      options = [database: path, pool_size: 1, busy_timeout: 0, lock_timeout: 0]
+
+      for {more, again?} <- [{[], true}, {[retry: false], false}] do
+        db = start_supervised!({EctoLibSql, more ++ options}, id: :pool)
+        assert {:error, %Error{code: :busy}} = EctoLibSql.query(db, "INSERT INTO t VALUES (1)")
+        {fun, calls} = failing([error(:transaction_lost)])
+        run = fn _conn -> with {:error, error} <- fun.(), do: raise(error) end
+        transact = fn -> EctoLibSql.transaction_with_retry(db, run, mode: :read_only) end
+        if again?, do: assert({:ok, _} = transact.()), else: assert_raise(Error, transact)
+        assert calls.() == if(again?, do: 2, else: 1)
+        stop_supervised!(:pool)
+      end
+    end
   end
 
   test "attempts have an end" do

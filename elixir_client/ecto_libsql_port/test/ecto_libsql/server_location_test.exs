@@ -63,6 +63,7 @@ defmodule EctoLibSql.ServerLocationTest do
     assert message =~ ":attempts"
 
     assert StartOptions.check(
+             repo: EctoLibSql.TestRepo,
              uri: @uri,
              retry: [attempts: 2],
              admin_url: "http://localhost:1",
@@ -114,8 +115,10 @@ defmodule EctoLibSql.ServerLocationTest do
     {:ok, child, meta} =
       Ecto.Adapters.LibSql.init([repo: EctoLibSql.TestRepo, telemetry_prefix: [:a]] ++ options)
 
-    child_spec = EctoLibSql.child_spec(options)
-    refute inspect({child, meta, child_spec}, structs: false, limit: :infinity) =~ @token
+    refused = EctoLibSql.child_spec(options)
+    assert %{start: {_module, :refuse, _error}} = refused
+    child_spec = options |> Keyword.delete(:admin_auth_key) |> EctoLibSql.child_spec()
+    refute inspect({child, meta, refused, child_spec}, structs: false, limit: :infinity) =~ @token
     assert %{start: {_module, :start_link, [hidden]}} = child_spec
     assert driver!(hidden)[:proxy] |> Secret.reveal() == options[:proxy]
   end

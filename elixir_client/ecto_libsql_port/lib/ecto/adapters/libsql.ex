@@ -72,9 +72,9 @@ defmodule Ecto.Adapters.LibSql do
     Lane,
     Options,
     Pool,
+    PoolDefaults,
     Pools,
     Privileges,
-    Retry,
     SchemaChanges,
     ServerLocation,
     StartOptions
@@ -265,6 +265,7 @@ defmodule Ecto.Adapters.LibSql do
         {:ok, child, meta} =
           ([lane_elsewhere: true] ++ config)
           |> Keyword.put_new(:sidecar, Pool.sidecar_options(config)[:name])
+          |> Keyword.delete(:sidecar_options)
           |> super()
 
         {:ok, Pools.child_spec({child, config}), beside_shared(meta, config)}
@@ -292,13 +293,10 @@ defmodule Ecto.Adapters.LibSql do
     if Keyword.keyword?(attach), do: Keyword.keys(attach), else: []
   end
 
-  # Of transactions that ask for it, and of single statements where a server may be out of reach.
+  # What belongs to each call of the Repo, and is not among what Ecto adds to it.
   defp repeated(config) do
-    server? = ServerLocation.server?(config)
-    {:ok, retry} = Retry.of_option(Keyword.get(config, :retry, true))
-    statements = if server? or Keyword.has_key?(config, :retry), do: [retry: retry || false], else: []
-    place = if server?, do: [server: true], else: []
-    statements ++ [retries: retry || false] ++ place ++ Keyword.take(config, [:migration_lock_lease])
+    place = if ServerLocation.server?(config), do: [server: true], else: []
+    PoolDefaults.repeated(config) ++ place ++ Keyword.take(config, [:migration_lock_lease, :checkout_retries])
   end
 
   defp beside_shared(meta, config) do

@@ -3,13 +3,18 @@ defmodule EctoLibSql.ByHand do
   # The callbacks of `EctoLibSql` as ecto_libsql's users call them without a pool: with a text in place of a query, with a
   # map of named parameters, with a state that was made of an id. The pool calls `EctoLibSql.Protocol` and never gets here.
 
-  alias EctoLibSql.{Arguments, Error, Handles, Protocol, Query, Result, State}
+  alias EctoLibSql.{Arguments, Error, Handles, OptionPlaces, Protocol, Query, Result, State}
   alias EctoLibSql.Native.Statements
 
   @doc "Opens a connection and makes it known by its id."
   @spec connect(keyword) :: {:ok, State.t()} | {:error, Exception.t()}
   def connect(options) do
-    with {:ok, state} <- Protocol.connect(options), do: {:ok, Handles.register(state)}
+    with :ok <- places(options), {:ok, state} <- Protocol.connect(options), do: {:ok, Handles.register(state)}
+  end
+
+  # What is no list of options is told in its turn.
+  defp places(options) do
+    if Keyword.keyword?(options), do: OptionPlaces.check(:connection, options), else: :ok
   end
 
   @doc "Closes a connection, also that of an id."

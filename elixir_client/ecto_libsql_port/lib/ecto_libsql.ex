@@ -58,6 +58,7 @@ defmodule EctoLibSql do
     ByHand,
     CallOptions,
     Deadline,
+    Health,
     Lane,
     Options,
     Pool,
@@ -105,6 +106,35 @@ defmodule EctoLibSql do
   """
   @spec pool_status(module | pid | GenServer.name()) :: {:ok, PoolStatus.t()} | {:error, Exception.t()}
   defdelegate pool_status(repo_or_pool), to: PoolStatus, as: :of
+
+  @doc """
+  Returns whether a Repo can do its work, as an `EctoLibSql.Health`: a statement on each way to the database, and what the pool, the
+  sidecar, the file and the server say of themselves. Takes what `pool_status/1` takes, and Repos in the sandbox as well.
+
+  Returns within its `:timeout`, whatever hangs, and raises nothing but an `EctoLibSql.Error` for an option that is none. See
+  `EctoLibSql.HealthPlug` for the check of a load balancer.
+
+  ## Options
+
+    * `:timeout` – milliseconds; default 1000
+    * `:disk_free_min` – bytes that have to be free where the file is; default 16 MiB. `nil` or 0: nobody asks, which spares the
+      start of the program `df`
+    * `:wal_bytes_max` – how long the write-ahead log may be, bytes
+    * `:writer_held_max` – for how long (ms) a process of the pool may have had the connection that writes
+    * `:pool_wait_max` – for how long (ms) the first caller in the queue of the pool may have waited
+    * `:replica_age_max` – how long ago (ms) the last sync of an embedded replica may be
+
+  The last four have no limit by default. What exceeds one is a reason not to be healthy.
+
+      iex> {:ok, db} = EctoLibSql.start_link(database: ":memory:", pool_size: 1)
+      iex> health = EctoLibSql.health(db, timeout: 10_000)
+      iex> {health.healthy?, health.reasons, health.mode}
+      {true, [], :local}
+      iex> EctoLibSql.health(:no_such_repo).reasons
+      [:not_running]
+  """
+  @spec health(module | pid | GenServer.name(), keyword) :: Health.t()
+  def health(repo_or_pool, options \\ []), do: Health.check(repo_or_pool, options, &query/4)
 
   # --- statements -----------------------------------------------------------------------------------------------
 

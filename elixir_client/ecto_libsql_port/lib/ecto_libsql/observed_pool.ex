@@ -11,7 +11,7 @@ defmodule EctoLibSql.ObservedPool do
   use GenServer
 
   alias DBConnection.{ConnectionError, ConnectionPool, Holder}
-  alias EctoLibSql.{Lane, PoolGauges, PoolGrowth, PoolStatus, State, WarmFirst}
+  alias EctoLibSql.{Lane, Options, PoolGauges, PoolGrowth, PoolStatus, ServerLocation, State, WarmFirst}
 
   require Holder
 
@@ -87,6 +87,7 @@ defmodule EctoLibSql.ObservedPool do
       growth = PoolGrowth.start(module, options, queue)
       size = Keyword.get(options, :pool_size, 1)
       own = %{gauges: gauges, size: size, lane: lane, growth: growth, warm: [], cleared_at: nil}
+      own = Map.put(own, :origin, origin(options))
       {:ok, {published(Map.put(own, :queue_max, Keyword.get(options, :queue_max, :infinity)), queue), pool}}
     end
   end
@@ -217,11 +218,19 @@ defmodule EctoLibSql.ObservedPool do
 
     PoolGauges.publish(
       own
-      |> Map.take([:gauges, :queue_max, :lane])
+      |> Map.take([:gauges, :queue_max, :lane, :origin])
       |> Map.merge(%{queue: queue, size: size, size_max: size_max})
     )
 
     own
+  end
+
+  defp origin(options) do
+    case {ServerLocation.of(options), Options.path(options)} do
+      {{:ok, place}, {:ok, path}} -> %{sidecar: options[:sidecar], place: place, path: path}
+      # Options that each connection has of its own (`:configure`) say it elsewhere.
+      _unknown -> %{sidecar: options[:sidecar], place: nil, path: nil}
+    end
   end
 
   # The state is the last element of what a callback returns, but for `{:noreply, state, timeout}` and its like, which the

@@ -20,14 +20,22 @@ defmodule EctoLibSql.PoolGauges do
 
   @typedoc "`threshold` is the `:queue_threshold`, in native units."
   @type t :: %__MODULE__{counts: :counters.counters_ref(), held: :ets.table(), threshold: non_neg_integer}
-  @typedoc "What a pool leaves in its dictionary: its gauges, the queue of `DBConnection`, and options."
+  @typedoc """
+  What a pool leaves in its dictionary: its gauges, the queue of `DBConnection`, options, and where its connections lead to: to which
+  sidecar, and to which database, as `EctoLibSql.ServerLocation` and `EctoLibSql.Options.path/1` name it.
+  """
   @type pool :: %{
           gauges: t,
           queue: :ets.table(),
           size: pos_integer,
           size_max: pos_integer,
           queue_max: pos_integer | :infinity,
-          lane: EctoLibSql.Lane.Slots.t() | nil
+          lane: EctoLibSql.Lane.Slots.t() | nil,
+          origin: %{
+            sidecar: LibsqlPort.sidecar() | nil,
+            place: EctoLibSql.ServerLocation.t() | nil,
+            path: String.t() | :memory | :remote | nil
+          }
         }
   @type name :: :checkouts | :waits | :drops | :timeouts
 
@@ -113,12 +121,28 @@ defmodule EctoLibSql.PoolGauges do
   @doc "Whether the transaction of a connection is open, as its holder says."
   @spec in_transaction?(Holder.t()) :: boolean
   def in_transaction?(holder) do
+    case state(holder) do
+      %{begun: begun, status: status} -> begun or status == :transaction
+      nil -> false
+    end
+  end
+
+  @doc "The number of a connection in its sidecar, as its holder says; `nil` if it is no more."
+  @spec connection(Holder.t()) :: integer | nil
+  def connection(holder) do
+    case state(holder) do
+      %{conn: %{id: id}} -> id
+      _none -> nil
+    end
+  end
+
+  defp state(holder) do
     case :ets.lookup(holder, :conn) do
-      [Holder.conn(state: %EctoLibSql.State{begun: begun, status: status})] -> begun or status == :transaction
-      _no_more -> false
+      [Holder.conn(state: %EctoLibSql.State{} = state)] -> state
+      _no_more -> nil
     end
   rescue
-    ArgumentError -> false
+    ArgumentError -> nil
   end
 
   @doc "Forgets connections that are closed, once there are as many of them as of others. Called by the pool now and then."

@@ -114,13 +114,19 @@ defmodule EctoLibSql.PoolStatus do
   @doc false
   @spec of(term) :: {:ok, t} | {:error, Error.t()}
   def of(repo_or_pool) do
-    case pools(repo_or_pool) do
-      [_ | _] = pools -> {:ok, pools |> Enum.map(&read/1) |> Enum.reduce(&add/2)}
-      [] -> {:error, no_pool(repo_or_pool)}
-    end
+    with :none <- repo_or_pool |> pools() |> of_pools(), do: {:error, no_pool(repo_or_pool)}
+  end
+
+  @doc false
+  # Of pools that were found already; `:none` for no pool, and one that has ended.
+  @spec of_pools([{pid, PoolGauges.pool()}]) :: {:ok, t} | :none
+  def of_pools([]), do: :none
+
+  def of_pools(pools) do
+    {:ok, pools |> Enum.map(&read/1) |> Enum.reduce(&add/2)}
   rescue
     # It has ended while it was read, and its tables with it.
-    ArgumentError -> {:error, no_pool(repo_or_pool)}
+    ArgumentError -> :none
   end
 
   @doc false
@@ -135,29 +141,40 @@ defmodule EctoLibSql.PoolStatus do
 
   # --- whose status ---------------------------------------------------------------------------------------------
 
-  defp pools(repo_or_pool) do
+  @doc false
+  # The processes of the pools of a Repo or pool on this node, with what each has published.
+  @spec pools(term) :: [{pid, PoolGauges.pool()}]
+  def pools(repo_or_pool) do
     with [] <- repo_or_pool |> whereis() |> published(), do: repo_or_pool |> of_repo() |> published()
   end
 
   defp published(pids), do: for(pid <- pids, %{} = pool <- [PoolGauges.of(pid)], do: {pid, pool})
 
-  # A Repo's module, the name or pid of a dynamic one, or those of a pool.
-  defp of_repo(repo) do
+  @doc false
+  # What Ecto keeps of a Repo: of its module, or of the name or pid of a dynamic one. `nil` if there is none, or it has ended.
+  @spec repo(term) :: map | nil
+  def repo(repo) do
     repo =
       if is_atom(repo) and Code.ensure_loaded?(repo) and function_exported?(repo, :get_dynamic_repo, 0),
         do: repo.get_dynamic_repo(),
         else: repo
 
-    case Ecto.Adapter.lookup_meta(repo) do
+    Ecto.Adapter.lookup_meta(repo)
+  rescue
+    _ in [RuntimeError, ArgumentError, FunctionClauseError] -> nil
+  end
+
+  defp of_repo(repo) do
+    case repo(repo) do
       %{partition_supervisor: {name, count}} ->
         Enum.flat_map(0..(count - 1), &whereis({:via, PartitionSupervisor, {name, &1}}))
 
       %{pid: pool} ->
         [pool]
+
+      nil ->
+        []
     end
-  rescue
-    # No such Repo, or it has ended.
-    _ in [RuntimeError, ArgumentError, FunctionClauseError] -> []
   end
 
   defp whereis(name) do

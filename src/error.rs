@@ -10,6 +10,7 @@ use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
 use crate::engine::{code, EngineError};
 use crate::remedy;
+use crate::replication::{Cause, Failure};
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::{self, Constraint, ConstraintKind, ErrorReply};
 use port_driver::request::{Refusal, RequestError};
@@ -41,6 +42,9 @@ pub enum Error {
     /// The log beside the database is not its own.
     #[error("{0}")]
     ForeignWal(#[from] ForeignWal),
+    /// A replica was not brought up to its server, or could not be taken.
+    #[error("{0}")]
+    Replication(#[from] Failure),
     /// The database could not be opened.
     #[error("cannot open the database {path}: {source}{}", in_brackets(.cause.as_deref()))]
     Open {
@@ -54,6 +58,19 @@ pub enum Error {
     /// Statement `0` of a batch failed.
     #[error("statement {0} of the batch: {1}")]
     InBatch(u32, Box<Error>),
+}
+
+fn replication_code(cause: Cause) -> ErrorCode {
+    match cause {
+        Cause::Unauthorized => ErrorCode::Unauthorized,
+        Cause::Forbidden => ErrorCode::Forbidden,
+        Cause::Unavailable | Cause::SnapshotPending => ErrorCode::RemoteUnavailable,
+        Cause::Protocol => ErrorCode::RemoteProtocol,
+        Cause::OtherFile => ErrorCode::CannotOpen,
+        Cause::Owned => ErrorCode::Busy,
+        Cause::Disk => ErrorCode::IoError,
+        Cause::Bug => ErrorCode::Internal,
+    }
 }
 
 /// SQLite's words, and what to do if they tell of a limit or of a function.
@@ -117,6 +134,7 @@ impl Error {
             },
             Error::Displaced(_) => ErrorCode::FileReplaced,
             Error::ForeignWal(_) => ErrorCode::ForeignWal,
+            Error::Replication(failure) => replication_code(failure.cause),
             Error::Open { .. } => ErrorCode::CannotOpen,
             Error::InBatch(_, error) => error.code(),
         }

@@ -24,6 +24,8 @@ pub enum Mode {
     Local,
     /// On a server.
     Remote,
+    /// On a server, and in a file that follows it.
+    Replica,
 }
 
 impl Mode {
@@ -32,6 +34,7 @@ impl Mode {
         match self {
             Mode::Local => "local",
             Mode::Remote => "remote",
+            Mode::Replica => "replica",
         }
     }
 }

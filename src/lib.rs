@@ -38,6 +38,8 @@ mod parameters;
 mod questions;
 mod remedy;
 mod remote;
+mod replica;
+mod replication;
 mod result_writer;
 mod row_encoder;
 mod run;
@@ -61,6 +63,7 @@ pub mod bench {
     pub use crate::feed::{Events, Filter, Hub, Scope, Terms};
     pub use crate::limits::Limits;
     pub use crate::questions::Questions;
+    pub use crate::replication::Replicas;
     pub use crate::run::{Lead, Outlet, Place, Run};
     pub use crate::surroundings::{Relief, Surroundings};
 }

@@ -6,6 +6,7 @@ use crate::database::Files;
 use crate::feed::Hub;
 use crate::limits::Limits;
 use crate::network::Network;
+use crate::replication::Replicas;
 use crate::run::Lead;
 use port_driver::etf::DecodeError;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub hub: Arc<Hub>,
     /// The way to servers.
     pub network: Arc<Network>,
+    /// The replicas.
+    pub replicas: Arc<Replicas>,
 }
 
 /// What a connection may ask of those who read requests. Implemented by the server.

@@ -89,6 +89,7 @@ impl Bench {
             client_functions: Arc::default(),
             hub: Arc::new(Hub::new(Arc::new(NoEvents))),
             network: Arc::default(),
+            replicas: Arc::default(),
         };
         let hub = Arc::clone(&surroundings.hub);
         let control = Arc::new(Control::new());

@@ -195,6 +195,18 @@ pub fn progress(
     end_frame(out, start, u32::MAX);
 }
 
+/// Word of the sync of the replica `database`: so many frames have come, of so many that its server had at its beginning and it
+/// had not.
+pub fn sync(out: &mut Vec<u8>, subscription: u32, database: &str, done: u64, known: u64) {
+    let start = begin_frame(out, 0, tag::SYNC_EVENT);
+    put_tuple(out, 4);
+    put_fixed(out, subscription);
+    put_binary(out, database.as_bytes());
+    put_unsigned(out, done);
+    put_unsigned(out, known);
+    end_frame(out, start, u32::MAX);
+}
+
 /// The policy of a connection has denied something, and `left_out` more that the client is not told of one by one.
 pub fn policy_denied(out: &mut Vec<u8>, connection: u32, denial: &Denial<'_>, left_out: u64) {
     let start = begin_frame(out, 0, tag::POLICY_DENIED);

@@ -4,16 +4,16 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::database::{DatabaseFile, OpenFiles};
 use crate::engine::code;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::info::Info;
 use crate::limits::Limits;
 use crate::local;
 use crate::local::session::Session;
 use crate::questions::Questions;
 use crate::remote;
+use crate::replica;
 use crate::run::Run;
 use crate::surroundings::Surroundings;
-use port_driver::error_code::ErrorCode;
 use port_driver::request::{Open, Request};
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub enum Backend {
     Local(Box<Session>),
     /// On a server.
     Remote(Box<remote::session::Session>),
+    /// On a server, and in a file that follows it.
+    Replica(Box<replica::session::Session>),
 }
 
 impl Backend {
@@ -38,8 +40,17 @@ impl Backend {
     ) -> Result<(Self, Info)> {
         if let Some(options) = &request.options.remote {
             if !request.path.is_empty() {
-                let message = "a url and a path together mean a replica, which this program does not have";
-                return Err(Error::new(ErrorCode::Unsupported, message));
+                let (session, info) = replica::open::open(
+                    surroundings,
+                    id,
+                    control,
+                    questions,
+                    counters,
+                    files,
+                    request,
+                    options,
+                )?;
+                return Ok((Backend::Replica(Box::new(session)), info));
             }
             let (session, info) = remote::open::open(
                 surroundings,
@@ -62,6 +73,7 @@ impl Backend {
         match self {
             Backend::Local(session) => local::commands::run(session, run, request),
             Backend::Remote(session) => remote::commands::run(session, run, request),
+            Backend::Replica(session) => replica::commands::run(session, run, request),
         }
     }
 
@@ -71,6 +83,7 @@ impl Backend {
             Backend::Local(session) => local::commands::is_short(session, request),
             // A server may take its time.
             Backend::Remote(_) => false,
+            Backend::Replica(session) => replica::commands::is_short(session, request),
         }
     }
 
@@ -78,7 +91,8 @@ impl Backend {
     pub fn after_reply(&mut self) {
         match self {
             Backend::Local(session) => session.access.finish_turn(),
-            Backend::Remote(_) => {}
+            // Nothing is written here.
+            Backend::Remote(_) | Backend::Replica(_) => {}
         }
     }
 
@@ -90,7 +104,7 @@ impl Backend {
                 session.access.checkpoint_if_free(wanted, code::SQLITE_CHECKPOINT_PASSIVE);
                 session.access.postpone_idle_checkpoints();
             }
-            Backend::Remote(_) => {}
+            Backend::Remote(_) | Backend::Replica(_) => {}
         }
     }
 
@@ -99,6 +113,7 @@ impl Backend {
         match self {
             Backend::Local(session) => session.close(),
             Backend::Remote(session) => session.close(),
+            Backend::Replica(session) => session.close(),
         }
     }
 
@@ -107,6 +122,7 @@ impl Backend {
         match self {
             Backend::Local(session) => &session.limits,
             Backend::Remote(session) => &session.limits,
+            Backend::Replica(session) => &session.local.limits,
         }
     }
 }

@@ -391,6 +391,7 @@ mod tests {
             client_functions: Arc::default(),
             hub,
             network: Arc::default(),
+            replicas: Arc::default(),
         }
     }
 

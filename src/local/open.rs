@@ -24,6 +24,7 @@ use crate::engine::{code, query, Handle};
 use crate::error::{Error, Result};
 use crate::info::{Info, Mode};
 use crate::questions::Questions;
+use crate::replication;
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
 use port_driver::request::{Open, OpenMode, OpenOptions};
@@ -60,6 +61,9 @@ pub fn open(
     let mut handle = engine::open(&surroundings.runtime, &path, flags)
         .map_err(|source| refused(request, flags, source))?;
 
+    if let Some(path) = handle.path("main").filter(|_| request.options.mode != OpenMode::ReadOnly) {
+        refuse_replica(request.path, &path)?;
+    }
     // Before the first read, in which SQLite takes what is in the log for the database's.
     wal_note::check(&handle, "main")?;
     let file = file_of(&handle, &surroundings.files, request);
@@ -136,6 +140,18 @@ fn refused(request: &Open<'_>, flags: i32, source: engine::OpenError) -> Error {
         _ => None,
     };
     Error::Open { path: request.path.to_owned(), source, cause }
+}
+
+/// What is written to the file of a replica is lost with the next sync, and a checkpoint beside the replicator's damages it.
+fn refuse_replica(given: &str, path: &Path) -> Result<()> {
+    if !replication::index::path(path).exists() {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot open the database {given}: the file is a replica of a server's; give the server's url as well, or open it with mode \
+         read_only"
+    );
+    Err(Error::new(ErrorCode::CannotOpen, message))
 }
 
 /// What the engine says of a file does not name it.

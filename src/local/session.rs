@@ -12,6 +12,7 @@ use super::rows::NoRows;
 use super::statement_cache::StatementCache;
 use crate::audit::Audit;
 use crate::counters::Counters;
+use crate::engine::query;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::run::Run;
@@ -99,6 +100,15 @@ impl Session {
         access.handle.expire_statements();
         self.cache.clear();
         Ok(())
+    }
+
+    /// The file has got another database's data: whatever is known of its schema is read anew, also if that has the same version.
+    #[cold]
+    pub fn forget_schema(&mut self) {
+        self.cache.clear();
+        // Switches nothing on, writes nothing and needs no lock.
+        let _ = query::run(&self.access.handle, "PRAGMA writable_schema = RESET");
+        self.access.handle.expire_statements();
     }
 
     /// Closes a cursor; one that is exhausted or was never there is no error, since a client cannot know. Outside of a

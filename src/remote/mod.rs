@@ -20,6 +20,6 @@ pub mod open;
 mod runs;
 pub mod session;
 mod stream;
-mod token;
+pub mod token;
 pub mod unsupported;
 mod url;

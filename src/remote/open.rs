@@ -7,7 +7,8 @@ use super::machine::{Effect, Machine, Ran};
 use super::session::{About, Session};
 use super::stream::Link;
 use super::token::{Asking, Source, Token};
-use super::{unsupported, url};
+use super::unsupported;
+use super::url::{self, Server};
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -31,39 +32,63 @@ pub fn open(
     remote: &RemoteOptions<'_>,
 ) -> Result<(Session, Info)> {
     unsupported::check_options(options)?;
+    let (mut session, server) = connect(surroundings, id, control, questions, counters, options, remote)?;
+    let about = About::Alone { effect: Effect::Reads, opens: false };
+    session.exchange(about, &|_| {}, &mut |_| Ok((Ran::Done, ())))?;
+    // The opening is no statement of a busy caller.
+    session.last_alone_ns = 0;
+    Ok((session, Info { path: server.shown, journal_mode: None, read_only: false, mode: Mode::Remote }))
+}
+
+/// How the server of `remote` is reached.
+pub fn transport(remote: &RemoteOptions<'_>) -> Transport {
+    let pair = |(certificate, key): (&str, &str)| (certificate.to_owned(), key.to_owned());
+    Transport {
+        roots: remote.roots,
+        ca_file: remote.ca_file.map(str::to_owned),
+        client_cert: remote.client_cert_file.zip(remote.client_key_file).map(pair),
+        proxy: remote.proxy.map(|proxy| proxy.0.to_owned()),
+        connect_timeout: Duration::from_millis(u64::from(remote.connect_timeout_ms)),
+    }
+}
+
+/// A session that has sent nothing yet, and its server.
+pub fn connect(
+    surroundings: &Surroundings,
+    id: u32,
+    control: &Arc<Control>,
+    questions: &Arc<Questions>,
+    counters: &Arc<Counters>,
+    options: &OpenOptions<'_>,
+    remote: &RemoteOptions<'_>,
+) -> Result<(Session, Server)> {
     let server = url::parse(remote.url.0, !remote.tls)?;
     if server.token.is_some() && (remote.auth_token.is_some() || remote.ask_auth_token.is_some()) {
         return Err(invalid(
             "the url bears a token, and auth_token or ask_auth_token says another".to_owned(),
         ));
     }
-    let pair = |(certificate, key): (&str, &str)| (certificate.to_owned(), key.to_owned());
-    let transport = Transport {
-        roots: remote.roots,
-        ca_file: remote.ca_file.map(str::to_owned),
-        client_cert: remote.client_cert_file.zip(remote.client_key_file).map(pair),
-        proxy: remote.proxy.map(|proxy| proxy.0.to_owned()),
-        connect_timeout: Duration::from_millis(u64::from(remote.connect_timeout_ms)),
-    };
     let network = &surroundings.network;
-    let http = network.client(&transport).map_err(|ConnectError { message, .. }| invalid(message))?;
+    let http = network.client(&transport(remote)).map_err(|ConnectError { message, .. }| invalid(message))?;
     let bytes_max = u64::from(remote.response_bytes_max);
-    let link =
-        Link::new(Arc::clone(network), http, server.base, remote.namespace, bytes_max).map_err(invalid)?;
-    let source =
-        match (remote.auth_token.map(|token| token.0.to_owned()).or(server.token), remote.ask_auth_token) {
-            (Some(token), _) => Source::Given(token),
-            (None, Some(callback)) => Source::Asked(Asking {
-                connection: id,
-                callback,
-                url: server.shown.clone(),
-                control: Arc::clone(control),
-                questions: Arc::clone(questions),
-                relief: Arc::clone(&surroundings.relief),
-            }),
-            (None, None) => Source::None,
-        };
-    let mut session = Session {
+    let link = Link::new(Arc::clone(network), http, server.base.clone(), remote.namespace, bytes_max)
+        .map_err(invalid)?;
+    let source = match (
+        remote.auth_token.map(|token| token.0.to_owned()).or_else(|| server.token.clone()),
+        remote.ask_auth_token,
+    ) {
+        (Some(token), _) => Source::Given(token),
+        (None, Some(callback)) => Source::Asked(Asking {
+            connection: id,
+            callback,
+            url: server.shown.clone(),
+            control: Arc::clone(control),
+            questions: Arc::clone(questions),
+            relief: Arc::clone(&surroundings.relief),
+        }),
+        (None, None) => Source::None,
+    };
+    let session = Session {
         link,
         token: Token::new(source),
         machine: Machine::new(),
@@ -79,11 +104,7 @@ pub fn open(
         limits: Arc::clone(&surroundings.limits),
         changes: 0,
     };
-    let about = About::Alone { effect: Effect::Reads, opens: false };
-    session.exchange(about, &|_| {}, &mut |_| Ok((Ran::Done, ())))?;
-    // The opening is no statement of a busy caller.
-    session.last_alone_ns = 0;
-    Ok((session, Info { path: server.shown, journal_mode: None, read_only: false, mode: Mode::Remote }))
+    Ok((session, server))
 }
 
 fn invalid(message: String) -> Error {

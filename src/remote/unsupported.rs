@@ -4,6 +4,8 @@ use super::errors;
 use crate::error::Result;
 use port_driver::request::{OpenMode, OpenOptions, Request};
 
+const NO_FILE: &str = "no file follows the server; open a replica, with a path beside the url";
+
 /// Requests that are refused, by their names in the protocol.
 pub const REQUESTS: &[(&str, &str)] = &[
     ("checkpoint", "the server checkpoints by itself"),
@@ -12,6 +14,10 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ("set_hook", "commits and statements are decided on the server"),
     ("remove_hook", "commits and statements are decided on the server"),
     ("set_policy", "the server compiles the statements; its tokens say what they may do"),
+    ("sync", NO_FILE),
+    ("replication_status", NO_FILE),
+    ("freeze", NO_FILE),
+    ("flush", NO_FILE),
     ("subscribe", "commits on the server are not seen here"),
 ];
 
@@ -37,6 +43,10 @@ pub fn request_name(request: &Request<'_>) -> Option<&'static str> {
         Request::SetHook(_) => Some("set_hook"),
         Request::RemoveHook(_) => Some("remove_hook"),
         Request::SetPolicy(Some(_)) => Some("set_policy"),
+        Request::Sync(_) => Some("sync"),
+        Request::ReplicationStatus => Some("replication_status"),
+        Request::Freeze { .. } => Some("freeze"),
+        Request::Flush => Some("flush"),
         _ => None,
     }
 }

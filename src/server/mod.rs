@@ -87,6 +87,7 @@ pub fn run(
         client_functions: Arc::default(),
         hub: Arc::new(Hub::new(Arc::clone(&output) as Arc<dyn Events>)),
         network: Arc::default(),
+        replicas: Arc::default(),
     };
     let router = Router::new(surroundings, Arc::clone(&table), reading.threads(), Arc::clone(&output), time);
     reading.start(Input::new(input, &limits, router)).map_err(StartError::Thread)?;

@@ -42,6 +42,7 @@ mod policy_whole;
 mod programs;
 mod regexp;
 mod remote;
+mod replica;
 mod reports;
 mod seeds;
 #[path = "../torture/shim.rs"]

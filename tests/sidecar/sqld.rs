@@ -114,6 +114,30 @@ impl Sqld {
     pub fn go_on(&self) {
         send_signal(self.pid(), libc::SIGCONT);
     }
+
+    /// With nothing, at its next start.
+    pub fn empty(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        self.folder = tempfile::tempdir().unwrap();
+    }
+
+    /// Runs statements on the server, past the sidecar, on one stream of it. Panics if one fails.
+    #[track_caller]
+    pub fn execute(&self, statements: &[&str]) {
+        let statement = |sql: &&str| serde_json::json!({"type": "execute", "stmt": {"sql": sql}});
+        let close = serde_json::json!({"type": "close"});
+        let requests: Vec<_> = statements.iter().map(statement).chain([close]).collect();
+        let body = serde_json::json!({"baton": null, "requests": requests}).to_string();
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        let head = format!(
+            "POST /v2/pipeline HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("200 OK") && !answer.contains("\"type\":\"error\""), "{answer}");
+    }
 }
 
 impl Drop for Sqld {

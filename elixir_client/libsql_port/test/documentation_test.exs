@@ -3,6 +3,8 @@ defmodule LibsqlPort.DocumentationTest do
   # database of its own. What a block matches is what it asserts.
   use LibsqlPort.SidecarCase, async: true
 
+  alias LibsqlPort.Sqld
+
   @moduletag connect: false
 
   doctest LibsqlPort
@@ -59,6 +61,28 @@ defmodule LibsqlPort.DocumentationTest do
 
   defp arity_max?(name, arity) do
     arity == Enum.max(for {^name, arity} <- LibsqlPort.__info__(:functions), do: arity)
+  end
+
+  {of_replicas, examples} = Enum.split_with(examples, &(elem(&1, 0) =~ "LibsqlPort.Replica "))
+
+  for {label, block} <- of_replicas do
+    @tag :sqld
+    test "example of a replica, #{label}", %{sidecar: sidecar, tmp_dir: folder} do
+      path = Path.join(folder, "replica.db")
+      url = Sqld.start!().url
+      {:ok, conn} = LibsqlPort.connect(sidecar, database: path, url: url)
+      LibsqlPort.script!(conn, @schema)
+
+      {_, _} =
+        unquote(block)
+        |> with_name(sidecar)
+        |> String.replace(inspect("replica.db"), inspect(path))
+        |> String.replace(inspect("standalone.db"), inspect(Path.join(folder, "standalone.db")))
+        |> String.replace(inspect("libsql://app.example.org"), inspect(url))
+        |> Code.eval_string([conn: conn, token: "none"], __ENV__)
+
+      _ = LibsqlPort.close(conn)
+    end
   end
 
   for {{label, block}, number} <- Enum.with_index(examples) do

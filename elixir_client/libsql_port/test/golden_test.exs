@@ -5,7 +5,7 @@ defmodule LibsqlPort.GoldenTest do
   alias LibsqlPort.Changes.Event
   alias LibsqlPort.{Description, Error, Reply, Result, Wire}
 
-  @subscribed [101, 102, 103, 105, 106]
+  @subscribed [101, 102, 103, 105, 106, 107]
 
   @directory Path.expand("../../../tests/fixtures/golden", __DIR__)
   @files @directory |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".hex")) |> Enum.sort()
@@ -117,6 +117,10 @@ defmodule LibsqlPort.GoldenTest do
     assert Event.progress(body) == {:ok, fields}
   end
 
+  defp subscribed(107, {_, database, done, known}, body) do
+    assert Event.sync(body) == {:ok, %{database: database, frames_done: done, frames_known: known}}
+  end
+
   # What a commit hook is asked about has the form of what subscribers are told.
   defp subscribed(99, {_, _, _, _, :commit, transactions, _}, _body) do
     assert [{:ok, %{schema: "main", changes: [%{operation: :insert, table: "t", rowid: 5}]}}] =
@@ -199,6 +203,8 @@ defmodule LibsqlPort.GoldenTest do
     "open" => :open,
     "open_remote" => :open,
     "prepare" => :prepare,
+    "replication_status" => :sync,
+    "replication_status_none" => :replication_status,
     "script" => :script,
     "status" => :status,
     "true" => :cancel,
@@ -219,7 +225,7 @@ defmodule LibsqlPort.GoldenTest do
   defp written(tag, payload) when tag in [1, 2, 28, 29, 30], do: Wire.encode(payload)
   defp written(4, {timeout, path, options}), do: Wire.encode({timeout, path, options})
 
-  defp written(tag, {connection, timeout}) when tag in [3, 5, 16, 17, 23],
+  defp written(tag, {connection, timeout}) when tag in [3, 5, 16, 17, 23, 41, 43],
     do: Wire.addressed(address(connection), timeout)
 
   defp written(24, {connection, request}), do: Wire.cancel(address(connection), request)

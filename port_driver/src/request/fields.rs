@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    options, policy, tag, Batch, Function, Hook, OpenOptions, Policy, Refusal, RequestError, ResultOptions,
-    Scope, Subscribe, Target,
+    options, policy, replica, tag, Batch, Function, Hook, OpenOptions, Policy, Refusal, RequestError,
+    ResultOptions, Scope, Subscribe, Target, Until,
 };
 use crate::answer::Answer;
 use crate::error_code::ErrorCode;
@@ -165,7 +165,8 @@ impl<'a> Fields<'a> {
     pub fn path(&mut self) -> Result<&'a str, Refusal> {
         match self.decoder.next()? {
             Token::Binary(bytes) => check_text(bytes).map_err(|fault| {
-                RequestError::new(ErrorCode::InvalidOption, format!("open: the path {}", fault)).into()
+                RequestError::new(ErrorCode::InvalidOption, format!("{}: the path {fault}", self.request()))
+                    .into()
             }),
             token => Err(self.wrong("the path", &"a binary", token)),
         }
@@ -210,6 +211,11 @@ impl<'a> Fields<'a> {
     /// A policy, or `nil`.
     pub fn policy(&mut self) -> Result<Option<Policy<'a>>, Refusal> {
         policy::decode(&mut self.decoder)
+    }
+
+    /// The options of `sync`.
+    pub fn sync(&mut self) -> Result<Option<Until<'a>>, Refusal> {
+        replica::sync(&mut self.decoder)
     }
 
     pub fn open_options(&mut self) -> Result<OpenOptions<'a>, Refusal> {

@@ -13,6 +13,7 @@ mod hook;
 mod options;
 mod policy;
 mod remote;
+mod replica;
 mod subscribe;
 pub mod tag;
 
@@ -23,8 +24,11 @@ pub use hook::{Hook, HookKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 pub use policy::{Effect, Policy, PolicyElement, PolicyRule};
 pub use remote::{RemoteOptions, Roots, Secret};
+pub use replica::{Consistency, ReplicaOptions, Until};
 pub use subscribe::{ChangeFilter, Scope, Subscribe, Values};
-pub use subscribe::{EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_WAL};
+pub use subscribe::{
+    EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_SYNC, EVENT_WAL,
+};
 pub use subscribe::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
 
 use crate::answer::Answer;
@@ -174,6 +178,17 @@ pub enum Request<'a> {
     },
     /// What SQL may do on the connection from now on; `None`: everything.
     SetPolicy(Option<Policy<'a>>),
+    /// Bring a replica up to its server, or at least to a frame.
+    Sync(Option<Until<'a>>),
+    /// Where a replica is.
+    ReplicationStatus,
+    /// Copy a replica into a database of its own.
+    Freeze {
+        /// The file to make.
+        path: &'a str,
+    },
+    /// Have a replica hold nothing back.
+    Flush,
 }
 
 /// What `open` asks for.
@@ -294,7 +309,8 @@ fn read_route(tag: u8, payload: &[u8]) -> Result<Route, Refusal> {
         | tag::DROP_FUNCTION
         | tag::SET_HOOK
         | tag::REMOVE_HOOK
-        | tag::SET_POLICY => {
+        | tag::SET_POLICY
+        | tag::SYNC..=tag::FLUSH => {
             fields.tuple(2, u32::MAX)?;
             let (connection, transaction) = fields.address()?;
             let (timeout_ms, lock_timeout_ms) = fields.timeout()?;
@@ -328,6 +344,14 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
             let timeout_ms = fields.u32(TIMEOUT)?;
             let path = fields.path()?;
             let options = fields.open_options()?;
+            if options.replica.is_some() && (options.remote.is_none() || path.is_empty()) {
+                return Err(RequestError::new(
+                    ErrorCode::InvalidOption,
+                    "options: what is for a replica needs both the url of a server and the path of a file"
+                        .to_owned(),
+                )
+                .into());
+            }
             fields.end(Request::Open(Open { timeout_ms, path, options }))
         }
         tag::EXECUTE | tag::QUERY_ONE => {
@@ -417,9 +441,17 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
             let bytes = fields.u32("the bytes")?;
             fields.end(Request::ChangesCredit { subscription, bytes })
         }
-        tag::CONNECTION_STATUS | tag::CLOSE | tag::COMMIT | tag::ROLLBACK | tag::RESET => {
+        tag::CONNECTION_STATUS
+        | tag::CLOSE
+        | tag::COMMIT
+        | tag::ROLLBACK
+        | tag::RESET
+        | tag::REPLICATION_STATUS
+        | tag::FLUSH => {
             fields.addressed(0, 0)?;
             fields.end(match tag {
+                tag::REPLICATION_STATUS => Request::ReplicationStatus,
+                tag::FLUSH => Request::Flush,
                 tag::CONNECTION_STATUS => Request::ConnectionStatus,
                 tag::CLOSE => Request::Close,
                 tag::COMMIT => Request::Commit,
@@ -436,7 +468,7 @@ fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> 
     if !matches!(tag, tag::PREPARE | tag::DESCRIBE | tag::CLOSE_STATEMENT | tag::CLOSE_CURSOR | tag::BEGIN)
         && !matches!(tag, tag::SAVEPOINT | tag::RELEASE | tag::ROLLBACK_TO | tag::SCRIPT | tag::CHECKPOINT)
         && tag != tag::REMOVE_HOOK
-        && tag != tag::SET_POLICY
+        && !matches!(tag, tag::SET_POLICY | tag::SYNC | tag::FREEZE)
     {
         return Err(unknown(tag));
     }
@@ -454,6 +486,8 @@ fn read_with_one_field(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> 
         tag::SCRIPT => Request::Script { sql: fields.sql()? },
         tag::REMOVE_HOOK => Request::RemoveHook(fields.choice("the kind", hook::KINDS)?),
         tag::SET_POLICY => Request::SetPolicy(fields.policy()?),
+        tag::SYNC => Request::Sync(fields.sync()?),
+        tag::FREEZE => Request::Freeze { path: fields.path()? },
         _ => Request::Checkpoint(fields.choice("the mode", CHECKPOINT_MODES)?),
     };
     fields.end(request)

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use super::fields::{check_text, names, shown_token};
 use super::remote::{RemoteOptions, RemoteParts};
+use super::replica::{self, Consistency, ReplicaOptions, CONSISTENCIES};
 use super::{policy, Policy, Refusal, RequestError};
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
@@ -23,6 +24,8 @@ pub struct ResultOptions {
     pub bytes_max: Option<u64>,
     /// `Some(false)`: `SQLITE_DBCONFIG_DEFENSIVE` is off while this request runs.
     pub defensive: Option<bool>,
+    /// How new the data of a replica have to be; `None`: as its `open` says.
+    pub consistency: Option<Consistency>,
     /// `Some(false)`: the connection's policy does not hold for this request, whose SQL is the application's own.
     pub policy: Option<bool>,
 }
@@ -71,6 +74,8 @@ pub struct OpenOptions<'a> {
     pub pragmas: Vec<(String, PragmaValue<'a>)>,
     /// The server that has the database.
     pub remote: Option<Box<RemoteOptions<'a>>>,
+    /// How a replica is kept; `None`: as it is unless something else is said.
+    pub replica: Option<ReplicaOptions>,
 }
 
 /// A pragma's value, not yet checked.
@@ -103,7 +108,8 @@ const OPEN_MODES: &[(&str, OpenMode)] = &[
 
 const BOOLEANS: &[(&str, bool)] = &[("true", true), ("false", false)];
 
-const RESULT_KEYS: &[&str] = &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive", "policy"];
+const RESULT_KEYS: &[&str] =
+    &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive", "policy", "consistency"];
 const CURSOR_KEYS: &[&str] = &["live"];
 const OPEN_KEYS: &[&str] = &[
     "mode",
@@ -133,6 +139,11 @@ const OPEN_KEYS: &[&str] = &[
     "connect_timeout_ms",
     "stream_idle_ms",
     "response_bytes_max",
+    "consistency",
+    "sync_interval_ms",
+    "offline",
+    "sync_silence_ms",
+    "sync_protocol",
 ];
 
 impl ResultOptions {
@@ -151,6 +162,7 @@ impl ResultOptions {
                 "rows_max" => options.rows_max = Some(integer(decoder, key, i64::MAX as u64)?),
                 "defensive" => options.defensive = Some(choice(decoder, key, BOOLEANS)?),
                 "policy" => options.policy = Some(choice(decoder, key, BOOLEANS)?),
+                "consistency" => options.consistency = Some(choice(decoder, key, CONSISTENCIES)?),
                 _ => options.bytes_max = Some(integer(decoder, key, i64::MAX as u64)?),
             }
             Ok(())
@@ -187,6 +199,7 @@ impl Default for OpenOptions<'_> {
             limits: Vec::new(),
             pragmas: Vec::new(),
             remote: None,
+            replica: None,
         }
     }
 }
@@ -213,6 +226,9 @@ impl<'a> OpenOptions<'a> {
                 "policy" => options.policy = policy::decode(decoder)?,
                 "limits" => options.limits = settings(decoder, "limits")?,
                 "pragmas" => options.pragmas = settings(decoder, "pragmas")?,
+                key if replica::KEYS.contains(&key) => {
+                    options.replica.get_or_insert_default().read(key, decoder)?
+                }
                 key => remote.read(key, decoder)?,
             }
             Ok(())

@@ -99,6 +99,8 @@ pub const EVENT_WAL: u8 = 8;
 pub const EVENT_BUSY: u8 = 16;
 /// A bit of [`Subscribe::events`]: `progress`.
 pub const EVENT_PROGRESS: u8 = 32;
+/// A bit of [`Subscribe::events`]: `sync`.
+pub const EVENT_SYNC: u8 = 64;
 
 const KEYS: &[&str] = &[
     "tables",
@@ -121,6 +123,7 @@ const EVENTS: &[(&str, u8)] = &[
     ("wal", EVENT_WAL),
     ("busy", EVENT_BUSY),
     ("progress", EVENT_PROGRESS),
+    ("sync", EVENT_SYNC),
 ];
 
 /// More would not be a filter but an attack.

@@ -85,6 +85,14 @@ tags! {
     REMOVE_HOOK = 38;
     /// Request: what SQL may do on a connection.
     SET_POLICY = 36;
+    /// Request: bring a replica up to its server.
+    SYNC = 40;
+    /// Request: where a replica is.
+    REPLICATION_STATUS = 41;
+    /// Request: copy a replica into a database of its own.
+    FREEZE = 42;
+    /// Request: have a replica hold nothing back.
+    FLUSH = 43;
 
     /// Reply: what was asked for.
     OK = 64;
@@ -125,6 +133,8 @@ tags! {
     PROGRESS = 106;
     /// Event: a policy has denied something.
     POLICY_DENIED = 104;
+    /// Event: how far a replica's sync has come.
+    SYNC_EVENT = 107;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -145,6 +155,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 35 + 8 + 11);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 39 + 8 + 12);
     }
 }

@@ -61,7 +61,7 @@ pub struct Access {
     doubts_settled: bool,
     /// What the statement that was compiled last, and has not run yet, was compiled within.
     compiled_within: Option<Within>,
-    /// What is compiled changes the temporary schema alone.
+    /// What is compiled changes the temporary schema alone, or does not run here.
     pub(in crate::local) temporary: bool,
     /// The folders whose files SQL may open; `None`: all files.
     pub(in crate::local) allowed: Option<Folders>,

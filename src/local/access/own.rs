@@ -38,18 +38,23 @@ impl Access {
         self.run_raw(&mut statement, kind, &mut Each(each)).map(|_| ())
     }
 
-    /// Runs a statement of this program's own that writes temporary objects alone, without a turn.
+    /// From now on nothing writes here: what changes a schema is compiled for what it is, without the writer turn, and run elsewhere.
+    pub fn compile_for_elsewhere(&mut self) {
+        self.temporary = true;
+    }
+
+    /// Runs a statement of this program's own that writes temporary objects or another file alone, without a turn.
     pub fn run_temporary(&mut self, sql: &str) -> Result<()> {
         let held = self.turns.is_held();
         self.watch.set_turn_held(true);
-        self.temporary = true;
+        let temporary = std::mem::replace(&mut self.temporary, true);
         self.handle.begin_own();
         let outcome = self.prepare_first(sql).and_then(|(statement, _)| {
             let Some(mut statement) = statement else { return Ok(()) };
             query::rows(&mut statement, |_| true).map_err(|code| self.step_error(code))
         });
         self.handle.end_own();
-        self.temporary = false;
+        self.temporary = temporary;
         self.watch.set_turn_held(held);
         outcome
     }

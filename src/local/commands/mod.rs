@@ -10,6 +10,7 @@ pub mod maintenance;
 pub mod policy;
 pub mod prepare;
 pub mod transaction;
+pub mod writes;
 
 use super::errors::transaction_ended;
 use super::session::Session;
@@ -76,7 +77,8 @@ fn admit(session: &mut Session, run: &Run<'_>, request: &Request<'_>) -> Result<
     Ok(())
 }
 
-fn count(session: &Session, error: &Error) {
+/// Counts an error reply.
+pub fn count(session: &Session, error: &Error) {
     session.counters.errors.fetch_add(1, Ordering::Relaxed);
     match error.code() {
         ErrorCode::Timeout => session.counters.timeouts.fetch_add(1, Ordering::Relaxed),
@@ -142,6 +144,12 @@ fn dispatch(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> 
         Request::SetHook(hook) => function::set_hook(session, run, hook),
         Request::RemoveHook(kind) => function::remove_hook(session, run, *kind),
         Request::SetPolicy(elements) => policy::set(session, run, elements.as_deref()),
+        Request::Sync(_) | Request::ReplicationStatus | Request::Freeze { .. } | Request::Flush => {
+            Err(Error::new(
+                ErrorCode::Unsupported,
+                "the connection is to a database that is no replica; open it with a url and a path",
+            ))
+        }
         // The router answers these itself.
         Request::Ping(_)
         | Request::Status

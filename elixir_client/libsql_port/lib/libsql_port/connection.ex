@@ -313,6 +313,27 @@ defmodule LibsqlPort.Connection do
   @spec connection_status(t, options) :: answer(map)
   def connection_status(conn, options), do: run(conn, Request.new(conn, :connection_status, options))
 
+  @doc "Syncs a replica: `LibsqlPort.Replica.sync/2`."
+  @spec sync(t, options) :: answer(map)
+  def sync(conn, options) do
+    {until, options} = Keyword.pop(options, :until)
+    wanted = if until == nil, do: %{}, else: %{"until" => until}
+    run(conn, Request.new(conn, :sync, Wire.encode(wanted), options))
+  end
+
+  @doc "Where a replica is: `LibsqlPort.Replica.status/2`."
+  @spec replication_status(t, options) :: answer(map)
+  def replication_status(conn, options), do: run(conn, Request.new(conn, :replication_status, options))
+
+  @doc "Copies a replica: `LibsqlPort.Replica.freeze/3`."
+  @spec freeze(t, Path.t(), options) :: answer(non_neg_integer)
+  def freeze(conn, path, options),
+    do: run(conn, Request.new(conn, :freeze, Wire.encode(Path.expand(path)), options))
+
+  @doc "What a replica has been flushed to: `LibsqlPort.Replica.flush/2`."
+  @spec flush(t, options) :: answer(non_neg_integer | nil)
+  def flush(conn, options), do: run(conn, Request.new(conn, :flush, options))
+
   @doc "Makes a checkpoint: `LibsqlPort.checkpoint/2`."
   @spec checkpoint(t, atom, options) :: answer({boolean | integer, integer, integer})
   def checkpoint(conn, mode, options),

@@ -116,6 +116,20 @@ defmodule LibsqlPort.Options do
     * `:stream_idle` – ms that a stream of the server is kept for the next statement, 0 for not at all; default 2000, up to 8000
     * `:response_bytes_max` – the longest answer of a server to one request, bytes, 0 for no limit; default 64 MiB
 
+  ## Of a replica
+
+  `:url` and `:database`: a file that follows a database on a server (see `LibsqlPort.Replica`). It takes the options of both above, but for
+  what runs on the server: no commit hook and no authorizer, and `:policy` and `:untrusted_sql` with `mode: :read_only` alone.
+
+    * `:consistency` – what reads have to have: `:local`, whatever the file has; `:read_your_writes` (default), also what this connection has
+      written; `:latest`, also what the server has as the read begins, by a sync before each. `LibsqlPort.query/4` and its like take it too
+    * `:sync_interval` – ms from the end of a sync to the next one, 0 (default) for none but those that are asked for and those that
+      follow commits. The newest connection's wish counts for the file
+    * `:offline` – `true`: the server is not asked while the connection is opened. Default `false`: a file without data waits for its
+      first sync, within `:connect_timeout`; another one is opened at once, and a sync begins
+    * `:sync_silence` – ms that the server may be silent in the midst of a sync; default 30000
+    * `:sync_protocol` – `:v1` (default). `:v2` and `:auto` are refused, with the reason
+
   ## Limits of statements
 
   | name in `:limits` | what is limited ([SQLite](https://sqlite.org/limits.html)) | default | least |
@@ -242,7 +256,12 @@ defmodule LibsqlPort.Options do
 
   # What requests take, by their names on the wire. The mode of a BEGIN is an argument there.
   @of_request [timeout: :timeout, in_transaction: :boolean, lock_timeout: {:integer, 0, @int_max}]
-  @of_result @of_request ++ [rows_max: {:integer, 0, @int_max}, bytes_max: {:integer, 0, 1_099_511_627_776}]
+  @of_result @of_request ++
+               [
+                 rows_max: {:integer, 0, @int_max},
+                 bytes_max: {:integer, 0, 1_099_511_627_776},
+                 consistency: {:one_of, [:local, :read_your_writes, :latest]}
+               ]
   @of_execute @of_result ++ [defensive: :boolean, policy: {:one_of, [false]}]
   @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]
 
@@ -260,6 +279,9 @@ defmodule LibsqlPort.Options do
 
                    name == :declare ->
                      @of_request ++ [live: :boolean, owner: :owner]
+
+                   name == :sync ->
+                     @of_request ++ [until: :frame]
 
                    name == :checkpoint ->
                      @of_request ++ [mode: {:one_of, [:passive, :full, :restart, :truncate]}]
@@ -521,6 +543,11 @@ defmodule LibsqlPort.Options do
     do: {:ok, value}
 
   defp cast(value, :boolean) when is_boolean(value), do: {:ok, value}
+
+  defp cast({log, index}, :frame) when is_binary(log) and is_integer(index) and index >= 0,
+    do: {:ok, {log, index}}
+
+  defp cast(index, :frame) when is_integer(index) and index >= 0, do: {:ok, index}
   defp cast(:infinity, :timeout), do: {:ok, :infinity}
   defp cast(value, :timeout), do: cast(value, {:integer, 1, @int_max})
   defp cast(nil, :path), do: {:ok, nil}
@@ -596,6 +623,7 @@ defmodule LibsqlPort.Options do
 
   defp allowed({:integer, min, max}), do: "an integer from #{min} to #{max}"
   defp allowed(:boolean), do: "true or false"
+  defp allowed(:frame), do: "the index of a frame, or {log, index}"
   defp allowed(:timeout), do: ":infinity or milliseconds from 1 to #{@int_max}"
   defp allowed(:path), do: "a path as a string"
   defp allowed(:folder), do: "the path of a folder as a string"

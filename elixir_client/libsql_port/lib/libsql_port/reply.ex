@@ -78,6 +78,9 @@ defmodule LibsqlPort.Reply do
        do: {id, sequence, database}
 
   defp answer(:unsubscribe, ended?) when is_boolean(ended?), do: ended?
+  defp answer(name, map) when name in [:sync, :replication_status] and is_map(map), do: Status.replica(map)
+  defp answer(:freeze, bytes) when is_integer(bytes), do: bytes
+  defp answer(:flush, index) when is_integer(index) or index == nil, do: index
   defp answer(:status, map) when is_map(map), do: Status.sidecar(map)
   defp answer(:connection_status, map) when is_map(map), do: Status.connection(map)
 

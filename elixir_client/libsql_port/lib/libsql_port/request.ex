@@ -271,7 +271,7 @@ defmodule LibsqlPort.Request do
   defp limits(options), do: limits(options, nil)
 
   defp limits([{name, value} | rest], limits)
-       when name in [:rows_max, :bytes_max, :live, :defensive, :policy] do
+       when name in [:rows_max, :bytes_max, :live, :defensive, :policy, :consistency] do
     # The first of a name holds.
     limits(rest, Map.put_new(limits || %{}, name, value))
   end

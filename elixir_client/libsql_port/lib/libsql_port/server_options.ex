@@ -44,13 +44,23 @@ defmodule LibsqlPort.ServerOptions do
   # Of use on an encrypted way alone.
   @of_tls [:ca_file, :client_cert_file, :client_key_file, :roots]
 
-  @names Enum.map(@server, &elem(&1, 0))
+  # Of replicas alone.
+  @replica [
+    {:consistency, {:one_of, [:local, :read_your_writes, :latest]}, "consistency"},
+    {:sync_interval, {:integer, 0, 86_400_000}, "sync_interval_ms"},
+    {:offline, :boolean, "offline"},
+    {:sync_silence, {:integer, 1, 86_400_000}, "sync_silence_ms"},
+    {:sync_protocol, {:one_of, [:v1, :v2, :auto]}, "sync_protocol"}
+  ]
+
+  @replica_names Enum.map(@replica, &elem(&1, 0))
+  @names Enum.map(@server, &elem(&1, 0)) ++ @replica_names
 
   @type place :: %{path: String.t() | nil, wire: map, token: Function.t() | nil}
 
   @doc "The options by name, default, type and key, as `LibsqlPort.Options` lists them."
   @spec table() :: [{atom, nil, term, String.t() | nil}]
-  def table, do: for({name, type, key} <- @server, do: {name, nil, type, key})
+  def table, do: for({name, type, key} <- @server ++ @replica, do: {name, nil, type, key})
 
   @doc """
   What the options, of which these were `given`, each with the name of the option it belongs to, name: `:local`, or where a database on a server is. With `:database` as well it is
@@ -82,9 +92,12 @@ defmodule LibsqlPort.ServerOptions do
   end
 
   defp suits(nil, given) do
-    case Enum.find(given, fn {_name, option} -> is_map_key(@local, option) end) do
+    case Enum.find(given, fn {_name, option} -> is_map_key(@local, option) or option in @replica_names end) do
       nil ->
         :ok
+
+      {name, option} when option in @replica_names ->
+        error("the option #{inspect(name)} is for a replica: give the path of its file as :database as well")
 
       {name, option} ->
         error(

@@ -49,7 +49,7 @@ defmodule LibsqlPort.Sidecar do
   @log Wire.tag(:log)
   @call Wire.tag(:call)
   @abandoned Wire.tag(:abandoned)
-  @changes Enum.map([:changes, :lagged, :hook, :busy, :progress], &Wire.tag/1)
+  @changes Enum.map([:changes, :lagged, :hook, :busy, :progress, :sync_event], &Wire.tag/1)
   @policy_denied Wire.tag(:policy_denied)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)

@@ -2,6 +2,8 @@ defmodule LibsqlPort.Status do
   @moduledoc false
   # Status maps: from the wire's text keys to atoms. Keys of a newer program are dropped.
 
+  alias LibsqlPort.Error
+
   @sidecar %{
     "os_pid" => :os_pid,
     "uptime_ms" => :uptime,
@@ -46,6 +48,25 @@ defmodule LibsqlPort.Status do
     "schema_bytes" => :schema,
     "statement_bytes" => :statement
   }
+
+  @replica %{
+    "path" => :path,
+    "log" => :log,
+    "index" => :index,
+    "server_index" => :server_index,
+    "age_ms" => :age,
+    "syncing" => :syncing,
+    "frames_done" => :frames_done,
+    "frames_known" => :frames_known
+  }
+
+  @spec replica(map) :: map
+  def replica(map), do: map |> rename(@replica) |> Map.put(:error, failure(map["error"]))
+
+  defp failure(nil), do: nil
+
+  defp failure({code, message}) when is_integer(code) and is_binary(message),
+    do: Error.from_wire({code, message, nil, nil, nil, nil, nil})
 
   @spec sidecar(map) :: map
   def sidecar(map) do

@@ -52,7 +52,11 @@ defmodule LibsqlPort.Wire do
     drop_function: 33,
     set_policy: 36,
     set_hook: 37,
-    remove_hook: 38
+    remove_hook: 38,
+    sync: 40,
+    replication_status: 41,
+    freeze: 42,
+    flush: 43
   ]
 
   @replies [ok: 64, error: 65, result: 66, rows: 67, last_rows: 68, batch_reply: 69, part: 70, more_rows: 71]
@@ -67,7 +71,8 @@ defmodule LibsqlPort.Wire do
     hook: 103,
     policy_denied: 104,
     busy: 105,
-    progress: 106
+    progress: 106,
+    sync_event: 107
   ]
 
   @doc "The number of the protocol that this client speaks."

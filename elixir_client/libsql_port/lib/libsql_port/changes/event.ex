@@ -139,4 +139,16 @@ defmodule LibsqlPort.Changes.Event do
         :unreadable
     end
   end
+
+  @doc "How far the sync of a replica has come."
+  @spec sync(binary) :: {:ok, map} | :unreadable
+  def sync(frame) do
+    case Wire.read_payload(frame) do
+      {:ok, {_, database, done, known}} when is_binary(database) and is_integer(done) and is_integer(known) ->
+        {:ok, %{database: database, frames_done: done, frames_known: known}}
+
+      _other ->
+        :unreadable
+    end
+  end
 end

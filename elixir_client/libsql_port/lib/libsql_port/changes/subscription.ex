@@ -10,7 +10,7 @@ defmodule LibsqlPort.Changes.Subscription do
   use GenServer, restart: :temporary
 
   alias LibsqlPort.{Changes, Error, Exchange, Handle, Outcome, Remote, Reply, Request, Sidecar, Wire}
-  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Outbox, Progress, Witness}
+  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Outbox, Progress, Sync, Witness}
 
   # What a hook's event takes of the bytes that may be under way.
   @hook_bytes 100
@@ -23,6 +23,7 @@ defmodule LibsqlPort.Changes.Subscription do
   @hook Wire.tag(:hook)
   @busy Wire.tag(:busy)
   @progress Wire.tag(:progress)
+  @sync Wire.tag(:sync_event)
 
   @type source :: {:connection, Handle.t(), integer} | {:sidecar, LibsqlPort.sidecar(), String.t() | nil}
 
@@ -333,6 +334,10 @@ defmodule LibsqlPort.Changes.Subscription do
 
   defp event(@progress, frame, state) do
     with {:ok, fields} <- Event.progress(frame), do: queue(reported(Progress, fields), @hook_bytes, state)
+  end
+
+  defp event(@sync, frame, state) do
+    with {:ok, fields} <- Event.sync(frame), do: queue(reported(Sync, fields), @hook_bytes, state)
   end
 
   defp reported(module, fields), do: struct!(module, Map.put(fields, :subscription, self()))

@@ -149,7 +149,9 @@ defmodule EctoLibSql do
   """
   @spec query(conn, iodata, params, keyword) :: {:ok, Result.t()} | {:error, Exception.t()}
   def query(conn, statement, params \\ [], options \\ []) do
-    with {:ok, _query, result} <- prepare_execute(conn, nil, statement, params, options), do: {:ok, result}
+    with :ok <- checked(conn, options),
+         {:ok, _query, result} <- enter(:execute, conn, Query.new(statement, nil, options), params, options),
+         do: {:ok, result}
   end
 
   @doc "The same as `query/4`; raises the error."
@@ -222,7 +224,7 @@ defmodule EctoLibSql do
   # The one way into the pool, or past it: with options that are checked, and the deadline of the whole call.
   defp enter(call, conn, query, params, options) do
     no_repo!(conn)
-    options = Deadline.entering(conn, PoolDefaults.added(conn, options))
+    options = Deadline.limited(conn, PoolDefaults.added(conn, options))
 
     case Retry.of_call(conn, options) do
       nil -> enter_once(call, conn, query, params, options)
@@ -232,6 +234,7 @@ defmodule EctoLibSql do
 
   defp enter_once(call, conn, query, params, options) do
     with :pool <- Lane.run(call, conn, query, params, options),
+         options = Deadline.checking_out(conn, options),
          {:error, error} <- apply(DBConnection, call, [conn, query, params, options]) do
       {:error, Deadline.told(error, options)}
     end

@@ -116,8 +116,9 @@ defmodule EctoLibSql.CallOptions do
   defp unfit([{:policy, false} | rest]), do: unfit(rest)
   defp unfit([{:defensive, value} | rest]) when is_boolean(value), do: unfit(rest)
 
-  # What is no `false` is the lane itself, put here by the adapter.
-  defp unfit([{:lane, value} | rest]) when value == false or is_struct(value, Slots), do: unfit(rest)
+  # What is no `false` is the lane itself. The adapter puts it in front of the Repo's own options, which were checked when that started.
+  defp unfit([{:lane, false} | rest]), do: unfit(rest)
+  defp unfit([{:lane, %Slots{}} | _of_the_repo]), do: nil
   defp unfit([{:retry, value} | rest]) when value == false or is_struct(value, Retry), do: unfit(rest)
 
   defp unfit([{:ignored_options, value} = given | rest]),

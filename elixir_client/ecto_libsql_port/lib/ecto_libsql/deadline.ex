@@ -20,12 +20,24 @@ defmodule EctoLibSql.Deadline do
   @type conn :: DBConnection.conn()
 
   @doc """
-  The options of a call. One that has to check a connection out gets its deadline, and `single: true`, by which
+  The options of a transaction. One that has to check a connection out gets its deadline, and `single: true`, by which
   `EctoLibSql.Protocol` knows that the connection goes back to the pool afterwards.
   """
   @spec entering(conn, keyword) :: keyword
-  def entering(%DBConnection{}, options), do: options
-  def entering(_pool, options), do: [{:single, true} | enter(options)]
+  def entering(conn, options), do: checking_out(conn, limited(conn, options))
+
+  @doc "The same for a single statement, which may pass the pool: without what the pool alone reads, see `checking_out/2`."
+  @spec limited(conn, keyword) :: keyword
+  def limited(%DBConnection{}, options), do: options
+  def limited(_pool, options), do: [{:single, true} | limited(options)]
+
+  @doc "The options of a call that takes a connection of the pool now."
+  @spec checking_out(conn, keyword) :: keyword
+  def checking_out(%DBConnection{}, options), do: options
+  def checking_out(_pool, options), do: checking_out(options)
+
+  defp checking_out(options),
+    do: options |> PoolGauges.observed() |> Keyword.put_new(:checkout_retries, @retries)
 
   @doc "How often a call is tried on another connection."
   @spec retries() :: pos_integer
@@ -33,12 +45,13 @@ defmodule EctoLibSql.Deadline do
 
   @doc "The options of a checkout or transaction that begins at the pool."
   @spec enter(keyword) :: keyword
-  def enter(options) do
-    options = options |> PoolGauges.observed() |> Keyword.put_new(:checkout_retries, @retries)
+  def enter(options), do: options |> limited() |> checking_out()
 
-    case Keyword.get(options, :timeout, @timeout) do
+  # In front of one that was given: of two options of a name the first one holds.
+  defp limited(options) do
+    case given(options, :timeout) || @timeout do
       :infinity -> options
-      timeout -> Keyword.put(options, :deadline, earliest(now() + timeout, options[:deadline]))
+      timeout -> [{:deadline, earliest(now() + timeout, given(options, :deadline))} | options]
     end
   end
 
@@ -58,7 +71,7 @@ defmodule EctoLibSql.Deadline do
   @doc "What is left for a request, as the driver's `:timeout`."
   @spec left(keyword, State.t()) :: {:ok, keyword} | :overdue
   def left(options, %State{} = state) do
-    case {Keyword.get(options, :timeout), deadline(options, state)} do
+    case {given(options, :timeout), deadline(options, state)} do
       {nil, nil} -> {:ok, []}
       {timeout, nil} -> {:ok, [timeout: early(timeout)]}
       {timeout, deadline} -> timeout |> earliest(deadline - now()) |> within()
@@ -79,7 +92,16 @@ defmodule EctoLibSql.Deadline do
   end
 
   defp deadline(options, state) do
-    options |> Keyword.get(:deadline) |> earliest(state.deadline) |> earliest(state.checkout_deadline)
+    options |> given(:deadline) |> earliest(state.deadline) |> earliest(state.checkout_deadline)
+  end
+
+  # `Keyword.get/2`, without two more calls in the way of every statement.
+  @compile {:inline, given: 2, earliest: 2, deadline: 2, within: 1, early: 1, now: 0}
+  defp given(options, name) do
+    case :lists.keyfind(name, 1, options) do
+      {_name, value} -> value
+      false -> nil
+    end
   end
 
   # `nil` and `:infinity` are no limits; as atoms they are greater than any number.
@@ -102,5 +124,6 @@ defmodule EctoLibSql.Deadline do
     %Error{code: :timeout, message: "the time was up before the request could run: #{message}"}
   end
 
-  defp now, do: System.monotonic_time(:millisecond)
+  # Not by `System`, which looks the unit up.
+  defp now, do: :erlang.monotonic_time(:millisecond)
 end

@@ -19,6 +19,9 @@ defmodule EctoLibSql.Lane do
 
   @type t :: Slots.t()
 
+  # Each step of a call.
+  @compile {:inline, kind: 2, known: 2, prepared: 2, decoded: 2, release: 2}
+
   @idle_timeout 30_000
   # More callers at once than a small pool has connections are common, and a connection that nobody needs is not opened.
   @size_min 32
@@ -59,8 +62,8 @@ defmodule EctoLibSql.Lane do
   def run(_call, %DBConnection{}, _query, _params, _options), do: :pool
 
   def run(call, _pool, %Query{operation: :execute} = query, params, options) do
-    case Keyword.get(options, :lane) do
-      %Slots{} = lane -> enter(lane, call, query, params, options)
+    case :lists.keyfind(:lane, 1, options) do
+      {_name, %Slots{} = lane} -> enter(lane, call, query, params, options)
       _none_or_off -> :pool
     end
   end
@@ -72,16 +75,16 @@ defmodule EctoLibSql.Lane do
 
     with {:ok, lease, encoded, state, idle_since} <- lease(lane, query, params, options, checkout) do
       entry = %LogEntry{call: call, query: query, params: params, idle_time: max(checkout - idle_since, 0)}
-      execute(lease, prepared(call, query), encoded, options, state, entry, checkout)
+      lease |> execute(prepared(call, query), encoded, options, state, entry, checkout) |> known(lane)
     end
   end
 
   # A connection for a statement that may run on any.
-  defp lease(lane, %{statement: sql} = query, params, options, now) do
-    with kind when kind in [:plain, :once] <- Texts.kind(lane.texts, sql),
-         {:ok, encoded} <- encode(query, params, options),
+  defp lease(lane, query, params, options, now) do
+    with kind when kind in [:plain, :once] <- kind(lane, query),
+         {:ok, encoded} <- encode(params),
          {:ok, slot, word, state, idle_since} <- Slots.lease(lane, now) do
-      if kind == :plain or Texts.ask(lane.texts, sql, options, state) == :plain do
+      if kind == :plain or Texts.ask(lane.texts, query.statement, options, state) == :plain do
         Slots.count(lane, :run)
         {:ok, {lane, slot, word}, encoded, state, idle_since}
       else
@@ -106,9 +109,17 @@ defmodule EctoLibSql.Lane do
     ArgumentError -> :pool
   end
 
+  # A query that has run here says so, and Ecto keeps that with the query. Then nothing is looked up.
+  defp known({:ok, %{lane: id}, _result} = ran, %{id: id}), do: ran
+  defp known({:ok, query, result}, lane), do: {:ok, %{query | lane: lane.id}, result}
+  defp known(not_run, _lane), do: not_run
+
+  defp kind(%{id: id}, %{lane: id}), do: :plain
+  defp kind(lane, query), do: Texts.kind(lane.texts, query.statement)
+
   # What cannot be encoded, `DBConnection` says to the caller in its own way.
-  defp encode(query, params, options) do
-    {:ok, DBConnection.Query.encode(query, params, options)}
+  defp encode(params) do
+    {:ok, Query.encode(params)}
   catch
     _kind, _reason -> :error
   end
@@ -118,7 +129,7 @@ defmodule EctoLibSql.Lane do
 
   defp execute(lease, query, encoded, options, state, entry, checkout) do
     execute = System.monotonic_time()
-    answer = protected(fn -> Protocol.handle_execute(query, encoded, options, state) end)
+    answer = protocol(query, encoded, options, state)
     done = System.monotonic_time()
     entry = %{entry | pool_time: execute - checkout, connection_time: done - execute}
 
@@ -151,21 +162,29 @@ defmodule EctoLibSql.Lane do
     end
   end
 
-  defp decode(query, result, options, entry, done) do
-    decoded = protected(fn -> DBConnection.Query.decode(query, result, options) end)
-    entry = %{entry | decode_time: System.monotonic_time() - done}
-
-    case decoded do
-      {:raised, kind, reason, stack} -> raised(kind, reason, stack, options, entry)
-      result -> log({:ok, query, result}, options, entry)
-    end
-  end
-
-  defp protected(fun) do
-    fun.()
+  defp protocol(query, encoded, options, state) do
+    Protocol.handle_execute(query, encoded, options, state)
   catch
     kind, reason -> {:raised, kind, reason, __STACKTRACE__}
   end
+
+  defp decode(query, result, options, entry, done) do
+    case decode(query, result) do
+      {:raised, kind, reason, stack} ->
+        raised(kind, reason, stack, options, decoded(entry, done))
+
+      result ->
+        log({:ok, query, result}, options, decoded(entry, done))
+    end
+  end
+
+  defp decode(query, result) do
+    Query.decode(query, result)
+  catch
+    kind, reason -> {:raised, kind, reason, __STACKTRACE__}
+  end
+
+  defp decoded(entry, done), do: %{entry | decode_time: System.monotonic_time() - done}
 
   defp raised(kind, reason, stack, options, entry) do
     log({:error, failure(kind, reason, stack)}, options, entry)
@@ -183,9 +202,9 @@ defmodule EctoLibSql.Lane do
   # --- log ------------------------------------------------------------------------------------------------------
 
   defp log(result, options, entry) do
-    case Keyword.get(options, :log) do
-      nil -> result
-      log -> logged(result, log, %{entry | result: result})
+    case :lists.keyfind(:log, 1, options) do
+      {_name, log} when log != nil -> logged(result, log, %{entry | result: result})
+      _none -> result
     end
   end
 

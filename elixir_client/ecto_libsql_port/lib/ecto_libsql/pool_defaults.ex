@@ -46,7 +46,7 @@ defmodule EctoLibSql.PoolDefaults do
 
   def added(pool, options) do
     # Of a Repo `:retries` is always there, and every call comes by here.
-    if List.keymember?(options, :retries, 0), do: options, else: options ++ of(pool)
+    if :lists.keymember(:retries, 1, options), do: options, else: options ++ of(pool)
   end
 
   @doc "Those of a pool; none of one that was not started here."

@@ -12,7 +12,7 @@ defmodule EctoLibSql.Privileges do
   @spec given(keyword) :: keyword
   # Nearly all calls have none, and all come by here.
   def given(options) do
-    if List.keymember?(options, :policy, 0) or List.keymember?(options, :defensive, 0),
+    if :lists.keymember(:policy, 1, options) or :lists.keymember(:defensive, 1, options),
       do: Keyword.take(options, @names),
       else: []
   end

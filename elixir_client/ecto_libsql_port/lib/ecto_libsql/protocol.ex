@@ -36,6 +36,9 @@ defmodule EctoLibSql.Protocol do
   @modes Options.transaction_modes()
   @restore_ms 5_000
 
+  # A statement takes all of these steps.
+  @compile {:inline, status: 1, open_by_hand?: 2, rolled_back: 2, locks: 2}
+
   # --- life -----------------------------------------------------------------------------------------------------
 
   @impl true
@@ -73,7 +76,8 @@ defmodule EctoLibSql.Protocol do
 
   defp state(conn, sidecar, mode, options) do
     %State{
-      conn: conn,
+      # Copied with each call, and nobody here reads what the sidecar said when it opened the database.
+      conn: %{conn | info: %{}},
       conn_id: State.connection_id(conn),
       sidecar: sidecar,
       private_copy: options[:private_copy],
@@ -329,7 +333,7 @@ defmodule EctoLibSql.Protocol do
 
   # Statements that are compiled and not run, in one request. Returns for each `nil` or why it does not compile.
   def handle_execute(%Query{operation: :compile} = query, statements, options, state),
-    do: unless_rolled_back(query, state, fn -> compile(query, statements, options, state) end)
+    do: with(nil <- rolled_back(query, state), do: compile(query, statements, options, state))
 
   # What a connection is asked beside statements: see `EctoLibSql.Direct` and `EctoLibSql.checkout/3`.
   def handle_execute(%Query{operation: :state} = query, _params, _options, state),
@@ -362,24 +366,22 @@ defmodule EctoLibSql.Protocol do
   defp checked_out(state, deadline, options),
     do: Privileges.checkout(%{state | checkout_deadline: deadline}, options)
 
-  # The one door for whatever runs SQL. After the engine's own rollback a statement would be committed by itself, so all
-  # are refused until the transaction is ended.
-  defp unless_rolled_back(query, state, run) do
-    if status(state) == :error,
-      do: {:error, Failure.rolled_back(query.statement, state), state},
-      else: run.()
+  # Whatever runs SQL asks first. After the engine's own rollback a statement would be committed by itself, so all are
+  # refused until the transaction is ended.
+  defp rolled_back(query, state) do
+    if status(state) == :error, do: {:error, Failure.rolled_back(query.statement, state), state}
   end
 
-  defp run(query, params, options, state) do
-    unless_rolled_back(query, state, fn -> execute(query, params, options, state) end)
-  end
+  defp run(query, params, options, state),
+    do: with(nil <- rolled_back(query, state), do: execute(query, params, options, state))
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
-    execute = fn params, left ->
-      Connection.execute(state.conn, sql, params, Privileges.of(options, state) ++ left)
+    execute = fn params ->
+      with {:ok, given} <- given(options, state),
+           do: Connection.execute(state.conn, sql, params, Privileges.of(options, state) ++ given)
     end
 
-    case with_params(params, fn params -> request(options, state, &execute.(params, &1)) end) do
+    case with_params(params, execute) do
       {:ok, result} ->
         command = query.command || Result.command(sql)
         state = state |> State.engine_status(result.tx_status) |> SchemaChanges.ran(sql, command)
@@ -475,7 +477,7 @@ defmodule EctoLibSql.Protocol do
   @impl true
   def handle_declare(%Query{} = query, params, options, %State{} = state) do
     case Privileges.of_stream(options, state) do
-      nil -> unless_rolled_back(query, state, fn -> declare(query, params, options, state) end)
+      nil -> with(nil <- rolled_back(query, state), do: declare(query, params, options, state))
       error -> {:error, error, state}
     end
   end
@@ -497,7 +499,7 @@ defmodule EctoLibSql.Protocol do
 
   @impl true
   def handle_fetch(%Query{} = query, cursor, options, %State{} = state) do
-    unless_rolled_back(query, state, fn -> fetch(query, cursor, options, state) end)
+    with nil <- rolled_back(query, state), do: fetch(query, cursor, options, state)
   end
 
   defp fetch(%Query{statement: sql}, cursor, options, state) do
@@ -537,20 +539,23 @@ defmodule EctoLibSql.Protocol do
 
   # --- requests -------------------------------------------------------------------------------------------------
 
-  # The one way to the driver: with what is left of the caller's time, and the word that a transaction is open, which
-  # decides what the loss of the sidecar means.
-  defp request(options, state, send) do
+  # The one way to the driver.
+  defp request(options, state, send), do: with({:ok, given} <- given(options, state), do: send.(given))
+
+  # What every request is given: what is left of the caller's time, and the word that a transaction is open, which decides what
+  # the loss of the sidecar means.
+  defp given(options, state) do
     case Deadline.left(options, state) do
-      {:ok, left} when state.begun -> send.([{:in_transaction, true} | locks(options, left)])
-      {:ok, left} -> send.(locks(options, left))
+      {:ok, left} when state.begun -> {:ok, [{:in_transaction, true} | locks(options, left)]}
+      {:ok, left} -> {:ok, locks(options, left)}
       :overdue -> {:error, LibsqlPort.Error.new(:timeout, "the time was up before the request was sent")}
     end
   end
 
   defp locks(options, left) do
-    case Keyword.get(options, :lock_timeout) do
-      nil -> left
-      lock_timeout -> [{:lock_timeout, lock_timeout} | left]
+    case :lists.keyfind(:lock_timeout, 1, options) do
+      {_name, lock_timeout} when lock_timeout != nil -> [{:lock_timeout, lock_timeout} | left]
+      _none -> left
     end
   end
 end

@@ -65,8 +65,8 @@ defmodule EctoLibSql.Retry do
   def of_call(%DBConnection{}, _options), do: nil
 
   def of_call(_pool, options) do
-    case Keyword.get(options, :retry) do
-      %__MODULE__{} = retry -> retry
+    case :lists.keyfind(:retry, 1, options) do
+      {_name, %__MODULE__{} = retry} -> retry
       _none_or_off -> nil
     end
   end

@@ -28,11 +28,15 @@ defmodule EctoLibSql.SchemaChanges do
   @private "SELECT schema, name, type FROM pragma_table_list WHERE schema <> 'main' AND type IN ('view', 'virtual')"
   @timeout_ms 5_000
 
+  # Positions of `count`: the changes, and whether there was ever a name in the table.
+  @changes 1
+  @any 2
+
   @doc "Nothing yet, of a Repo with these databases attached. The table belongs to the calling process."
   @spec new([atom | String.t()]) :: t
   def new(attached) do
     %__MODULE__{
-      count: :atomics.new(1, signed: false),
+      count: :atomics.new(2, signed: false),
       table: :ets.new(__MODULE__, [:ordered_set, :public, read_concurrency: true]),
       schemas: ["main" | Enum.map(attached, &SqlLexer.lower(to_string(&1)))]
     }
@@ -40,15 +44,17 @@ defmodule EctoLibSql.SchemaChanges do
 
   @doc "How many statements have changed the schema so far."
   @spec count(t) :: non_neg_integer
-  def count(%__MODULE__{count: count}), do: :atomics.get(count, 1)
+  def count(%__MODULE__{count: count}), do: :atomics.get(count, @changes)
 
   @doc "What was looked up so far is out of date."
   @spec changed(t) :: :ok
-  def changed(%__MODULE__{count: count}), do: :atomics.add(count, 1, 1)
+  def changed(%__MODULE__{count: count}), do: :atomics.add(count, @changes, 1)
 
   @doc "Whether some connection has a view or a virtual table of this name of its own."
   @spec private?(t, String.t()) :: boolean
-  def private?(%__MODULE__{table: table}, name), do: :ets.member(table, {:any, SqlLexer.lower(name)})
+  # Asked for each write, and hardly any Repo has ever had one.
+  def private?(%__MODULE__{count: count, table: table}, name),
+    do: :atomics.get(count, @any) != 0 and :ets.member(table, {:any, SqlLexer.lower(name)})
 
   @doc "The names of those in databases that single connections have attached."
   @spec attached(t) :: [String.t()]
@@ -164,7 +170,9 @@ defmodule EctoLibSql.SchemaChanges do
   end
 
   # In how many connections.
-  defp count(%{table: table}, keys, by) do
+  defp count(%{count: any, table: table}, keys, by) do
+    if keys != [], do: :atomics.put(any, @any, 1)
+
     for key <- keys do
       :ets.update_counter(table, key, by, {key, 0})
       :ets.delete_object(table, {key, 0})

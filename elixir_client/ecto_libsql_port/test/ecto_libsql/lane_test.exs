@@ -185,6 +185,24 @@ defmodule EctoLibSql.LaneTest do
         do: assert({Texts.kind(texts, "SELECT 'used'"), Texts.kind(texts, "SELECT #{n}")} == {:once, :new})
   end
 
+  test "a planned query that has run on the lane is known without its text" do
+    warm(fn -> TestRepo.get(Item, 1) end)
+    warm(fn -> TestRepo.query!("SELECT 7").rows end)
+    :ets.delete_all_objects(lane().texts.table)
+    assert {nil, [:lane]} = where(fn -> TestRepo.get(Item, 1) end)
+    assert {[[7]], [:pool]} = where(fn -> TestRepo.query!("SELECT 7").rows end)
+  end
+
+  test "what one lane knows of a query counts for no other" do
+    %{pid: pool, opts: options} = Ecto.Adapter.lookup_meta(TestRepo.get_dynamic_repo())
+    known = fn number -> %{EctoLibSql.prepare("SELECT 8") | lane: number} end
+    warm(fn -> TestRepo.query!("SELECT 7") end)
+    run = fn query -> where(fn -> EctoLibSql.execute(pool, query, [], options) end) end
+    assert {{:ok, %{lane: lane}, _}, [:lane]} = run.(known.(lane().id))
+    assert lane == lane().id
+    assert {{:ok, _, _}, [:pool]} = run.(known.(lane + 1))
+  end
+
   test "transactions and checkouts have their own connection" do
     read = fn -> TestRepo.query!("SELECT 1") end
     warm(read)

@@ -41,6 +41,11 @@ defmodule EctoLibSql.MisuseTest do
     end
 
     assert {:ok, %{rows: [[1]]}} = Repo.query("SELECT ?", [1])
+
+    for _ <- 1..3 do
+      assert {:error, %Error{code: :invalid_parameter, message: message}} = Repo.query("SELECT ?, ?", [1 | 2])
+      assert message =~ "the list of parameters is improper"
+    end
   end
 
   test "an option of the sidecar among those of a Repo", %{tmp_dir: directory} do

@@ -23,6 +23,7 @@ defmodule LibsqlPort.CallChain do
   @spec functions_exist() :: :ok
   def functions_exist, do: :persistent_term.put(@existing, true)
 
+  @compile {:inline, current: 0}
   @doc "The calls that the calling process is inside of; `nil` for none."
   @spec current() :: t | nil
   def current do

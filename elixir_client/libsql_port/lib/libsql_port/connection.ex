@@ -374,6 +374,8 @@ defmodule LibsqlPort.Connection do
   @spec cancel(t, pos_integer, options) :: answer(boolean)
   def cancel(conn, request, options), do: run(conn, Request.cancel(conn, request, options))
 
+  @compile {:inline, statement: 5, exchange: 2, answer: 2, value: 1, source: 2}
+
   # --- what the requests have in common -------------------------------------------------------------------------
 
   @doc false

@@ -178,6 +178,8 @@ defmodule LibsqlPort.Exchange do
     ArgumentError -> :ok
   end
 
+  @compile {:inline, with_context: 2, wait: 2}
+
   # --- sending --------------------------------------------------------------------------------------------------
 
   defp start(_handle, _ref, %Request{invalid: %Error{} = error}), do: {:lost, {:invalid, error}}

@@ -97,6 +97,7 @@ defmodule LibsqlPort.Reply do
             ],
        do: nil
 
+  @compile {:inline, joined: 2}
   defp joined(result, []), do: result
   defp joined(result, chunks), do: %{result | rows: Wire.join_rows(chunks)}
 

@@ -211,7 +211,7 @@ defmodule LibsqlPort.Request do
   defp address(%{transaction: nil} = conn, options) do
     case current(conn) do
       nil ->
-        if options != [] and Keyword.get(options, :in_transaction, false),
+        if given(options, :in_transaction, false),
           do: {Wire.address(conn.address, 0), true, {:status, self(), nil}},
           else: {conn.address, false, {:status, self(), nil}}
 
@@ -250,7 +250,7 @@ defmodule LibsqlPort.Request do
   defp timeout(conn, name, options) do
     case Options.request(name, options) do
       :ok ->
-        {:ok, CallChain.within(Keyword.get(options, :timeout, conn.timeout))}
+        {:ok, CallChain.within(given(options, :timeout, conn.timeout))}
 
       {:error, error} ->
         %__MODULE__{name: name, payload: [], timeout: conn.timeout, invalid: error}
@@ -261,9 +261,18 @@ defmodule LibsqlPort.Request do
   defp limit(timeout, []), do: Wire.timeout_ms(timeout)
 
   defp limit(timeout, options) do
-    case Keyword.get(options, :lock_timeout) do
+    case given(options, :lock_timeout, nil) do
       nil -> Wire.timeout_ms(timeout)
       lock_timeout -> {Wire.timeout_ms(timeout), lock_timeout}
+    end
+  end
+
+  # `Keyword.get/3`, without two more calls in the way of every request.
+  @compile {:inline, given: 3, limit: 2, limits: 1, shown: 2, effect: 1}
+  defp given(options, name, default) do
+    case :lists.keyfind(name, 1, options) do
+      {_name, value} -> value
+      false -> default
     end
   end
 

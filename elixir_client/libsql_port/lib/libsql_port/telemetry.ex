@@ -81,6 +81,7 @@ defmodule LibsqlPort.Telemetry do
   def listened?(:if_attached), do: attached?(@stop) or attached?(@start) or attached?(@exception)
   def listened?(mode), do: mode
 
+  @compile {:inline, attached?: 1}
   defp attached?(event), do: :telemetry_handler_table.list_for_event(event) != []
 
   @doc """

@@ -128,6 +128,7 @@ defmodule LibsqlPort.Wire do
   @typedoc "A time limit as it travels, alone or with the part of it that may be spent waiting for turn and locks."
   @type limit :: non_neg_integer | {non_neg_integer, non_neg_integer}
 
+  @compile {:inline, limit: 1}
   defp limit(timeout_ms) when is_integer(timeout_ms), do: <<98, timeout_ms::32>>
   defp limit({timeout_ms, lock_ms}), do: <<104, 2, 98, timeout_ms::32, 98, lock_ms::32>>
 
@@ -139,6 +140,8 @@ defmodule LibsqlPort.Wire do
   whichever is open. `connection` is the encoded id.
   """
   @spec address(binary, non_neg_integer) :: binary
+  # That of each statement in a transaction of the Ecto adapter.
+  def address(connection, 0), do: <<104, 2, connection::binary, 97, 0>>
   def address(connection, transaction), do: <<104, 2, connection::binary, encode(transaction)::binary>>
 
   @doc "The number of a transaction that others on the connection may join, instead of waiting for its end."

@@ -117,7 +117,7 @@ defmodule Ecto.Adapters.LibSql do
 
   # A prefix names a database that the connection has attached, and a server attaches none.
   defp no_prefixes!(%{opts: opts} = meta, %{sources: sources}) when is_tuple(sources) do
-    if opts[:server],
+    if :lists.keyfind(:server, 1, opts) == {:server, true},
       do:
         for(
           {table, _schema, prefix} when is_binary(table) <- Tuple.to_list(sources),

@@ -21,11 +21,12 @@ defmodule EctoLibSql.Lane.Slots do
 
   import Bitwise
 
-  @enforce_keys [:ref, :size, :schedulers, :base, :states, :texts, :holders, :idle_timeout, :counts]
+  @enforce_keys [:id, :ref, :size, :schedulers, :base, :states, :texts, :holders, :idle_timeout, :counts]
   @derive {Inspect, only: [:size]}
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
+          id: pos_integer,
           ref: :atomics.atomics_ref(),
           size: pos_integer,
           schedulers: pos_integer,
@@ -42,6 +43,8 @@ defmodule EctoLibSql.Lane.Slots do
   @typedoc "A time of `System.monotonic_time/0`."
   @type time :: integer
 
+  @compile {:inline, stamp: 2, last: 1, time: 2}
+
   @leased 1
   @closing 2
   @marks 3
@@ -54,6 +57,7 @@ defmodule EctoLibSql.Lane.Slots do
     schedulers = :erlang.system_info(:schedulers)
 
     %__MODULE__{
+      id: System.unique_integer([:positive]),
       ref: :atomics.new(size + 2 + (schedulers + 1) * @words_of_line, signed: false),
       size: size,
       schedulers: schedulers,
@@ -230,7 +234,8 @@ defmodule EctoLibSql.Lane.Slots do
   @doc "Offers a connection to callers."
   @spec open(t, slot, EctoLibSql.State.t()) :: :ok
   def open(slots, slot, state) do
-    :ets.insert(slots.states, {slot, state})
+    # Each lease copies it. What runs here changes no schema.
+    :ets.insert(slots.states, {slot, %{state | schema_changes: nil}})
     :atomics.put(slots.ref, slot, stamp(slots, System.monotonic_time()))
   end
 

@@ -20,9 +20,13 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   @impl true
   def execute(conn, %Query{} = query, params, options) do
-    with :ok <- reachable(conn, options),
-         {:ok, _query, result} <- EctoLibSql.execute(conn, query, params, options),
-         do: {:ok, result}
+    with :ok <- reachable(conn, options) do
+      case EctoLibSql.execute(conn, query, params, options) do
+        {:ok, ^query, result} -> {:ok, result}
+        # More is known of it: Ecto keeps this one.
+        ran_or_error -> ran_or_error
+      end
+    end
   end
 
   def execute(conn, sql, params, options), do: query(conn, sql, params, options)

@@ -43,6 +43,9 @@ defmodule Ecto.Adapters.LibSql.Quoting do
 
   # Not with `:binary.match/2`: on OTP 25 it ends the time slice of its process, even for a name of three letters, so each
   # name would send the caller to the end of the run queue.
+  defp holds?(<<a, b, c, d, rest::binary>>, byte) when byte != a and byte != b and byte != c and byte != d,
+    do: holds?(rest, byte)
+
   defp holds?(<<byte, _::binary>>, byte), do: true
   defp holds?(<<_, rest::binary>>, byte), do: holds?(rest, byte)
   defp holds?(<<>>, _byte), do: false

@@ -35,15 +35,16 @@ defmodule Ecto.Adapters.LibSql.TableKind do
   @doc "What a source is, on the connection that is checked out if there is one."
   @spec of(map, String.t() | atom | nil, String.t()) :: :table | :view | :virtual
   def of(meta, prefix, source) do
-    {prefix, _} = name = SchemaChanges.name(to_string(prefix), source)
     own = if of_connection?(meta, source), do: private(meta), else: %{}
+    kinds = kinds(meta)
 
-    case kinds(meta) do
-      kinds when kinds == %{} and own == %{} -> :table
-      kinds when prefix == "" -> unqualified(own, kinds, name)
-      kinds -> own[name] || Map.get(kinds, name, :table)
-    end
+    if kinds == %{} and own == %{},
+      do: :table,
+      else: named(own, kinds, SchemaChanges.name(to_string(prefix), source))
   end
+
+  defp named(own, kinds, {"", _} = name), do: unqualified(own, kinds, name)
+  defp named(own, kinds, name), do: own[name] || Map.get(kinds, name, :table)
 
   # The temporary tables come first, what a statement has attached last.
   defp unqualified(own, kinds, {_, name} = unqualified) do
@@ -122,7 +123,10 @@ defmodule Ecto.Adapters.LibSql.TableKind do
     :ok
   end
 
-  defp changes(%{cache: _, opts: options}), do: options[:schema_changes]
+  defp changes(%{cache: _, opts: options}) do
+    with {_name, changes} <- :lists.keyfind(:schema_changes, 1, options), do: changes, else: (false -> nil)
+  end
+
   defp changes(_of_no_repo), do: nil
 
   defp kinds(meta) do

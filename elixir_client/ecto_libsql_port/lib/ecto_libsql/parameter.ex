@@ -224,7 +224,8 @@ defmodule EctoLibSql.Parameter do
 
   @doc """
   The values of an `in` as one JSON array. JSON has no bytes: a blob is an object with its hexadecimal digits. SQLite
-  reads the text of a float inexactly: a float is an object with its 64 bits as an integer. Raises `EctoLibSql.Error` for
+  reads the text of a float inexactly: a float is an object with its 64 bits as an integer, and its text for an engine that cannot
+  read these. Raises `EctoLibSql.Error` for
   a binary that is neither a blob nor UTF-8, and for an integer of more than 64 bits.
   """
   @spec in_list([term]) :: String.t()
@@ -242,7 +243,7 @@ defmodule EctoLibSql.Parameter do
 
   defp in_json(float) when is_float(float) do
     <<bits::signed-64>> = <<float::float>>
-    %{float: bits}
+    %{float: bits, text: Float.to_string(float)}
   end
 
   # SQLite would make a float of it, which equals nothing.

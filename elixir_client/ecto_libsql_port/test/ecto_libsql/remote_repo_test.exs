@@ -148,6 +148,88 @@ defmodule EctoLibSql.RemoteRepoTest do
     assert LibSql.lock_for_migrations(meta, [], fn -> :had end) == :had
   end
 
+  test "lists behind in find what they find in a file" do
+    TestRepo.query!("CREATE TABLE t (x)")
+    values = [1, 0.1, -2.5e300, 1.0e-320, "text"]
+    for value <- values, do: TestRepo.query!("INSERT INTO t VALUES (?)", [value])
+
+    in_list = fn list -> TestRepo.all(from(t in "t", where: t.x in ^list, select: t.x)) end
+    assert Enum.sort(in_list.([0.1, -2.5e300, 1.0e-320, 7.5])) == Enum.sort([0.1, -2.5e300, 1.0e-320])
+    assert in_list.([1, 2]) == [1]
+    assert in_list.(["text"]) == ["text"]
+
+    {:ok, streamed} =
+      TestRepo.transaction(fn ->
+        from(t in "t", where: t.x in ^[0.1]) |> select([t], t.x) |> TestRepo.stream() |> Enum.to_list()
+      end)
+
+    assert streamed == [0.1]
+  end
+
+  test "months are added" do
+    TestRepo.query!("CREATE TABLE t (d)")
+    TestRepo.query!("INSERT INTO t VALUES ('2024-01-31')")
+    assert TestRepo.one(from(t in "t", select: date_add(type(t.d, :date), 1, "month"))) == ~D[2024-02-29]
+    assert TestRepo.one(from(t in "t", select: date_add(type(t.d, :date), -23, "month"))) == ~D[2022-02-28]
+  end
+
+  defmodule ChangeUsers do
+    use Ecto.Migration
+
+    def up do
+      alter table(:users) do
+        remove :balance
+        add :age, :integer
+      end
+
+      rename table(:users), :born, to: :birthday
+
+      create table(:pets) do
+        add :user_id, references(:users)
+      end
+
+      create index(:pets, [:user_id])
+    end
+
+    def down do
+      drop table(:pets)
+      rename table(:users), to: table(:people)
+      drop table(:people)
+    end
+  end
+
+  defmodule AddKey do
+    use Ecto.Migration
+
+    def change do
+      create table(:keys, primary_key: false) do
+        add :name, :string
+      end
+
+      alter table(:keys) do
+        add :id, :integer, primary_key: true
+      end
+    end
+  end
+
+  test "tables are changed as far as a server lets them, and the rest is refused by name" do
+    migrate()
+    version = System.unique_integer([:positive, :monotonic])
+    assert Ecto.Migrator.up(TestRepo, version, ChangeUsers, log: false) == :ok
+    columns = fn -> TestRepo.query!("SELECT name FROM pragma_table_info('users')").rows |> List.flatten() end
+    assert columns.() == ~w(id name born inserted_at updated_at age) |> List.replace_at(2, "birthday")
+
+    error =
+      assert_raise(EctoLibSql.MigrationError, fn ->
+        Ecto.Migrator.up(TestRepo, version + 1_000_000, AddKey, log: false)
+      end)
+
+    assert error.code == :unsupported
+    assert error.message =~ "a server"
+    assert Ecto.Migrator.down(TestRepo, version, ChangeUsers, log: false) == :ok
+    assert columns.() == []
+  end
+
   test "a prefix is refused, and the way is named" do
     migrate()
 

@@ -5,7 +5,7 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   @behaviour Ecto.Adapters.SQL.Connection
 
-  alias Ecto.Adapters.LibSql.{Constraints, Ddl, EndedPool, MigrationPragmas, QuerySql, WriteSql}
+  alias Ecto.Adapters.LibSql.{Constraints, Ddl, EndedPool, MigrationPragmas, QuerySql, ServerSql, WriteSql}
   alias EctoLibSql.{Pool, Query}
 
   # --- statements -----------------------------------------------------------------------------------------------
@@ -15,7 +15,8 @@ defmodule Ecto.Adapters.LibSql.Connection do
 
   @impl true
   def prepare_execute(conn, name, sql, params, options) do
-    with :ok <- reachable(conn, options), do: EctoLibSql.prepare_execute(conn, name, sql, params, options)
+    with :ok <- reachable(conn, options),
+         do: EctoLibSql.prepare_execute(conn, name, ServerSql.of(sql, options), params, options)
   end
 
   @impl true
@@ -43,7 +44,7 @@ defmodule Ecto.Adapters.LibSql.Connection do
   def query(conn, sql, params, options) do
     with :ok <- reachable(conn, options) do
       MigrationPragmas.guard(conn, sql, options, fn conn, options ->
-        with {:ok, result} <- EctoLibSql.query(conn, sql, params, options),
+        with {:ok, result} <- EctoLibSql.query(conn, ServerSql.of(sql, options), params, options),
              do: {:ok, numbered(result, options[:returned_rowid])}
       end)
     end
@@ -70,7 +71,10 @@ defmodule Ecto.Adapters.LibSql.Connection do
   end
 
   @impl true
-  defdelegate stream(conn, sql, params, options), to: EctoLibSql
+  def stream(conn, %Query{} = query, params, options), do: EctoLibSql.stream(conn, query, params, options)
+
+  def stream(conn, sql, params, options),
+    do: EctoLibSql.stream(conn, ServerSql.of(sql, options), params, options)
 
   @impl true
   def explain_query(conn, sql, params, options) do

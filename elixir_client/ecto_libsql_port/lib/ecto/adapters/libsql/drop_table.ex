@@ -72,21 +72,25 @@ defmodule Ecto.Adapters.LibSql.DropTable do
           do: StoredTable.read!(name, table.schema, table.query)
 
     unless cascade?, do: refuse_rows!(table, children)
+    if cascade? and children != [], do: StoredTable.no_server!(table)
 
     before = if cascade?, do: CompileCheck.broken(table.query, table.schema)
     if cascade?, do: for(child <- children, do: SchemaText.replace!(child, without_references(child, table)))
 
     # With no foreign keys of its own either, nothing is left for SQLite to do to the rows it deletes: a key of the table to
     # itself may be RESTRICT.
-    table =
-      SchemaText.replace!(
-        table,
-        TableEdit.reject(table.sql, fn clause, _columns -> clause.kind == :references end)
-      )
+    table = if StoredTable.server?(table), do: table, else: without_keys(table)
 
     if_exists = if drop == :drop_if_exists, do: "IF EXISTS ", else: []
     table.query.(["DROP TABLE ", if_exists, StoredTable.quoted(table)], [])
     if cascade?, do: drop_views(table, before)
+  end
+
+  defp without_keys(table) do
+    SchemaText.replace!(
+      table,
+      TableEdit.reject(table.sql, fn clause, _columns -> clause.kind == :references end)
+    )
   end
 
   defp without_references(child, table), do: TableEdit.without_references_to(child.sql, table.name)

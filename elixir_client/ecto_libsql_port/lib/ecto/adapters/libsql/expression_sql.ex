@@ -6,7 +6,7 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
   # Parameters are written with their number (`?1`), so that a rewritten clause may move or repeat them.
 
   alias Ecto.Adapters.LibSql.{ArraySql, CastSql, DataType, DecimalSql, ExpressionType, FloatSql, IntervalSql}
-  alias Ecto.Adapters.LibSql.{JsonPathSql, QuerySql, Quoting}
+  alias Ecto.Adapters.LibSql.{JsonPathSql, QuerySql, Quoting, ServerSql}
   alias Ecto.Query.{ByExpr, Tagged}
   alias EctoLibSql.{Parameter, TimeSql}
 
@@ -359,7 +359,11 @@ defmodule Ecto.Adapters.LibSql.ExpressionSql do
 
   defp list(json, left, sources) do
     [
-      "SELECT CASE type WHEN 'object' THEN coalesce(float_of_bits(value ->> 'float'), unhex(value ->> 'blob'))",
+      [
+        "SELECT CASE type WHEN 'object' THEN coalesce(",
+        ServerSql.float_in_list(),
+        ", unhex(value ->> 'blob'))"
+      ],
       written_out(left, sources),
       [" ELSE value END FROM json_each(", json, ?)]
     ]

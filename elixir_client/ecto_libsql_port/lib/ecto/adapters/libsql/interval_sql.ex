@@ -4,8 +4,10 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   # by `ExpressionSql` with operands that are SQL already.
   #
   # SQLite computes in milliseconds and rounds the rest. So the whole seconds go through `strftime`, the fraction beside it
-  # as an integer of microseconds, and both are joined as text, in the form that is stored (see `TimeSql`). `floor` makes
-  # a month after 31 January the last of February, as other databases have it.
+  # as an integer of microseconds, and both are joined as text, in the form that is stored (see `TimeSql`).
+  #
+  # A month after 31 January is the last of February, as other databases have it. SQLite goes on into March, by as many days as the
+  # month of that date counts then, which are taken back. (Its modifier `floor` does so by itself, but a server may be older than it.)
 
   alias EctoLibSql.TimeSql
 
@@ -15,7 +17,10 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   @doc "A date and `count` units, as a date."
   @spec date(iodata, iodata, String.t()) :: iodata
   def date(date, count, unit) when unit in ["year", "month"] do
-    ["strftime('%Y-%m-%d', ", date, ", ", modifier(count, unit), ", 'floor')"]
+    [
+      ["(SELECT strftime('%Y-%m-%d', d, ", months("d", unit)],
+      [") FROM (SELECT ", date, " AS d, ", count, " AS n))"]
+    ]
   end
 
   def date(date, count, "week"), do: date(date, [?(, count, ") * 7"], "day")
@@ -24,7 +29,7 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
   @doc "A date with time and `count` units, as a value of the type."
   @spec datetime(iodata, iodata, String.t(), term) :: iodata
   def datetime(datetime, count, unit, type) when unit in ["year", "month"] do
-    shifted(datetime, [modifier("n", unit), ", 'floor'"], "0", count, type)
+    shifted(datetime, months(TimeSql.instant("d"), unit), "0", count, type)
   end
 
   def datetime(datetime, count, unit, type) when is_map_key(@seconds, unit) do
@@ -37,6 +42,13 @@ defmodule Ecto.Adapters.LibSql.IntervalSql do
 
   def datetime(_datetime, _count, unit, _type) do
     raise ArgumentError, "the interval #{inspect(unit)} is unknown to the libSQL adapter"
+  end
+
+  # Of `n` months or years after a date that is SQL of a name alone, which is computed once.
+  defp months(date, unit) do
+    modifier = modifier("n", unit)
+    day = ["strftime('%d', ", date, ", ", modifier, ?)]
+    [modifier, ", (CASE ", day, " WHEN strftime('%d', ", date, ") THEN 0 ELSE -", day, " END) || ' days'"]
   end
 
   defp modifier(count, unit), do: [?(, count, ") || ' #{unit}s'"]

@@ -6,7 +6,8 @@ defmodule Ecto.Adapters.LibSql.MigrationLease do
   # that says who migrates and until when, by the server's clock. Whoever finds it taken looks again, by reading: one who waited to
   # write would have the server end the transaction of the migration.
   #
-  # It is not renewed, for the same reason: a migrator that takes longer than its lease may meet another one.
+  # It is not renewed, for the same reason: a migrator that takes longer than its lease may meet another one. One that is killed while its VM lives
+  # gives it back.
 
   require Logger
 
@@ -29,11 +30,38 @@ defmodule Ecto.Adapters.LibSql.MigrationLease do
     """)
 
     acquire(meta, holder, lease_s || @lease_s, System.monotonic_time(:millisecond))
+    guard = guard(meta, holder)
 
     try do
       fun.()
     after
+      # It has stopped looking before the lease may be somebody else's.
+      dismiss(guard)
       give_back(meta, holder)
+    end
+  end
+
+  # A process that outlives the one that migrates.
+  defp guard(meta, holder) do
+    migrator = self()
+
+    spawn(fn ->
+      monitor = Process.monitor(migrator)
+
+      receive do
+        {:DOWN, ^monitor, :process, _, _} -> give_back(meta, holder)
+        {:dismissed, from} -> send(from, {:gone, self()})
+      end
+    end)
+  end
+
+  defp dismiss(guard) do
+    monitor = Process.monitor(guard)
+    send(guard, {:dismissed, self()})
+
+    receive do
+      {:gone, ^guard} -> Process.demonitor(monitor, [:flush])
+      {:DOWN, ^monitor, :process, _, _} -> :ok
     end
   end
 
@@ -95,5 +123,7 @@ defmodule Ecto.Adapters.LibSql.MigrationLease do
     end
   end
 
-  defp query!(meta, sql, params \\ []), do: Ecto.Adapters.SQL.query!(meta, sql, params, log: false).rows
+  # Not told as statements of the application, or of its migrations.
+  defp query!(meta, sql, params \\ []),
+    do: Ecto.Adapters.SQL.query!(meta, sql, params, log: false, telemetry_event: nil).rows
 end

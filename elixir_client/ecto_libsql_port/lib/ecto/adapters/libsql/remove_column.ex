@@ -170,19 +170,22 @@ defmodule Ecto.Adapters.LibSql.RemoveColumn do
   end
 
   defp drop(table, sql, column) do
-    wanted = TableEdit.remove(sql, TableSql.column_named(sql, column.name))
-    table = SchemaText.replace!(table, droppable(sql, column))
-    before = StoredTable.objects(table.schema, table.query)
+    if StoredTable.server?(table) do
+      drop_column(table, column)
+      StoredTable.reread!(table)
+    else
+      wanted = TableEdit.remove(sql, TableSql.column_named(sql, column.name))
+      table = SchemaText.replace!(table, droppable(sql, column))
+      before = StoredTable.objects(table.schema, table.query)
+      StoredTable.tolerating_broken(table.query, fn -> drop_column(table, column) end)
 
-    StoredTable.tolerating_broken(table.query, fn ->
-      table.query.(
-        ["ALTER TABLE ", StoredTable.quoted(table), " DROP COLUMN ", Quoting.name(column.name)],
-        []
-      )
-    end)
+      # The engine leaves the comments of the column and takes those of the next one.
+      table |> StoredTable.reread!() |> SchemaText.replace!(wanted, before)
+    end
+  end
 
-    # The engine leaves the comments of the column and takes those of the next one.
-    table |> StoredTable.reread!() |> SchemaText.replace!(wanted, before)
+  defp drop_column(table, column) do
+    table.query.(["ALTER TABLE ", StoredTable.quoted(table), " DROP COLUMN ", Quoting.name(column.name)], [])
   end
 
   # The engine looks for the comma before the last column from its name backwards, in comments as well.

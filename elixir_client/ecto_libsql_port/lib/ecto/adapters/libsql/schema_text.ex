@@ -197,6 +197,7 @@ defmodule Ecto.Adapters.LibSql.SchemaText do
   end
 
   defp write_schema!(%StoredTable{query: query} = table, changes) do
+    StoredTable.no_server!(table)
     schema = [Quoting.name(table.schema), ?.]
     %{rows: [[version]]} = query.(["PRAGMA ", schema, "schema_version"], [])
 

@@ -45,6 +45,7 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
     fn
       # An error means that the connection has been closed, with its pragmas.
       {:restore, sql}, [] -> SQL.query(meta, %Query{operation: :restore, statement: sql}, [], options)
+      :server?, [] -> meta.opts[:server] == true
       :compile, statements -> SQL.query!(meta, %Query{operation: :compile}, statements, options)
       sql, params -> SQL.query!(meta, IO.iodata_to_binary(sql), params, options)
     end
@@ -63,11 +64,32 @@ defmodule Ecto.Adapters.LibSql.StoredTable do
 
   @doc """
   Runs a function while the engine's RENAME and DROP COLUMN do not look at views and triggers, whose errors they ignore while
-  `writable_schema` is on; `CompileCheck` compares them. Where that pragma has no effect (SQLITE_DBCONFIG_DEFENSIVE), the
+  `writable_schema` is on; `CompileCheck` compares them. Where that pragma has no effect (SQLITE_DBCONFIG_DEFENSIVE, and on a server), the
   engine refuses what does not compile, also if it did not before.
   """
   @spec tolerating_broken(query, (() -> result)) :: result when result: var
-  def tolerating_broken(query, fun), do: with_writable_schema(query, fun)
+  def tolerating_broken(query, fun),
+    do: if(query.(:server?, []), do: fun.(), else: with_writable_schema(query, fun))
+
+  @doc "Whether the engine is that of a server, which changes no text of the schema, and copies no table behind its references."
+  @spec server?(t) :: boolean
+  def server?(table), do: table.query.(:server?, [])
+
+  @doc "Raises for a command that a server has no way to do."
+  @spec no_server!(t) :: :ok
+  def no_server!(table) do
+    if server?(table) do
+      error!(
+        :unsupported,
+        table.name,
+        "#{table.name} would have to be written anew, which a server does not let its clients do: it has neither the pragma " <>
+          "writable_schema nor legacy_alter_table. What ALTER TABLE of SQLite does works: add, rename and remove columns, rename the table. For " <>
+          "the rest make a new table and copy the rows"
+      )
+    else
+      :ok
+    end
+  end
 
   @doc """
   Runs a function with `writable_schema` on, and reads the schema anew afterwards, however the function ends.

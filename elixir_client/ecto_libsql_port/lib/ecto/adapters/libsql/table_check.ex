@@ -83,6 +83,7 @@ defmodule Ecto.Adapters.LibSql.TableCheck do
   @doc "Runs a function with the pragma `legacy_alter_table` set, and puts its former value back."
   @spec with_legacy_alter_table(StoredTable.t(), 0 | 1, (() -> result)) :: result when result: var
   def with_legacy_alter_table(table, value, fun) do
+    StoredTable.no_server!(table)
     %{rows: [[former]]} = table.query.("PRAGMA legacy_alter_table", [])
     table.query.("PRAGMA legacy_alter_table = #{value}", [])
 

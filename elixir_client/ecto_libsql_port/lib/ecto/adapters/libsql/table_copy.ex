@@ -21,6 +21,7 @@ defmodule Ecto.Adapters.LibSql.TableCopy do
   """
   @spec run!(StoredTable.t(), TableSql.t(), %{String.t() => iodata}) :: StoredTable.t()
   def run!(%StoredTable{} = table, %TableSql{} = sql, changed \\ %{}) do
+    StoredTable.no_server!(table)
     refuse_no_key!(table, sql)
     referring = StoredTable.children(table)
     before = TableCheck.state(table, referring)

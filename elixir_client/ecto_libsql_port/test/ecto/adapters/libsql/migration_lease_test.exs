@@ -29,6 +29,21 @@ defmodule Ecto.Adapters.LibSql.MigrationLeaseTest do
     assert Repo.query!("SELECT count(*) FROM ecto_libsql_migration_lock").rows == [[0]]
   end
 
+  test "of a migrator that is killed is given back", %{meta: meta} do
+    test = self()
+
+    {pid, monitor} =
+      spawn_monitor(fn ->
+        MigrationLease.run(meta, nil, fn -> send(test, :migrates) && Process.sleep(:infinity) end)
+      end)
+
+    assert_receive :migrates, 60_000
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 60_000
+    # Without that it would wait for a quarter of an hour.
+    assert MigrationLease.run(meta, nil, fn -> :done end) == :done
+  end
+
   test "one that cannot be given back hides no success", %{meta: meta} do
     log = capture_log(fn -> assert MigrationLease.run(meta, nil, fn -> lose() && :done end) == :done end)
     assert log =~ "could not be given back"

@@ -307,4 +307,22 @@ defmodule Ecto.Adapters.LibSql.TimeTest do
     assert [%{time: ~T[03:04:00], time_usec: ~T[03:04:00.000000], day: ~D[2026-01-02]}] = TestRepo.all(Event)
     assert [~T[03:04:00]] = TestRepo.all(from e in Event, select: type(fragment("?", e.time_usec), :time))
   end
+
+  # Each day of a leap year and of the next, by months and years there and back: as the engine's own modifier has it, which servers may lack.
+  test "months and years after the last days of a month are its last days" do
+    for {unit, many} <- [{"month", 14}, {"year", 4}] do
+      sql = fn date, count ->
+        date |> Ecto.Adapters.LibSql.IntervalSql.date(count, unit) |> IO.iodata_to_binary()
+      end
+
+      differences = """
+      WITH RECURSIVE days(day) AS (SELECT '2024-01-01' UNION ALL SELECT date(day, '+1 day') FROM days WHERE day < '2025-12-31'),
+        counts(count) AS (SELECT -#{many} UNION ALL SELECT count + 1 FROM counts WHERE count < #{many})
+      SELECT day, count FROM days, counts
+      WHERE #{sql.("day", "count")} IS NOT strftime('%Y-%m-%d', day, count || ' #{unit}s', 'floor')
+      """
+
+      assert TestRepo.query!(differences).rows == []
+    end
+  end
 end

@@ -69,6 +69,8 @@ defmodule Ecto.Adapters.LibSql.Sql.ExpressionTest do
              ~s[strftime('%Y-%m-%d', p0."posted", ((2) * 7) || ' days')]
 
     assert selected(from(p in Post, select: date_add(p.posted, ^1, "month"))) ==
-             ~s[strftime('%Y-%m-%d', p0."posted", (?1) || ' months', 'floor')]
+             ~s[(SELECT strftime('%Y-%m-%d', d, (n) || ' months', (CASE strftime('%d', d, (n) || ' months') ] <>
+               ~s[WHEN strftime('%d', d) THEN 0 ELSE -strftime('%d', d, (n) || ' months') END) || ' days') ] <>
+               ~s[FROM (SELECT p0."posted" AS d, ?1 AS n))]
   end
 end

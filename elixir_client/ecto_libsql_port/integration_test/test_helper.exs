@@ -1,5 +1,5 @@
-# Runs the suites that Ecto shares with all adapters against this one: ECTO_SUITES=1 mix test. Their files are read from
-# where the dependencies are. What is left out stands in exclusions.exs, each with its reason.
+# Runs the suites that Ecto shares with all adapters against this one: ECTO_SUITES=1 mix test, and with ECTO_SUITES=sqld for databases
+# on a server. Their files are read from where the dependencies are. What is left out stands in exclusions.exs, each with its reason.
 Logger.configure(level: :info)
 
 # Read by the suites. Tests of different files would wait for each other's transactions.
@@ -34,8 +34,25 @@ config = [
   show_sensitive_data_on_connection_error: true
 ]
 
-test_config = [database: Path.join(directory, "test.db"), pool: Ecto.Adapters.SQL.Sandbox] ++ config
-pool_config = [database: Path.join(directory, "pool.db"), pool_size: 5, attach: prefixes] ++ config
+# A namespace of one server for each Repo. A server attaches no databases, so there are no prefixes.
+on_server = fn name ->
+  server = LibsqlPort.Sqld.shared()
+  [uri: server.url, namespace: name, admin_url: "http://127.0.0.1:#{server.admin_port}"]
+end
+
+server? = System.get_env("ECTO_SUITES") == "sqld"
+if server? and LibsqlPort.Sqld.executable() == nil, do: raise("sqld is not installed: scripts/sqld")
+
+{test_place, pool_place} =
+  if server? do
+    {on_server.("test"), on_server.("pool")}
+  else
+    {[database: Path.join(directory, "test.db")],
+     [database: Path.join(directory, "pool.db"), attach: prefixes]}
+  end
+
+test_config = test_place ++ [pool: Ecto.Adapters.SQL.Sandbox] ++ config
+pool_config = pool_place ++ [pool_size: 5] ++ config
 
 # Some tests make Repos of their own out of the configuration of :ecto_sql.
 for app <- [:ecto_libsql_port, :ecto_sql] do
@@ -68,6 +85,8 @@ Code.require_file("#{ecto}/integration_test/support/schemas.exs", __DIR__)
 Code.require_file("#{ecto_sql}/integration_test/support/migration.exs", __DIR__)
 
 {exclusions, _} = Code.eval_file("exclusions.exs", __DIR__)
+{of_servers, _} = Code.eval_file("exclusions_of_servers.exs", __DIR__)
+exclusions = if server?, do: exclusions ++ of_servers, else: exclusions
 # A message that a test awaits may take longer than ExUnit's 100 ms on a busy machine.
 ExUnit.start(exclude: exclusions, capture_log: false, assert_receive_timeout: 10_000)
 

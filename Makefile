@@ -1,6 +1,6 @@
 # Every target is one script of scripts/, so that what CI runs and what a person runs are the same lines.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test torture soak bench bench-check fmt lint clean
+.PHONY: help setup build demo test torture soak chaos bench bench-check fmt lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,9 @@ torture: setup ## load and faults at length; TORTURE_SECONDS=600 for ten minutes
 
 soak: build ## subscriptions, functions and connections that come and go; SOAK_SECONDS=60 for a minute, ten minutes by default
 	@scripts/soak
+
+chaos: build ## writers on a server that fails in every way, and a ledger; CHAOS_ROUNDS=200 for a short run, 2,000 by default
+	@scripts/chaos
 
 bench: build ## micro, macro and scaling benchmarks; BENCH_QUICK=1 for a short run, BENCH_ONLY=scaling for one
 	@scripts/bench

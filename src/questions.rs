@@ -98,6 +98,11 @@ impl Questions {
         waited.map(|_| answer)
     }
 
+    /// The call that was opened last has its answer.
+    pub fn is_answered(&self) -> bool {
+        self.calls.lock().answer.is_some()
+    }
+
     fn take_credit(&self) -> bool {
         let less = |now: u32| now.checked_sub(1);
         self.credits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less).is_ok()

@@ -10,6 +10,7 @@ use crate::replication::Replicas;
 use crate::run::Lead;
 use port_driver::etf::DecodeError;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle as Runtime;
 
 /// What an opening needs from the rest of the program.
@@ -39,6 +40,10 @@ pub struct Surroundings {
 pub trait Relief: Send + Sync {
     /// Lets another thread go on reading, if `lead` is still on. Safe to call at any time.
     fn relieve(&self, lead: Lead);
+
+    /// Goes on reading on this thread, whose input is laid open in `lead`, until `ready` or for `time`, and lays it open again.
+    /// What could run on this thread goes to its connection's meanwhile. False if another thread reads already.
+    fn read_meanwhile(&self, lead: Lead, time: Duration, ready: &mut dyn FnMut() -> bool) -> bool;
 
     /// Has an event sent, without waiting for the client to read it.
     fn post(&self, frames: &mut Vec<u8>);

@@ -9,6 +9,7 @@ use port_driver::request::{self, tag, Open, OpenOptions, Values, EVENT_CHANGES};
 use port_driver::request::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub const POINT: &str = "SELECT id, short, value, long, empty, bytes FROM bulk WHERE id = ?1";
 pub const SCAN: &str = "SELECT id, short, value, long, empty, bytes FROM bulk LIMIT 10000";
@@ -28,6 +29,10 @@ struct Client(OnceLock<Arc<Questions>>);
 
 impl Relief for Client {
     fn relieve(&self, _lead: Lead) {}
+
+    fn read_meanwhile(&self, _: Lead, _: Duration, _: &mut dyn FnMut() -> bool) -> bool {
+        false
+    }
 
     fn post(&self, frames: &mut Vec<u8>) {
         if let (Some(questions), Some(&[a, b, c, d])) = (self.0.get(), frames.get(CALL_AT..CALL_AT + 4)) {

@@ -323,6 +323,7 @@ mod tests {
     use port_driver::request::{tag, Values, EVENT_CHANGES};
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     /// Keeps the events that are posted, but panics instead for the `panics_at`-th.
     #[derive(Default)]
@@ -343,6 +344,10 @@ mod tests {
 
     impl Relief for NoRelief {
         fn relieve(&self, _lead: Lead) {}
+
+        fn read_meanwhile(&self, _: Lead, _: Duration, _: &mut dyn FnMut() -> bool) -> bool {
+            false
+        }
 
         fn post(&self, _frames: &mut Vec<u8>) {}
 

@@ -18,9 +18,14 @@ use parking_lot::Mutex;
 use port_driver::error_code::ErrorCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 /// How long a statement may run on the thread that reads requests before that thread lets another one read.
 const READER_BUDGET_NS: u64 = 300_000;
+
+/// How long the thread that reads waits for the client's answer by reading on. Longer, and another thread reads, which can
+/// run short statements again.
+pub const MEANWHILE: Duration = Duration::from_millis(1);
 
 /// How old a look at the files may be that a commit rests on.
 const PLACEMENT_FRESH_NS: u64 = 1_000_000;
@@ -383,6 +388,17 @@ impl ConnectionWatch {
     /// What runs may take a while from here.
     pub fn about_to_wait(&self) {
         self.relieve_if(|_| true);
+    }
+
+    /// Whoever runs on the thread that reads reads on for a moment, until `ready`: what is waited for may come from there.
+    pub fn read_meanwhile(&self, mut ready: impl FnMut() -> bool) {
+        let lead = self.lead.load(Ordering::Relaxed);
+        if lead == NO_LEAD {
+            return;
+        }
+        let leads = self.relief.read_meanwhile(lead, MEANWHILE, &mut ready);
+        // What has been read is not waited for by anybody: the time that is left to a leader begins anew.
+        self.set_place(if leads { Place::Reader(lead) } else { Place::Thread });
     }
 
     /// It was compiled, or refused.

@@ -76,6 +76,15 @@ impl<I> Handover<I> {
         Some(input)
     }
 
+    /// Lays the input of `lead` open again, which was taken back while its statement still runs.
+    #[inline]
+    pub fn put_back(&self, lead: Lead, input: I) {
+        let mut slot = self.slot.lock();
+        debug_assert!(slot.lead == lead && slot.input.is_none(), "who has the input is the one who leads");
+        slot.input = Some(input);
+        self.busy_since_ns.store(now_ns(), Ordering::SeqCst);
+    }
+
     /// Hands the input of `lead` to a thread that stands by, if that lead is still on. False if nobody stands by: the
     /// input stays where it is, for a new thread to [`Self::join`]. Safe to call at any time.
     #[must_use]
@@ -136,6 +145,20 @@ mod tests {
         let second = handover.lay_open("input");
         assert_eq!(handover.take_back(first), None, "a former leader has no claim on the present one's");
         assert_eq!(handover.take_back(second), Some("input"));
+    }
+
+    #[test]
+    fn a_leader_may_read_in_the_midst_of_its_statement() {
+        let handover = Handover::new();
+        let lead = handover.lay_open("input");
+        assert_eq!(handover.take_back(lead), Some("input"));
+        assert_eq!(handover.busy_since_ns(), 0);
+        assert!(handover.relieve(lead), "who reads is not relieved, and nobody has to be started for it");
+        handover.put_back(lead, "input");
+        assert_ne!(handover.busy_since_ns(), 0);
+        assert!(!handover.relieve(lead), "who runs its statement again is");
+        assert_eq!(handover.join(lead), Some("input"));
+        assert_eq!(handover.take_back(lead), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::output::Output;
 use super::router::{Routed, Router};
 use super::spin::Spin;
 use super::time::Time;
-use crate::clock::now_ns;
+use crate::clock::{self, now_ns, NEVER};
 use crate::connection::job::Job;
 use crate::connection::thread::{lose, run_request, Outcome};
 use crate::connection::Connection;
@@ -41,6 +41,8 @@ use std::time::Duration;
 const REPLIES_BYTES: usize = 32 << 10;
 /// What is read at once.
 const READ_BYTES: usize = 128 << 10;
+/// The shortest wait that is one.
+const POLL_MIN: Duration = Duration::from_millis(1);
 /// What the program sends unasked bears this id, so no request may.
 const EVENT_ID: u32 = 0;
 
@@ -88,8 +90,27 @@ impl Input {
 
     /// Reads what there is, waiting for it; false at the end.
     fn read_more(&mut self) -> io::Result<bool> {
+        self.look();
+        self.read()
+    }
+
+    /// The same, but no longer than for `time`: true too if nothing has come until then.
+    fn read_within(&mut self, time: Duration) -> io::Result<bool> {
+        self.look();
+        // The system counts in milliseconds: with less it would look again and again.
+        if poll(&self.pipe, Readiness::Read, time.max(POLL_MIN)) {
+            self.read()
+        } else {
+            Ok(true)
+        }
+    }
+
+    fn look(&mut self) {
         let Input { pipe, spin, .. } = self;
         spin.look(|| poll(pipe, Readiness::Read, Duration::ZERO));
+    }
+
+    fn read(&mut self) -> io::Result<bool> {
         loop {
             match self.pipe.read(&mut self.chunk) {
                 Ok(0) => return Ok(false),
@@ -206,6 +227,13 @@ impl Relief for Reading {
         self.time.shut_down(broken(error));
     }
 
+    fn read_meanwhile(&self, lead: Lead, time: Duration, ready: &mut dyn FnMut() -> bool) -> bool {
+        let Some(input) = self.handover.take_back(lead) else { return false };
+        let mut meanwhile = Meanwhile { reading: self, lead, input: Some(input) };
+        meanwhile.read(time, ready);
+        true
+    }
+
     fn relieve(&self, lead: Lead) {
         if !self.handover.relieve(lead) {
             self.relieve_by_new_thread(lead);
@@ -230,6 +258,70 @@ impl Reading {
             }
         } else {
             self.out_of_threads.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The leader reads in the midst of its statement, which waits for one of the requests. Afterwards the input lies open again.
+struct Meanwhile<'r> {
+    reading: &'r Reading,
+    lead: Lead,
+    /// Nobody has it after a panic.
+    input: Option<Box<Input>>,
+}
+
+impl Meanwhile<'_> {
+    fn read(&mut self, time: Duration, ready: &mut dyn FnMut() -> bool) {
+        let end_ns = now_ns().saturating_add(u64::try_from(time.as_nanos()).unwrap_or(NEVER));
+        if let Some(input) = self.input.as_mut() {
+            // This thread has asked, and is to be answered.
+            input.spin.answered();
+        }
+        while !ready() {
+            let Some(mut input) = self.input.take() else { return };
+            match input.next() {
+                Ok(Some(incoming)) => match route(input, incoming) {
+                    Ok((input, None)) => self.input = Some(input),
+                    // It would run on top of the statement that waits.
+                    Ok((input, Some((connection, job)))) => {
+                        self.input = Some(pass_on(input, &connection, job));
+                    }
+                    Err((input, reason)) => return self.end(input, broken(&reason)),
+                },
+                Ok(None) => {
+                    // Without a wait: it is not the statement that the client keeps waiting.
+                    self.reading.output.post(&mut input.replies);
+                    if now_ns() >= end_ns {
+                        self.input = Some(input);
+                        return;
+                    }
+                    match listen(self.reading, || input.read_within(clock::until(end_ns))) {
+                        None => self.input = Some(input),
+                        Some(exit) => return self.end(input, exit),
+                    }
+                }
+                Err(error) => return self.end(input, broken(&error)),
+            }
+        }
+    }
+
+    /// The program ends. What runs here is stopped by that, and the leader finds the same end then.
+    fn end(&mut self, input: Box<Input>, exit: Exit) {
+        self.input = Some(input);
+        self.reading.time.shut_down(exit);
+    }
+}
+
+impl Drop for Meanwhile<'_> {
+    fn drop(&mut self) {
+        match self.input.take() {
+            Some(mut input) => {
+                self.reading.output.post(&mut input.replies);
+                self.reading.handover.put_back(self.lead, input);
+                self.reading.time.leader_is_busy();
+            }
+            // Nobody would read any more.
+            None => self.reading.time.shut_down(Exit::Bug),
         }
     }
 }
@@ -265,7 +357,7 @@ fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
             },
             Ok(None) => {
                 reading.output.send(&mut input.replies);
-                if let Some(exit) = listen(reading, &mut input) {
+                if let Some(exit) = listen(reading, || input.read_more()) {
                     return Led::Ended(exit);
                 }
             }
@@ -280,9 +372,9 @@ fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
     }
 }
 
-fn listen(reading: &Reading, input: &mut Input) -> Option<Exit> {
+fn listen(reading: &Reading, read: impl FnOnce() -> io::Result<bool>) -> Option<Exit> {
     reading.listening.store(true, Ordering::Relaxed);
-    let more = input.read_more();
+    let more = read();
     reading.listening.store(false, Ordering::Relaxed);
     match more {
         Ok(true) => None,
@@ -294,17 +386,29 @@ fn listen(reading: &Reading, input: &mut Input) -> Option<Exit> {
     }
 }
 
-fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handled {
+fn handle(reading: &Reading, input: Box<Input>, incoming: Incoming) -> Handled {
+    match route(input, incoming) {
+        Ok((input, None)) => Handled::Go(input),
+        Ok((input, Some((connection, job)))) => run_here(reading, input, &connection, job),
+        Err((input, reason)) => Handled::Broken(input, reason),
+    }
+}
+
+/// A request that the thread that reads may run itself.
+type Leads = Option<(Arc<Connection>, Job)>;
+
+/// Does what is quick. An error is a frame that is broken.
+fn route(mut input: Box<Input>, incoming: Incoming) -> Result<(Box<Input>, Leads), (Box<Input>, String)> {
     let (header, payload) = match incoming {
         Incoming::Frame { header, payload } => (header, payload),
         Incoming::Oversized { header, frame_bytes } => {
             let Input { router, replies, .. } = &mut *input;
             router.refuse_oversized(header, frame_bytes, replies);
-            return Handled::Go(input);
+            return Ok((input, None));
         }
     };
     if header.request_id == EVENT_ID {
-        return Handled::Broken(input, "a request under id 0, which is the events'".to_owned());
+        return Err((input, "a request under id 0, which is the events'".to_owned()));
     }
     let received_ns = input.received_ns;
     let Input { router, replies, .. } = &mut *input;
@@ -315,10 +419,10 @@ fn handle(reading: &Reading, mut input: Box<Input>, incoming: Incoming) -> Handl
             } else {
                 input.spin.answered();
             }
-            Handled::Go(input)
+            Ok((input, None))
         }
-        Ok(Routed::Lead(connection, job)) => run_here(reading, input, &connection, job),
-        Err(error) => Handled::Broken(input, error.to_string()),
+        Ok(Routed::Lead(connection, job)) => Ok((input, Some((connection, job)))),
+        Err(error) => Err((input, error.to_string())),
     }
 }
 
@@ -327,7 +431,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     let mut backend = connection.backend();
     let Some(open) = backend.as_mut() else {
         drop(backend);
-        return pass_on(input, connection, job);
+        return Handled::Go(pass_on(input, connection, job));
     };
     let request = match request::decode(job.tag, &job.payload) {
         Ok(request) => request,
@@ -346,7 +450,7 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
     if !open.is_short(&request) {
         drop(backend);
         input.spin.passed_on();
-        return pass_on(input, connection, job);
+        return Handled::Go(pass_on(input, connection, job));
     }
     let mut out = std::mem::take(&mut input.scratch);
     let lead = reading.publish(input);
@@ -374,11 +478,11 @@ fn run_here(reading: &Reading, mut input: Box<Input>, connection: &Connection, j
 }
 
 /// Leaves a request to the connection's thread.
-fn pass_on(mut input: Box<Input>, connection: &Connection, job: Job) -> Handled {
+fn pass_on(mut input: Box<Input>, connection: &Connection, job: Job) -> Box<Input> {
     if let Some(job) = connection.inbox.pass_lead(job) {
         input.router.refuse(job.request_id, &Stop::Closed.into(), &mut input.replies);
     }
-    Handled::Go(input)
+    input
 }
 
 /// The leader's way out while it runs a statement.

@@ -10,7 +10,36 @@ defmodule LibsqlPort.FunctionsTest do
 
   defp rows(conn, sql), do: LibsqlPort.query!(conn, sql).rows
 
+  # How often the system has given a processor to threads whose names begin so.
+  defp thread_switches(os_pid, name) do
+    tasks = Path.wildcard("/proc/#{os_pid}/task/*")
+    named = Enum.filter(tasks, &(File.read!(Path.join(&1, "comm")) |> String.starts_with?(name)))
+
+    for task <- named,
+        [count] <-
+          Regex.scan(~r/ctxt_switches:\s+(\d+)/, File.read!(Path.join(task, "status")),
+            capture: :all_but_first
+          ),
+        reduce: 0 do
+      sum -> sum + String.to_integer(count)
+    end
+  end
+
   describe "a scalar function" do
+    # A call that wakes the connection's thread costs two switches of threads more than one that does not. On a busy machine
+    # some do; where another thread had to fetch the answers, all would.
+    test "is answered without the connection's thread", %{sidecar: sidecar, conn: conn} do
+      :ok = LibsqlPort.create_function(conn, "same", 1, fn x -> x end)
+      {:ok, %{os_pid: os_pid}} = LibsqlPort.status(sidecar)
+      assert thread_switches(os_pid, "libsql-conn-") > 0
+
+      assert Enum.any?(1..2_000, fn x ->
+               before = thread_switches(os_pid, "libsql-conn-")
+               assert one(conn, "SELECT same(?)", [x]) == x
+               thread_switches(os_pid, "libsql-conn-") == before
+             end)
+    end
+
     test "gets and gives every kind of value", %{conn: conn} do
       test = self()
       :ok = LibsqlPort.create_function(conn, "same", 1, fn x -> send(test, x) end)

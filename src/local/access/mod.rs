@@ -169,10 +169,9 @@ impl Access {
         match &outcome {
             Ok(_) => {
                 statement.refresh_columns();
-                // What calls the client is not for the thread that reads its answers.
-                let took_ns =
-                    if self.asking.take_called() { u64::MAX } else { now_ns().saturating_sub(started_ns) };
-                statement.ran(took_ns);
+                let took_ns = now_ns().saturating_sub(started_ns);
+                // What calls the client reads on while it waits, so only the time between two calls counts.
+                statement.ran(self.asking.take_calls().map_or(took_ns, |calls| calls.stretch_ns(took_ns)));
             }
             Err(_) => statement.ran(u64::MAX),
         }

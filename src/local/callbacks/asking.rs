@@ -7,7 +7,7 @@ use crate::client_hooks::Callee;
 use crate::clock::{now_ns, NEVER};
 use crate::control::Control;
 use crate::engine::function::{Argument, FunctionError, Output};
-use crate::local::watch::ConnectionWatch;
+use crate::local::watch::{ConnectionWatch, MEANWHILE};
 use crate::questions::Questions;
 use crate::surroundings::Relief;
 use port_driver::answer::Answer;
@@ -17,7 +17,7 @@ use port_driver::event::{self, Call};
 use port_driver::refusal::RequestError;
 use port_driver::request::{self, tag, Request};
 use port_driver::value::Value;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// How a connection calls its client.
@@ -29,8 +29,29 @@ pub struct Asking {
     watch: Arc<ConnectionWatch>,
     frame_bytes_max: u32,
     request: AtomicU64,
-    called: AtomicBool,
+    calls: AtomicU64,
+    waited_ns: AtomicU64,
     instances: AtomicU32,
+}
+
+/// What a request has asked of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls {
+    /// How often.
+    pub count: u64,
+    /// How long it has waited for the answers.
+    pub waited_ns: u64,
+}
+
+impl Calls {
+    /// Of a statement that took `took_ns`: how long it ran between two calls, in which alone it keeps the thread that reads from
+    /// reading. Endless if the client takes its time.
+    pub fn stretch_ns(self, took_ns: u64) -> u64 {
+        if u128::from(self.waited_ns / self.count.max(1)) >= MEANWHILE.as_nanos() {
+            return u64::MAX;
+        }
+        took_ns.saturating_sub(self.waited_ns) / self.count.saturating_add(1)
+    }
 }
 
 impl Asking {
@@ -51,7 +72,8 @@ impl Asking {
             watch,
             frame_bytes_max,
             request: AtomicU64::new(0),
-            called: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
             instances: AtomicU32::new(0),
         }
     }
@@ -62,6 +84,8 @@ impl Asking {
         // The connection's own thread alone counts.
         self.request.store(self.request().wrapping_add(1), Ordering::Relaxed);
         self.watch.forget_failure();
+        // What compiling has asked, and not running.
+        let _ = self.take_calls();
     }
 
     /// Changes with every request.
@@ -70,11 +94,15 @@ impl Asking {
         self.request.load(Ordering::Relaxed)
     }
 
-    /// True if the client was called since this was last asked.
+    /// The calls since this was last asked, if there were any.
     #[inline]
-    pub fn take_called(&self) -> bool {
+    pub fn take_calls(&self) -> Option<Calls> {
         // A load first, since there is mostly nothing to take.
-        self.called.load(Ordering::Relaxed) && self.called.swap(false, Ordering::Relaxed)
+        if self.calls.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let count = self.calls.swap(0, Ordering::Relaxed);
+        Some(Calls { count, waited_ns: self.waited_ns.swap(0, Ordering::Relaxed) })
     }
 
     /// A number for a group or a scan, which the client keeps a state for.
@@ -104,8 +132,6 @@ impl Asking {
         if self.control.stop().is_some() {
             return Err(FunctionError::Stopped);
         }
-        self.called.store(true, Ordering::Relaxed);
-        self.watch.about_to_wait();
         let until_ns = match function.timeout_ms() {
             0 => NEVER,
             ms => now_ns().saturating_add(u64::from(ms) * 1_000_000),
@@ -123,7 +149,19 @@ impl Asking {
             return Err(self.failed(function, ErrorCode::TooBig, &message));
         }
         self.relief.post(&mut frame);
-        match self.questions.wait_for_answer(until_ns) {
+        let posted_ns = now_ns();
+        // The thread that reads fetches its answer itself. Otherwise another one has to, which costs two switches of threads.
+        self.watch.read_meanwhile(|| self.questions.is_answered() || self.control.stop().is_some());
+        if !self.questions.is_answered() {
+            self.watch.about_to_wait();
+        }
+        let answer = self.questions.wait_for_answer(until_ns);
+        // The connection's own thread alone counts.
+        self.calls.store(self.calls.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
+        let waited_ns =
+            self.waited_ns.load(Ordering::Relaxed).saturating_add(now_ns().saturating_sub(posted_ns));
+        self.waited_ns.store(waited_ns, Ordering::Relaxed);
+        match answer {
             Ok(Some(payload)) => match request::decode(tag::ANSWER, &payload) {
                 Ok(Request::Answer { answer: Answer::Value(term), .. }) => {
                     read(term).map_err(|error| self.failed(function, function.failed(), &error.message))

@@ -226,7 +226,7 @@ defmodule EctoLibSql do
     no_repo!(conn)
     options = Deadline.limited(conn, PoolDefaults.added(conn, options))
 
-    case Retry.of_call(conn, options) do
+    case Retry.of_call(conn, query, options) do
       nil -> enter_once(call, conn, query, params, options)
       retry -> Retry.statement(retry, options, fn -> enter_once(call, conn, query, params, options) end)
     end

@@ -2,7 +2,7 @@ defmodule LibsqlPort.AuthTokenTest do
   # How a function is asked for a token, as the connection is opened and later. The program is a stub.
   use ExUnit.Case, async: true
 
-  alias LibsqlPort.{Error, Functions, Secret, Stub}
+  alias LibsqlPort.{AuthToken, Error, Functions, Secret, Stub}
 
   @url "https://example.com"
 
@@ -22,6 +22,9 @@ defmodule LibsqlPort.AuthTokenTest do
     {:ok, %{rows: [[outcome]]}} = LibsqlPort.query(conn, "call auth_token", [items])
     :erlang.binary_to_term(outcome)
   end
+
+  # From the compiler, which would warn.
+  defp hidden(term), do: :erlang.binary_to_term(:erlang.term_to_binary(term))
 
   test "it is asked as the connection is opened, and again, in another process", %{sidecar: sidecar} do
     test = self()
@@ -56,10 +59,19 @@ defmodule LibsqlPort.AuthTokenTest do
 
   test "no token is an error that says why, without what was returned", %{sidecar: sidecar} do
     for {ask, word} <- [
-          {fn -> {:error, "the vault is locked"} end, "the vault is locked"},
-          {fn -> {:error, :locked} end, ":locked"},
-          {fn -> {:error, %RuntimeError{message: "no vault"}} end, "no vault"},
-          {fn -> raise "no vault" end, "no vault"},
+          {fn -> {:error, :locked} end, "{:error, :locked}"},
+          {fn -> {:error, {:http, 503}} end, "{:error, {:http, 503}}"},
+          {fn -> {:error, %RuntimeError{message: "secret"}} end, "{:error, %RuntimeError{}}"},
+          {fn -> {:error, "the vault said secret"} end, "not shown"},
+          {fn -> {:error, %{body: "secret"}} end, "not shown"},
+          {fn -> {:error, {:answer, "secret"}} end, "not shown"},
+          {fn -> raise "secret" end, "raised RuntimeError"},
+          {fn -> {:ok, _token} = hidden({:ok, "secret", 1}) end, "raised MatchError"},
+          {fn -> :erlang.error({:secret, "secret"}) end, "raised ErlangError"},
+          {fn -> String.to_integer(hidden("secret")) end, "raised ArgumentError"},
+          {fn -> Keyword.get(hidden("secret"), :token) end, "raised FunctionClauseError"},
+          {fn -> throw({:token, "secret"}) end, "threw"},
+          {fn -> exit({:token, "secret"}) end, "exited"},
           {fn -> {:secret, "secret"} end, "neither a token"},
           {fn -> "secret\n" end, "line break"},
           {fn -> "" end, "empty"},
@@ -69,6 +81,29 @@ defmodule LibsqlPort.AuthTokenTest do
       assert {:error, %Error{code: :callback_failed, message: message}} = connect(sidecar, ask)
       assert message =~ word
       refute message =~ "secret"
+    end
+  end
+
+  test "the event of a function that fails bears no token either" do
+    for {ask, kind, reason} <- [
+          {fn -> {:ok, _token} = hidden({:ok, "secret", 1}) end, :error, MatchError},
+          {fn -> Keyword.get(hidden("secret"), :token) end, :error, FunctionClauseError},
+          {fn -> String.to_integer(hidden("secret")) end, :error, ArgumentError},
+          {fn -> throw({:token, "secret"}) end, :throw, :not_shown},
+          {fn -> exit({:token, "secret"}) end, :exit, :not_shown}
+        ] do
+      {told_kind, raised, stacktrace} =
+        try do
+          ask.()
+        catch
+          kind, raised -> {kind, raised, __STACKTRACE__}
+        end
+
+      {message, told, stacktrace} = AuthToken.failed(told_kind, raised, stacktrace)
+      assert {told_kind, told} == {kind, reason}
+      assert [{_module, _name, arity, _location} | _] = stacktrace
+      assert is_integer(arity)
+      refute inspect({message, told, stacktrace}, limit: :infinity) =~ "secret"
     end
   end
 

@@ -105,6 +105,19 @@ defmodule LibsqlPort.ServerOptionsTest do
     end
   end
 
+  test "which hosts are this machine is as the sidecar has it" do
+    hosts =
+      for line <- "../../../tests/fixtures/loopback_hosts.txt" |> Path.expand(__DIR__) |> File.stream!(),
+          [answer, host] <- [String.split(line)],
+          do: {host, answer}
+
+    assert length(hosts) > 20
+
+    for {host, answer} <- hosts do
+      assert {host, if(ServerUrl.loopback?(host), do: "yes", else: "no")} == {host, answer}
+    end
+  end
+
   test "what is for TLS alone is refused where there is none" do
     for options <- [
           [ca_file: "/ca.pem"],
@@ -172,7 +185,13 @@ defmodule LibsqlPort.ServerOptionsTest do
           {[url: 1], ["takes a URL as a string"]},
           {[url: "https://me:#{secret}@example.com"], ["password", ":auth_token"]},
           {[url: "https://example.com#x"], ["fragment"]},
-          {[url: "https://example.com?token=#{secret}"], ["\"token\"", "authToken"]},
+          {[url: "https://example.com?token=#{secret}"], ["parameter", "authToken"]},
+          {[url: "https://example.com?#{secret}"], ["parameter", "authToken"]},
+          {[url: "https://example.com:99999/#{secret}"], ["port is 99999", "65535"]},
+          {[url: "http://127.0.0.1:0/#{secret}"], ["port is 0", "65535"]},
+          {[url: "libsql://example.com:84430"], ["port is 84430", "65535"]},
+          {[url: "http://127.0.0.1:"], ["without a port"]},
+          {[url: "libsql://example.com:/#{secret}"], ["without a port"]},
           {[url: "https://example.com?tls=#{secret}"], ["tls is 0 or 1"]},
           {[url: "https://example.com?tls=0"], ["contradict"]},
           {[url: "https://exa mple.com/#{secret}"], ["no URL"]},
@@ -200,6 +219,22 @@ defmodule LibsqlPort.ServerOptionsTest do
       assert {:error, %Error{code: :invalid_option, message: message}} = Options.connection(options)
       for word <- words, do: assert(message =~ word, "#{message} lacks #{word}")
       refute message =~ secret
+    end
+  end
+
+  test "an address that another option holds is called by its name" do
+    for {options, word} <- [
+          {[url: "http://example.com"], "the option :uri: what is sent"},
+          {[url: "https://e.com", journal_mode: :wal], "and :uri names one"},
+          {[url: "http://localhost:1", ca_file: "/ca.pem"], "in :uri"},
+          {[url: "https://e.com?authToken=a", auth_token: "b"], "in :uri and as :auth_token"},
+          {[url: "https://e.com", database: ":memory:"], "with :uri a replica"},
+          {[database: "a.db", namespace: "a"], "address as :uri"},
+          {[database: "https://e.com"], "server as :uri"}
+        ] do
+      assert {:error, %Error{message: message}} = Options.connection(options, :uri)
+      assert message =~ word
+      refute message =~ ":url"
     end
   end
 

@@ -64,6 +64,19 @@ defmodule LibsqlPort.TelemetryTest do
     refute inspect(metadata) =~ "a secret"
   end
 
+  test "a function for a token that raises is an event that does not say what", %{sidecar: sidecar} do
+    ask = fn -> raise "a secret" end
+
+    assert {:error, %Error{code: :callback_failed, message: message}} =
+             LibsqlPort.connect(sidecar, url: "http://127.0.0.1:1", auth_token: ask)
+
+    assert message =~ "RuntimeError"
+    refute message =~ "a secret"
+    assert_received {:event, [:libsql_port, :callback, :exception], %{monotonic_time: _}, metadata}
+    assert %{function: "auth_token", kind: :error, reason: RuntimeError, stacktrace: [_ | _]} = metadata
+    refute inspect(metadata) =~ "a secret"
+  end
+
   test "what is raised is an exception event, and goes on" do
     assert_raise RuntimeError, fn ->
       Telemetry.span(%{request: :execute}, fn -> raise "boom" end, fn _ -> nil end)

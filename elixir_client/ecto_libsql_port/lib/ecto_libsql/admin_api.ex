@@ -9,6 +9,14 @@ defmodule EctoLibSql.AdminApi do
 
   @timeout_ms 30_000
 
+  @doc "Whether the address and the key can be used; nobody is asked."
+  @spec check(keyword) :: :ok | {:error, String.t()}
+  def check(options) do
+    with {:ok, _url} <- if(options[:admin_url] == nil, do: {:ok, nil}, else: url(options)),
+         {:ok, _headers} <- headers(options[:admin_auth_key]),
+         do: :ok
+  end
+
   @doc "Makes the namespace of these options; `:exists` if there is one."
   @spec create(keyword) :: :ok | :exists | {:error, String.t()}
   def create(options) do
@@ -25,7 +33,8 @@ defmodule EctoLibSql.AdminApi do
   def delete(options) do
     case request("DELETE", "", ~s({"keep_backup":false}), options) do
       {:ok, 200, _body} -> :ok
-      {:ok, 404, _body} -> :missing
+      # Whoever is no admin API answers so as well.
+      {:ok, 404, body} -> if body =~ "doesn't exist", do: :missing, else: {:error, told(404, body)}
       {:ok, status, body} -> {:error, told(status, body)}
       {:error, _} = error -> error
     end
@@ -67,7 +76,7 @@ defmodule EctoLibSql.AdminApi do
   defp revealed(key), do: key
 
   # A line break in it would be the next header.
-  defp visible?(key), do: key != "" and for(<<byte <- key>>, byte not in 0x20..0x7E, do: byte) == []
+  defp visible?(key), do: key != "" and for(<<byte <- key>>, byte not in 0x21..0x7E, do: byte) == []
 
   defp no_key do
     "the option :admin_auth_key is empty or has characters that are not visible ASCII, such as a line break of the file " <>
@@ -75,6 +84,12 @@ defmodule EctoLibSql.AdminApi do
   end
 
   defp told(401, _body), do: "the admin API refuses the key (the option :admin_auth_key)"
+
+  defp told(404, body) do
+    "the admin API answers 404: #{String.slice(body, 0, 200)}. Is it at the address of :admin_url? It has a port of its own, beside that " <>
+      "of databases"
+  end
+
   defp told(status, body), do: "the admin API answers #{status}: #{String.slice(body, 0, 200)}"
 
   defp encoded(name), do: URI.encode(name, &URI.char_unreserved?/1)

@@ -59,7 +59,7 @@ defmodule EctoLibSql.ObservedPool do
     with pid when is_pid(pid) <- GenServer.whereis(pool), %{gauges: gauges} <- PoolGauges.of(pid) do
       PoolGauges.count(gauges, :drops)
       status = PoolStatus.of_pool(pid)
-      error = if status, do: %{error | message: explained(error.message, status)}, else: error
+      error = if status, do: %{error | message: explained(error.message, status, gauges)}, else: error
       tell(:drop, %{duration: duration}, pool, options, %{reason: error.reason, error: error})
       error
     else
@@ -67,7 +67,15 @@ defmodule EctoLibSql.ObservedPool do
     end
   end
 
-  defp explained(message, status), do: String.trim_trailing(message) <> "\n\n" <> PoolStatus.explain(status)
+  # Whoever waits for a connection that cannot be opened is told why, before all that is said of pools that are too small.
+  defp explained(message, status, gauges) do
+    message = String.trim_trailing(message) <> "\n\n" <> PoolStatus.explain(status)
+
+    case PoolGauges.not_opened(gauges) do
+      nil -> message
+      why -> "no connection could be opened when it was last tried: #{Exception.message(why)}\n\n" <> message
+    end
+  end
 
   defp tell(event, measurements, pool, options, metadata) do
     metadata = Map.merge(%{pool: pool, repo: options[:repo]}, metadata)

@@ -5,7 +5,7 @@ defmodule EctoLibSql.OptionPlaces do
   # pass it over would be to promise what is not done. Called by `StartOptions` and by `EctoLibSql.connect/1`.
   #
   # The driver does the same for the options of a connection (`LibsqlPort.Options`). Those of Ecto and DBConnection are passed over: the
-  # configuration of a Repo is shared by its tests and its Mix tasks.
+  # configuration of a Repo is shared by its tests and its Mix tasks. Those that say how a server is reached are not, beside one.
 
   alias EctoLibSql.{Error, ServerLocation}
 
@@ -58,6 +58,26 @@ defmodule EctoLibSql.OptionPlaces do
        replica: "mix ecto.create makes the file of a replica, not the database on the server"}
   ]
 
+  @on_address "the address says where the server is"
+  @on_tls "TLS is spoken where the address is https:// or libsql://, and :ca_file, :client_cert_file and :roots say whom to trust"
+  @on_token "a server knows its clients by the option :auth_token"
+  @on_socket "the sidecar opens the connections"
+
+  # Of Ecto and of other adapters. Beside a file they are what a configuration has left over; beside the address of a server they
+  # look as if they said how it is reached.
+  @foreign [
+    hostname: @on_address,
+    port: @on_address,
+    ssl: @on_tls,
+    ssl_opts: @on_tls,
+    username: @on_token,
+    password: @on_token,
+    socket_options: @on_socket,
+    socket: @on_socket,
+    socket_dir: @on_socket,
+    parameters: @on_address
+  ]
+
   @type start :: :repo | :pool | :connection
 
   @doc "The options, and where each has an effect."
@@ -78,7 +98,8 @@ defmodule EctoLibSql.OptionPlaces do
   defp kind(:local), do: :local
 
   defp check(start, place, options) do
-    with :ok <- two_sidecars(options) do
+    with :ok <- two_sidecars(options),
+         :ok <- foreign(place, options) do
       Enum.find_value(@table, :ok, fn {name, {starts, places, elsewhere}} ->
         cond do
           off?(name, options[name]) -> nil
@@ -88,6 +109,14 @@ defmodule EctoLibSql.OptionPlaces do
         end
       end)
     end
+  end
+
+  defp foreign(:local, _options), do: :ok
+
+  defp foreign(_server, options) do
+    Enum.find_value(@foreign, :ok, fn {name, why} ->
+      unless off?(name, options[name]), do: refused(name, why)
+    end)
   end
 
   # What is so anyway.

@@ -216,7 +216,7 @@ defmodule EctoLibSql.Options do
   def check(options) do
     with {:ok, driver_options} <- driver(options),
          {:ok, mode} <- transaction_mode(options[:default_transaction_mode] || :immediate),
-         {:ok, _} <- LibsqlPort.Options.connection(driver_options) do
+         {:ok, _} <- LibsqlPort.Options.connection(driver_options, ServerLocation.option(options)) do
       {:ok, driver_options, mode}
     else
       {:error, %LibsqlPort.Error{} = error} -> {:error, EctoLibSql.Error.new(error, nil)}

@@ -47,6 +47,9 @@ defmodule EctoLibSql.Pool do
     :internal
   ]
 
+  # Of the function for a token: whoever gives tokens out may be down as the server may.
+  @passing_for_a_token [:callback_failed, :callback_timeout]
+
   # What cannot be is told at once, not by connections that try for ever.
   @spec start_link(keyword) :: {:ok, pid} | {:error, term}
   def start_link(options) do
@@ -194,9 +197,13 @@ defmodule EctoLibSql.Pool do
   def openable(options) do
     case options[:configure] || EctoLibSql.Protocol.connect(options) do
       {:ok, state} -> EctoLibSql.Protocol.disconnect(nil, state)
-      {:error, %Error{code: code} = error} when code not in @passing -> {:error, error}
+      {:error, %Error{code: code} = error} when code not in @passing -> token_or(error, options)
       _passing_or_configured -> :ok
     end
+  end
+
+  defp token_or(%Error{code: code} = error, options) do
+    if code in @passing_for_a_token and ServerLocation.server?(options), do: :ok, else: {:error, error}
   end
 
   # The sidecar of a Repo whose supervisor was killed ends a moment later, and has the name until then.

@@ -41,6 +41,8 @@ defmodule EctoLibSql.PoolGauges do
 
   @names [:checkouts, :waits, :drops, :timeouts]
   @threshold_ms 50
+  # The key of a row that is none of a connection.
+  @not_opened :not_opened
 
   @doc """
   The options with which a pool is started, or a call enters one, with `EctoLibSql.ObservedPool` in the place of
@@ -92,6 +94,31 @@ defmodule EctoLibSql.PoolGauges do
   rescue
     # The pool has ended, and its table with it. The caller is told by the connection.
     ArgumentError -> 0
+  end
+
+  @doc """
+  A connection was to be opened: by an error it was not, by `nil` it was. Only the last word is kept. Called in the processes of the
+  connections, which may outlive the pool.
+  """
+  @spec opening(t | nil, Exception.t() | nil) :: :ok
+  def opening(nil, _error), do: :ok
+
+  def opening(%__MODULE__{held: held}, error) do
+    if error, do: :ets.insert(held, {@not_opened, error}), else: :ets.delete(held, @not_opened)
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
+  @doc "Why the last connection that was to be opened was not; `nil` if it was."
+  @spec not_opened(t) :: Exception.t() | nil
+  def not_opened(%__MODULE__{held: held}) do
+    case :ets.lookup(held, @not_opened) do
+      [{_key, error}] -> error
+      [] -> nil
+    end
+  rescue
+    ArgumentError -> nil
   end
 
   @doc "Adds one to a count."

@@ -18,6 +18,7 @@ defmodule EctoLibSql.Protocol do
     Location,
     Options,
     Parameter,
+    PoolGauges,
     PrivateCopy,
     Privileges,
     Query,
@@ -44,6 +45,17 @@ defmodule EctoLibSql.Protocol do
   @impl true
   @spec connect(keyword) :: {:ok, State.t()} | {:error, Exception.t()}
   def connect(options) do
+    opened = opened(options)
+
+    PoolGauges.opening(
+      options[:gauges],
+      with({:ok, _state} <- opened, do: nil, else: ({:error, error} -> error))
+    )
+
+    opened
+  end
+
+  defp opened(options) do
     with {:ok, driver_options, mode} <- Options.check(options),
          {:ok, sidecar} <- sidecar(options),
          {:ok, conn} <- open(sidecar, driver_options, options[:private_copy]),
@@ -404,6 +416,8 @@ defmodule EctoLibSql.Protocol do
     |> Enum.reduce_while({:ok, [], state}, fn statement, {:ok, results, state} ->
       case run(Query.new(statement), [], options, state) do
         {:ok, _query, result, state} -> {:cont, {:ok, [result | results], state}}
+        # DBConnection would run the whole text again, and what has run with it.
+        {:disconnect_and_retry, error, state} when results != [] -> {:halt, {:disconnect, error, state}}
         error -> {:halt, error}
       end
     end)

@@ -7,7 +7,7 @@ defmodule EctoLibSql.Retry do
   # repeating adds: each call puts a tenth into it, each repetition takes one out, so that a server that fails under load gets a
   # tenth more, not twice as much. Everything ends with the caller's deadline. Called by `EctoLibSql`.
 
-  alias EctoLibSql.Error
+  alias EctoLibSql.{Error, Query}
 
   @attempts 4
   @base_ms 25
@@ -59,17 +59,20 @@ defmodule EctoLibSql.Retry do
   end
 
   @doc """
-  Of a call: the one among its options, which are those of its Repo or pool too; `nil` inside of a transaction or a checkout.
+  Of a call: the one among its options, which are those of its Repo or pool too; `nil` inside of a transaction or a checkout, and for
+  what is not a single statement, of which a part may have taken effect.
   """
-  @spec of_call(DBConnection.conn(), keyword) :: t | nil
-  def of_call(%DBConnection{}, _options), do: nil
+  @spec of_call(DBConnection.conn(), Query.t(), keyword) :: t | nil
+  def of_call(%DBConnection{}, _query, _options), do: nil
 
-  def of_call(_pool, options) do
+  def of_call(_pool, %Query{operation: :execute}, options) do
     case :lists.keyfind(:retry, 1, options) do
       {_name, %__MODULE__{} = retry} -> retry
       _none_or_off -> nil
     end
   end
+
+  def of_call(_pool, _several_statements, _options), do: nil
 
   @doc """
   Of a transaction: as `given`, or by default as the Repo or the pool has it; the budget is theirs in any case. Raises for an option

@@ -14,6 +14,9 @@ defmodule EctoLibSql.ServerLocation do
     encryption_key: "encryption (the option :encryption_key) is not supported yet"
   ]
 
+  # Of `EctoLibSql.Location`, but for libsql, which is that of a server where a host is behind it, as there is in Ecto's `:url`.
+  @schemes_of_files ["file", "sqlite", "sqlite3", "ecto"]
+
   @typedoc "The address as it was given, and what its option is called."
   @type t :: :local | {:remote | :replica, String.t()}
 
@@ -42,8 +45,33 @@ defmodule EctoLibSql.ServerLocation do
   @spec server?(keyword) :: boolean
   def server?(options), do: match?({:ok, {_kind, _address}}, of(options))
 
+  @doc "By which option the address is given, or is to be."
+  @spec option(keyword) :: atom
+  def option(options) do
+    case named(options) do
+      [{name, _address} | _] -> name
+      [] -> :uri
+    end
+  end
+
   defp possible(options) do
-    Enum.find_value(@refused, :ok, fn {name, message} -> if options[name], do: {:error, message} end)
+    Enum.find_value(@refused, whole(options), fn {name, message} ->
+      if options[name], do: {:error, message}
+    end)
+  end
+
+  # Ecto takes a Repo's `:url` apart, and leaves no trace of it but these. The file that its path names would be opened in place of the
+  # database on that host: one on this machine, of which a file may be, has a port, or another scheme than those of files.
+  defp whole(options) do
+    {scheme, host, port} = {options[:scheme], options[:hostname], options[:port]}
+
+    if scheme == nil or (scheme in @schemes_of_files and host in [nil, "", "localhost"] and port == nil) do
+      :ok
+    else
+      {:error,
+       "the option :url names #{scheme}://#{host}#{if is_integer(port), do: ":#{port}"}, and Ecto has taken it apart. For a " <>
+         "database on a server write uri: \"libsql://…\" in place of :url, for a file database: \"path/to/app.db\""}
+    end
   end
 
   defp named(options) do

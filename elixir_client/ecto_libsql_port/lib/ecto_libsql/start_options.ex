@@ -6,7 +6,7 @@ defmodule EctoLibSql.StartOptions do
   #
   # Unknown names are refused here and not in `Options.check/1`: Mix tasks pass their own arguments to connections.
 
-  alias EctoLibSql.{Error, ExqliteOptions, OptionPlaces, Options, Retry, Settings}
+  alias EctoLibSql.{AdminApi, Error, ExqliteOptions, OptionPlaces, Options, Retry, Settings}
   alias LibsqlPort.OptionCheck
 
   @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
@@ -92,8 +92,8 @@ defmodule EctoLibSql.StartOptions do
          :ok <- values(options),
          :ok <- sizes(options[:pool_size_min], Keyword.get(options, :pool_size, 1)),
          :ok <- names(options),
-         :ok <- host(options),
          :ok <- OptionPlaces.check(start(options), options),
+         :ok <- admin_api(options),
          do: sidecar_options(options[:sidecar_options])
   end
 
@@ -152,16 +152,9 @@ defmodule EctoLibSql.StartOptions do
 
   defp known?(name), do: name in Options.names() or name in (Keyword.keys(@checked) ++ @others ++ @internal)
 
-  # Ecto takes a Repo's `:url` apart. The file that its path names would be opened in place of the database on that host.
-  defp host(options) do
-    if options[:scheme] && options[:hostname] not in [nil, "", "localhost"] do
-      error(
-        "the option :url names the host #{inspect(options[:hostname])}, and Ecto has taken it apart. For a database on a server " <>
-          "write uri: \"libsql://…\", for a file database: \"path/to/app.db\""
-      )
-    else
-      :ok
-    end
+  # Asked by Mix tasks alone, which are not the time to learn that it never could have been.
+  defp admin_api(options) do
+    with {:error, message} <- AdminApi.check(options), do: error(message)
   end
 
   # Those of `LibsqlPort.start_link/1`, before a process is started with them.

@@ -117,6 +117,27 @@ defmodule EctoLibSql.AdminApiTest do
     assert create("http://127.0.0.1:#{port}") == :exists
   end
 
+  test "a namespace is missing if the admin API says so, and not if something else does not know the path" do
+    delete = &AdminApi.delete(admin_url: "http://127.0.0.1:#{&1}", namespace: "a")
+
+    for {body, missing?} <- [
+          {~s({"error":"Namespace `a` doesn't exist"}), true},
+          {"", false},
+          {"<h1>Not Found</h1>", false}
+        ] do
+      answer = "HTTP/1.1 404 No\r\ncontent-length: #{byte_size(body)}\r\n\r\n#{body}"
+      answer = answer |> answering() |> listen() |> delete.()
+
+      if missing? do
+        assert answer == :missing
+      else
+        assert {:error, message} = answer
+        assert message =~ "answers 404"
+        assert message =~ ":admin_url"
+      end
+    end
+  end
+
   test "a proxy is asked, with its password, and what it refuses is said" do
     for url <- ["http://example.com:81", "https://example.com"] do
       port = listen(answering("HTTP/1.1 407 No\r\n\r\n"))

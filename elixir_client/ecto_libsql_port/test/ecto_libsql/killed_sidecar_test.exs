@@ -46,6 +46,40 @@ defmodule EctoLibSql.KilledSidecarTest do
     assert TestRepo.query!("PRAGMA integrity_check").rows == [["ok"]]
   end
 
+  test "a text of several statements is not run again because its sidecar ended between two of them" do
+    id = {__MODULE__, self()}
+    {_sidecar, conn} = EctoLibSql.Direct.connection(Ecto.Adapter.lookup_meta(TestRepo))
+    os_pid = conn.handle.os_pid
+
+    # In the process that sends the statements, after the first one.
+    :ok =
+      :telemetry.attach(
+        id,
+        [:libsql_port, :query, :stop],
+        fn _event, _times, about, test ->
+          if self() == test and about[:sql] =~ "+ 1" do
+            :telemetry.detach(id)
+            {_, 0} = System.cmd("kill", ["-9", Integer.to_string(os_pid)])
+            wait_until(fn -> not LibsqlPort.Connection.sidecar_running?(conn) end)
+          end
+        end,
+        self()
+      )
+
+    # Each run of the first one leaves another row.
+    first = "INSERT INTO written SELECT coalesce(max(key), 0) + 1, NULL FROM written"
+    text = first <> "; INSERT INTO written VALUES (100, NULL)"
+    assert {:error, %DBConnection.ConnectionError{reason: :sidecar_down}} = TestRepo.query_many(text)
+    assert TestRepo.query!("SELECT key FROM written").rows == [[1]]
+  end
+
+  defp wait_until(condition) do
+    if !condition.() do
+      Process.sleep(1)
+      wait_until(condition)
+    end
+  end
+
   # Writes keys of its own, each only once, until it is told to stop. Every second write is a transaction of two.
   defp write(test, writer, n, outcomes) do
     receive do

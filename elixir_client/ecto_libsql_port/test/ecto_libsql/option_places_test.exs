@@ -66,6 +66,37 @@ defmodule EctoLibSql.OptionPlacesTest do
     end
   end
 
+  test "what other adapters take of a server is refused beside one, and passed over beside a file" do
+    foreign = [
+      ssl: true,
+      ssl_opts: [verify: :verify_peer],
+      hostname: "example.com",
+      port: 8080,
+      username: "me",
+      password: "key",
+      socket_options: [:inet6],
+      socket: "/tmp/socket",
+      socket_dir: "/tmp",
+      parameters: [application_name: "a"]
+    ]
+
+    for {name, value} <- foreign, {place, where} <- @places, start <- [:repo, :pool] do
+      checked = check(start, [{name, value} | where])
+
+      if place == :local do
+        assert checked == :ok
+      else
+        assert {:error, %Error{code: :invalid_option, message: message}} = checked
+        assert message =~ "the option #{inspect(name)} has no effect here: "
+        refute message =~ ~s("key")
+      end
+
+      assert check(start, [{name, nil} | where]) == :ok
+    end
+
+    assert check(:repo, [ssl: false] ++ @places[:remote]) == :ok
+  end
+
   test "options for a sidecar that is not started are refused" do
     options = [database: "app.db", sidecar: MyApp.Sidecar, sidecar_options: [heartbeat: 60_000]]
 

@@ -273,6 +273,11 @@ defmodule EctoLibSql.RemoteRepoTest do
     assert LibSql.storage_down(config) == :ok
     assert LibSql.storage_down(config) == {:error, :already_down}
 
+    # The port of databases is none of the admin API.
+    wrong = Keyword.put(config, :admin_url, config[:uri])
+    assert {:error, message} = LibSql.storage_down(wrong)
+    assert message =~ "answers 404"
+
     without = Keyword.delete(config, :admin_url)
     assert {:error, message} = LibSql.storage_up(without)
     assert message =~ ":admin_url"

@@ -48,13 +48,15 @@ defmodule EctoLibSql.RetryTest do
     end
   end
 
-  test "nothing is repeated inside of a transaction or a checkout" do
-    assert Retry.of_call(struct(DBConnection), retry: retry()) == nil
-    assert %Retry{} = Retry.of_call(self(), retry: retry())
-    assert Retry.of_call(self(), retry: false) == nil
-    assert Retry.of_call(self(), []) == nil
+  test "nothing is repeated inside of a transaction or a checkout, nor are several statements" do
+    query = EctoLibSql.prepare("SELECT 1")
+    assert Retry.of_call(struct(DBConnection), query, retry: retry()) == nil
+    assert %Retry{} = Retry.of_call(self(), query, retry: retry())
+    assert Retry.of_call(self(), query, retry: false) == nil
+    assert Retry.of_call(self(), query, []) == nil
     # What a call says comes before what its Repo says.
-    assert Retry.of_call(self(), retry: false, retry: retry(), retries: retry()) == nil
+    assert Retry.of_call(self(), query, retry: false, retry: retry(), retries: retry()) == nil
+    assert Retry.of_call(self(), %{query | operation: :script}, retry: retry()) == nil
   end
 
   describe "a pool that is no Repo's" do
@@ -86,6 +88,35 @@ defmodule EctoLibSql.RetryTest do
       :ok = :telemetry.attach(id, [:ecto_libsql_port, :retry], give_back, self())
       assert {:ok, %{num_rows: 1}} = insert.(db, [])
       :telemetry.detach(id)
+    end
+
+    test "repeats no text of several statements, of which the first have run", %{tmp_dir: directory} do
+      {path, writer} = held(directory)
+      LibsqlPort.query!(writer, "ROLLBACK")
+      once = :atomics.new(1, [])
+
+      # The writer comes between the statements, once.
+      hold = fn ->
+        if :atomics.add_get(once, 1, 1) == 1, do: LibsqlPort.query!(writer, "BEGIN IMMEDIATE")
+        nil
+      end
+
+      options = [database: path, pool_size: 1, busy_timeout: 0, lock_timeout: 0, retry: [base: 1]]
+      db = start_supervised!({EctoLibSql, [functions: [{:scalar, "hold", 0, hold, []}]] ++ options})
+      # Before a repetition it would go.
+      id = {__MODULE__, self()}
+
+      give_back = fn _event, _times, _about, test ->
+        if self() == test, do: LibsqlPort.query!(writer, "ROLLBACK")
+      end
+
+      :ok = :telemetry.attach(id, [:ecto_libsql_port, :retry], give_back, self())
+      text = "INSERT INTO t VALUES (1); SELECT hold(); INSERT INTO t VALUES (2)"
+      answer = EctoLibSql.query_many(db, text)
+      :telemetry.detach(id)
+      assert {:error, %Error{code: :busy}} = answer
+      LibsqlPort.query!(writer, "ROLLBACK")
+      assert EctoLibSql.query!(db, "SELECT x FROM t").rows == [[1]]
     end
 
     test "repeats none otherwise, nor transactions if it is told not to", %{tmp_dir: directory} do

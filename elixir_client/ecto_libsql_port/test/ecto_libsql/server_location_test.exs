@@ -47,7 +47,7 @@ defmodule EctoLibSql.ServerLocationTest do
           {[uri: @uri, encryption_key: @token], [":encryption_key", "not supported"]},
           {[uri: @uri, journal_mode: :wal], [":journal_mode", "server"]},
           {[uri: @uri, functions: [{:scalar, "f", 0, fn -> 1 end}]], [":functions", "server"]},
-          {[database: "app.db", auth_token: @token], [":auth_token", ":url"]}
+          {[database: "app.db", auth_token: @token], [":auth_token", ":uri"]}
         ] do
       assert {:error, %Error{code: :invalid_option, message: message}} = Options.check(options)
       for word <- words, do: assert(message =~ word, "#{message} lacks #{word}")
@@ -71,11 +71,76 @@ defmodule EctoLibSql.ServerLocationTest do
            ) == :ok
   end
 
-  test "a URL that Ecto has taken apart says what to write" do
-    assert {:error, %Error{message: message}} =
-             StartOptions.check(database: "app", scheme: "libsql", hostname: "example.com")
+  test "a URL that Ecto has taken apart never opens a file in place of a server" do
+    for url <- [
+          "libsql://example.com/app",
+          "libsql://localhost/db1",
+          "libsql://localhost:8080/db1",
+          "http://localhost/db2",
+          "https://localhost/db2",
+          "ws://localhost/db2",
+          "sqlite://localhost:8080/db",
+          "ecto://example.com/app",
+          "postgres://localhost/app"
+        ] do
+      options = Ecto.Repo.Supervisor.parse_url(url)
+      assert options[:database]
 
-    assert message =~ "uri:"
+      for start <- [&StartOptions.check/1, &Options.check/1] do
+        assert {:error, %Error{code: :invalid_option, message: message}} = start.(options)
+        assert message =~ "the option :url names "
+        assert message =~ "uri:"
+      end
+
+      # What Mix tasks do with it.
+      assert {:error, message} = Options.path(options)
+      assert message =~ "uri:"
+      assert_raise ArgumentError, ~r/:url names/, fn -> Ecto.Adapters.LibSql.storage_up(options) end
+    end
+
+    for url <- ["ecto://localhost/app.db", "sqlite://localhost/app.db", "file://localhost/app.db"] do
+      assert {:ok, "/" <> _} = url |> Ecto.Repo.Supervisor.parse_url() |> Options.path()
+    end
+  end
+
+  test "errors name the option in which the address was" do
+    for name <- [:uri, :database, :url],
+        {address, more, words} <- [
+          {"http://example.com", [], "the option #{inspect(name)}: what is sent"},
+          {"http://127.0.0.1:99999", [], "the option #{inspect(name)}: its port"},
+          {"http://127.0.0.1:", [], "the option #{inspect(name)}: it has a colon"},
+          {@uri, [journal_mode: :wal], "and #{inspect(name)} names one"}
+        ] do
+      assert {:error, %Error{code: :invalid_option, message: message}} =
+               Options.check([{name, address} | more])
+
+      assert message =~ words
+    end
+
+    assert {:error, %Error{message: message}} = Options.check(database: "app.db", namespace: "a")
+    assert message =~ "address as :uri"
+  end
+
+  test "the admin API's address and key are looked at as a Repo starts" do
+    repo = [repo: EctoLibSql.TestRepo, uri: @uri]
+
+    for {options, words} <- [
+          {[admin_url: "nope"], "no scheme"},
+          {[admin_url: "http://example.com", admin_auth_key: @token], "tls: false"},
+          {[admin_url: "https://me:#{@token}@a.b"], "a name or a password"},
+          {[admin_url: "https://a.b?authToken=#{@token}"], ":admin_auth_key"},
+          {[admin_url: "https://a.b:99999"], "65535"},
+          {[admin_url: "https://a.b", admin_auth_key: @token <> "\n"], ":admin_auth_key"},
+          {[admin_url: "https://a.b", admin_auth_key: ""], ":admin_auth_key"}
+        ] do
+      assert {:error, %Error{code: :invalid_option, message: message}} = StartOptions.check(repo ++ options)
+      assert message =~ words
+      refute message =~ @token
+      {:ok, child, meta} = Ecto.Adapters.LibSql.init([telemetry_prefix: [:a]] ++ repo ++ options)
+      refute inspect({child, meta}, structs: false, limit: :infinity) =~ @token
+    end
+
+    assert StartOptions.check(repo ++ [admin_url: "http://example.com", tls: false]) == :ok
   end
 
   test "tokens are hidden, wherever they stand" do

@@ -122,7 +122,7 @@ defmodule EctoLibSql.StartOptionsTest do
 
   test "the :url of a host opens no file in its place" do
     error = refused(nil, url: "libsql://example.turso.io/no-such-file.db")
-    assert error.message =~ ~s(the host "example.turso.io")
+    assert error.message =~ "names libsql://example.turso.io"
     refute File.exists?("no-such-file.db")
     # As Ecto takes `sqlite://localhost/app.db` apart.
     assert EctoLibSql.StartOptions.check(scheme: "sqlite", hostname: "localhost", database: "app.db") == :ok

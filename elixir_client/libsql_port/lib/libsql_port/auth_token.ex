@@ -2,7 +2,8 @@ defmodule LibsqlPort.AuthToken do
   @moduledoc false
   # The token of a database on a server: given as text, or by a function of the application that is asked when the token is
   # needed. Such a function is called as SQL functions are (`LibsqlPort.Runner`), but is registered with the request that opens the
-  # connection, which needs it already. No message that is made here bears a token.
+  # connection, which needs it already. No message that is made here bears a token, and none repeats what the function has returned or raised: it may be
+  # the answer of whoever gives tokens out, or hold one.
 
   alias LibsqlPort.{Callback, Error, Function, Secret}
 
@@ -34,7 +35,7 @@ defmodule LibsqlPort.AuthToken do
 
   defp answer({:ok, token}), do: answer(token)
   defp answer({:ok, token, lifetime_ms}), do: answer(token, lifetime_ms)
-  defp answer({:error, reason}), do: {:error, "there is no token: " <> reason(reason)}
+  defp answer({:error, reason}), do: {:error, "there is no token: the function returned " <> reason(reason)}
   defp answer(%Secret{} = secret), do: secret |> Secret.reveal() |> answer()
 
   defp answer(token) when is_binary(token) do
@@ -55,9 +56,48 @@ defmodule LibsqlPort.AuthToken do
   defp answer(_token, _lifetime),
     do: {:error, "the lifetime of a token is milliseconds from 1 to #{@lifetime_ms_max}"}
 
-  defp reason(reason) when is_binary(reason), do: reason
-  defp reason(reason) when is_exception(reason), do: Exception.message(reason)
-  defp reason(reason), do: inspect(reason, limit: 5, printable_limit: 100)
+  # What is told of a reason is a name, or names and numbers such as `{:http, 503}`.
+  defp reason(%struct{}), do: "{:error, %#{inspect(struct)}{}}"
+
+  defp reason(reason) do
+    if class?(reason),
+      do: inspect({:error, reason}),
+      else: "{:error, reason} with a reason that is not shown, since it may hold a token: atoms are"
+  end
+
+  defp class?(reason) when is_tuple(reason) and tuple_size(reason) in 1..4,
+    do: reason |> Tuple.to_list() |> Enum.all?(&(is_atom(&1) or is_integer(&1)))
+
+  defp class?(reason), do: is_atom(reason)
+
+  @doc "What is told of a function that raised, threw or exited, in a message, and in an event."
+  @spec failed(:error | :throw | :exit, term, Exception.stacktrace()) ::
+          {message :: String.t(), reason :: term, Exception.stacktrace()}
+  def failed(kind, reason, stacktrace) do
+    class =
+      case kind do
+        :error -> Exception.normalize(:error, reason, stacktrace).__struct__
+        _thrown_or_exited -> :not_shown
+      end
+
+    {words(kind, class), class, Enum.map(stacktrace, &without_arguments/1)}
+  end
+
+  defp words(:error, exception), do: "the function raised #{inspect(exception)}, which is not shown" <> why()
+  defp words(:throw, _class), do: "the function threw something that is not shown" <> why()
+  defp words(:exit, _class), do: "the function exited with a reason that is not shown" <> why()
+
+  defp why, do: ", since it may hold a token"
+
+  # A call without a clause that fits has its arguments in the stacktrace; what else is beside a place may quote them.
+  defp without_arguments({module, name, arity, location}),
+    do: {module, name, arity(arity), Keyword.take(location, [:file, :line])}
+
+  defp without_arguments({fun, arity, location}),
+    do: {fun, arity(arity), Keyword.take(location, [:file, :line])}
+
+  defp arity(arguments) when is_list(arguments), do: length(arguments)
+  defp arity(arity), do: arity
 
   # It travels in the header of a request.
   defp token?(token), do: token != "" and for(<<byte <- token>>, byte not in 0x21..0x7E, do: byte) == []

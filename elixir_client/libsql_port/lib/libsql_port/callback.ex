@@ -3,7 +3,7 @@ defmodule LibsqlPort.Callback do
   # One call of a function that is not ours: runs it, and makes of whatever happens an answer that the program can take.
   # Called by `LibsqlPort.Runner` and `LibsqlPort.Enumeration`, in the process that runs the function.
 
-  alias LibsqlPort.{Exchange, Function, Handle, InFlight, Telemetry, Wire}
+  alias LibsqlPort.{AuthToken, Exchange, Function, Handle, InFlight, Telemetry, Wire}
 
   @enforce_keys [:handle, :connection, :call, :function]
   defstruct @enforce_keys
@@ -27,9 +27,16 @@ defmodule LibsqlPort.Callback do
     fun.()
   catch
     kind, reason ->
-      failed(callback, kind, reason, __STACKTRACE__)
-      {:error, message(kind, reason, __STACKTRACE__)}
+      {message, reason, stacktrace} = told(callback.function, kind, reason, __STACKTRACE__)
+      failed(callback, kind, reason, stacktrace)
+      {:error, message}
   end
+
+  defp told(%Function{kind: :auth_token}, kind, reason, stacktrace),
+    do: AuthToken.failed(kind, reason, stacktrace)
+
+  defp told(_function, kind, reason, stacktrace),
+    do: {message(kind, reason, stacktrace), reason, stacktrace}
 
   defp failed(%{handle: handle, function: function} = callback, kind, reason, stacktrace) do
     Telemetry.event([:callback, :exception], %{}, %{

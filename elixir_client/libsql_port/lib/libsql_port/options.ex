@@ -102,7 +102,8 @@ defmodule LibsqlPort.Options do
     * `:auth_token` – the token: a text, a `LibsqlPort.Secret`, or a function without arguments (`{module, function, arguments}`), which
       is asked when a token is needed and again when the server refuses it. It returns the token, `{:ok, token}`,
       `{:ok, token, lifetime_ms}` or `{:error, reason}`, and runs as SQL functions do, within the time of the request that needs
-      it. No error, log line, event or `inspect/2` shows a token
+      it. No error, log line, event or `inspect/2` shows a token. So of a function that fails only the class is told: the module of an
+      exception, and of a `reason` atoms, such as `{:error, :vault_sealed}` or `{:error, {:http, 503}}`
     * `:namespace` – which of the server's databases; default the one that the server itself takes the host's name for
     * `:tls` – `false`: what is sent to another machine need not be encrypted; `true`: what is sent to this one has to be, too
     * `:ca_file` – certificates in PEM form that sign the server's, beside the roots. This and the next three are refused for an
@@ -345,13 +346,16 @@ defmodule LibsqlPort.Options do
          do: {:ok, %{Map.delete(values, :commit_hook) | functions: functions}}
   end
 
-  @doc "Checks the options of a connection and brings them into the form that travels."
-  @spec connection(keyword) :: {:ok, connection} | {:error, Error.t()}
-  def connection(options) do
+  @doc """
+  Checks the options of a connection and brings them into the form that travels. `address`: what errors call the option `:url`,
+  where the caller has taken it from another one.
+  """
+  @spec connection(keyword, atom) :: {:ok, connection} | {:error, Error.t()}
+  def connection(options, address \\ :url) do
     with :ok <- keyword(options),
          table = for({name, default, type, _key} <- @connection, do: {name, default, type}),
          {:ok, values} <- read(Keyword.drop(options, @pragmas), table, @pragmas),
-         {:ok, place} <- ServerOptions.place(values, given(options)),
+         {:ok, place} <- ServerOptions.place(values, given(options), address),
          {:ok, path} <- path(values, place),
          {:ok, functions} <- functions(values),
          {:ok, pragmas} <- pragmas(values.pragmas, Keyword.take(options, @pragmas)) do

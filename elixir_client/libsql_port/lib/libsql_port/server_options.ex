@@ -64,34 +64,43 @@ defmodule LibsqlPort.ServerOptions do
 
   @doc """
   What the options, of which these were `given`, each with the name of the option it belongs to, name: `:local`, or where a database on a server is. With `:database` as well it is
-  a replica in that file.
+  a replica in that file. `address` is what the caller calls the option `:url`.
   """
-  @spec place(map, [{atom, atom}]) :: {:ok, :local | place} | {:error, Error.t()}
-  def place(%{url: nil} = values, _given) do
+  @spec place(map, [{atom, atom}], atom) :: {:ok, :local | place} | {:error, Error.t()}
+  def place(values, given, address) do
+    # Errors say it.
+    address = inspect(address)
+    if values.url == nil, do: local(values, address), else: on_server(values, given, address)
+  end
+
+  defp local(values, address) do
     case Enum.find(@names, &(values[&1] != nil)) do
-      nil -> local(values.database)
-      name -> error("the option #{inspect(name)} is for a database on a server: give its address as :url")
+      nil ->
+        file(values.database, address)
+
+      name ->
+        error("the option #{inspect(name)} is for a database on a server: give its address as #{address}")
     end
   end
 
-  def place(values, given) do
-    with :ok <- suits(values.database, given),
+  defp on_server(values, given, address) do
+    with :ok <- suits(values.database, given, address),
          :ok <- pair(values),
-         {:ok, url} <- url(values),
-         :ok <- encrypted(url, values),
-         {:ok, token} <- token(url, values.auth_token) do
+         {:ok, url} <- url(values, address),
+         :ok <- encrypted(url, values, address),
+         {:ok, token} <- token(url, values.auth_token, address) do
       {asked, wire} = if is_binary(token), do: {nil, %{"auth_token" => token}}, else: {token, %{}}
       {:ok, %{path: values.database, wire: Map.put(wire, "url", url.url), token: asked}}
     end
   end
 
-  defp local(database) do
+  defp file(database, address) do
     if ServerUrl.url?(database),
-      do: error("the option :database takes the path of a file. Give the address of a server as :url"),
+      do: error("the option :database takes the path of a file. Give the address of a server as #{address}"),
       else: {:ok, :local}
   end
 
-  defp suits(nil, given) do
+  defp suits(nil, given, address) do
     case Enum.find(given, fn {_name, option} -> is_map_key(@local, option) or option in @replica_names end) do
       nil ->
         :ok
@@ -101,16 +110,16 @@ defmodule LibsqlPort.ServerOptions do
 
       {name, option} ->
         error(
-          "the option #{inspect(name)} is for a database in a file, and :url names one on a server: #{@local[option]}"
+          "the option #{inspect(name)} is for a database in a file, and #{address} names one on a server: #{@local[option]}"
         )
     end
   end
 
-  defp suits(database, given) do
+  defp suits(database, given, address) do
     if database == ":memory:" or Keyword.has_key?(given, :memory),
       do:
         error(
-          "with :url a replica is meant, which is a file, and :database names one in memory: leave :database out, or give a path"
+          "with #{address} a replica is meant, which is a file, and :database names one in memory: leave :database out, or give a path"
         ),
       else: :ok
   end
@@ -119,15 +128,15 @@ defmodule LibsqlPort.ServerOptions do
   defp pair(%{client_cert_file: cert, client_key_file: key}) when cert != nil and key != nil, do: :ok
   defp pair(_one), do: error("the options :client_cert_file and :client_key_file belong together")
 
-  defp url(values) do
+  defp url(values, address) do
     with {:error, message} <- ServerUrl.parse(values.url, values.tls),
-         do: error("the option :url: " <> message)
+         do: error("the option #{address}: " <> message)
   end
 
   # Whoever gives one means that the server is checked, or checks.
-  defp encrypted(%ServerUrl{encrypted?: true}, _values), do: :ok
+  defp encrypted(%ServerUrl{encrypted?: true}, _values, _address), do: :ok
 
-  defp encrypted(url, values) do
+  defp encrypted(url, values, address) do
     case Enum.find(@of_tls, &(values[&1] != nil)) do
       nil ->
         :ok
@@ -135,14 +144,16 @@ defmodule LibsqlPort.ServerOptions do
       name ->
         error(
           "the option #{inspect(name)} is for TLS, and what is sent to #{url.host} is not encrypted: write https:// or " <>
-            "libsql:// in :url"
+            "libsql:// in #{address}"
         )
     end
   end
 
-  defp token(%{auth_token: nil}, option), do: AuthToken.of_option(option)
-  defp token(%{auth_token: token}, nil), do: AuthToken.of_option(token)
-  defp token(_url, _option), do: error("the token is given twice, in :url and as :auth_token")
+  defp token(%{auth_token: nil}, option, _address), do: AuthToken.of_option(option)
+  defp token(%{auth_token: token}, nil, _address), do: AuthToken.of_option(token)
+
+  defp token(_url, _option, address),
+    do: error("the token is given twice, in #{address} and as :auth_token")
 
   defp error(message), do: {:error, Error.new(:invalid_option, message)}
 end

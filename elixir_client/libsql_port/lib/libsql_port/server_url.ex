@@ -30,6 +30,7 @@ defmodule LibsqlPort.ServerUrl do
     with {:ok, uri} <- read(text),
          :ok <- scheme(uri),
          :ok <- whole(uri),
+         :ok <- port(uri.port),
          {:ok, query} <- query(uri.query),
          :ok <- agree(String.downcase(uri.scheme, :ascii), query["tls"]) do
       token = query["authToken"]
@@ -78,16 +79,20 @@ defmodule LibsqlPort.ServerUrl do
       "tls: false if nobody else is on the way"
   end
 
-  @doc "Whether what is sent to this host stays on this machine."
+  @doc """
+  Whether what is sent to this host stays on this machine. The sidecar has the same rule; `tests/fixtures/loopback_hosts.txt` is for
+  both.
+  """
   @spec loopback?(String.t()) :: boolean
   def loopback?(host) do
     host = host |> String.trim_leading("[") |> String.trim_trailing("]") |> String.downcase(:ascii)
 
-    case :inet.parse_address(String.to_charlist(host)) do
-      {:ok, {127, _, _, _}} -> true
+    # Strictly: other forms of an address are left to the resolver, whose answer nobody knows here.
+    case :inet.parse_strict_address(String.to_charlist(host)) do
+      {:ok, {127, _, _, _} = address} -> :inet.ntoa(address) == String.to_charlist(host)
       {:ok, {0, 0, 0, 0, 0, 0, 0, 1}} -> true
       {:ok, _other} -> false
-      {:error, _} -> host == "localhost" or String.ends_with?(host, ".localhost")
+      {:error, _} -> host == "localhost" or (String.ends_with?(host, ".localhost") and host != ".localhost")
     end
   end
 
@@ -121,6 +126,15 @@ defmodule LibsqlPort.ServerUrl do
 
   defp whole(_uri), do: :ok
 
+  # Any digits are read as a port, and a colon without some as one that is not defined.
+  defp port(port) when port == nil or port in 1..65_535, do: :ok
+
+  defp port(port) when is_integer(port),
+    do: {:error, "its port is #{port}, and a port is a number from 1 to 65535"}
+
+  defp port(_empty),
+    do: {:error, "it has a colon without a port: write a number from 1 to 65535, or leave out the colon"}
+
   defp query(nil), do: {:ok, %{}}
 
   defp query(text) do
@@ -129,7 +143,7 @@ defmodule LibsqlPort.ServerUrl do
     case Enum.find(query, fn {name, value} -> not known?(name, value) end) do
       nil -> {:ok, query}
       {"tls", _value} -> {:error, "its tls is 0 or 1"}
-      {name, _value} -> {:error, "it has a parameter #{inspect(name)}; there are authToken and tls"}
+      {_name, _value} -> {:error, "it has a parameter that is none; there are authToken and tls"}
     end
   rescue
     ArgumentError -> {:error, "its parameters are not well formed"}

@@ -27,7 +27,8 @@ defmodule LibsqlPort.Telemetry do
 
   A function written in Elixir (see `LibsqlPort.Function`) that raises, throws or exits is an event
   `[:libsql_port, :callback, :exception]`, with the metadata `os_pid` (of the sidecar), `connection`, `function` (its name),
-  `kind`, `reason` and `stacktrace`. What it was called with is no part of it.
+  `kind`, `reason` and `stacktrace`. What it was called with is no part of it. Of a function for `:auth_token` the `reason` is the
+  module of the exception, or `:not_shown`, because what it raises, throws or exits with may hold a token.
 
   All times are in native units. `queue` is the time before the request's turn on its connection, `lock` the wait for
   the writer turn and for locks, `run` the rest of the time in the sidecar, `wire` what remains of `duration`: both

@@ -43,6 +43,12 @@ macro_rules! actions {
                 matches!(self, Select | Read | Insert | Update | Delete | Function)
             }
 
+            /// It can stand in the text of a view or trigger.
+            pub const fn is_in_text(self) -> bool {
+                use Action::{Other, PragmaRead, Recursive};
+                self.is_of_rows() || matches!(self, Recursive | PragmaRead | Other)
+            }
+
             /// It is done in a database that is known.
             pub const fn is_in_database(self) -> bool {
                 match self { $(Action::$variant => $in_database,)+ }
@@ -297,6 +303,20 @@ const READ: &[&str] = &[
 fn only_reads(pragma: &[u8], has_argument: bool) -> bool {
     let is = |name: &&str| name.as_bytes().eq_ignore_ascii_case(pragma);
     READ.iter().any(&is) || !has_argument && READ_WITHOUT_ARGUMENT.iter().any(&is)
+}
+
+/// Whether a pragma of this name is ever asked about as `action`.
+pub fn can_be(action: Action, pragma: &[u8]) -> bool {
+    match action {
+        Action::PragmaRead => only_reads(pragma, false),
+        Action::PragmaWrite => !only_reads(pragma, true),
+        _ => false,
+    }
+}
+
+/// The pragmas that only read, always or without an argument.
+pub fn pragmas_that_read() -> impl Iterator<Item = &'static str> {
+    READ.iter().chain(READ_WITHOUT_ARGUMENT).copied()
 }
 
 /// The vendored engine's code for a foreign key that refers to a table.

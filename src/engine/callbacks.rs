@@ -29,6 +29,7 @@ extern "C" {
         db: *mut ffi::sqlite3,
         schema: *const c_char,
         table: *const c_char,
+        next: *mut c_int,
         column: *mut *const c_char,
     ) -> *const c_char;
 }
@@ -193,12 +194,16 @@ unsafe extern "C" fn on_use(
             catch_unwind(AssertUnwindSafe(|| watched.watch.decide(ask, &is_engines)))
                 .unwrap_or(Decision::Deny)
         };
-        // SAFETY: these are the arguments of this call.
-        match (decide(&ask), unsafe { indexed(watched, code, &ask, first, schema) }) {
-            // What a vector index keeps is shown to those alone who may read the column that it is of.
-            (Decision::Allow, Some(names)) => decide(&Ask { names: names.map(Some), ..ask }),
-            (decided, _) => decided,
+        let mut decided = decide(&ask);
+        let mut next = is_of_index(code, &ask).then_some(0);
+        // What a vector index keeps is shown to those alone who may read the columns that it tells of.
+        while let (Decision::Allow, Some(number)) = (decided, next) {
+            // SAFETY: these are the arguments of this call.
+            let Some((names, after)) = (unsafe { indexed(watched, number, first, schema) }) else { break };
+            decided = decide(&Ask { names: names.map(Some), ..ask });
+            next = after;
         }
+        decided
     } else {
         Decision::Allow
     };
@@ -217,31 +222,30 @@ unsafe extern "C" fn on_use(
     }
 }
 
-/// The table and the column of which a vector index keeps what is read, if it is that.
+/// What is read may be kept by a vector index, by the name of its table.
+fn is_of_index(code: c_int, ask: &Ask<'_>) -> bool {
+    const SHADOW: &[u8] = b"_shadow";
+    let name = ask.names[0].filter(|_| code == ffi::SQLITE_READ).unwrap_or_default();
+    let end = name.len().checked_sub(SHADOW.len()).and_then(|start| name.get(start..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(SHADOW))
+}
+
+/// The table of which a vector index keeps what is read, if it is that, a column that it tells of, and the number of the next one;
+/// that of the first is 0.
 ///
 /// # Safety
 /// The arguments must be those of a call of the authorizer.
 unsafe fn indexed<'a>(
     watched: &Watched,
-    code: c_int,
-    ask: &Ask<'_>,
+    number: c_int,
     table: *const c_char,
     schema: *const c_char,
-) -> Option<[&'a [u8]; 2]> {
-    const SHADOW: &[u8] = b"_shadow";
-    if code != ffi::SQLITE_READ {
-        return None;
-    }
-    let name = ask.names[0]?;
-    let end = name.get(name.len().checked_sub(SHADOW.len())?..)?;
-    if !end.eq_ignore_ascii_case(SHADOW) {
-        return None;
-    }
-    let mut column = ptr::null();
+) -> Option<([&'a [u8]; 2], Option<c_int>)> {
+    let (mut column, mut next) = (ptr::null(), number);
     // SAFETY: the connection is open while it asks; what is returned is of its schema, which does not change meanwhile.
     unsafe {
-        let of = libsql_authorizer_indexed_table(watched.db, schema, table, &mut column);
-        Some([bytes(of)?, bytes(column)?])
+        let of = libsql_authorizer_indexed_table(watched.db, schema, table, &mut next, &mut column);
+        Some(([bytes(of)?, bytes(column)?], (next != 0).then_some(next)))
     }
 }
 

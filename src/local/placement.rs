@@ -2,16 +2,19 @@
 //! and then before a read; and which files those are once one was attached.
 
 use super::access::Access;
+use super::policy::gate::SameFiles;
 use super::statement::Kind;
 use super::watch::{InTurn, PLACEMENT_LOOK_NS};
 use crate::clock::now_ns;
 use crate::database::placement::Displaced;
 use crate::database::writer_turn::TurnError;
 use crate::database::{wal_note, FolderState};
+use crate::engine::file_id::FileId;
 use crate::engine::query;
 use crate::error::{Error, Result};
 use crate::sql::keyword::Keyword;
 use crate::sql::quote::quoted;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Access {
@@ -115,10 +118,30 @@ impl Access {
             }
         }
         self.watch.set_attached(attached);
+        self.watch.policy.set_same_files(self.same_files());
         self.refresh_listeners();
         // What is to be looked at before a commit that needs no turn; the next turn says what is missing.
         let _ = self.check_placement();
         checked
+    }
+
+    /// The names of attached databases whose file had other names before, with those.
+    fn same_files(&self) -> SameFiles {
+        let mut known: Vec<(&str, PathBuf, Option<FileId>)> = Vec::new();
+        let mut same_files = Vec::new();
+        for (schema, _) in self.turns.files() {
+            // One in memory has none, and is another one by each name, even if it is shared.
+            let Some(path) = self.handle.path(schema) else { continue };
+            let opened = self.handle.opened(schema).map(|opened| opened.database);
+            let id = opened.or_else(|| FileId::at(&path).ok());
+            let before = known.iter().filter(|(_, other, of)| *other == path || id.is_some() && id == *of);
+            let before: Vec<_> = before.map(|(name, ..)| Box::from(name.as_bytes())).collect();
+            if !before.is_empty() {
+                same_files.push((schema.as_bytes().into(), before));
+            }
+            known.push((schema, path, id));
+        }
+        same_files
     }
 
     /// Detaches what may not be used, at the price of an open transaction in which that is not possible.

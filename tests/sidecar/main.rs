@@ -38,6 +38,8 @@ mod policy;
 mod policy_attack;
 mod policy_detours;
 mod policy_names;
+mod policy_shown;
+mod policy_temp;
 mod policy_whole;
 mod programs;
 mod regexp;

@@ -43,6 +43,9 @@ fn a_foreign_key_needs_the_right_to_refer_to_a_table_and_to_read_its_key() {
                     "ALTER TABLE mine ALTER COLUMN y TO y INTEGER CHECK (y > 0) REFERENCES secrets",
                     "references secrets",
                 ),
+                // Nor by another name of it, or under that of one that is not there yet.
+                ("ALTER TABLE secrets RENAME TO free", "references secrets"),
+                ("ALTER TABLE main.\"Secrets\" RENAME TO secrets2", "references secrets"),
             ],
         ),
         // Of the group that what is done to rows is in.
@@ -52,6 +55,9 @@ fn a_foreign_key_needs_the_right_to_refer_to_a_table_and_to_read_its_key() {
             vec![
                 ("CREATE TABLE c(a REFERENCES secrets)", "read secrets id"),
                 ("CREATE TABLE c(a REFERENCES secrets(ID))", "read secrets ID"),
+                ("CREATE TABLE c(a REFERENCES secrets(rowid))", "read secrets id"),
+                ("CREATE TABLE c(a, FOREIGN KEY(a) REFERENCES secrets(_RowId_))", "read secrets id"),
+                ("ALTER TABLE mine ADD COLUMN z REFERENCES secrets(oid)", "read secrets id"),
                 ("CREATE TABLE c(a, b, FOREIGN KEY(b, a) REFERENCES secrets(word, id))", "read secrets id"),
                 ("ALTER TABLE mine ADD COLUMN z REFERENCES secrets", "read secrets id"),
                 ("ALTER TABLE mine ALTER COLUMN x TO x REFERENCES secrets", "read secrets id"),
@@ -70,7 +76,13 @@ fn a_foreign_key_needs_the_right_to_refer_to_a_table_and_to_read_its_key() {
             ],
         ),
         // One that is not there yet.
-        (no(&["references"], "later"), vec![("CREATE TABLE c(a REFERENCES later(id))", "references later")]),
+        (
+            no(&["references"], "later"),
+            vec![
+                ("CREATE TABLE c(a REFERENCES later(id))", "references later"),
+                ("ALTER TABLE mine RENAME TO Later", "references Later"),
+            ],
+        ),
         (no(&["read"], "later"), vec![("CREATE TABLE c(a REFERENCES later)", "read later")]),
     ] {
         let conn = under(&sidecar, &path, all_but([rules.clone()]));
@@ -232,6 +244,12 @@ fn a_rule_that_has_one_name_of_a_thing_has_all_of_them() {
         ),
         (deny("transaction", "name", "END"), vec!["COMMIT", "END", "END TRANSACTION"]),
         (deny("transaction", "name", "BEGIN DEFERRED"), vec!["BEGIN", "BEGIN DEFERRED", "BEGIN IMMEDIATE"]),
+        (
+            deny("transaction", "name", "Begin  Deferred Transaction"),
+            vec!["BEGIN", "BEGIN DEFERRED TRANSACTION", "BEGIN TRANSACTION t", "BEGIN EXCLUSIVE"],
+        ),
+        (deny("transaction", "name", "BEGIN EXCLUSIVE TRANSACTION"), vec!["BEGIN EXCLUSIVE"]),
+        (deny("transaction", "name", "commit transaction"), vec!["COMMIT", "END TRANSACTION"]),
         (deny("any", "table", "v"), vec!["DROP VIEW v", "SELECT * FROM v"]),
         (deny("schema", "table", "w"), vec!["CREATE VIEW w AS SELECT 1", "CREATE TABLE w(a)"]),
         (deny("drop_view", "table", "v"), vec!["DROP VIEW main.v"]),

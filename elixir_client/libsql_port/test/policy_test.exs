@@ -140,4 +140,32 @@ defmodule LibsqlPort.PolicyTest do
 
     assert message =~ "ignore"
   end
+
+  test "a rule that can match nothing is refused", %{conn: conn} do
+    for {rule, words} <- [
+          {{:deny, :transaction, name: "BEGIN IMEDIATE"}, ~s(did you mean "BEGIN IMMEDIATE"?)},
+          {{:deny, :pragma_write, pragma: "table_info"}, "pragma_read"},
+          {{:deny, :create_temp_table, database: "main"}, "database temp"},
+          {{:deny, :drop_table, through: "my_view"}, "never done through"}
+        ] do
+      assert {:error, %{code: :invalid_option, message: message}} =
+               LibsqlPort.set_policy(conn, [rule, {:allow, :any}])
+
+      assert message =~ "element 0" and message =~ "match nothing" and message =~ words
+    end
+  end
+
+  test "what is made in the database temp is temporary", context do
+    conn = connect(context, [{:deny, :temp_schema}, {:allow, :any}])
+
+    for {sql, action} <- [
+          {"CREATE TABLE temp.t (a)", :create_temp_table},
+          {"CREATE VIEW temp.v AS SELECT 1", :create_temp_view},
+          {"CREATE VIRTUAL TABLE temp.f USING fts5(a)", :create_virtual_table}
+        ] do
+      assert {:error, %{denial: %{action: ^action, database: "temp"}}} = LibsqlPort.query(conn, sql)
+    end
+
+    assert {:ok, _} = LibsqlPort.query(conn, "CREATE TABLE t (a)")
+  end
 end

@@ -49,6 +49,9 @@ pub struct Gate {
 /// A table and its database.
 type Named = (Box<[u8]>, Box<[u8]>);
 
+/// Databases by their names, each with the names that its file had before.
+pub type SameFiles = Vec<(Box<[u8]>, Vec<Box<[u8]>>)>;
+
 /// Something that is decided about: action, names, database, view or trigger.
 #[derive(PartialEq, Eq, Hash)]
 struct Thing(Action, [Option<Box<[u8]>>; 4]);
@@ -92,6 +95,8 @@ struct State {
     authorizer: Option<Weak<dyn Authorizer>>,
     /// What it has said.
     known: Known,
+    /// Databases whose file has been attached by other names before, and those.
+    same_files: SameFiles,
     /// The connection is not defensive now: SQL may write the text of the schema.
     undefended: bool,
     /// The table that the statement creates or drops, and its database.
@@ -146,6 +151,14 @@ impl Gate {
     /// The policy.
     pub fn policy(&self) -> Option<Arc<Policy>> {
         self.state.lock().policy.clone()
+    }
+
+    /// The names of databases whose file has other names, with those that it had before.
+    pub fn set_same_files(&self, same_files: SameFiles) {
+        let mut state = self.state.lock();
+        // It may be another file by the name of one that is gone.
+        state.allowed = Memo::default();
+        state.same_files = same_files;
     }
 
     /// Whether SQL may write the text of the schema now.
@@ -276,22 +289,49 @@ impl State {
 
     /// True if the policy allows it, there is nobody else to be asked, and nothing has to be remembered of it.
     fn simply_allows(&self, ask: &Ask<'_>) -> bool {
-        let Some(policy) = self.policy.as_ref().filter(|_| self.authorizer.is_none()) else { return false };
-        ask.action.is_of_rows()
-            && policy.decide(ask).0 == Decision::Allow
+        self.policy.is_some()
+            && self.authorizer.is_none()
+            && ask.action.is_of_rows()
+            && self.policy_says(ask).0 == Decision::Allow
             && !(ask.action == Action::Read && ask.names[0].and_then(pragma_of_table).is_some())
+    }
+
+    /// What the policy says. What it does not allow of a file by one name is not allowed by a name that the file was given later.
+    fn policy_says(&self, ask: &Ask<'_>) -> (Decision, By) {
+        let Some(policy) = &self.policy else { return (Decision::Allow, By::Nothing) };
+        let said = policy.decide(ask);
+        let Some(before) = self.names_before(ask) else { return said };
+        before.iter().fold(said, |said, database| match (said.0, policy.decide(&of(ask, database))) {
+            (Decision::Deny, _) => said,
+            (Decision::Ignore, (Decision::Allow, _)) => said,
+            (_, other) => other,
+        })
+    }
+
+    /// The names that the file of the database had before.
+    fn names_before(&self, ask: &Ask<'_>) -> Option<&Vec<Box<[u8]>>> {
+        if self.same_files.is_empty() {
+            return None;
+        }
+        let database = ask.database?;
+        let found = self.same_files.iter().find(|(name, _)| name.eq_ignore_ascii_case(database));
+        found.map(|(_, before)| before)
     }
 
     /// What the policy says, and about what that does not deny, the authorizer. `None`: the work has to stop.
     fn decided(&mut self, ask: &Ask<'_>) -> Option<Decided> {
-        let (decision, by) = match &self.policy {
-            Some(policy) => policy.decide(ask),
-            None => (Decision::Allow, By::Nothing),
-        };
+        let (decision, by) = self.policy_says(ask);
         if decision == Decision::Deny || self.authorizer.is_none() {
             return Some(Decided { decision, by, failure: None });
         }
-        match self.authorized(ask) {
+        let mut verdict = self.authorized(ask);
+        let before = self.names_before(ask).cloned().unwrap_or_default();
+        for database in before {
+            if verdict == Verdict::Decided(Decision::Allow) {
+                verdict = self.authorized(&of(ask, &database));
+            }
+        }
+        match verdict {
             Verdict::Stopped => None,
             Verdict::Failed(why) => {
                 Some(Decided { decision: Decision::Deny, by: By::Authorizer, failure: Some(why) })
@@ -410,6 +450,11 @@ impl State {
             self.left_out += 1;
         }
     }
+}
+
+/// The same in a database of another name.
+fn of<'a>(ask: &Ask<'a>, database: &'a [u8]) -> Ask<'a> {
+    Ask { database: Some(database), ..*ask }
 }
 
 fn denial(ask: &Ask<'_>, by: By) -> Denial {

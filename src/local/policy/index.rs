@@ -58,12 +58,18 @@ impl Stage {
     pub fn new(rules: Vec<(By, Rule)>, otherwise: Otherwise) -> Self {
         let mut by_action: Box<[Names]> = Action::ALL.iter().map(|_| Names::default()).collect();
         let mut kept = Vec::with_capacity(rules.len());
-        for (number, (by, rule)) in (0..).zip(rules) {
-            for action in &rule.actions {
-                by_action[*action as usize].add(number, *action, &rule);
+        let mut keep = |by, rule: &Rule, actions: &[Action], databases| {
+            let number = u32::try_from(kept.len()).expect("a policy has fewer rules");
+            for action in actions {
+                by_action[*action as usize].add(number, *action, rule);
             }
-            let Rule { effect, databases, through, .. } = rule;
-            kept.push(Kept { effect, by, databases, through });
+            kept.push(Kept { effect: rule.effect, by, databases, through: rule.through.clone() });
+        };
+        for (by, rule) in rules {
+            keep(by, &rule, &rule.actions, rule.databases.clone());
+            if !rule.temporary.is_empty() {
+                keep(by, &rule, &rule.temporary, Some(vec![Name::from(&b"temp"[..])]));
+            }
         }
         Stage { rules: kept, by_action, otherwise }
     }
@@ -221,7 +227,13 @@ mod tests {
     /// Rule after rule, name after name.
     fn by_hand(rules: &[(By, Rule)], otherwise: Otherwise, ask: &Ask<'_>) -> (Decision, By) {
         let same = |known: &[u8], name: &[u8]| known.eq_ignore_ascii_case(name);
-        'rules: for (by, rule) in rules {
+        let temporary = |rule: &Rule| {
+            let databases = Some(vec![folded("temp")]);
+            Rule { actions: rule.temporary.clone(), databases, ..rule.clone() }
+        };
+        let rules: Vec<_> =
+            rules.iter().flat_map(|(by, rule)| [(by, rule.clone()), (by, temporary(rule))]).collect();
+        'rules: for (by, rule) in &rules {
             if !rule.actions.contains(&ask.action) {
                 continue;
             }
@@ -256,7 +268,7 @@ mod tests {
                 Effect::Deny => Decision::Deny,
                 Effect::Ignore => Decision::Ignore,
             };
-            return (decision, *by);
+            return (decision, **by);
         }
         match otherwise {
             Otherwise::Allow => (Decision::Allow, By::Nothing),
@@ -269,7 +281,7 @@ mod tests {
 
     fn name() -> impl Strategy<Value = String> {
         prop_oneof![
-            3 => prop::sample::select(vec!["a", "b", "A", "ab", "Ä", "ä"]).prop_map(str::to_owned),
+            3 => prop::sample::select(vec!["a", "b", "A", "ab", "Ä", "ä", "temp"]).prop_map(str::to_owned),
             1 => Just("x".repeat(300)),
         ]
     }
@@ -287,8 +299,9 @@ mod tests {
         let actions = prop::sample::subsequence(ACTIONS.to_vec(), 1..=ACTIONS.len());
         let through = prop::collection::vec(prop::option::of(name().prop_map(|name| folded(&name))), 1..3);
         let of = || prop::option::weighted(0.4, names());
-        (effect, actions, [of(), of(), of()], of(), prop::option::weighted(0.3, through)).prop_map(
-            |(effect, mut actions, given, databases, through)| {
+        let temporary = prop::sample::subsequence(ACTIONS.to_vec(), 0..2);
+        (effect, actions, temporary, [of(), of(), of()], of(), prop::option::weighted(0.3, through)).prop_map(
+            |(effect, mut actions, mut temporary, given, databases, through)| {
                 let keys = [Key::Table, Key::Column, Key::Function];
                 let mut names: Vec<_> =
                     keys.into_iter().zip(given).filter_map(|(key, names)| Some((key, names?))).collect();
@@ -300,7 +313,8 @@ mod tests {
                     names.clear();
                 }
                 actions.retain(|action| fits(&names, action));
-                Rule { effect, actions, names, databases, through }
+                temporary.retain(|action| fits(&names, action) && !actions.contains(action));
+                Rule { effect, actions, temporary, names, databases, through }
             },
         )
     }

@@ -154,6 +154,60 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_one_of_the_actions_can_have_is_one() {
+        for element in [
+            element(Effect::Deny, &["transaction", "savepoint"], &[("name", &["sp"])]),
+            element(Effect::Deny, &["query"], &[("name", &["sp"])]),
+            element(
+                Effect::Deny,
+                &["pragma_read", "pragma_write"],
+                &[("pragma", &["table_info", "optimize"])],
+            ),
+            element(Effect::Deny, &["pragma"], &[("pragma", &["later"])]),
+            element(Effect::Deny, &["pragma_write"], &[("pragma", &["foreign_keys", "later"])]),
+            element(Effect::Deny, &["any"], &[("through", &["v"]), ("database", &["main"])]),
+            element(Effect::Deny, &["any"], &[("name", &["anything"])]),
+        ] {
+            assert!(Policy::new(&[element]).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_done_to_the_temporary_schema_is_found_by_either_name() {
+        let decided = |rule, action, database: &str| {
+            let policy = Policy::new(&[rule, element(Effect::Allow, &["any"], &[])]).unwrap();
+            let names = [Some(&b"t"[..]), None];
+            policy.decide(&Ask { action, names, database: Some(database.as_bytes()), through: None }).0
+        };
+        let temp: &[(&str, &[&str])] = &[("database", &["Temp", "o"])];
+        for (actions, names, action, denied) in [
+            ("create_table", temp, Action::CreateTempTable, "temp"),
+            ("drop_index", temp, Action::DropTempIndex, "temp"),
+            ("schema", temp, Action::CreateTempTrigger, "temp"),
+            ("schema", temp, Action::AlterTable, "temp o"),
+            ("schema", temp, Action::CreateTable, "temp o"),
+            ("temp_schema", &[], Action::AlterTable, "temp"),
+            ("temp_schema", &[], Action::Reindex, "temp"),
+            ("temp_schema", &[], Action::CreateVirtualTable, "temp"),
+            ("temp_schema", &[], Action::DropVirtualTable, "temp"),
+            ("temp_schema", temp, Action::AlterTable, "temp"),
+            ("temp_schema", &[], Action::Analyze, ""),
+            ("schema", &[], Action::AlterTable, "main temp o"),
+            ("create_table", &[("database", &["main"])], Action::CreateTempTable, ""),
+        ] {
+            for database in ["main", "temp", "o"] {
+                let rule = element(Effect::Deny, &[actions], names);
+                let expected = denied.split(' ').any(|name| name == database);
+                assert_eq!(
+                    decided(rule, action, database) == Decision::Deny,
+                    expected,
+                    "{actions} {action:?} {database}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_policy_is_an_error_that_says_where() {
         for (element, word) in [
             (PolicyElement::Ready("readonly"), "read_only"),
@@ -165,6 +219,20 @@ mod tests {
             (element(Effect::Ignore, &["delete"], &[]), "ignore"),
             (element(Effect::Ignore, &["insert"], &[]), "ignore"),
             (element(Effect::Ignore, &["any"], &[]), "ignore"),
+            // What would match nothing.
+            (
+                element(Effect::Deny, &["transaction"], &[("name", &["BEGIN", "BEGIN IMEDIATE"])]),
+                "\"BEGIN IMMEDIATE\"?",
+            ),
+            (element(Effect::Allow, &["transaction"], &[("name", &["SAVEPOINT"])]), "there are BEGIN, BEGIN"),
+            (element(Effect::Deny, &["pragma_read"], &[("pragma", &["foreign_key"])]), "\"foreign_keys\"?"),
+            (element(Effect::Deny, &["query"], &[("pragma", &["optimize"])]), "pragma_write"),
+            (element(Effect::Deny, &["pragma_write"], &[("pragma", &["Table_Info"])]), "pragma_read"),
+            (element(Effect::Deny, &["create_temp_view"], &[("database", &["main"])]), "temp alone"),
+            (element(Effect::Deny, &["temp_schema"], &[("database", &["main", "o"])]), "none of the actions"),
+            (element(Effect::Deny, &["drop_table"], &[("through", &["v"])]), "never done through"),
+            (element(Effect::Deny, &["transaction"], &[("through", &["v"])]), "never done through"),
+            (element(Effect::Deny, &["schema"], &[("through", &["v"])]), "none of the actions"),
         ] {
             let error = Policy::new(&[element]).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidOption);

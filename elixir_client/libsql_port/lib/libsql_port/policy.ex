@@ -61,7 +61,7 @@ defmodule LibsqlPort.Policy do
   | `:insert`, `:delete` | `:table` |
   | `:references` (a foreign key of another table refers to it) | `:table` |
   | `:function` | `:function` |
-  | `:transaction` (`"BEGIN"`, and for those also `"BEGIN IMMEDIATE"` or `"BEGIN EXCLUSIVE"`, `"COMMIT"`, `"ROLLBACK"`), `:savepoint` (its name) | `:name` |
+  | `:transaction` (`"BEGIN"`, and for those also `"BEGIN IMMEDIATE"` or `"BEGIN EXCLUSIVE"`, `"COMMIT"`, `"ROLLBACK"`, each in any of the forms that SQL has for it), `:savepoint` (its name) | `:name` |
   | `:pragma_read`, `:pragma_write` | `:pragma` |
   | `:create_table`, `:alter_table`, `:drop_table`, `:create_temp_table`, `:drop_temp_table`, `:analyze` | `:table` |
   | `:create_index`, `:drop_index`, `:create_trigger`, `:drop_trigger`, and with `temp_`: `:create_temp_index`, … | `:name`, `:table` |
@@ -77,7 +77,8 @@ defmodule LibsqlPort.Policy do
   | `:query` | `:select`, `:read`, `:function`, `:recursive`, `:transaction`, `:savepoint`, `:pragma_read` |
   | `:write` | `:insert`, `:update`, `:delete`, `:references` |
   | `:pragma` | `:pragma_read`, `:pragma_write` |
-  | `:schema`, `:temp_schema` | those that create, alter, drop and reindex; those with `temp_` |
+  | `:schema` | those that create, alter, drop and reindex |
+  | `:temp_schema` | those with `temp_`, and of the database `temp` also `:alter_table`, `:reindex`, `:create_virtual_table`, `:drop_virtual_table` |
 
   `:write` is about rows: who may not write a table may drop, alter or index it where that is allowed. `{:deny, :any, table: "users"}` denies
   all that is done with a table.
@@ -85,10 +86,13 @@ defmodule LibsqlPort.Policy do
   A name is a string, or a list of strings of which one must match, without regard to the case of ASCII letters. Of a group, a rule
   with names matches the actions that have them. A rule with one name of a thing has all of them: `sqlite_schema` is `sqlite_master`,
   `format` is `printf` (and so `ceil`/`ceiling`, `coalesce`/`ifnull`, `group_concat`/`string_agg`, `log`/`log10`, `pow`/`power`,
-  `substr`/`substring`, `vector`/`vector32`), `"END"` is `"COMMIT"`, and what is denied of the column `oid` or `_rowid_` is denied of the
-  `rowid`. The rowid of a table with an INTEGER PRIMARY KEY is that column, by the name of the column. Further keys:
+  `substr`/`substring`, `vector`/`vector32`), `"END TRANSACTION"` is `"COMMIT"`, and what is denied of the column `oid` or `_rowid_` is denied of the
+  `rowid`. The rowid of a table with an INTEGER PRIMARY KEY is that column, by the name of the column; `docid` of an FTS3/4 table asks for the
+  rowid too. A rule that can match nothing, such as `{:deny, :transaction, name: "BEGIN IMEDIATE"}` or `{:deny, :pragma_write, pragma: "table_info"}`,
+  which only reads, is an `:invalid_option` error when the policy is set. Further keys:
 
-    * `:database` – `"main"`, `"temp"` or the name of an attached one; for actions that are done in a database
+    * `:database` – `"main"`, `"temp"` or the name of an attached one; for actions that are done in a database. `:create_table` in `"temp"` is
+      `:create_temp_table`, and so on. What is not allowed of a file by one name is not allowed by a name that it is attached by later
     * `:through` – the innermost view or trigger in whose text it is done; `nil` for the statement's own text. Names of common table
       expressions and aliases do not count. Whoever may create triggers or temporary views can name one like that view, so deny
       `:schema` and `:temp_schema` where it matters
@@ -100,13 +104,14 @@ defmodule LibsqlPort.Policy do
   TABLE or ALTER TABLE asks for `:references` of the other table and for `:read` of the columns that it refers to. What counts the
   rows of a table, or compares them, asks for `:read` of the table, as `count(*)` does: CREATE INDEX (a unique one of a constant tells whether there
   are two rows), ALTER TABLE … ADD COLUMN where rows are checked for it, ANALYZE, which also asks for the indexed columns, of which it keeps
-  samples. `PRAGMA foreign_key_check` asks for the columns that it compares.
+  samples, and for those in the WHERE of a partial index. `PRAGMA foreign_key_check` asks for the columns that it compares, `integrity_check` and
+  `quick_check` for all columns of the tables that they check.
 
   What the engine adds to a statement is not asked about: the rows of `sqlite_schema` for CREATE TABLE, the functions of ALTER TABLE. Foreign
   keys are: inserting into a table reads the key of the table that it refers to, and DROP TABLE does to the rows of others what deleting
   the rows of the table would. So are functions and tables in views and triggers, and functions in defaults, checks, generated columns and
   indexes, which the policy decides for whoever uses them, and REPLACE, which deletes. ALTER TABLE asks for more than `:alter_table`:
-  RENAME for everything that can be done by the old and by the new name (`:read`, `:update`, and of a table `:insert` and `:delete`),
+  RENAME for everything that can be done by the old and by the new name (`:read`, `:update`, and of a table `:insert`, `:delete` and `:references`),
   ADD COLUMN for the columns and functions that a check, a default or a generated column names, ALTER COLUMN for reading all columns.
 
   A full-text or R*Tree table keeps its rows in tables of its own, such as `docs_data` of the FTS5 table `docs`. What its module does to
@@ -114,10 +119,12 @@ defmodule LibsqlPort.Policy do
   rows of another one (`content=`), and the functions that the module uses, are asked about: `zeroblob` by CREATE VIRTUAL TABLE of an R*Tree.
   The column of a full-text table that is called like the table stands for all of its columns: `docs MATCH …`, `docs('…')`, `highlight(docs, …)`
   and other functions of full-text tables ask for `:read` of each, and so does `title MATCH …` of an FTS3/4 table, whose expression may name
-  any column.
+  any column, `rank` of an FTS5 table, which asks for the `:function` that it calls as well, and whatever reads an `fts4aux` or `fts5vocab` table of it.
+  The INSERTs of FTS5 that delete (`'delete'`, `'delete-all'`) ask for `:delete`.
 
   A vector index is decided by the table that it is of: its own tables need no rule, and what they hold, also by `vector_top_k`, is
-  shown to those alone who may read the indexed column. Where that is ignored, `vector_top_k` finds no row, as if all were NULL;
+  shown to those alone who may read the indexed column, the primary key or rowid, and the columns in the WHERE of the index. Where one of
+  those is ignored, `vector_top_k` finds no row, as if all were NULL;
   functions of vectors, such as `vector_distance_cos`, take no NULL and are `:sql_error`.
 
   A statement that is denied while it runs is undone as a whole, and its transaction goes on.
@@ -129,7 +136,7 @@ defmodule LibsqlPort.Policy do
   learns it from `sqlite_stat4`, the tables of a full-text index, a generated column that is computed of it, or a search in a full-text
   table over its table (`content=`) too: deny those as well. `sqlite_stat1`, `sqlite_sequence` and
   `dbstat` tell how many rows there are of each table, and who writes `sqlite_sequence` says which rowids come next. A file that may be attached is
-  the same file by another name of its database: leave `:database` out of the rules that deny, where `:attach` is allowed. Temporary objects that were made before the policy was set stay.
+  known by its names alone: where `:detach` is allowed beside `:attach`, leave `:database` out of the rules that deny. Temporary objects that were made before the policy was set stay.
 
   ## Audit
 

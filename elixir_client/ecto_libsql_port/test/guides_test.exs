@@ -19,8 +19,8 @@ defmodule EctoLibSql.GuidesTest do
 
   for guide <- @guides do
     @external_resource guide
-    # The one about databases on a server has a server of its own.
-    @server? Path.basename(guide) == "remote.md"
+    # Those about databases on a server have a server of their own.
+    @server? Path.basename(guide) in ["remote.md", "certainty.md"]
     if @server?, do: @tag(:sqld)
     @tag :tmp_dir
     @tag timeout: 180_000

@@ -34,10 +34,12 @@ defmodule EctoLibSql.Health do
     * `disk` – `free_bytes` of the file system with the database; `nil` without a file, or if it cannot be asked
     * `servers` – one map for each server of the database, the primary first: `url`, `role` (`:primary` or `:replica`), `latency_us`,
       `breaker` (`:closed`, `:open` or `:half_open`), `lag_ms`. What is not known is `nil`
-    * `replica` – of an embedded replica, `age_ms` (of the last sync that succeeded), `syncing` and `error`; `nil` of others
+    * `replica` – of an embedded replica, `age_ms` (of the last sync that succeeded), `syncing`, `frames_behind` (what the server had more when
+      it was asked last) and `error` (the code of the last sync's); `nil` of others. It reads without the server, so that it cannot be
+      reached is no reason by itself
   """
 
-  alias EctoLibSql.{Error, KnownOptions, PoolGauges, PoolStatus}
+  alias EctoLibSql.{Direct, Error, KnownOptions, PoolGauges, PoolStatus}
   alias LibsqlPort.ServerUrl
 
   @enforce_keys [:healthy?]
@@ -163,10 +165,11 @@ defmodule EctoLibSql.Health do
 
     cond do
       meta != nil ->
-        {&Ecto.Adapters.SQL.query(meta, &1, [], &2), pools}
+        {&Ecto.Adapters.SQL.query(meta, &1, [], &2), meta, pools}
 
       pools != [] ->
-        {&query.(pools |> hd() |> elem(0), &1, [], Keyword.drop(&2, [:log, :telemetry_event])), pools}
+        pool = pools |> hd() |> elem(0)
+        {&query.(pool, &1, [], Keyword.drop(&2, [:log, :telemetry_event])), %{pid: pool, opts: []}, pools}
 
       true ->
         :none
@@ -180,27 +183,34 @@ defmodule EctoLibSql.Health do
 
   defp collect(:none, _limits, _callers), do: %__MODULE__{healthy?: false, reasons: [:not_running]}
 
-  defp collect({query, pools}, limits, callers) do
+  defp collect({_query, _meta, pools} = target, limits, callers) do
     Process.flag(:trap_exit, true)
     left = limits.timeout - min(@early_ms_max, div(limits.timeout, 5))
     deadline = System.monotonic_time(:millisecond) + left
     origin = origin(pools)
     # As it is without what is asked here.
     pool = pool(pools)
-    answers = query |> questions(pools, origin, limits, left) |> asked(callers, deadline)
+    answers = target |> questions(origin, limits, left) |> asked(callers, deadline)
     health(answers, pools, pool, origin, limits)
   end
 
   defp origin([{_pid, %{origin: origin}} | _]), do: origin
   defp origin([]), do: %{sidecar: nil, place: nil, path: nil}
 
-  defp questions(query, pools, origin, limits, left) do
+  defp questions({query, meta, pools}, origin, limits, left) do
     lane? = Enum.any?(pools, fn {_pid, pool} -> pool.lane != nil end)
 
     [pool: fn -> select(query, [lane: false], left) end] ++
       if(lane?, do: [lane: fn -> select(query, [], left) end], else: []) ++
       if(origin.sidecar, do: of_sidecar(origin.sidecar, left), else: []) ++
-      if(is_binary(origin.path), do: of_file(origin.path, limits), else: [])
+      if(is_binary(origin.path), do: of_file(origin.path, limits), else: []) ++
+      if(mode(origin.place) == :replica, do: [replica: fn -> replica(meta, left) end], else: [])
+  end
+
+  # Any connection of the pool knows it, whoever has it.
+  defp replica(meta, left) do
+    %{conn: conn} = Direct.state(%{meta | opts: [timeout: left] ++ meta.opts})
+    with {:ok, status} <- LibsqlPort.Replica.status(conn, timeout: left), do: status
   end
 
   defp of_sidecar(sidecar, left) do
@@ -315,7 +325,8 @@ defmodule EctoLibSql.Health do
       writer: if(is_binary(origin.path), do: writer(file, pools)),
       wal: if(is_binary(origin.path), do: %{bytes: number(answers[:wal]), pages: file[:wal_pages]}),
       disk: if(is_integer(answers[:disk]), do: %{free_bytes: answers.disk}),
-      servers: servers(origin.place, answers[:pool])
+      servers: servers(origin.place, answers[:pool]),
+      replica: if(mode(origin.place) == :replica, do: of_replica(answers[:replica]))
     }
 
     reasons = Enum.uniq(of_paths(answers, pool) ++ of_limits(health, limits))
@@ -381,9 +392,25 @@ defmodule EctoLibSql.Health do
     ArgumentError -> {nil, nil}
   end
 
-  # One request of the pool's is one to the primary.
-  defp servers({_kind, address}, answer) do
-    latency = if match?({:ok, _}, answer), do: elem(answer, 1)
+  defp of_replica(%{log: _} = status) do
+    %{
+      age_ms: status.age,
+      syncing: status.syncing,
+      frames_behind: behind(status),
+      error: status.error && code(status.error)
+    }
+  end
+
+  defp of_replica(_not_told), do: %{age_ms: nil, syncing: nil, frames_behind: nil, error: nil}
+
+  defp behind(%{index: index, server_index: server}) when is_integer(index) and is_integer(server),
+    do: max(server - index, 0)
+
+  defp behind(_unknown), do: nil
+
+  # One request of the pool's is one to the primary, but for a replica's, which reads its file.
+  defp servers({kind, address}, answer) do
+    latency = if kind == :remote and match?({:ok, _}, answer), do: elem(answer, 1)
 
     case ServerUrl.parse(address) do
       {:ok, %{url: url}} -> [%{url: url, role: :primary, latency_us: latency, breaker: nil, lag_ms: nil}]

@@ -8,12 +8,24 @@
 
 for file <-
       ~w(terminal time_zones packages chapters/import chapters/questions chapters/changes chapters/functions chapters/veto
-               chapters/streaming chapters/deadline chapters/policy chapters/crash) do
+               chapters/streaming chapters/deadline chapters/policy chapters/crash chapters/server) do
   Code.require_file("#{file}.exs", __DIR__)
 end
 
 defmodule Demo do
-  alias Demo.{Changes, Crash, Deadline, Functions, Import, Policy, Questions, Streaming, Terminal, Veto}
+  alias Demo.{
+    Changes,
+    Crash,
+    Deadline,
+    Functions,
+    Import,
+    Policy,
+    Questions,
+    Server,
+    Streaming,
+    Terminal,
+    Veto
+  }
 
   @sidecar Demo.Sidecar
 
@@ -29,7 +41,7 @@ defmodule Demo do
 
     lines =
       Enum.flat_map(
-        [Import, Questions, Changes, Functions, Veto, Streaming, Deadline, Policy, Crash],
+        [Import, Questions, Changes, Functions, Veto, Streaming, Deadline, Policy, Crash, Server],
         fn chapter ->
           Terminal.heading(chapter.title())
           chapter.run(context)

@@ -2,10 +2,11 @@ defmodule EctoLibSql.Diagnosis do
   @moduledoc false
   # Completes the name of a violated constraint where SQLite's error lacks it: the index of a unique constraint, and for a
   # foreign key without a name in the schema the one that Ecto gives it. Called by `EctoLibSql` in the failing caller's
-  # process. Never scans a table: the sidecar has already found the key, and the index where the error leaves no doubt.
-  # Where several indexes have the columns `UniqueIndex` asks the engine, within a limit of time.
+  # process. Of a file it never scans a table: the sidecar has already found the key, and the index where the error leaves no
+  # doubt. Where several indexes have the columns `UniqueIndex` asks the engine, and where a server does not say which foreign key it was
+  # `ForeignKey` asks it, both within limits.
 
-  alias EctoLibSql.UniqueIndex
+  alias EctoLibSql.{ForeignKey, UniqueIndex}
   alias LibsqlPort.{Connection, Error}
 
   @doc "The error of a statement or a commit, with the name of its constraint where there is one."
@@ -31,6 +32,18 @@ defmodule EctoLibSql.Diagnosis do
     case UniqueIndex.name(conn, error, statement) do
       nil -> error
       name -> %{error | constraint: %{error.constraint | index: name, name: name}}
+    end
+  end
+
+  def complete(
+        %Error{code: :constraint_foreign_key, constraint: %{table: nil}} = error,
+        %{mode: mode} = conn,
+        statement
+      )
+      when mode != :local do
+    case ForeignKey.violated(conn, error, statement) do
+      nil -> error
+      key -> complete(%{error | constraint: Map.merge(error.constraint, key)}, conn, statement)
     end
   end
 

@@ -264,6 +264,40 @@ defmodule EctoLibSql.RemoteRepoTest do
     :ok = LibSql.storage_down(other)
   end
 
+  @tag :tmp_dir
+  test "all kinds of things are in the structure, and no rows", %{tmp_dir: directory, config: config} do
+    TestRepo.query_many!("""
+    CREATE TABLE docs (id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT, size INTEGER GENERATED ALWAYS AS (length(body)) STORED, v F32_BLOB(3));
+    CREATE INDEX docs_v ON docs (libsql_vector_idx(v));
+    CREATE VIRTUAL TABLE search USING fts5(body, content = docs, content_rowid = id);
+    CREATE VIEW long AS SELECT * FROM docs WHERE size > 10;
+    CREATE TRIGGER docs_ai AFTER INSERT ON docs BEGIN INSERT INTO search(rowid, body) VALUES (new.id, new.body); END;
+    INSERT INTO docs (body, v) VALUES ('a secret; of "ours"', vector32('[1, 2, 3]'));
+    """)
+
+    assert {:ok, path} = LibSql.structure_dump(directory, config)
+    text = File.read!(path)
+    refute text =~ "secret"
+    refute text =~ "shadow"
+    refute text =~ "search_data"
+    assert {^text, 0} = LibSql.dump_cmd([".schema"], [], config)
+    other = Keyword.put(config, :namespace, config[:namespace] <> "-copy")
+    :ok = LibSql.storage_up(other)
+    assert {:ok, ^path} = LibSql.structure_load(directory, other)
+    schema = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' ORDER BY 1, 2"
+
+    rows = fn options, sql ->
+      elem(EctoLibSql.Direct.with_connection(options, &LibsqlPort.query(&1, sql)), 1).rows
+    end
+
+    assert rows.(other, schema) == rows.(config, schema)
+    # It works, and is empty.
+    assert rows.(other, "SELECT count(*) FROM docs") == [[0]]
+    assert rows.(other, "INSERT INTO docs (body) VALUES ('a longer text') RETURNING size") == [[13]]
+    assert rows.(other, "SELECT body FROM search WHERE search MATCH 'longer'") == [["a longer text"]]
+    :ok = LibSql.storage_down(other)
+  end
+
   @tag :no_namespace
   test "storage is made, asked for and removed by the admin API", %{config: config} do
     assert LibSql.storage_status(config) == :down

@@ -18,6 +18,10 @@ defmodule EctoLibSql.Failure do
   # The connection has a file open that is no longer at its path: only a new one finds the file that is there now.
   @displaced [:file_replaced]
 
+  # With these a server has rolled the transaction back for a reason that stays. What follows in it is answered `:transaction_lost`, which
+  # is for a loss that may not come again.
+  @ending [:forbidden, :cannot_open]
+
   @doc "Whether the connection is lost with this error."
   @spec lost?(LibsqlPort.Error.t()) :: boolean
   def lost?(%LibsqlPort.Error{code: code}), do: is_map_key(@lost, code)
@@ -26,14 +30,30 @@ defmodule EctoLibSql.Failure do
   @spec answer(LibsqlPort.Error.t(), String.t() | nil, keyword, State.t()) ::
           {:error | :disconnect, Exception.t(), State.t()}
   def answer(%LibsqlPort.Error{code: code} = error, sql, options, state) do
+    told = exception(error, sql, options, state)
     state = State.engine_status(state, error.tx_status)
     useless? = lost?(error) or code in @displaced or code in state.disconnect_on
     action = if useless?, do: :disconnect, else: :error
-    {action, exception(error, sql, options, state), state}
+    {action, told, ended(error, state)}
   end
+
+  defp ended(%{code: code} = error, %State{begun: true} = state) when code in @ending,
+    do: %{state | ended_by: error}
+
+  defp ended(_error, state), do: state
 
   @doc "What the caller is told."
   @spec exception(LibsqlPort.Error.t(), String.t() | nil, keyword, State.t()) :: Exception.t()
+  def exception(
+        %LibsqlPort.Error{code: :transaction_lost},
+        sql,
+        _options,
+        %State{ended_by: %{} = cause} = state
+      ) do
+    message = "the transaction is over with what was answered before in it: " <> cause.message
+    Error.new(%{cause | message: message, offset: nil}, shown(sql, state))
+  end
+
   def exception(%LibsqlPort.Error{code: code} = error, sql, options, state) do
     cond do
       # The pool closes the connection of a call whose deadline has passed, and so stops what runs on it.

@@ -200,7 +200,15 @@ defmodule EctoLibSql.Protocol do
   #
   # An error of a begin drops the connection: the contract of `DBConnection` knows no other.
   defp begin(mode, options, state) when mode in @modes do
-    begun = %{state | begun: true, trx_id: state.conn_id, savepoints: 0, deadline: options[:deadline]}
+    begun = %{
+      state
+      | begun: true,
+        trx_id: state.conn_id,
+        savepoints: 0,
+        deadline: options[:deadline],
+        ended_by: nil
+    }
+
     begin = &Connection.begin(state.conn, mode, [{:owner, nil} | &1])
     options |> request(state, begin) |> control(:begin, options, Privileges.push(begun, options))
   end

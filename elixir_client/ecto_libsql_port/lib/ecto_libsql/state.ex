@@ -19,6 +19,7 @@ defmodule EctoLibSql.State do
     :schema_changes,
     :deadline,
     :checkout_deadline,
+    :ended_by,
     mode: :local,
     sync: false,
     attached: false,
@@ -40,7 +41,8 @@ defmodule EctoLibSql.State do
   `attached` tells whether a statement has attached a database, `private` are the views and virtual tables that this connection has besides
   the database, and `noted` tells whether a statement may have changed them (`EctoLibSql.SchemaChanges`). `begun` tells that a transaction was begun through `DBConnection`, `status` what the engine said last. If they
   contradict each other, the engine has rolled the transaction back by itself. `deadline` and `checkout_deadline` are the
-  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `privileges` and
+  absolute times (monotonic milliseconds) by which the transaction and the checkout have to end, `nil` for none. `ended_by` is the error with
+  which a server has ended the open transaction for a reason that stays. `privileges` and
   `checkout_privileges` are those of `EctoLibSql.Privileges`. `ahead` are
   the streams' chunks that were asked for ahead, `cursors` those that the transaction has open (`EctoLibSql.ReadAhead`).
   """
@@ -54,6 +56,7 @@ defmodule EctoLibSql.State do
           schema_changes: EctoLibSql.SchemaChanges.t() | nil,
           deadline: integer | nil,
           checkout_deadline: integer | nil,
+          ended_by: LibsqlPort.Error.t() | nil,
           mode: :local | :remote | :remote_replica,
           sync: boolean,
           attached: boolean,

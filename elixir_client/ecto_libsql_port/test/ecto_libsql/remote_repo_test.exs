@@ -346,6 +346,29 @@ defmodule EctoLibSql.RemoteRepoTest do
     :telemetry.detach(id)
   end
 
+  @tag :no_namespace
+  test "a transaction that the server refuses for good is told so at its end, and not run again" do
+    key = Sqld.Token.key()
+    server = Sqld.start!(jwt: key)
+    options = [uri: server.url, pool_size: 1, log: false] ++ @queue
+    start_supervised!({TestRepo, [auth_token: Sqld.Token.sign(key, access: :read)] ++ options})
+    {:ok, runs} = Agent.start_link(fn -> 0 end)
+
+    run = fn ->
+      Agent.update(runs, &(&1 + 1))
+      assert {:error, %Error{code: :forbidden}} = TestRepo.query("CREATE TABLE t (x)")
+      assert {:error, %Error{code: :forbidden, statement: "SELECT 1"}} = TestRepo.query("SELECT 1")
+    end
+
+    error = assert_raise Error, fn -> EctoLibSql.transaction_with_retry(TestRepo, run, retry: [base: 1]) end
+    assert error.code == :forbidden
+    assert error.message =~ "over with what was answered before"
+    assert Agent.get(runs, & &1) == 1
+    # It is of that transaction alone.
+    assert {:ok, [[1]]} = TestRepo.transaction(fn -> TestRepo.query!("SELECT 1").rows end)
+    stop_supervised!(TestRepo)
+  end
+
   @tag :no_repo
   test "a Repo starts while its server is away, and finds it later", %{config: config} do
     server = Sqld.start!()

@@ -14,7 +14,7 @@ defmodule EctoLibSql.Health do
       * `:unauthorized` – the server refuses the token
       * `:database_error` – the database answers with an error; `paths` has its code
       * `:disk_low`, `:wal_large`, `:writer_held`, `:pool_waits` – a limit of the options is exceeded
-      * `:breaker_open` – requests to the server are held back, because too many have failed
+      * `:breaker_open` – requests to the primary are held back, because too many have failed
       * `:replica_stale` – the replica's last sync is older than `:replica_age_max`
     * `mode` – `:local`, `:remote` or `:replica`: where the database is; `nil` if that is not known, as in the sandbox
     * `took_us` – how long the check took, microseconds
@@ -33,7 +33,8 @@ defmodule EctoLibSql.Health do
     * `wal` – `bytes` and `pages` of the write-ahead log; `nil` without a file
     * `disk` – `free_bytes` of the file system with the database; `nil` without a file, or if it cannot be asked
     * `servers` – one map for each server of the database, the primary first: `url`, `role` (`:primary` or `:replica`), `latency_us`,
-      `breaker` (`:closed`, `:open` or `:half_open`), `lag_ms`. What is not known is `nil`
+      `breaker` (`:closed`, `:open` or `:half_open`), `reason` (of its last failure, a text), `answered_ms` (since its last answer) and
+      `frames_behind` (the primary, by what both have said last). What is not known is `nil`
     * `replica` – of an embedded replica, `age_ms` (of the last sync that succeeded), `syncing`, `frames_behind` (what the server had more when
       it was asked last) and `error` (the code of the last sync's); `nil` of others. It reads without the server, so that it cannot be
       reached is no reason by itself
@@ -204,13 +205,23 @@ defmodule EctoLibSql.Health do
       if(lane?, do: [lane: fn -> select(query, [], left) end], else: []) ++
       if(origin.sidecar, do: of_sidecar(origin.sidecar, left), else: []) ++
       if(is_binary(origin.path), do: of_file(origin.path, limits), else: []) ++
-      if(mode(origin.place) == :replica, do: [replica: fn -> replica(meta, left) end], else: [])
+      of_place(mode(origin.place), meta, left)
   end
 
   # Any connection of the pool knows it, whoever has it.
-  defp replica(meta, left) do
+  defp of_place(:replica, meta, left) do
+    ask = fn conn -> LibsqlPort.Replica.status(conn, timeout: left) end
+    [{:replica, fn -> connection(meta, left, ask) end} | of_place(:remote, meta, left)]
+  end
+
+  defp of_place(:remote, meta, left),
+    do: [of_servers: fn -> connection(meta, left, &LibsqlPort.status(&1, timeout: left)) end]
+
+  defp of_place(_local_or_unknown, _meta, _left), do: []
+
+  defp connection(meta, left, ask) do
     %{conn: conn} = Direct.state(%{meta | opts: [timeout: left] ++ meta.opts})
-    with {:ok, status} <- LibsqlPort.Replica.status(conn, timeout: left), do: status
+    with {:ok, status} <- ask.(conn), do: status
   end
 
   defp of_sidecar(sidecar, left) do
@@ -325,7 +336,7 @@ defmodule EctoLibSql.Health do
       writer: if(is_binary(origin.path), do: writer(file, pools)),
       wal: if(is_binary(origin.path), do: %{bytes: number(answers[:wal]), pages: file[:wal_pages]}),
       disk: if(is_integer(answers[:disk]), do: %{free_bytes: answers.disk}),
-      servers: servers(origin.place, answers[:pool]),
+      servers: servers(origin.place, answers[:pool], answers[:of_servers]),
       replica: if(mode(origin.place) == :replica, do: of_replica(answers[:replica]))
     }
 
@@ -396,29 +407,49 @@ defmodule EctoLibSql.Health do
     %{
       age_ms: status.age,
       syncing: status.syncing,
-      frames_behind: behind(status),
+      frames_behind: behind(%{replication_index: status.server_index}, %{replication_index: status.index}),
       error: status.error && code(status.error)
     }
   end
 
   defp of_replica(_not_told), do: %{age_ms: nil, syncing: nil, frames_behind: nil, error: nil}
 
-  defp behind(%{index: index, server_index: server}) when is_integer(index) and is_integer(server),
-    do: max(server - index, 0)
-
-  defp behind(_unknown), do: nil
-
-  # One request of the pool's is one to the primary, but for a replica's, which reads its file.
-  defp servers({kind, address}, answer) do
+  @doc false
+  # What the sidecar says of the servers (`LibsqlPort.status/2`); the latency of the primary is that of the pool's statement, but for a
+  # replica's, which reads its file. Where it says nothing, the primary alone is known, by its address.
+  @spec servers(EctoLibSql.ServerLocation.t() | nil, term, term) :: [map]
+  def servers({kind, address}, answer, status) do
     latency = if kind == :remote and match?({:ok, _}, answer), do: elem(answer, 1)
 
-    case ServerUrl.parse(address) do
-      {:ok, %{url: url}} -> [%{url: url, role: :primary, latency_us: latency, breaker: nil, lag_ms: nil}]
-      {:error, _} -> []
+    case {status, ServerUrl.parse(address)} do
+      {%{servers: [_ | _] = servers}, _address} -> Enum.map(servers, &server(&1, latency, servers))
+      {_nothing, {:ok, %{url: url}}} -> [server(%{url: url, role: :primary}, latency, [])]
+      {_nothing, {:error, _}} -> []
     end
   end
 
-  defp servers(_local, _answer), do: []
+  def servers(_local, _answer, _status), do: []
+
+  defp server(server, latency, servers) do
+    primary? = server.role == :primary
+
+    %{
+      url: server.url,
+      role: server.role,
+      latency_us: if(primary?, do: latency, else: server[:latency]),
+      breaker: server[:breaker],
+      reason: server[:reason],
+      answered_ms: server[:answered],
+      frames_behind: if(primary?, do: nil, else: behind(List.first(servers), server))
+    }
+  end
+
+  # As far as both have told it last. Of two runs of a server these numbers say nothing, so more than the primary has is nothing.
+  defp behind(%{replication_index: primary}, %{replication_index: own})
+       when is_integer(primary) and is_integer(own),
+       do: max(primary - own, 0)
+
+  defp behind(_primary, _server), do: nil
 
   defp number(number) when is_integer(number), do: number
   defp number(_none), do: nil
@@ -465,6 +496,7 @@ defmodule EctoLibSql.Health do
           wal_large: above?(health.wal[:bytes], limits.wal_bytes_max),
           writer_held: above?(health.writer[:held_ms], limits.writer_held_max),
           pool_waits: above?(health.pool[:longest_wait_ms], limits.pool_wait_max),
+          breaker_open: health.mode == :remote and match?([%{breaker: :open} | _], health.servers),
           replica_stale: above?(health.replica[:age_ms], limits.replica_age_max)
         ],
         do: reason

@@ -211,6 +211,54 @@ defmodule EctoLibSql.HealthTest do
     assert %{healthy?: true, pool: nil, mode: nil, paths: [%{path: :pool}]} = health(Repo)
   end
 
+  test "of several servers" do
+    place = {:remote, "libsql://one.example.com?authToken=secret"}
+
+    said = %{
+      servers: [
+        %{
+          url: "https://one.example.com",
+          role: :primary,
+          breaker: :closed,
+          latency: 7,
+          answered: 3,
+          reason: nil,
+          replication_index: 40
+        },
+        %{
+          url: "https://two.example.com",
+          role: :replica,
+          breaker: :open,
+          latency: 9,
+          answered: 8,
+          reason: "refused",
+          replication_index: 30
+        }
+      ]
+    }
+
+    assert [primary, replica] = Health.servers(place, {:ok, 11}, said)
+
+    assert primary == %{
+             url: "https://one.example.com",
+             role: :primary,
+             latency_us: 11,
+             breaker: :closed,
+             reason: nil,
+             answered_ms: 3,
+             frames_behind: nil
+           }
+
+    assert %{role: :replica, latency_us: 9, breaker: :open, reason: "refused", frames_behind: 10} = replica
+    # A sidecar that tells nothing of servers, or not in time.
+    for silent <- [nil, %{}, %{servers: []}, {:error, :timeout}] do
+      assert [%{url: "libsql://one.example.com", role: :primary, latency_us: nil, breaker: nil}] =
+               Health.servers(place, {:error, :timeout}, silent)
+    end
+
+    assert Health.servers(:local, {:ok, 1}, said) == []
+  end
+
   describe "of a replica" do
     @describetag :sqld
     @describetag :no_repo

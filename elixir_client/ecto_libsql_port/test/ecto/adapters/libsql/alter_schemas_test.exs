@@ -676,6 +676,9 @@ defmodule Ecto.Adapters.LibSql.AlterSchemasTest do
       {:restore, sql}, [] ->
         TestRepo.query!(sql)
 
+      :server?, [] ->
+        false
+
       sql, params ->
         sql = IO.iodata_to_binary(sql)
         TestRepo.query!(if(sql == "PRAGMA writable_schema = 1", do: "SELECT 1", else: sql), params)

@@ -40,7 +40,8 @@ defmodule EctoLibSql.Health do
       reached is no reason by itself
   """
 
-  alias EctoLibSql.{Direct, Error, KnownOptions, PoolGauges, PoolStatus}
+  alias EctoLibSql.{Error, KnownOptions, PoolGauges, PoolStatus}
+  alias EctoLibSql.Health.Questions
   alias LibsqlPort.ServerUrl
 
   @enforce_keys [:healthy?]
@@ -180,7 +181,7 @@ defmodule EctoLibSql.Health do
     ArgumentError -> :none
   end
 
-  # --- the questions --------------------------------------------------------------------------------------------
+  # --- collecting -----------------------------------------------------------------------------------------------
 
   defp collect(:none, _limits, _callers), do: %__MODULE__{healthy?: false, reasons: [:not_running]}
 
@@ -191,135 +192,13 @@ defmodule EctoLibSql.Health do
     origin = origin(pools)
     # As it is without what is asked here.
     pool = pool(pools)
-    answers = target |> questions(origin, limits, left) |> asked(callers, deadline)
+    asked = %{origin: origin, mode: mode(origin.place), disk?: limits.disk_free_min not in [nil, 0]}
+    answers = Questions.ask(target, asked, callers, {left, deadline})
     health(answers, pools, pool, origin, limits)
   end
 
   defp origin([{_pid, %{origin: origin}} | _]), do: origin
   defp origin([]), do: %{sidecar: nil, place: nil, path: nil}
-
-  defp questions({query, meta, pools}, origin, limits, left) do
-    lane? = Enum.any?(pools, fn {_pid, pool} -> pool.lane != nil end)
-
-    [pool: fn -> select(query, [lane: false], left) end] ++
-      if(lane?, do: [lane: fn -> select(query, [], left) end], else: []) ++
-      if(origin.sidecar, do: of_sidecar(origin.sidecar, left), else: []) ++
-      if(is_binary(origin.path), do: of_file(origin.path, limits), else: []) ++
-      of_place(mode(origin.place), meta, left)
-  end
-
-  # Any connection of the pool knows it, whoever has it.
-  defp of_place(:replica, meta, left) do
-    ask = fn conn -> LibsqlPort.Replica.status(conn, timeout: left) end
-    [{:replica, fn -> connection(meta, left, ask) end} | of_place(:remote, meta, left)]
-  end
-
-  defp of_place(:remote, meta, left),
-    do: [of_servers: fn -> connection(meta, left, &LibsqlPort.status(&1, timeout: left)) end]
-
-  defp of_place(_local_or_unknown, _meta, _left), do: []
-
-  defp connection(meta, left, ask) do
-    %{conn: conn} = Direct.state(%{meta | opts: [timeout: left] ++ meta.opts})
-    with {:ok, status} <- ask.(conn), do: status
-  end
-
-  defp of_sidecar(sidecar, left) do
-    [
-      sidecar: fn -> timed(fn -> LibsqlPort.ping(sidecar, timeout: left) end) end,
-      status: fn -> with({:ok, status} <- LibsqlPort.status(sidecar, timeout: left), do: status) end
-    ]
-  end
-
-  defp of_file(path, limits) do
-    disk = if limits.disk_free_min in [nil, 0], do: [], else: [disk: fn -> free(path) end]
-    [wal: fn -> size(path <> "-wal") end, files: fn -> identity(path) end] ++ disk
-  end
-
-  # One statement, which no metric counts as the application's.
-  defp select(query, options, left) do
-    options = [timeout: left, retry: false, log: false, telemetry_event: nil] ++ options
-    timed(fn -> query.("SELECT 1", options) end)
-  end
-
-  defp timed(fun) do
-    began = System.monotonic_time()
-
-    case fun.() do
-      {:error, error} -> {:error, error}
-      _done -> {:ok, microseconds(began)}
-    end
-  end
-
-  defp size(file) do
-    case File.stat(file) do
-      {:ok, %{size: size}} -> size
-      # It is made by the first connection, and goes with the last.
-      {:error, :enoent} -> 0
-      {:error, _} -> nil
-    end
-  end
-
-  # Names may differ, by links in them.
-  defp identity(path) do
-    case File.stat(path) do
-      {:ok, stat} -> {stat.major_device, stat.inode}
-      {:error, _} -> nil
-    end
-  end
-
-  # No part of OTP that may be missing tells it, but every system with a shell does.
-  defp free(path) do
-    with df when is_binary(df) <- System.find_executable("df"),
-         {text, 0} <- System.cmd(df, ["-Pk", Path.dirname(path)], stderr_to_stdout: true),
-         [_head, line | _] <- String.split(text, "\n"),
-         [_blocks, _used, free | _] <-
-           Regex.run(~r/\s(\d+)\s+(\d+)\s+(-?\d+)\s+\d+%/, line, capture: :all_but_first) do
-      max(String.to_integer(free), 0) * 1_024
-    else
-      _not_told -> nil
-    end
-  end
-
-  # --- asking ---------------------------------------------------------------------------------------------------
-
-  defp asked(questions, callers, deadline) do
-    collector = self()
-
-    asked =
-      for {name, fun} <- questions, into: %{} do
-        pid =
-          spawn_link(fn ->
-            Process.put(:"$callers", callers)
-            send(collector, {:answer, name, answer(fun)})
-          end)
-
-        {name, pid}
-      end
-
-    answers(asked, %{}, deadline)
-  end
-
-  defp answer(fun) do
-    {:told, fun.()}
-  rescue
-    error -> {:told, {:error, error}}
-  catch
-    _kind, reason -> {:told, {:error, reason}}
-  end
-
-  defp answers(asked, told, _deadline) when map_size(asked) == 0, do: told
-
-  defp answers(asked, told, deadline) do
-    receive do
-      {:answer, name, {:told, answer}} ->
-        answers(Map.delete(asked, name), Map.put(told, name, answer), deadline)
-    after
-      max(deadline - System.monotonic_time(:millisecond), 0) ->
-        for {_name, pid} <- asked, do: Process.exit(pid, :kill)
-        asked |> Map.new(fn {name, _pid} -> {name, {:error, :timeout}} end) |> Map.merge(told)
-    end
-  end
 
   # --- what they come to ----------------------------------------------------------------------------------------
 
@@ -378,7 +257,7 @@ defmodule EctoLibSql.Health do
   defp file(_status, identity) when not is_tuple(identity), do: %{}
 
   defp file(status, identity),
-    do: Enum.find(status.files, %{}, &(is_binary(&1[:path]) and identity(&1.path) == identity))
+    do: Enum.find(status.files, %{}, &(is_binary(&1[:path]) and Questions.identity(&1.path) == identity))
 
   defp writer(file, _pools) when file == %{}, do: nil
 

@@ -44,7 +44,8 @@ defmodule EctoLibSql.HealthTest do
     assert health.disk.free_bytes > 0
     assert health.took_us > 0
     # The module means the Repo that the process has chosen.
-    assert health(Repo).pool == health.pool
+    assert %{healthy?: true, sidecar: %{os_pid: os_pid}} = health(Repo)
+    assert os_pid == health.sidecar.os_pid
   end
 
   test "is plain data", %{name: name} do

@@ -1,7 +1,10 @@
 //! What a client is told about an open connection, wherever its database is.
 
 use crate::counters::Counters;
-use port_driver::etf::encoder::{put_bool, put_integer, put_key, put_map, put_unsigned};
+use port_driver::etf::encoder::{
+    put_binary, put_bool, put_empty_list, put_integer, put_key, put_list, put_map, put_nil,
+    put_optional_binary, put_unsigned,
+};
 use std::sync::atomic::Ordering;
 
 /// An open connection.
@@ -39,8 +42,62 @@ impl Mode {
     }
 }
 
+/// A server of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Where it is, without a query.
+    pub url: String,
+    /// It is written to; else it follows that one.
+    pub is_primary: bool,
+    /// `closed`, `open` or `half_open`: what its circuit breaker does with requests.
+    pub breaker: &'static str,
+    /// Failures, one after the other.
+    pub failures: u32,
+    /// The last one's words, unless the breaker is closed.
+    pub reason: Option<String>,
+    /// For how long the breaker has not been closed.
+    pub since_ms: Option<u64>,
+    /// Until the next probe; 0: one is under way.
+    pub probe_ms: Option<u64>,
+    /// How far away it is, if that was measured.
+    pub latency_us: Option<u64>,
+    /// How long ago it has last answered.
+    pub answered_ms: Option<u64>,
+    /// The place of its log, as it has last said.
+    pub replication_index: Option<u64>,
+}
+
+impl ServerStatus {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_map(out, 10);
+        put_key(out, "url");
+        put_binary(out, self.url.as_bytes());
+        put_key(out, "role");
+        put_binary(out, if self.is_primary { b"primary" } else { b"replica" });
+        put_key(out, "breaker");
+        put_binary(out, self.breaker.as_bytes());
+        put_key(out, "failures");
+        put_unsigned(out, u64::from(self.failures));
+        put_key(out, "reason");
+        put_optional_binary(out, self.reason.as_deref().map(str::as_bytes));
+        for (key, number) in [
+            ("since_ms", self.since_ms),
+            ("probe_ms", self.probe_ms),
+            ("latency_us", self.latency_us),
+            ("answered_ms", self.answered_ms),
+            ("replication_index", self.replication_index),
+        ] {
+            put_key(out, key);
+            match number {
+                Some(number) => put_unsigned(out, number),
+                None => put_nil(out),
+            }
+        }
+    }
+}
+
 /// What `connection_status` answers beside the counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// Rows that the connection has changed.
     pub changes: u64,
@@ -58,6 +115,8 @@ pub struct Status {
     pub cursors: usize,
     /// Bytes of the engine's page cache, of the schema and of statements; 0 where another program has the engine.
     pub memory: [i64; 3],
+    /// The servers that have the database, the primary first.
+    pub servers: Vec<ServerStatus>,
 }
 
 impl Status {
@@ -78,7 +137,7 @@ impl Status {
             ("statements", self.statements as u64),
             ("cursors", self.cursors as u64),
         ];
-        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 2);
+        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 3);
         for (key, number) in numbers {
             put_key(out, key);
             put_unsigned(out, number);
@@ -92,6 +151,12 @@ impl Status {
         {
             put_key(out, key);
             put_integer(out, bytes);
+        }
+        put_key(out, "servers");
+        put_list(out, u32::try_from(self.servers.len()).unwrap_or(0));
+        if !self.servers.is_empty() {
+            self.servers.iter().for_each(|server| server.put(out));
+            put_empty_list(out);
         }
     }
 }

@@ -108,6 +108,11 @@ impl RateLimited {
     }
 }
 
+/// Of what the libraries of this program log, only that something is wrong: the rest is about their own insides.
+fn is_told(meta: &tracing::Metadata<'_>) -> bool {
+    meta.target().starts_with(env!("CARGO_PKG_NAME")) || *meta.level() <= tracing::Level::WARN
+}
+
 /// One line's writer.
 enum Line<'w> {
     Stderr,
@@ -129,6 +134,9 @@ impl<'w> MakeWriter<'w> for RateLimited {
             tracing::Level::INFO => "info",
             _ => "debug",
         };
+        if !is_told(meta) {
+            return Line::Dropped;
+        }
         let second = crate::clock::now_ns() / 1_000_000_000 + 1;
         match self.budget.take(second) {
             (true, 0) => self.line(severity),

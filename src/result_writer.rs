@@ -13,6 +13,8 @@ use port_driver::request::{tag, ResultOptions};
 
 /// Elements of a `result` payload.
 const RESULT_ARITY: u32 = 9;
+/// And of what says whence it comes.
+const SOURCE_ARITY: u32 = 3;
 /// Chunks that may be sent before the first credit comes, unless the request says otherwise.
 const CREDITS: u32 = 4;
 
@@ -50,6 +52,14 @@ impl Ceiling {
         }
     }
 
+    /// True if what stands in so many bytes of JSON, as a server sends it, may be more than this; 0: any number of bytes.
+    pub fn is_below(&self, json_bytes: u64) -> bool {
+        /// The shortest row of a server: `[{"type":"null"}],`. No value is longer on this program's wire than in JSON.
+        const ROW_BYTES: u64 = 18;
+        let bytes = if json_bytes == 0 { u64::MAX } else { json_bytes };
+        self.rows_max < bytes / ROW_BYTES || self.bytes_max < bytes
+    }
+
     /// An error if a result of so many rows and bytes is too large.
     pub fn check(&self, rows: u64, bytes: u64) -> Result<()> {
         let (what, limit) = if rows > self.rows_max {
@@ -83,6 +93,7 @@ pub struct RowWriter<'w, 'r> {
     bytes: u64,
     in_chunks: bool,
     one: bool,
+    source: Vec<u8>,
     spill: Vec<u8>,
 }
 
@@ -104,7 +115,27 @@ impl<'w, 'r> RowWriter<'w, 'r> {
             bytes: 0,
             in_chunks: false,
             one,
+            source: Vec::new(),
             spill: Vec::new(),
+        }
+    }
+
+    /// The rows come from where the result would not be expected to: three encoded terms that say whence, behind the others.
+    pub fn of(mut self, source: Option<Vec<u8>>) -> Self {
+        if let Some(source) = source {
+            self.source = source;
+            if let Some(arity) = self.run.out.get_mut(self.base + ARITY_OFFSET) {
+                *arity = (RESULT_ARITY + SOURCE_ARITY) as u8;
+            }
+        }
+        self
+    }
+
+    fn arity(&self) -> u32 {
+        if self.source.is_empty() {
+            RESULT_ARITY
+        } else {
+            RESULT_ARITY + SOURCE_ARITY
         }
     }
 
@@ -146,7 +177,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
             }
             self.send_chunk();
             let frame = begin_frame(self.run.out, self.run.request_id, tag::RESULT);
-            put_tuple(self.run.out, RESULT_ARITY);
+            put_tuple(self.run.out, self.arity());
             self.open = Some((frame, begin_list(self.run.out)));
         }
         tail.num_rows = self.rows;
@@ -154,6 +185,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         if let Some((frame, list)) = self.open.take() {
             end_list(self.run.out, list, self.rows_in_frame);
             put_result_tail(self.run.out, columns, &tail);
+            self.run.out.extend_from_slice(&self.source);
             end_frame(self.run.out, frame, self.run.reply_bytes_max);
         }
         Ok(())
@@ -218,5 +250,27 @@ impl<'w, 'r> RowWriter<'w, 'r> {
     }
 }
 
+/// Bytes from the start of a `result` frame to the arity of its tuple: length, header, the tuple's tag.
+const ARITY_OFFSET: usize = 4 + HEADER_BYTES + 1;
+
 /// Bytes from the start of a `result` frame to its first row: length, header, tuple of nine, list of `Count:32`.
 const RESULT_HEAD_BYTES: usize = 4 + HEADER_BYTES + 2 + 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_more_than_the_ceiling_need_not_be_looked_at() {
+        let limits = Limits::default();
+        let below = |rows_max, bytes_max, json_bytes| {
+            let options = ResultOptions { rows_max, bytes_max, ..ResultOptions::default() };
+            Ceiling::new(&options, &limits, false).is_below(json_bytes)
+        };
+        assert!(!below(None, None, 64 << 20), "an answer of the default length is below the default limits");
+        assert!(below(Some(9), None, 64 << 20) && below(None, Some(1000), 64 << 20));
+        assert!(!below(Some(10), Some(180), 180) && below(Some(9), None, 180) && below(None, Some(179), 180));
+        assert!(below(None, None, 0), "an answer of any length");
+        assert!(!below(Some(0), Some(0), 0), "no ceiling");
+    }
+}

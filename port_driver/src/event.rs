@@ -1,7 +1,9 @@
 //! What arrives unasked, under the id 0 (protocol, section 5).
 
 use crate::error_code::ErrorCode;
-use crate::etf::encoder::{put_atom, put_binary, put_binary_head, put_fixed, put_tuple, put_unsigned};
+use crate::etf::encoder::{
+    put_atom, put_binary, put_binary_head, put_fixed, put_nil, put_optional_binary, put_tuple, put_unsigned,
+};
 use crate::frame::{begin_frame, end_frame, end_frame_with};
 use crate::reply::{put_denial, Denial};
 use crate::request::tag;
@@ -204,6 +206,40 @@ pub fn sync(out: &mut Vec<u8>, subscription: u32, database: &str, done: u64, kno
     put_binary(out, database.as_bytes());
     put_unsigned(out, done);
     put_unsigned(out, known);
+    end_frame(out, start, u32::MAX);
+}
+
+/// What becomes of requests to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker<'b> {
+    /// Where it is, without a query.
+    pub url: &'b str,
+    /// `closed`, `open` or `half_open`.
+    pub state: &'b str,
+    /// Failures, one after the other.
+    pub failures: u32,
+    /// The last one's words, unless it is closed.
+    pub reason: Option<&'b str>,
+    /// For how long it has not been closed.
+    pub since_ms: Option<u64>,
+    /// Until the next probe; 0: one is under way.
+    pub probe_ms: Option<u64>,
+}
+
+/// The breaker of a server has changed.
+pub fn breaker(out: &mut Vec<u8>, breaker: &Breaker<'_>) {
+    let start = begin_frame(out, 0, tag::BREAKER);
+    put_tuple(out, 6);
+    put_binary(out, breaker.url.as_bytes());
+    put_atom(out, breaker.state);
+    put_unsigned(out, u64::from(breaker.failures));
+    put_optional_binary(out, breaker.reason.map(|reason| cut(reason).as_bytes()));
+    for time in [breaker.since_ms, breaker.probe_ms] {
+        match time {
+            Some(ms) => put_unsigned(out, ms),
+            None => put_nil(out),
+        }
+    }
     end_frame(out, start, u32::MAX);
 }
 

@@ -6,8 +6,8 @@
 
 use crate::error_code::ErrorCode;
 use crate::etf::encoder::{
-    put_atom, put_binary, put_empty_list, put_integer, put_list, put_nil, put_optional_binary, put_tuple,
-    put_unsigned,
+    put_atom, put_binary, put_bool, put_empty_list, put_integer, put_list, put_nil, put_optional_binary,
+    put_tuple, put_unsigned,
 };
 use crate::frame::{begin_frame, end_frame};
 use crate::request::tag;
@@ -212,6 +212,24 @@ pub fn put_result_tail(out: &mut Vec<u8>, columns: &[u8], tail: &Tail) {
     put_unsigned(out, tail.queue_us);
     put_unsigned(out, tail.lock_us);
     put_unsigned(out, tail.run_us);
+}
+
+/// Where a result comes from, if not from the server of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<'s> {
+    /// The server that has answered, without a query.
+    pub url: &'s str,
+    /// It was asked because the other one does not answer.
+    pub stale: bool,
+    /// For how long that one has not.
+    pub age_ms: Option<u64>,
+}
+
+/// The three terms that follow the tail of a result with twelve.
+pub fn put_source(out: &mut Vec<u8>, source: &Source<'_>) {
+    put_binary(out, source.url.as_bytes());
+    put_bool(out, source.stale);
+    put_optional(out, source.age_ms, put_unsigned);
 }
 
 fn put_constraint(out: &mut Vec<u8>, constraint: &Constraint<'_>) {

@@ -8,13 +8,14 @@ mod support;
 use bytes::BytesMut;
 use port_driver::etf::{encoder, Decoder, Token};
 use port_driver::event::{
-    abandoned, busy, call, changes, connection_lost, hook, lagged, log, policy_denied, progress, sync, Busy,
-    Call, Hook,
+    abandoned, breaker, busy, call, changes, connection_lost, hook, lagged, log, policy_denied, progress,
+    sync, Breaker, Busy, Call, Hook,
 };
 use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
 use port_driver::handshake::Hello;
 use port_driver::reply::{
-    self, put_error_item, put_result_tail, Constraint, ConstraintKind, Denial, DenyingRule, ErrorReply, Tail,
+    self, put_error_item, put_result_tail, put_source, Constraint, ConstraintKind, Denial, DenyingRule,
+    ErrorReply, Source, Tail,
 };
 use port_driver::request::{decode, route, tag, OpenOptions, Refusal, Request, ResultOptions, Route};
 use port_driver::{ErrorCode, Params, ParamsKind};
@@ -375,6 +376,24 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
             put_result_tail(out, b"j", &tail);
             end_frame(out, start, max);
         }
+        "reply_result_stale" | "reply_result_replica" => {
+            let start = begin_frame(out, id, tag::RESULT);
+            encoder::put_tuple(out, 12);
+            encoder::put_list(out, 1);
+            encoder::put_list(out, 1);
+            encoder::put_integer(out, 1);
+            encoder::put_empty_list(out);
+            encoder::put_empty_list(out);
+            let mut columns = Vec::new();
+            encoder::put_list(&mut columns, 1);
+            encoder::put_binary(&mut columns, b"a");
+            encoder::put_empty_list(&mut columns);
+            put_result_tail(out, &columns, &Tail { num_rows: 1, queue_us: 1, run_us: 5, ..Tail::default() });
+            let stale = name == "reply_result_stale";
+            let url = "https://replica.example.org";
+            put_source(out, &Source { url, stale, age_ms: stale.then_some(3000) });
+            end_frame(out, start, max);
+        }
         "reply_rows" => {
             let start = begin_frame(out, id, tag::ROWS);
             let rows = encoder::begin_list(out);
@@ -482,6 +501,28 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
             };
             policy_denied(out, 7, &denial, 300);
         }
+        "event_breaker" => breaker(
+            out,
+            &Breaker {
+                url: "https://app.example.org",
+                state: "open",
+                failures: 5,
+                reason: Some("cannot connect"),
+                since_ms: Some(400),
+                probe_ms: Some(600),
+            },
+        ),
+        "event_breaker_closed" => breaker(
+            out,
+            &Breaker {
+                url: "https://app.example.org",
+                state: "closed",
+                failures: 0,
+                reason: None,
+                since_ms: None,
+                probe_ms: None,
+            },
+        ),
         "event_log" => log(out, "warn", "checkpoint failed connection=7"),
         "event_changes" => {
             // The body is the program's own to make; here it is what the file says, taken out of it.
@@ -510,7 +551,7 @@ fn each_function_that_writes_a_message_writes_these_bytes() {
             count += 1;
         }
     }
-    assert_eq!(count, 24);
+    assert_eq!(count, 28);
 }
 
 #[test]

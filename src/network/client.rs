@@ -1,21 +1,19 @@
 //! Requests over pooled sockets. What fails says whether the server may have seen it.
 
+use super::breaker::Patience;
 use super::connector::Connector;
-use super::transport::{ConnectError, Step};
+use super::gate::{Gate, Leave, Listener};
+use super::transport::{ConnectError, Step, Transport};
 use bytes::Bytes;
 use hyper::body::HttpBody;
 use hyper::header::HeaderMap;
 use hyper::{Body, Client, Method, Request, Uri};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::error::Error as StdError;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
 
-/// Sockets to one server that are kept for the next request.
-const IDLE_SOCKETS_MAX: usize = 32;
-
-/// How long they are kept. What stands before a server may give them up without a word, mostly after a minute or more.
-const IDLE_SOCKET_TIME: Duration = Duration::from_secs(15);
-
-/// The longest head of an answer.
+/// The longest head of an answer. No option: what a server and what stands before it say about an answer does not grow with data.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Why there is no answer.
@@ -29,25 +27,46 @@ pub enum Failure {
     TooLong(u64),
 }
 
-/// A client with its sockets.
+/// A client with its sockets, and the doors to the servers that it reaches.
 pub struct HttpClient {
     client: Client<Connector, Body>,
+    patience: Patience,
+    gates: Mutex<HashMap<Box<str>, Weak<Gate>>>,
+    listener: Arc<OnceLock<Listener>>,
 }
 
 impl HttpClient {
-    /// Over the sockets of `connector`.
-    pub fn new(connector: Connector) -> Self {
+    /// Over the sockets of `connector`, which reaches servers as `transport` says. `listener` is told of breakers.
+    pub fn new(connector: Connector, transport: &Transport, listener: Arc<OnceLock<Listener>>) -> Self {
         let client = Client::builder()
-            .pool_max_idle_per_host(IDLE_SOCKETS_MAX)
-            .pool_idle_timeout(IDLE_SOCKET_TIME)
+            .pool_max_idle_per_host(transport.idle_sockets_max)
+            .pool_idle_timeout(transport.socket_idle)
             .http1_max_buf_size(HEAD_BYTES_MAX.max(8192))
             .build(connector);
-        HttpClient { client }
+        HttpClient { client, patience: transport.patience, gates: Mutex::default(), listener }
+    }
+
+    /// The door to the server of `url`.
+    pub fn gate(&self, url: &str) -> Arc<Gate> {
+        let mut gates = self.gates.lock();
+        if let Some(gate) = gates.get(url).and_then(Weak::upgrade) {
+            return gate;
+        }
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::new(Gate::new(url, self.patience, Arc::clone(&self.listener)));
+        gates.insert(url.into(), Arc::downgrade(&gate));
+        gate
     }
 
     /// Sends a request, and waits for the head of the answer. To drop this closes the socket, which ends what the server
     /// does for it.
-    pub async fn post(&self, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Result<Answer, Failure> {
+    pub async fn post(
+        &self,
+        _leave: &Leave,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();

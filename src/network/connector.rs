@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-/// The longest answer of a proxy.
+/// The longest answer of a proxy. No option: it is read a byte at a time, and says yes or no.
 const PROXY_ANSWER_BYTES: usize = 8 << 10;
 
 /// Makes sockets. A clone is the same connector.

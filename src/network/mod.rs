@@ -3,14 +3,17 @@
 //! What waits for a server runs on two threads of its own, which start with the first connection to one. A connection's own
 //! thread drives its request, beside the reasons to stop (`control`); the timekeeper waits for nobody's server.
 
+pub mod breaker;
 pub mod client;
 pub mod connector;
+pub mod gate;
 pub mod proxy;
 mod tls;
 pub mod transport;
 
 use client::HttpClient;
 use connector::Connector;
+use gate::Listener;
 use parking_lot::Mutex;
 use proxy::Proxies;
 use std::collections::HashMap;
@@ -19,7 +22,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use tokio::runtime::{Builder, Runtime};
 use transport::{ConnectError, Transport};
 
-/// Threads that read and write sockets.
+/// Threads that read and write sockets. No option: they copy bytes, and one of them does that for more connections than there may be.
 const WORKERS: usize = 2;
 
 /// The program's sockets.
@@ -27,9 +30,15 @@ const WORKERS: usize = 2;
 pub struct Network {
     runtime: OnceLock<Runtime>,
     clients: Mutex<HashMap<Transport, Weak<HttpClient>>>,
+    listener: Arc<OnceLock<Listener>>,
 }
 
 impl Network {
+    /// Has `listener` told of every breaker that changes; the first one stays.
+    pub fn listen(&self, listener: Listener) {
+        let _ = self.listener.set(listener);
+    }
+
     /// What waits for servers.
     pub fn runtime(&self) -> io::Result<&Runtime> {
         if let Some(runtime) = self.runtime.get() {
@@ -52,7 +61,11 @@ impl Network {
             return Ok(client);
         }
         clients.retain(|_, client| client.strong_count() > 0);
-        let client = Arc::new(HttpClient::new(Connector::new(transport, Proxies::from_environment())?));
+        let client = Arc::new(HttpClient::new(
+            Connector::new(transport, Proxies::from_environment())?,
+            transport,
+            Arc::clone(&self.listener),
+        ));
         clients.insert(transport.clone(), Arc::downgrade(&client));
         Ok(client)
     }
@@ -70,11 +83,10 @@ impl Drop for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use port_driver::request::Roots;
     use std::time::Duration;
 
     fn transport(connect_timeout: Duration) -> Transport {
-        Transport { roots: Roots::Webpki, ca_file: None, client_cert: None, proxy: None, connect_timeout }
+        Transport { connect_timeout, ..Transport::of_a_test() }
     }
 
     #[test]

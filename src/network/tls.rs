@@ -65,16 +65,13 @@ fn setup(message: String) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn transport(ca_file: Option<&str>, client_cert: Option<(&str, &str)>) -> Transport {
         let owned = |(certificate, key): (&str, &str)| (certificate.to_owned(), key.to_owned());
         Transport {
-            roots: Roots::Webpki,
             ca_file: ca_file.map(str::to_owned),
             client_cert: client_cert.map(owned),
-            proxy: None,
-            connect_timeout: Duration::ZERO,
+            ..Transport::of_a_test()
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a server is reached, and at which step that failed.
 
+use super::breaker::Patience;
 use port_driver::request::Roots;
 use std::time::Duration;
 
@@ -16,6 +17,34 @@ pub struct Transport {
     pub proxy: Option<String>,
     /// For DNS, TCP, proxy and TLS together; zero: no limit.
     pub connect_timeout: Duration,
+    /// Sockets to one server that are kept for the next request.
+    pub idle_sockets_max: usize,
+    /// How long they are kept.
+    pub socket_idle: Duration,
+    /// When a server is asked nothing for a while.
+    pub patience: Patience,
+}
+
+#[cfg(test)]
+impl Transport {
+    /// For tests that do not look at it: nothing is given, and nothing is waited for.
+    pub fn of_a_test() -> Self {
+        Transport {
+            roots: Roots::Webpki,
+            ca_file: None,
+            client_cert: None,
+            proxy: None,
+            connect_timeout: Duration::ZERO,
+            idle_sockets_max: 1,
+            socket_idle: Duration::ZERO,
+            patience: Patience {
+                failures: 5,
+                delay: Duration::ZERO,
+                delay_max: Duration::ZERO,
+                probe_time: Duration::ZERO,
+            },
+        }
+    }
 }
 
 /// At which step a connection failed.
@@ -33,6 +62,8 @@ pub enum Step {
     Tls,
     /// All of it took too long.
     Timeout,
+    /// It was not tried: others have found the server gone.
+    Breaker,
 }
 
 /// No connection to the server: nothing was sent to it.

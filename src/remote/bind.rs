@@ -14,10 +14,14 @@ pub fn needs_description(sql: &str, params: &Params<'_>) -> bool {
     params.kind() == ParamsKind::Named || !params.is_empty() && sql.contains([':', '@', '$'])
 }
 
-/// The values as the server takes them. Without a description, which is only for texts without names, the server counts them.
+/// The values as the server takes them. Without a description, which texts without names do not need and others do not always
+/// have, the server counts them, and looks for their names.
 pub fn args(params: &Params<'_>, description: Option<&Description>) -> Result<Args> {
     let Some(description) = description else {
-        return by_place(params.values().map(|value| value.map_err(Error::from)));
+        return match params.kind() {
+            ParamsKind::Positional => by_place(params.values().map(|value| value.map_err(Error::from))),
+            ParamsKind::Named => by_name(params),
+        };
     };
     let names = &description.parameters;
     let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
@@ -61,6 +65,19 @@ fn by_place<'v>(values: impl Iterator<Item = Result<Value<'v>>>) -> Result<Args>
     for (number, value) in (1_u32..).zip(values) {
         if !args.push(value?) {
             return Err(infinite(&number.to_string()));
+        }
+    }
+    Ok(args)
+}
+
+/// As the client calls them: a server finds a parameter with its prefix and without.
+fn by_name(params: &Params<'_>) -> Result<Args> {
+    let mut args = Args::default();
+    for pair in params.named() {
+        let (name, value) = pair?;
+        let name = String::from_utf8_lossy(name);
+        if !args.push_named(&name, value) {
+            return Err(infinite(&name));
         }
     }
     Ok(args)

@@ -7,7 +7,8 @@ use rustc_hash::FxBuildHasher;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// A longer text is described whenever that is needed: those that come again are short.
+/// A longer text is described whenever that is needed: those that come again are short. No option beside `statement_cache`, which
+/// says how many are kept.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// The descriptions of one connection.

@@ -17,10 +17,31 @@ const PREFIXES: [&str; 3] = ["SQLite error: ", "SQL input error: ", "SQLite inpu
 /// What is said before those of the server's parser.
 const PARSER: &str = "SQL string could not be parsed: ";
 
+/// What the parser says of a statement that it knows, and that the server does not run.
+const UNSUPPORTED: &str = "unsupported statement: ";
+
 impl ServerError {
     /// True if its code is this one.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+
+    /// True of what the server says of a statement that it does not take: it says it before it runs the first one of a batch.
+    pub fn is_of_parser(&self) -> bool {
+        matches!(self.code.as_deref(), Some("SQL_PARSE_ERROR" | "SQL_NO_STATEMENT" | "SQL_MANY_STATEMENTS"))
+    }
+
+    /// What the engine says of a statement that the server's parser could not read: that has a place in the text. What the
+    /// parser knows and the server does not run, it says itself.
+    pub fn or_compiling(self, described: Option<ServerError>) -> ServerError {
+        match described {
+            Some(described)
+                if self.code.as_deref() == Some("SQL_PARSE_ERROR") && !self.message.contains(UNSUPPORTED) =>
+            {
+                described
+            }
+            _ => self,
+        }
     }
 
     /// As an error of the statement that failed.
@@ -149,7 +170,7 @@ fn constraint_code(message: &str) -> i32 {
 
 fn parse_error(message: &str) -> Error {
     let words = message.strip_prefix(PARSER).unwrap_or(message);
-    match words.strip_prefix("unsupported statement: ") {
+    match words.strip_prefix(UNSUPPORTED) {
         Some(sql) => {
             let kind: Vec<_> = sql.split_whitespace().take(3).collect();
             let message = format!("the server does not run statements of this kind: {}", kind.join(" "));

@@ -1,14 +1,20 @@
 //! The rows of one statement as the server sends them, which waits while nobody reads.
 
 use super::hrana::answer::{entry, Entry, ServerError};
-use super::machine::Cut;
-use super::stream::{Lines, Link, NoAnswer};
+use super::machine::{Baton, Cut};
+use super::places::Place;
+use super::stream::{Lines, Link, NoAnswer, OwnStream};
 use crate::clock::now_ns;
 use crate::control::Control;
 
 /// The rows that are yet to come.
 pub struct Flow {
+    // Before the stream, so that its socket is closed when the stream is to end: the server interrupts the statement.
     lines: Lines,
+    /// Its own one, outside of a transaction.
+    stream: Option<OwnStream>,
+    /// From which server.
+    pub place: Place,
     /// They are of the open transaction, whose stream waits for them.
     pub inside: bool,
     /// When they began to come.
@@ -29,9 +35,15 @@ pub enum Dry {
 }
 
 impl Flow {
-    /// Of `lines`.
-    pub fn new(lines: Lines, inside: bool) -> Self {
-        Flow { lines, inside, since_ns: now_ns(), columns: None, ended: false }
+    /// Of `lines`: on a stream of their own, or on that of the open transaction.
+    pub fn new(lines: Lines, place: Place, stream: Option<OwnStream>) -> Self {
+        let inside = stream.is_none();
+        Flow { lines, stream, place, inside, since_ns: now_ns(), columns: None, ended: false }
+    }
+
+    /// Its own stream, for others, once the last row has come.
+    pub fn take_stream(&mut self) -> Option<Baton> {
+        self.stream.as_mut().filter(|_| self.ended)?.take()
     }
 
     /// The next row, encoded; `None` after the last one.

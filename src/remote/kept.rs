@@ -26,21 +26,24 @@ impl Kept {
         self.0.lock().baton.take()
     }
 
-    /// Keeps `baton` for `time`, after which `close` ends its stream.
+    /// Keeps `baton` for `time`, after which `close` ends its stream. Gives back the one that was kept before, of which only
+    /// one can be.
+    #[must_use = "a server keeps a stream that nobody ends for 10 seconds"]
     pub fn put<F>(
         &self,
         runtime: &Runtime,
         baton: Baton,
         time: Duration,
         close: impl FnOnce(Baton) -> F + Send + 'static,
-    ) where
+    ) -> Option<Baton>
+    where
         F: Future<Output = ()> + Send,
     {
         let mut inner = self.0.lock();
-        inner.baton = Some(baton);
+        let displaced = inner.baton.replace(baton);
         inner.until = Some(Instant::now() + time);
         if std::mem::replace(&mut inner.watched, true) {
-            return;
+            return displaced;
         }
         drop(inner);
         let kept = self.clone();
@@ -49,6 +52,7 @@ impl Kept {
                 close(baton).await;
             }
         });
+        displaced
     }
 
     /// Waits until the stream has not been used for its time, and takes it; `None` if it is in use then: whoever keeps it
@@ -89,18 +93,19 @@ mod tests {
             let closed = closed.clone();
             kept.put(&runtime, baton(text), Duration::from_millis(20), move |baton| async move {
                 closed.send(baton.text).unwrap();
-            });
+            })
         };
-        put("a");
+        assert_eq!(put("a"), None);
         assert_eq!(kept.take(), Some(baton("a")));
         assert_eq!(kept.take(), None);
-        put("b");
+        assert_eq!(put("b"), None);
         assert_eq!(heard.recv_timeout(Duration::from_secs(60)).as_deref(), Ok("b"));
         assert_eq!(kept.take(), None);
-        put("c");
+        assert_eq!(put("c"), None);
+        assert_eq!(put("d"), Some(baton("c")), "there is room for one");
         assert_eq!(
             heard.recv_timeout(Duration::from_secs(60)).as_deref(),
-            Ok("c"),
+            Ok("d"),
             "it is looked after again"
         );
     }

@@ -7,6 +7,7 @@
 //! Promised ─ statement ─▶ Open          BEGIN goes along; if that fails, Closed
 //! Open ──── statement ──▶ Open          each under the condition that a transaction is open, or it would run by itself
 //! Open ──── commit ─────▶ Closed        done · the engine's no: Open · not run: Lost · no answer: Closed, and unknown
+//! Open ──── statement ──▶ Closed        the engine has rolled back with it, of which its error tells
 //! Open ──── whatever else ends it ────▶ Lost
 //! Lost ──── rollback ───▶ Closed        everything else is answered with the loss
 //! ```
@@ -93,6 +94,8 @@ pub enum Ran {
     Done,
     /// BEGIN has failed; nothing else has run.
     NotBegun,
+    /// The server has refused one of them before it ran any.
+    NotRun,
     /// One has failed.
     Failed,
     /// One has failed, because the server had given the transaction's lock to another writer.
@@ -233,22 +236,37 @@ impl Machine {
         self.state = State::Promised(sql);
     }
 
-    /// The transaction is over, without a word to the server.
-    pub fn forget(&mut self) {
-        self.state = State::Closed;
+    /// The transaction is over, without a word to the server. Its stream is left to the caller.
+    #[must_use = "a server keeps a stream that nobody ends for 10 seconds, and the locks on it"]
+    pub fn forget(&mut self) -> Option<Baton> {
+        self.leave_for(State::Closed)
     }
 
-    /// The open transaction is gone.
-    pub fn lose(&mut self, reason: impl Into<String>) {
+    /// The open transaction is gone. Its stream is left to the caller.
+    #[must_use = "a server keeps a stream that nobody ends for 10 seconds, and the locks on it"]
+    pub fn lose(&mut self, reason: impl Into<String>) -> Option<Baton> {
         let status = self.status().max(1);
-        self.state = State::Lost { reason: reason.into(), status };
+        self.leave_for(State::Lost { reason: reason.into(), status })
+    }
+
+    /// True if `baton` leads to the stream of the open transaction.
+    pub fn holds(&self, held: &Baton) -> bool {
+        matches!(&self.state, State::Open { baton, .. } if baton == held)
+    }
+
+    fn leave_for(&mut self, state: State) -> Option<Baton> {
+        match std::mem::replace(&mut self.state, state) {
+            State::Open { baton, .. } => Some(baton),
+            _ => None,
+        }
     }
 
     /// The open transaction's stream goes on with another baton.
     pub fn rebaton(&mut self, next: Option<Baton>) {
         match (&mut self.state, next) {
             (State::Open { baton, .. }, Some(next)) => *baton = next,
-            (State::Open { .. }, None) => self.lose("the server has ended its stream"),
+            // The one that it had is used.
+            (State::Open { .. }, None) => drop(self.lose("the server has ended its stream")),
             _ => {}
         }
     }
@@ -321,6 +339,8 @@ impl Machine {
                 self.state = State::Closed;
                 Verdict::Answer
             }
+            // Neither has BEGIN, which comes with the next one.
+            Event::Answered { ran: Ran::NotRun, .. } => Verdict::Answer,
             Event::Refused(Refusal::StreamGone | Refusal::NotFound) if kept && tries.again => Verdict::Again,
             Event::Refused(Refusal::NotFound) => {
                 self.lost("the server does not know the database", Fault::NotFound)
@@ -368,8 +388,9 @@ impl Machine {
         match (ran, autocommit, baton) {
             (Ran::TimedOut, _, _) => self.lost(STOLEN, Fault::Lost),
             (Ran::Skipped | Ran::NotBegun, _, _) => self.lost(GONE, Fault::Lost),
-            (Ran::Done | Ran::Failed, Some(false), Some(baton)) => {
-                let wrote = matches!(self.state, State::Open { wrote: true, .. }) || effect == Effect::Writes;
+            (Ran::Done | Ran::Failed | Ran::NotRun, Some(false), Some(baton)) => {
+                let writes = effect == Effect::Writes && *ran != Ran::NotRun;
+                let wrote = matches!(self.state, State::Open { wrote: true, .. }) || writes;
                 self.state = State::Open { baton: baton.clone(), wrote };
                 Verdict::Answer
             }
@@ -377,12 +398,16 @@ impl Machine {
                 self.state = State::Closed;
                 Verdict::Answer
             }
-            // The statement's own doing, of which its error tells.
-            (Ran::Failed, _, _) => {
-                self.lose("the engine has rolled it back");
+            // The statement's own doing, of which its error tells, and the status beside it.
+            (Ran::Failed, Some(true), _) => {
+                self.state = State::Closed;
                 Verdict::Answer
             }
-            (Ran::Done, _, _) => self.lost(GONE, Fault::Lost),
+            (Ran::Failed, _, _) => {
+                drop(self.lose("the server does not say whether it is still there"));
+                Verdict::Answer
+            }
+            (Ran::Done | Ran::NotRun, _, _) => self.lost(GONE, Fault::Lost),
         }
     }
 
@@ -408,8 +433,9 @@ impl Machine {
         }
     }
 
+    /// The request has used the baton up, or nobody knows: whoever sent it ends the stream.
     fn lost(&mut self, reason: &str, fault: Fault) -> Verdict {
-        self.lose(reason);
+        drop(self.lose(reason));
         Verdict::Fault(fault)
     }
 }
@@ -520,6 +546,10 @@ mod tests {
             row(FIRST, &answered(Ran::NotBegun, Some(true), Some("b")), ALL),
             (Verdict::Answer, "closed")
         );
+        assert_eq!(
+            row(FIRST, &answered(Ran::NotRun, Some(true), Some("b")), ALL),
+            (Verdict::Answer, "promised")
+        );
         assert_eq!(row(FIRST_KEPT, &Event::Refused(Refusal::StreamGone), ALL), (Verdict::Again, "promised"));
         assert_eq!(row(FIRST, &Event::NotSent, ALL), (fault(Fault::Unavailable), "promised"));
         assert_eq!(
@@ -545,7 +575,14 @@ mod tests {
         assert_eq!(row(ENDS, &done(Some(false))), (Verdict::Answer, "open"));
         assert_eq!(row(INSIDE, &done(None)), (fault(Fault::Lost), "lost"));
         assert_eq!(row(INSIDE, &answered(Ran::Done, Some(false), None)), (fault(Fault::Lost), "lost"));
-        assert_eq!(row(INSIDE, &answered(Ran::Failed, Some(true), Some("b"))), (Verdict::Answer, "lost"));
+        // The engine has rolled back with the statement that failed, which its error tells.
+        assert_eq!(row(INSIDE, &answered(Ran::Failed, Some(true), Some("b"))), (Verdict::Answer, "closed"));
+        assert_eq!(row(INSIDE, &answered(Ran::Failed, None, Some("b"))), (Verdict::Answer, "lost"));
+        assert_eq!(
+            row(READ_INSIDE, &answered(Ran::NotRun, Some(false), Some("b"))),
+            (Verdict::Answer, "open")
+        );
+        assert_eq!(row(INSIDE, &answered(Ran::NotRun, Some(true), Some("b"))), (fault(Fault::Lost), "lost"));
         for ran in [Ran::TimedOut, Ran::Skipped] {
             assert_eq!(row(INSIDE, &answered(ran, Some(true), Some("b"))), (fault(Fault::Lost), "lost"));
         }
@@ -574,7 +611,7 @@ mod tests {
         assert_eq!(row(true, &answered(Ran::Done, Some(true), None)), (Verdict::Answer, "closed"));
         assert_eq!(row(true, &answered(Ran::Done, Some(false), Some("b"))), (Verdict::Answer, "wrote"));
         assert_eq!(row(true, &answered(Ran::Failed, Some(false), Some("b"))), (Verdict::Answer, "wrote"));
-        assert_eq!(row(true, &answered(Ran::Failed, Some(true), Some("b"))), (Verdict::Answer, "lost"));
+        assert_eq!(row(true, &answered(Ran::Failed, Some(true), Some("b"))), (Verdict::Answer, "closed"));
         for ran in [Ran::Skipped, Ran::TimedOut] {
             assert_eq!(row(true, &answered(ran, Some(true), Some("b"))), (fault(Fault::Lost), "lost"));
         }
@@ -613,9 +650,9 @@ mod tests {
     #[test]
     fn a_lost_transaction_keeps_its_status_until_it_is_ended() {
         let mut machine = Machine { state: open(true) };
-        machine.lose("a test");
+        assert_eq!(machine.lose("a test"), baton("b0"), "its stream is left to be ended");
         assert_eq!(machine.status(), 3);
-        machine.forget();
+        assert_eq!(machine.forget(), None);
         assert_eq!(machine.status(), 0);
         machine.promise("BEGIN");
         assert_eq!(machine.status(), 1);
@@ -629,8 +666,14 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
-        let ran =
-            prop::sample::select(vec![Ran::Done, Ran::NotBegun, Ran::Failed, Ran::TimedOut, Ran::Skipped]);
+        let ran = prop::sample::select(vec![
+            Ran::Done,
+            Ran::NotBegun,
+            Ran::NotRun,
+            Ran::Failed,
+            Ran::TimedOut,
+            Ran::Skipped,
+        ]);
         let refusal = prop::sample::select(vec![
             Refusal::Unauthorized,
             Refusal::Forbidden,
@@ -665,7 +708,7 @@ mod tests {
                 let before = machine.state().clone();
                 let exchange = match (&before, kind) {
                     (State::Lost { .. }, _) => {
-                        machine.forget();
+                        prop_assert_eq!(machine.forget(), None);
                         continue;
                     }
                     (State::Closed, 0) => {
@@ -696,7 +739,9 @@ mod tests {
                     }
                     Exchange::Inside { .. } | Exchange::First { .. } => {
                         let ended = matches!(event, Event::Answered { autocommit: Some(true), .. });
-                        if ended || sent_in_vain {
+                        // What has not run has not begun it either.
+                        let not_run = matches!(event, Event::Answered { ran: Ran::NotRun, .. });
+                        if ended && !not_run || sent_in_vain {
                             let goes_on = matches!(machine.state(), State::Open { .. } | State::Promised(_));
                             prop_assert!(!goes_on);
                         }

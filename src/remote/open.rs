@@ -4,6 +4,8 @@ use super::cursors::Cursors;
 use super::descriptions::Descriptions;
 use super::kept::Kept;
 use super::machine::{Effect, Machine, Ran};
+use super::places::Choice;
+use super::servers::Replica;
 use super::session::{About, Session};
 use super::stream::Link;
 use super::token::{Asking, Source, Token};
@@ -13,11 +15,12 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::info::{Info, Mode};
+use crate::network::breaker::Patience;
 use crate::network::transport::{ConnectError, Transport};
 use crate::questions::Questions;
 use crate::surroundings::Surroundings;
 use port_driver::error_code::ErrorCode;
-use port_driver::request::{OpenOptions, RemoteOptions};
+use port_driver::request::{FallbackReads, OpenOptions, ReadFrom, RemoteOptions, Secret};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +37,12 @@ pub fn open(
     unsupported::check_options(options)?;
     let (mut session, server) = connect(surroundings, id, control, questions, counters, options, remote)?;
     let about = About::Alone { effect: Effect::Reads, opens: false };
-    session.exchange(about, &|_| {}, &mut |_| Ok((Ran::Done, ())))?;
+    session.anywhere(|session, place| {
+        session.exchange_at(place, about, &|_| {}, &mut |_| Ok((Ran::Done, ())))
+    })?;
+    if remote.read_from == ReadFrom::Nearest {
+        session.measure(ms(remote.measure_interval_ms));
+    }
     // The opening is no statement of a busy caller.
     session.last_alone_ns = 0;
     Ok((session, Info { path: server.shown, journal_mode: None, read_only: false, mode: Mode::Remote }))
@@ -48,7 +56,15 @@ pub fn transport(remote: &RemoteOptions<'_>) -> Transport {
         ca_file: remote.ca_file.map(str::to_owned),
         client_cert: remote.client_cert_file.zip(remote.client_key_file).map(pair),
         proxy: remote.proxy.map(|proxy| proxy.0.to_owned()),
-        connect_timeout: Duration::from_millis(u64::from(remote.connect_timeout_ms)),
+        connect_timeout: ms(remote.connect_timeout_ms),
+        idle_sockets_max: remote.idle_sockets_max as usize,
+        socket_idle: ms(remote.socket_idle_ms),
+        patience: Patience {
+            failures: remote.breaker_failures,
+            delay: ms(remote.breaker_delay_ms),
+            delay_max: ms(remote.breaker_delay_max_ms),
+            probe_time: ms(remote.probe_timeout_ms),
+        },
     }
 }
 
@@ -71,8 +87,18 @@ pub fn connect(
     let network = &surroundings.network;
     let http = network.client(&transport(remote)).map_err(|ConnectError { message, .. }| invalid(message))?;
     let bytes_max = u64::from(remote.response_bytes_max);
-    let link = Link::new(Arc::clone(network), http, server.base.clone(), remote.namespace, bytes_max)
-        .map_err(invalid)?;
+    let link = |base| {
+        Link::new(Arc::clone(network), Arc::clone(&http), base, remote.namespace, bytes_max).map_err(invalid)
+    };
+    let replicas = replicas(remote, &link)?;
+    let link = link(server.base.clone())?;
+    let fallback = remote.replica_urls.iter().map(|url| match &remote.fallback_reads {
+        FallbackReads::None => false,
+        FallbackReads::All => true,
+        FallbackReads::These(urls) => urls.contains(url),
+    });
+    let choice = Choice { read_from: remote.read_from, fallback: fallback.collect() };
+    let mark = link.gate().mark(remote.namespace.unwrap_or_default());
     let source = match (
         remote.auth_token.map(|token| token.0.to_owned()).or_else(|| server.token.clone()),
         remote.ask_auth_token,
@@ -90,11 +116,18 @@ pub fn connect(
     };
     let session = Session {
         link,
+        replicas,
+        choice,
+        mark,
+        replica_wait: ms(remote.replica_wait_ms),
+        turn: fastrand::usize(..),
+        source: None,
         token: Token::new(source),
         machine: Machine::new(),
         kept: Kept::default(),
-        stream_idle: Duration::from_millis(u64::from(remote.stream_idle_ms)),
+        stream_idle: ms(remote.stream_idle_ms),
         last_alone_ns: 0,
+        read_only: false,
         descriptions: Descriptions::new(options.statement_cache),
         prepared: Default::default(),
         last_statement: 0,
@@ -105,6 +138,22 @@ pub fn connect(
         changes: 0,
     };
     Ok((session, server))
+}
+
+fn ms(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms))
+}
+
+/// The servers that follow the primary. What is true of the primary's way is true of theirs.
+fn replicas(remote: &RemoteOptions<'_>, link: &dyn Fn(String) -> Result<Link>) -> Result<Vec<Replica>> {
+    let replica = |url: &Secret<'_>| {
+        let server = url::parse(url.0, !remote.tls)?;
+        if server.token.is_some() {
+            return Err(invalid("replica_urls bear no tokens: theirs is the one of the primary".to_owned()));
+        }
+        Ok(Replica { link: link(server.base)?, kept: Kept::default(), seen: (0, 0) })
+    };
+    remote.replica_urls.iter().map(replica).collect()
 }
 
 fn invalid(message: String) -> Error {

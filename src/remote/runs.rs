@@ -6,6 +6,7 @@ use super::hrana::answer::{Done, Misshapen, Outcome, Results, ServerError};
 use super::hrana::describe::Description;
 use super::hrana::stmt::{Args, Step, Stmt, When};
 use super::machine::{Effect, Ran, State};
+use super::places::Place;
 use super::session::{ran, About, Session};
 use crate::error::{Error, Result};
 use crate::sql::keyword::{self, Keyword};
@@ -14,7 +15,7 @@ use port_driver::params::Params;
 use std::result::Result as StdResult;
 use std::sync::Arc;
 
-/// A longer text is not described along the way: it does not come again.
+/// A longer text is not described along the way: it does not come again. No option: it saves bytes, and changes no answer.
 const DESCRIBED_BYTES_MAX: usize = 16 << 10;
 
 /// A statement that is to run.
@@ -38,28 +39,49 @@ pub enum Came {
 }
 
 impl<'s> Statement<'s> {
-    /// Prepares `sql` to run. The server is asked about it where its word is needed first: for named parameters, and for what
-    /// may write and yield rows.
+    /// Prepares `sql` to run. The server is asked about it where its word is needed first: for named parameters, for what
+    /// may write and yield rows, and for what may only read although its first word does not say so.
     pub fn new(session: &mut Session, sql: &'s str, params: &Params<'_>) -> Result<Self> {
         session.check_not_lost_for(sql)?;
+        let needed = needs_description(sql, params);
+        let description = session.description(sql, needed)?;
+        Self::described(sql, params, description)
+    }
+
+    /// Prepares `sql` with what is known of it, if something is: one of a batch may need what an earlier one makes.
+    pub fn described(
+        sql: &'s str,
+        params: &Params<'_>,
+        description: Option<Arc<Description>>,
+    ) -> Result<Self> {
         let keyword = keyword::first(sql);
         check_attach(keyword)?;
-        let needed = may_return(sql) || bind::needs_description(sql, params);
-        let description = session.description(sql, needed)?;
         let args = bind::args(params, description.as_deref())?;
         Ok(Statement { sql, keyword, args, description })
     }
 
     /// What it may do, by the server's word, or else by the grammar's; what is not known may write.
     pub fn effect(&self) -> Effect {
-        let reads = match &self.description {
-            Some(description) => description.read_only && self.keyword == Keyword::Other,
-            None => keyword::only_reads(self.sql) || keyword::is_transaction(self.keyword),
+        let by_word = || match &self.description {
+            Some(description) if description.explain => true,
+            Some(description) => {
+                let is_certain = matches!(self.keyword, Keyword::Other | Keyword::Pragma | Keyword::Explain);
+                description.read_only && is_certain
+            }
+            None => false,
         };
-        if reads {
+        if keyword::only_reads(self.sql) || keyword::is_transaction(self.keyword) || by_word() {
             Effect::Reads
         } else {
             Effect::Writes
+        }
+    }
+
+    /// It may yield rows.
+    pub fn may_yield_rows(&self) -> bool {
+        match &self.description {
+            Some(description) => !description.columns.is_empty(),
+            None => !keyword::only_writes(self.sql) || may_return(self.sql),
         }
     }
 
@@ -79,6 +101,16 @@ impl<'s> Statement<'s> {
             && self.sql.len() <= DESCRIBED_BYTES_MAX
             && !keyword::is_transaction(self.keyword)
     }
+}
+
+/// True if the server's word on `sql` is needed before it runs.
+pub fn needs_description(sql: &str, params: &Params<'_>) -> bool {
+    // Of one that may only read, nothing is in doubt when its answer is missing, nor does it have to be kept from writing.
+    let may_only_read = matches!(keyword::first(sql), Keyword::Other | Keyword::Pragma | Keyword::Explain)
+        && !keyword::only_reads(sql)
+        && !keyword::only_writes(sql)
+        && !keyword::is_blank(sql);
+    may_only_read || may_return(sql) || bind::needs_description(sql, params)
 }
 
 /// A server forbids it by ending the stream, with all that is open on it.
@@ -112,6 +144,7 @@ impl Session {
     /// Runs `statement`.
     pub fn run(&mut self, statement: &Statement<'_>) -> Result<Came> {
         let keyword = statement.keyword;
+        let was_open = matches!(self.machine.state(), State::Open { .. });
         let came = match *self.machine.state() {
             State::Lost { .. } => {
                 self.check_not_lost_for(statement.sql)?;
@@ -119,12 +152,12 @@ impl Session {
                 return Ok(Came::Done(Done::default()));
             }
             State::Closed if statement.writes_rows() => self.run_guarded(statement)?,
-            State::Closed => self.run_alone(statement)?,
+            State::Closed => self.run_by_itself(statement)?,
             // The server has heard of neither.
             State::Promised(_)
                 if keyword == Keyword::Commit || ends_by_rolling_back(statement.sql, keyword) =>
             {
-                self.machine.forget();
+                self.forget();
                 return Ok(Came::Done(Done::default()));
             }
             State::Promised(begin) => self.run_first(begin, statement)?,
@@ -137,7 +170,8 @@ impl Session {
                 self.run_inside(about, statement)?
             }
         };
-        if self.machine.state() == &State::Closed && ends_by_rolling_back(statement.sql, keyword) {
+        let rolled_back = ends_by_rolling_back(statement.sql, keyword) || matches!(came, Outcome::Failed(_));
+        if was_open && self.machine.state() == &State::Closed && rolled_back {
             self.cursors.drop_inside();
         }
         self.came(statement, came)
@@ -167,7 +201,7 @@ impl Session {
         }
         if self.in_transaction() {
             self.roll_back();
-            self.machine.lose(
+            self.lose(
                 "the rows that a statement returned were too long for one answer, so that it was undone",
             );
             return Err(error.into_error());
@@ -181,12 +215,14 @@ impl Session {
         ))
     }
 
-    fn run_alone(&mut self, statement: &Statement<'_>) -> Result<Outcome> {
+    /// At `place`, which is the primary for all but what only reads.
+    pub fn run_alone(&mut self, place: Place, statement: &Statement<'_>) -> Result<Outcome> {
         let describes = statement.describes_along();
         let opens = statement.keyword == Keyword::Begin;
         // A transaction that begins by itself and is not heard of again is rolled back.
         let effect = if opens { Effect::Reads } else { statement.effect() };
-        let (outcome, description) = self.exchange(
+        let (outcome, description) = self.exchange_at(
+            place,
             About::Alone { effect, opens },
             &|pipeline| {
                 if describes {
@@ -195,8 +231,8 @@ impl Session {
                 pipeline.execute(&statement.stmt());
             },
             &mut |results| {
-                let description = described(results, describes)?;
-                let outcome = results.execute()?;
+                let described = described(results, describes)?;
+                let (outcome, description) = compared(results.execute()?, described);
                 Ok((ran(&outcome), (outcome, description)))
             },
         )?;
@@ -238,7 +274,10 @@ impl Session {
         ];
         self.exchange(About::First(statement.effect()), &|pipeline| pipeline.batch(&steps), &mut |results| {
             let outcomes = match results.batch(steps.len())? {
-                Err(error) => return Ok((Ran::Failed, Outcome::Failed(error))),
+                Err(error) => {
+                    let outcome = Outcome::Failed(error);
+                    return Ok((ran_of_batch(&outcome), outcome));
+                }
                 Ok(outcomes) => outcomes,
             };
             let [begun, outcome] = <[Outcome; 2]>::try_from(outcomes).map_err(|_| Misshapen)?;
@@ -261,9 +300,11 @@ impl Session {
                 pipeline.batch(&steps);
             },
             &mut |results| {
-                let description = described(results, describes)?;
+                let described = described(results, describes)?;
                 let outcome = only(results)?;
-                Ok((ran(&outcome), (outcome, description)))
+                let ran = ran_of_batch(&outcome);
+                let (outcome, description) = compared(outcome, described);
+                Ok((ran, (outcome, description)))
             },
         )?;
         self.learn(statement.sql, description);
@@ -291,11 +332,32 @@ impl Session {
     }
 }
 
+/// What was asked for along the way.
+type Described = Option<StdResult<Description, ServerError>>;
+
 /// The description that was asked for along the way; one that failed is found again by what follows.
-fn described(results: &mut Results, asked: bool) -> StdResult<Option<Description>, Misshapen> {
+fn described(results: &mut Results, asked: bool) -> StdResult<Described, Misshapen> {
     match asked {
-        true => Ok(results.describe()?.ok()),
+        true => Ok(Some(results.describe()?)),
         false => Ok(None),
+    }
+}
+
+/// An outcome beside the description: of what the server's parser could not read the engine says where.
+fn compared(outcome: Outcome, described: Described) -> (Outcome, Option<Description>) {
+    match (outcome, described) {
+        (Outcome::Failed(error), Some(Err(described))) => {
+            (Outcome::Failed(error.or_compiling(Some(described))), None)
+        }
+        (outcome, described) => (outcome, described.and_then(StdResult::ok)),
+    }
+}
+
+/// What became of a batch that may have been refused as a whole.
+pub fn ran_of_batch(outcome: &Outcome) -> Ran {
+    match outcome {
+        Outcome::Failed(error) if error.is_of_parser() => Ran::NotRun,
+        outcome => ran(outcome),
     }
 }
 

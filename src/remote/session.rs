@@ -4,11 +4,15 @@ use super::bind;
 use super::cursors::Cursors;
 use super::descriptions::Descriptions;
 use super::errors::{lost, TIMED_OUT};
-use super::hrana::answer::{Misshapen, Outcome, Results};
+use super::hrana::answer::{Misshapen, Outcome, Pipeline as Answered, Results, ServerError};
 use super::hrana::describe::Description;
-use super::hrana::stmt::{Args, Pipeline};
+use super::hrana::stmt::{Args, Pipeline, Step, Stmt, When};
 use super::kept::Kept;
-use super::machine::{Baton, Cut, Effect, Event, Exchange, Fault, Machine, Ran, State, Tries, Verdict};
+use super::machine::{
+    Baton, Cut, Effect, Event, Exchange, Fault, Machine, Ran, Refusal, State, Tries, Verdict,
+};
+use super::places::{Choice, Place};
+use super::servers::{Replica, Source};
 use super::stream::{Link, NoAnswer, Where};
 use super::token::Token;
 use crate::clock::now_ns;
@@ -16,6 +20,7 @@ use crate::control::{Control, Stop};
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::network::gate::Mark;
 use port_driver::error_code::ErrorCode;
 use port_driver::params::Params;
 use rustc_hash::FxHashMap;
@@ -24,8 +29,20 @@ use std::time::Duration;
 
 /// One open connection.
 pub struct Session {
-    /// The way to the server.
+    /// The way to the server, the primary if there are several.
     pub link: Link,
+    /// The servers that follow it.
+    pub replicas: Vec<Replica>,
+    /// Which of them reads go to.
+    pub choice: Choice,
+    /// How far the database has come on the primary.
+    pub mark: Arc<Mark>,
+    /// How long a server that follows is waited for.
+    pub replica_wait: Duration,
+    /// Counts reads, to share them out.
+    pub turn: usize,
+    /// Where the present request has read, if not on the primary.
+    pub source: Option<Source>,
     /// Who the client is.
     pub token: Token,
     /// The state on the server.
@@ -36,6 +53,8 @@ pub struct Session {
     pub stream_idle: Duration,
     /// When the last statement outside of a transaction ended; 0: none has.
     pub last_alone_ns: u64,
+    /// The transaction that was begun last must not write.
+    pub read_only: bool,
     /// What the server has said of statements.
     pub descriptions: Descriptions,
     /// The texts that the client holds as prepared statements.
@@ -90,9 +109,21 @@ impl Session {
         build: &dyn Fn(&mut Pipeline),
         read: Read<'_, T>,
     ) -> Result<T> {
+        self.exchange_at(Place::Primary, about, build, read)
+    }
+
+    /// The same on the server of `place`; what is not by itself goes to the primary alone.
+    pub fn exchange_at<T>(
+        &mut self,
+        place: Place,
+        about: About,
+        build: &dyn Fn(&mut Pipeline),
+        read: Read<'_, T>,
+    ) -> Result<T> {
+        self.check_effect(about)?;
         let mut tries = Tries { again: true, token: true };
         let mut stream = match (about, self.machine.state()) {
-            (About::Alone { .. } | About::First(_), _) => self.kept.take(),
+            (About::Alone { .. } | About::First(_), _) => self.server(place).1.take(),
             (_, State::Open { baton, .. }) => Some(baton.clone()),
             _ => None,
         };
@@ -112,9 +143,13 @@ impl Session {
                 base: stream.as_ref().and_then(|baton| baton.base.as_deref()),
                 token: token.as_deref(),
             };
-            let sent = self.link.pipeline(&self.control, &to, pipeline.finish());
-            let (event, detail, value) = settled(&self.link, sent, read);
-            if event == Event::Refused(super::machine::Refusal::Unauthorized) {
+            let before = self.mark.known();
+            let (link, _) = self.server(place);
+            let sent = link.pipeline(&self.control, &to, pipeline.finish());
+            let seen = sent.as_ref().ok().and_then(Answered::replication_index);
+            let (event, detail, value) = settled(link, sent, read);
+            self.note(place, about, before, seen);
+            if event == Event::Refused(Refusal::Unauthorized) {
                 tries.token = std::mem::replace(&mut tries.token, false) && self.token.refuse();
             }
             let exchange = about.on(stream.is_some());
@@ -122,18 +157,9 @@ impl Session {
             if let About::Alone { .. } = about {
                 self.last_alone_ns = now_ns();
             }
-            if let (Event::Cut(_), Some(baton)) = (&event, &stream) {
-                self.abandon(baton.clone(), token.clone());
-            }
+            self.look_after(place, event, stream.as_ref(), token);
             match verdict {
                 Verdict::Answer => {
-                    let is_free = match about {
-                        About::Alone { .. } => !matches!(self.machine.state(), State::Open { .. }),
-                        _ => self.machine.state() == &State::Closed,
-                    };
-                    if let (true, Event::Answered { baton: Some(baton), .. }) = (is_free, event) {
-                        self.keep(baton, token);
-                    }
                     // Only a rollback is answered without results.
                     return value.ok_or_else(|| Error::new(ErrorCode::RemoteProtocol, detail.message));
                 }
@@ -148,6 +174,65 @@ impl Session {
         }
     }
 
+    /// What becomes of the stream of a request, unless the open transaction has it: it is kept for the next statement, or ended.
+    /// A server keeps what nobody ends for ten seconds, and it has room for some hundred.
+    pub fn look_after(&self, place: Place, event: Event, used: Option<&Baton>, token: Option<String>) {
+        let (link, _) = self.server(place);
+        match event {
+            Event::Answered { baton: Some(baton), .. } if self.machine.holds(&baton) => {}
+            Event::Answered { baton: Some(baton), autocommit: Some(true), .. } => {
+                self.keep(place, baton, token)
+            }
+            Event::Answered { baton: Some(baton), .. } => link.end(baton, token),
+            // The request may not have arrived; if it has, the baton is used up and this ends nothing.
+            Event::Cut(_)
+            | Event::Refused(Refusal::Busy | Refusal::Gateway | Refusal::Server | Refusal::Other) => {
+                if let Some(baton) = used.filter(|baton| !self.machine.holds(baton)) {
+                    link.end(baton.clone(), token);
+                }
+            }
+            Event::Answered { baton: None, .. } | Event::Refused(_) | Event::NotSent => {}
+        }
+    }
+
+    /// An error if a transaction that must not write would.
+    fn check_effect(&mut self, about: About) -> Result<()> {
+        match about {
+            // It may begin one itself.
+            About::Alone { .. } if self.machine.state() == &State::Closed => self.read_only = false,
+            About::First(Effect::Writes) | About::Inside { effect: Effect::Writes, .. } if self.read_only => {
+                return Err(read_only().into_error());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A transaction is to be begun by `sql`.
+    pub fn promise(&mut self, sql: &'static str, read_only: bool) {
+        self.read_only = read_only;
+        self.machine.promise(sql);
+    }
+
+    /// True in a transaction that must not write.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only && self.in_transaction()
+    }
+
+    /// The open transaction is gone, for `reason`.
+    pub fn lose(&mut self, reason: &str) {
+        if let Some(baton) = self.machine.lose(reason) {
+            self.link.end(baton, self.token.known());
+        }
+    }
+
+    /// The transaction is over, and its stream with it, without waiting for the server.
+    pub fn forget(&mut self) {
+        if let Some(baton) = self.machine.forget() {
+            self.link.end(baton, self.token.known());
+        }
+    }
+
     /// Whether a statement's stream ends with it: unless the caller is a busy one.
     fn closes(&self, about: About, kept: bool) -> bool {
         let About::Alone { opens, .. } = about else { return false };
@@ -156,18 +241,18 @@ impl Session {
         !opens && !kept && !busy
     }
 
-    /// A stream whose request may not have arrived is ended, for the locks that it has; if it did arrive, the baton is used.
-    fn abandon(&self, baton: Baton, token: Option<String>) {
-        if let Ok(runtime) = self.link.runtime() {
-            runtime.spawn(end_stream(self.link.clone(), baton, token));
-        }
-    }
-
     /// Keeps a stream for the next statement, or ends it.
-    fn keep(&self, baton: Baton, token: Option<String>) {
-        let link = self.link.clone();
-        let Ok(runtime) = self.link.runtime() else { return };
-        self.kept.put(runtime, baton, self.stream_idle, move |baton| end_stream(link, baton, token));
+    pub fn keep(&self, place: Place, baton: Baton, token: Option<String>) {
+        let (link, kept) = self.server(place);
+        if self.stream_idle.is_zero() {
+            return link.end(baton, token);
+        }
+        let Ok(runtime) = link.runtime() else { return };
+        let (closing, closes_with) = (link.clone(), token.clone());
+        let close = move |baton| closing.close(baton, closes_with);
+        if let Some(displaced) = kept.put(runtime, baton, self.stream_idle, close) {
+            link.end(displaced, token);
+        }
     }
 
     /// The error of a request that has failed.
@@ -232,16 +317,71 @@ impl Session {
 
     /// Asks the server what `sql` is; inside of a transaction what is made there is known.
     pub fn describe(&mut self, sql: &str) -> Result<Arc<Description>> {
-        let about = match self.machine.state() {
-            State::Open { .. } => About::Inside { effect: Effect::Reads, may_end: false },
-            _ => About::Alone { effect: Effect::Reads, opens: false },
-        };
-        let described = self.exchange(about, &|pipeline| pipeline.describe(sql), &mut |results| {
-            Ok((Ran::Done, results.describe()?))
+        let about = self.asks();
+        let described = self.anywhere(|session, place| {
+            session.exchange_at(place, about, &|pipeline| pipeline.describe(sql), &mut |results| {
+                Ok((Ran::Done, results.describe()?))
+            })
         });
         let description = Arc::new(described?.map_err(|error| error.into_error())?);
         self.descriptions.put(sql, Arc::clone(&description));
         Ok(description)
+    }
+
+    /// The descriptions of those texts, in one round trip for all that are not known; `None` for one that does not compile, as
+    /// what an earlier one makes is missing yet.
+    pub fn describe_all(&mut self, texts: &[&str]) -> Result<Vec<Option<Arc<Description>>>> {
+        let mut all: Vec<_> = texts.iter().map(|sql| self.descriptions.get(sql)).collect();
+        let missing: Vec<usize> = (0..texts.len()).filter(|&index| all[index].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(all);
+        }
+        let described = self.exchange(
+            self.asks(),
+            &|pipeline| missing.iter().for_each(|&index| pipeline.describe(texts[index])),
+            &mut |results| {
+                let each = missing.iter().map(|_| results.describe());
+                Ok((Ran::Done, each.collect::<std::result::Result<Vec<_>, _>>()?))
+            },
+        )?;
+        for (&index, description) in missing.iter().zip(described) {
+            if let Ok(description) = description {
+                let description = Arc::new(description);
+                self.descriptions.put(texts[index], Arc::clone(&description));
+                all[index] = Some(description);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Which of those texts the server refuses to take, and with which words. It looks at all statements of a batch before it
+    /// runs the first one, and does not say which it does not like.
+    pub fn refusals(&mut self, texts: &[&str]) -> Result<Vec<Option<ServerError>>> {
+        self.exchange(
+            self.asks(),
+            &|pipeline| {
+                for sql in texts {
+                    pipeline.batch(&[Step { stmt: Stmt::plain(sql), when: When::Never }]);
+                    pipeline.describe(sql);
+                }
+            },
+            &mut |results| {
+                let each = texts.iter().map(|_| {
+                    let refused = results.batch(1)?.err();
+                    let described = results.describe()?.err();
+                    Ok(refused.map(|refused| refused.or_compiling(described)))
+                });
+                Ok((Ran::Done, each.collect::<std::result::Result<Vec<_>, _>>()?))
+            },
+        )
+    }
+
+    /// A question to the server that runs nothing.
+    fn asks(&self) -> About {
+        match self.machine.state() {
+            State::Open { .. } => About::Inside { effect: Effect::Reads, may_end: false },
+            _ => About::Alone { effect: Effect::Reads, opens: false },
+        }
     }
 
     /// The parameters of `sql`.
@@ -262,28 +402,36 @@ impl Session {
                 tracing::debug!("a rollback was not answered: {error}");
             }
         }
-        self.machine.forget();
+        self.forget();
         self.cursors.drop_inside();
     }
 
     /// Ends everything, without waiting for the server.
     pub fn close(&mut self) {
         self.cursors.clear();
-        let open = match self.machine.state() {
-            State::Open { baton, .. } => Some(baton.clone()),
-            _ => None,
-        };
-        self.machine.forget();
-        for baton in open.into_iter().chain(self.kept.take()) {
-            self.abandon(baton, self.token.known());
+        self.forget();
+        for (link, kept) in self.servers() {
+            if let Some(baton) = kept.take() {
+                link.end(baton, self.token.known());
+            }
         }
     }
 }
 
-async fn end_stream(link: Link, baton: Baton, token: Option<String>) {
-    let mut pipeline = Pipeline::new(Some(&baton.text));
-    pipeline.close();
-    link.close(baton.base, token, pipeline.finish()).await;
+impl Drop for Session {
+    /// A connection that a panic has ended is not closed by anybody, and a server keeps a transaction for ten seconds.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What is said of a statement that would write in a transaction that must not, in SQLite's words.
+pub fn read_only() -> ServerError {
+    ServerError {
+        message: "attempt to write a readonly database".to_owned(),
+        code: Some("SQLITE_READONLY".to_owned()),
+        extended_code: None,
+    }
 }
 
 impl About {
@@ -309,7 +457,9 @@ pub struct Detail {
 pub fn missing(no_answer: NoAnswer) -> (Event, Detail) {
     match no_answer {
         NoAnswer::Refused(refusal, message) => (Event::Refused(refusal), Detail { message, stop: None }),
-        NoAnswer::NotSent(message) => (Event::NotSent, Detail { message, stop: None }),
+        NoAnswer::NotSent(message) | NoAnswer::Unsendable(message) => {
+            (Event::NotSent, Detail { message, stop: None })
+        }
         NoAnswer::Cut(cut, message) => (Event::Cut(cut), Detail { message, stop: None }),
         NoAnswer::Stopped(stop) => {
             let message = format!("{}; the server had not answered", Error::Stopped(stop));

@@ -2,9 +2,12 @@
 //! stop.
 
 use super::hrana::answer::{CursorHead, Pipeline};
-use super::machine::{Cut, Refusal};
+use super::hrana::stmt;
+use super::machine::{Baton, Cut, Refusal};
 use crate::control::{Control, Stop};
+use crate::network::breaker::Cause;
 use crate::network::client::{Answer, Failure, HttpClient};
+use crate::network::gate::{Gate, Leave, Pass, Prober};
 use crate::network::transport::{ConnectError, Step};
 use crate::network::Network;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -14,20 +17,27 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, AUTHORIZATION, CONTENT_T
 use hyper::Uri;
 use serde::Deserialize;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// The most of an answer that is no result.
+/// The most of an answer that is no result. No option: what is longer is no error message of a server's.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 
-/// The most of a server's words that travels on.
+/// The most of a server's words that travels on, in an error. No option, as no words of this program's have one.
 const WORDS_MAX: usize = 500;
+
+/// How long the end of a stream is waited for. Nobody waits for it, and after 10 s without a request a server gives a stream up
+/// by itself: that is why it is no option.
+const CLOSE_TIME: Duration = Duration::from_secs(10);
 
 /// The way to a server.
 #[derive(Clone)]
 pub struct Link {
     network: Arc<Network>,
     http: Arc<HttpClient>,
+    gate: Arc<Gate>,
     base: String,
     headers: HeaderMap,
     bytes_max: u64,
@@ -38,8 +48,10 @@ pub struct Link {
 pub enum NoAnswer {
     /// Refused as a whole.
     Refused(Refusal, String),
-    /// Nothing was sent.
+    /// Nothing was sent: the server is not reached.
     NotSent(String),
+    /// Nothing was sent, for a reason that is not the server's.
+    Unsendable(String),
     /// No whole answer.
     Cut(Cut, String),
     /// The request had to stop.
@@ -75,7 +87,60 @@ impl Link {
                 .map_err(|_| "the namespace can be in no header".to_owned())?;
             headers.insert(HeaderName::from_static("x-namespace-bin"), encoded);
         }
-        Ok(Link { network, http, base, headers, bytes_max })
+        let gate = http.gate(&base);
+        Ok(Link { network, http, gate, base, headers, bytes_max })
+    }
+
+    /// The door to the server.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// An error if nothing is sent to the server for a while.
+    pub fn check(&self) -> Result<(), NoAnswer> {
+        self.gate.check().map_err(|error| no_answer(Failure::NotSent(error)))
+    }
+
+    /// What finds out whether the server answers, to who has `token`.
+    pub fn prober(&self, token: Option<&str>) -> Arc<dyn Prober> {
+        let mut headers = self.headers.clone();
+        let token = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        if let Some(mut value) = token {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        Arc::new(Probe { http: Arc::clone(&self.http), base: self.base.clone(), headers })
+    }
+
+    /// What came of a request, told to the door: it is for all who use it that a server is not there.
+    fn told<T>(&self, pass: Pass<'_>, token: Option<&str>, sent: Result<T, NoAnswer>) -> Result<T, NoAnswer> {
+        let failure = match &sent {
+            Ok(_) | Err(NoAnswer::Cut(Cut::Garbage | Cut::TooLong, _)) => None,
+            Err(NoAnswer::Refused(Refusal::Gateway, words) | NoAnswer::NotSent(words))
+            | Err(NoAnswer::Cut(Cut::Broken, words)) => Some((Cause::Transport, words.as_str())),
+            // It is there, and says no.
+            Err(NoAnswer::Refused(..)) => None,
+            Err(NoAnswer::Stopped(Stop::Timeout)) => {
+                Some((Cause::Deadline, "it had not answered at the deadline of a request"))
+            }
+            Err(NoAnswer::Stopped(_) | NoAnswer::Unsendable(_) | NoAnswer::Cut(Cut::Stopped, _)) => {
+                drop(pass);
+                return sent;
+            }
+        };
+        match (failure, self.network.runtime()) {
+            (Some((cause, words)), Ok(runtime)) => {
+                pass.failed(cause, words, runtime, || self.prober(token));
+            }
+            (Some(_), Err(_)) => drop(pass),
+            (None, _) => pass.answered(),
+        }
+        sent
+    }
+
+    /// The longest answer; 0: no limit.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
     /// Where a stream goes on, if its server names another place: never unencrypted if the connection is encrypted.
@@ -88,16 +153,18 @@ impl Link {
     pub fn runtime(&self) -> Result<&Runtime, NoAnswer> {
         self.network
             .runtime()
-            .map_err(|error| NoAnswer::NotSent(format!("no threads for the network: {error}")))
+            .map_err(|error| NoAnswer::Unsendable(format!("no threads for the network: {error}")))
     }
 
     /// Sends a pipeline and reads its answer.
     pub fn pipeline(&self, control: &Control, to: &Where<'_>, body: Vec<u8>) -> Result<Pipeline, NoAnswer> {
+        let pass = self.enter()?;
         let work = async {
-            let mut answer = self.post("v3/pipeline", to, body).await?;
+            let mut answer = self.post(&pass.leave, "v3/pipeline", to, body).await?;
             answer.whole(self.bytes_max).await.map_err(no_answer)
         };
-        let body = drive(self.runtime()?, control, work)??;
+        let sent = drive(self.runtime()?, control, work).and_then(|sent| sent);
+        let body = self.told(pass, to.token, sent)?;
         serde_json::from_slice(&body).map_err(|error| unreadable(&error))
     }
 
@@ -108,7 +175,10 @@ impl Link {
         to: &Where<'_>,
         body: Vec<u8>,
     ) -> Result<(CursorHead, Lines), NoAnswer> {
-        let answer = drive(self.runtime()?, control, self.post("v3/cursor", to, body))??;
+        let pass = self.enter()?;
+        let work = self.post(&pass.leave, "v3/cursor", to, body);
+        let sent = drive(self.runtime()?, control, work).and_then(|sent| sent);
+        let answer = self.told(pass, to.token, sent)?;
         let mut lines = Lines { answer, buffer: Vec::new(), at: 0, ended: false, bytes_max: self.bytes_max };
         let head = match lines.next(self, control)? {
             Some(line) => serde_json::from_slice(line).map_err(|error| unreadable(&error))?,
@@ -118,18 +188,41 @@ impl Link {
     }
 
     /// Ends a stream, for nobody to wait for.
-    pub async fn close(self, base: Option<String>, token: Option<String>, body: Vec<u8>) {
-        let to = Where { base: base.as_deref(), token: token.as_deref() };
-        // One that does not hear of it gives the stream up by itself.
-        if let Ok(mut answer) = self.post("v3/pipeline", &to, body).await {
-            let _ = answer.whole(REFUSAL_BYTES_MAX).await;
+    pub async fn close(self, baton: Baton, token: Option<String>) {
+        let mut body = stmt::Pipeline::new(Some(&baton.text));
+        body.close();
+        let to = Where { base: baton.base.as_deref(), token: token.as_deref() };
+        let Ok(pass) = self.enter() else { return };
+        let closing = async {
+            if let Ok(mut answer) = self.post(&pass.leave, "v3/pipeline", &to, body.finish()).await {
+                let _ = answer.whole(REFUSAL_BYTES_MAX).await;
+            }
+        };
+        // A server that does not hear of it gives the stream up by itself.
+        let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
+    }
+
+    /// Has a stream ended, without waiting for that.
+    pub fn end(&self, baton: Baton, token: Option<String>) {
+        if let Ok(runtime) = self.runtime() {
+            runtime.spawn(self.clone().close(baton, token));
         }
     }
 
+    fn enter(&self) -> Result<Pass<'_>, NoAnswer> {
+        self.gate.enter().map_err(|error| no_answer(Failure::NotSent(error)))
+    }
+
     /// The head of an answer with the status 200.
-    async fn post(&self, path: &str, to: &Where<'_>, body: Vec<u8>) -> Result<Answer, NoAnswer> {
+    async fn post(
+        &self,
+        leave: &Leave,
+        path: &str,
+        to: &Where<'_>,
+        body: Vec<u8>,
+    ) -> Result<Answer, NoAnswer> {
         let base = to.base.unwrap_or(&self.base).trim_end_matches('/');
-        let unsendable = |what: String| NoAnswer::NotSent(what);
+        let unsendable = NoAnswer::Unsendable;
         let uri: Uri =
             format!("{base}/{path}").parse().map_err(|error| unsendable(format!("no URL: {error}")))?;
         let mut headers = self.headers.clone();
@@ -139,7 +232,7 @@ impl Link {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let mut answer = self.http.post(&uri, &headers, Bytes::from(body)).await.map_err(no_answer)?;
+        let mut answer = self.http.post(leave, &uri, &headers, Bytes::from(body)).await.map_err(no_answer)?;
         if answer.status == 200 {
             return Ok(answer);
         }
@@ -149,6 +242,33 @@ impl Link {
             Err(other) => return Err(no_answer(other)),
         };
         Err(refused(&answer, &words))
+    }
+}
+
+/// A stream of the server's that one statement has to itself: ended however that ends, or taken for others.
+pub struct OwnStream {
+    link: Link,
+    token: Option<String>,
+    baton: Option<Baton>,
+}
+
+impl OwnStream {
+    /// The one of `baton`, on the server of `link`.
+    pub fn new(link: &Link, baton: Option<Baton>, token: Option<String>) -> Self {
+        OwnStream { link: link.clone(), token, baton }
+    }
+
+    /// What leads to it; it is not ended then.
+    pub fn take(&mut self) -> Option<Baton> {
+        self.baton.take()
+    }
+}
+
+impl Drop for OwnStream {
+    fn drop(&mut self) {
+        if let Some(baton) = self.baton.take() {
+            self.link.end(baton, self.token.take());
+        }
     }
 }
 
@@ -207,7 +327,7 @@ impl Lines {
 
 fn no_answer(failure: Failure) -> NoAnswer {
     match failure {
-        Failure::NotSent(ConnectError { message, step: Step::Setup }) => NoAnswer::NotSent(message),
+        Failure::NotSent(ConnectError { message, step: Step::Setup }) => NoAnswer::Unsendable(message),
         Failure::NotSent(error) => NoAnswer::NotSent(format!("{error}; nothing was sent")),
         Failure::Broken(words) => {
             NoAnswer::Cut(Cut::Broken, format!("the connection to the server broke ({words})"))
@@ -221,6 +341,40 @@ fn no_answer(failure: Failure) -> NoAnswer {
 
 fn unreadable(error: &serde_json::Error) -> NoAnswer {
     NoAnswer::Cut(Cut::Garbage, format!("the server's answer is not of Hrana 3 ({error})"))
+}
+
+/// `SELECT 1` by itself: a server may answer at its health address and read nothing.
+struct Probe {
+    http: Arc<HttpClient>,
+    base: String,
+    headers: HeaderMap,
+}
+
+impl Prober for Probe {
+    fn probe(&self, leave: Leave) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let mut body = stmt::Pipeline::new(None);
+        body.execute(&stmt::Stmt::plain("SELECT 1"));
+        body.close();
+        let (http, headers) = (Arc::clone(&self.http), self.headers.clone());
+        let uri = format!("{}/v3/pipeline", self.base).parse::<Uri>();
+        Box::pin(async move {
+            let uri = uri.map_err(|error| error.to_string())?;
+            let words = |failure| match no_answer(failure) {
+                NoAnswer::NotSent(words) | NoAnswer::Cut(_, words) => words,
+                other => format!("{other:?}"),
+            };
+            let sent = http.post(&leave, &uri, &headers, Bytes::from(body.finish())).await;
+            let mut answer = sent.map_err(words)?;
+            match (answer.whole(REFUSAL_BYTES_MAX).await, answer.status) {
+                (Err(Failure::TooLong(_)), 502..=504) | (Ok(_), 502..=504) => {
+                    Err(format!("what stands before it answers with the status {}", answer.status))
+                }
+                // What it says does not matter: it is there.
+                (Ok(_) | Err(Failure::TooLong(_)), _) => Ok(()),
+                (Err(failure), _) => Err(words(failure)),
+            }
+        })
+    }
 }
 
 /// How servers write their errors.

@@ -12,7 +12,7 @@ use port_driver::event::{self, Call};
 use port_driver::request::{self, tag, Request};
 use std::sync::Arc;
 
-/// The most of a client's message that travels on.
+/// The most of a client's message that travels on. No option, as no words of an error have one.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// The token of one connection.

@@ -208,7 +208,6 @@ mod tests {
     use crate::feed::{Events, Hub};
     use crate::network::proxy::Proxies;
     use crate::network::transport::Transport;
-    use port_driver::request::Roots;
 
     struct NoEvents;
 
@@ -217,13 +216,7 @@ mod tests {
     }
 
     fn connector() -> Connector {
-        let transport = Transport {
-            roots: Roots::Webpki,
-            ca_file: None,
-            client_cert: None,
-            proxy: Some(String::new()),
-            connect_timeout: Duration::ZERO,
-        };
+        let transport = Transport { proxy: Some(String::new()), ..Transport::of_a_test() };
         Connector::new(&transport, Proxies::from_environment()).unwrap()
     }
 

@@ -22,11 +22,13 @@ use crate::engine;
 use crate::feed::{Events, Hub};
 use crate::limits::Limits;
 use crate::logging::forward::Forward;
+use crate::network::Network;
 use crate::surroundings::Relief;
 use crate::surroundings::Surroundings;
 use crate::temp_space;
 use crate::version::BUILD;
 use output::Output;
+use port_driver::event;
 use port_driver::handshake::Hello;
 use reader::{Input, Reading};
 use router::Router;
@@ -86,7 +88,7 @@ pub fn run(
         relief: Arc::clone(&reading) as Arc<dyn Relief>,
         client_functions: Arc::default(),
         hub: Arc::new(Hub::new(Arc::clone(&output) as Arc<dyn Events>)),
-        network: Arc::default(),
+        network: network(&output),
         replicas: Arc::default(),
     };
     let router = Router::new(surroundings, Arc::clone(&table), reading.threads(), Arc::clone(&output), time);
@@ -119,6 +121,27 @@ pub enum StartError {
     /// The threads that read requests, write what was left and send the log.
     #[error("no thread could be started: {0}")]
     Thread(io::Error),
+}
+
+/// The way to servers; the client is told when one is given up for a while, and when it is asked again.
+fn network(output: &Arc<Output>) -> Arc<Network> {
+    let network = Arc::new(Network::default());
+    let output = Arc::clone(output);
+    network.listen(Box::new(move |url, view| {
+        let ms = |ns: u64| ns / 1_000_000;
+        let mut frame = Vec::new();
+        let breaker = event::Breaker {
+            url,
+            state: view.state.name(),
+            failures: view.failures,
+            reason: view.why.as_deref(),
+            since_ms: view.since_ns.map(ms),
+            probe_ms: view.probe_in_ns.map(ms),
+        };
+        event::breaker(&mut frame, &breaker);
+        output.post(&mut frame);
+    }));
+    network
 }
 
 fn say_hello(output: &Output, limits: &Limits) {

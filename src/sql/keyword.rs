@@ -66,6 +66,12 @@ pub fn only_reads(sql: &str) -> bool {
     word.eq_ignore_ascii_case(b"SELECT") || word.eq_ignore_ascii_case(b"VALUES")
 }
 
+/// True of what begins with INSERT, REPLACE, UPDATE or DELETE, which writes; others may as well.
+pub fn only_writes(sql: &str) -> bool {
+    let word = first_word(sql.as_bytes());
+    [&b"INSERT"[..], b"REPLACE", b"UPDATE", b"DELETE"].iter().any(|writes| word.eq_ignore_ascii_case(writes))
+}
+
 /// True if the text holds white space, comments and semicolons only.
 pub fn is_blank(sql: &str) -> bool {
     skip_blank(sql.as_bytes()).is_empty()
@@ -126,6 +132,20 @@ mod tests {
             ["WITH a AS (SELECT 1) SELECT * FROM a", "INSERT INTO t SELECT 1", "selects", "PRAGMA x", ""]
         {
             assert!(!only_reads(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_writes_begins_so() {
+        for sql in
+            ["insert into t values (1)", "/* x */ Replace INTO t", "UPDATE t SET a = 1", ";delete from t"]
+        {
+            assert!(only_writes(sql), "{sql}");
+        }
+        for sql in
+            ["WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a", "SELECT 1", "inserts", "DROP TABLE t", ""]
+        {
+            assert!(!only_writes(sql), "{sql}");
         }
     }
 

@@ -62,6 +62,7 @@ pub mod tag {
     pub const CALL: u8 = 99;
     pub const ABANDONED: u8 = 100;
     pub const POLICY_DENIED: u8 = 104;
+    pub const BREAKER: u8 = 108;
 }
 
 /// The body of a frame, with its length in front.
@@ -523,6 +524,8 @@ pub struct Outcome {
     pub lock_us: i64,
     pub queue_us: i64,
     pub run_us: i64,
+    /// Where it comes from, if not from the server of the connection: URL, whether it is stale, and its age.
+    pub source: Vec<Term>,
     /// Bodies of the `rows` frames.
     pub chunks: Vec<usize>,
 }
@@ -676,7 +679,7 @@ impl<'s> Conn<'s> {
                 }
                 tag::RESULT => {
                     let fields = frame.payload.items();
-                    assert_eq!(fields.len(), 9);
+                    assert!(matches!(fields.len(), 9 | 12), "{fields:?}");
                     rows.extend(rows_of(&fields[0]));
                     assert_eq!(fields[2].int(), rows.len() as i64, "NumRows counts the rows");
                     return Ok(Outcome {
@@ -689,6 +692,7 @@ impl<'s> Conn<'s> {
                         queue_us: fields[6].int(),
                         lock_us: fields[7].int(),
                         run_us: fields[8].int(),
+                        source: fields[9..].to_vec(),
                         chunks,
                     });
                 }

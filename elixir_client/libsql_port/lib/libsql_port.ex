@@ -763,7 +763,11 @@ defmodule LibsqlPort do
   Returns counters and gauges as a map.
 
   For a connection: `requests`, `rows`, `changes`, `errors`, `timeouts`, `cancelled`, `cache_hits`, `cache_misses`,
-  `cache_used`, `cache_size`, `statements`, `cursors`, `autocommit`, `tx_status`, and `memory` (bytes by kind).
+  `cache_used`, `cache_size`, `statements`, `cursors`, `autocommit`, `tx_status`, `memory` (bytes by kind), and `servers`: for a
+  database on a server a map for each, the primary first, with `url`, `role` (`:primary` or `:replica`), `breaker` (`:closed`, `:open` or
+  `:half_open`), `failures` (one after the other), `reason` (the last one in words), `since` (ms for which the breaker has not been closed),
+  `probe` (ms until the next probe), `latency` (µs, measured for `read_from: :nearest` and by probes), `answered` (ms since its last answer)
+  and `replication_index`. What is not known is `nil`.
 
   For a sidecar: `os_pid`, `uptime` (milliseconds), `connections`, `statements`, `cursors`, `threads`, `requests`,
   `queued_requests`, `memory` (bytes used by the engine), `rss` (bytes, or `nil`), `bytes_in`, `bytes_out`, and `files`.

@@ -57,7 +57,9 @@ defmodule LibsqlPort.GoldenTest do
   end
 
   defp check("event", %{"term" => {0, tag, payload}} = golden) do
-    known = Enum.map([:hello, :connection_lost, :log, :call, :abandoned, :policy_denied], &Wire.tag/1)
+    known =
+      Enum.map([:hello, :connection_lost, :log, :call, :abandoned, :policy_denied, :breaker], &Wire.tag/1)
+
     assert tag in known or tag in @subscribed
     assert Wire.payload(golden.body) == payload
     if tag in @subscribed, do: assert(Event.subscription(golden.body) == elem(payload, 0))

@@ -1,7 +1,7 @@
 # The suites of a database in a file, for databases on a server and for replicas: see LibsqlPort.Modes.
 alias LibsqlPort.Modes
 
-suites = ["query", "transaction", "cursor", "begun_by_hand", "request_options"]
+suites = ["query", "transaction", "cursor", "begun_by_hand", "claims", "request_options"]
 modes = [:remote]
 
 met = for suite <- suites, mode <- modes, exclusion <- Modes.compile(suite, mode), do: exclusion

@@ -25,6 +25,17 @@ defmodule LibsqlPort.ServerOptionsTest do
         server_connect_timeout: 7,
         stream_idle: 0,
         response_bytes_max: 1_000,
+        idle_sockets_max: 2,
+        socket_idle: 3,
+        breaker_failures: 0,
+        breaker_delay: 4,
+        breaker_delay_max: 5,
+        probe_timeout: 6,
+        replica_urls: ["libsql://b.turso.io", "https://c.turso.io"],
+        read_from: :nearest,
+        fallback_reads: ["https://c.turso.io"],
+        replica_wait: 8,
+        measure_interval: 9,
         timeout: 5_000
       )
 
@@ -41,8 +52,24 @@ defmodule LibsqlPort.ServerOptionsTest do
              "proxy" => "",
              "connect_timeout_ms" => 7,
              "stream_idle_ms" => 0,
-             "response_bytes_max" => 1_000
+             "response_bytes_max" => 1_000,
+             "idle_sockets_max" => 2,
+             "socket_idle_ms" => 3,
+             "breaker_failures" => 0,
+             "breaker_delay_ms" => 4,
+             "breaker_delay_max_ms" => 5,
+             "probe_timeout_ms" => 6,
+             "replica_urls" => ["libsql://b.turso.io", "https://c.turso.io"],
+             "read_from" => :nearest,
+             "fallback_reads" => ["https://c.turso.io"],
+             "replica_wait_ms" => 8,
+             "measure_interval_ms" => 9
            }
+
+    none = given!(url: "https://e.com", replica_urls: [], read_from: :primary, fallback_reads: false)
+    assert Map.drop(none.wire, ["read_from"]) == %{"url" => "https://e.com"}
+    all = given!(url: "https://e.com", replica_urls: ["https://f.com"], fallback_reads: true)
+    assert all.wire["fallback_reads"] == true
   end
 
   test "defaults are left to the program" do
@@ -206,6 +233,20 @@ defmodule LibsqlPort.ServerOptionsTest do
           {[url: "https://e.com", proxy: "https://me:#{secret}@p"], [":proxy", "http://proxy:3128"]},
           {[url: "https://e.com", roots: :mine], [":roots", ":native", ":webpki"]},
           {[url: "https://e.com", stream_idle: 9_000], [":stream_idle", "8000"]},
+          {[url: "https://e.com", breaker_delay: 0], [":breaker_delay", "from 1"]},
+          {[url: "https://e.com", read_from: :replica], [":read_from", ":replica_urls"]},
+          {[url: "https://e.com", read_from: :anywhere], [":read_from", ":nearest"]},
+          {[url: "https://e.com", fallback_reads: true], [":fallback_reads", ":replica_urls"]},
+          {[url: "https://e.com", replica_urls: "https://f.com"], [":replica_urls", "a list"]},
+          {[url: "https://e.com", replica_urls: ["http://f.com"]], [":replica_urls", "tls: false"]},
+          {[url: "https://e.com", replica_urls: [1]], [":replica_urls", "a URL"]},
+          {[url: "https://e.com", replica_urls: ["https://f.com?authToken=#{secret}"]],
+           [":replica_urls", "token"]},
+          {[url: "https://e.com", replica_urls: ["https://f.com"], fallback_reads: ["https://g.com"]],
+           [":fallback_reads", "some of :replica_urls"]},
+          {[url: "https://e.com", replica_urls: ["https://f.com"], fallback_reads: :all],
+           [":fallback_reads", "true"]},
+          {[database: "a.db", replica_urls: ["https://f.com"]], [":replica_urls", ":url"]},
           {[url: "https://e.com", client_cert_file: "/c"], [":client_key_file", "belong together"]},
           {[url: "https://e.com", journal_mode: :wal], [":journal_mode", "server"]},
           {[url: "https://e.com", functions: [{:scalar, "f", 0, fn -> 1 end}]], [":functions", "server"]},

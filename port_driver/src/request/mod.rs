@@ -23,7 +23,7 @@ pub use function::{Function, FunctionKind};
 pub use hook::{Hook, HookKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 pub use policy::{Effect, Policy, PolicyElement, PolicyRule};
-pub use remote::{RemoteOptions, Roots, Secret};
+pub use remote::{FallbackReads, ReadFrom, RemoteOptions, Roots, Secret};
 pub use replica::{Consistency, ReplicaOptions, Until};
 pub use subscribe::{ChangeFilter, Scope, Subscribe, Values};
 pub use subscribe::{

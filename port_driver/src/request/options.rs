@@ -144,6 +144,17 @@ const OPEN_KEYS: &[&str] = &[
     "offline",
     "sync_silence_ms",
     "sync_protocol",
+    "idle_sockets_max",
+    "socket_idle_ms",
+    "breaker_failures",
+    "breaker_delay_ms",
+    "breaker_delay_max_ms",
+    "probe_timeout_ms",
+    "replica_urls",
+    "read_from",
+    "fallback_reads",
+    "replica_wait_ms",
+    "measure_interval_ms",
 ];
 
 impl ResultOptions {

@@ -1,6 +1,6 @@
 //! The options of `open` that name a database on a server: where it is, and how to get there.
 
-use super::options::{boolean, choice, integer, text, wrong};
+use super::options::{boolean, choice, integer, text, texts, wrong};
 use super::{Refusal, RequestError};
 use crate::error_code::ErrorCode;
 use crate::etf::{Decoder, Token};
@@ -35,6 +35,50 @@ pub struct RemoteOptions<'a> {
     pub stream_idle_ms: u32,
     /// The longest body that a server may answer with.
     pub response_bytes_max: u32,
+    /// Sockets to one server that are kept for the next request.
+    pub idle_sockets_max: u32,
+    /// How long they are kept.
+    pub socket_idle_ms: u32,
+    /// So many failures, one after the other, have a server asked nothing for a while; 0: none do.
+    pub breaker_failures: u32,
+    /// For how long at first.
+    pub breaker_delay_ms: u32,
+    /// And at most.
+    pub breaker_delay_max_ms: u32,
+    /// How long a probe is waited for.
+    pub probe_timeout_ms: u32,
+    /// Servers that follow the one of `url`.
+    pub replica_urls: Vec<Secret<'a>>,
+    /// Which server reads by themselves go to.
+    pub read_from: ReadFrom,
+    /// Where they go while the one of `url` is not there.
+    pub fallback_reads: FallbackReads<'a>,
+    /// How long a server that follows is waited for until it has what this program has written.
+    pub replica_wait_ms: u32,
+    /// How often the distance to servers is measured.
+    pub measure_interval_ms: u32,
+}
+
+/// Which server reads by themselves go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The one of `url`.
+    Primary,
+    /// One of those that follow it.
+    Replica,
+    /// The one that answers soonest.
+    Nearest,
+}
+
+/// Where reads by themselves go while the server of `url` is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FallbackReads<'a> {
+    /// Nowhere.
+    None,
+    /// To all of `replica_urls`.
+    All,
+    /// To these, which are among them.
+    These(Vec<Secret<'a>>),
 }
 
 /// A text that no log shows.
@@ -58,10 +102,16 @@ pub enum Roots {
 
 const ROOTS: &[(&str, Roots)] = &[("native", Roots::Native), ("webpki", Roots::Webpki)];
 
+const READ_FROM: &[(&str, ReadFrom)] =
+    &[("primary", ReadFrom::Primary), ("replica", ReadFrom::Replica), ("nearest", ReadFrom::Nearest)];
+
+/// More would not be options but an attack.
+const REPLICAS_MAX: u32 = 64;
+
 /// A server gives up a stream after 10 s.
 const STREAM_IDLE_MS_MAX: u64 = 8_000;
 /// A day.
-const CONNECT_TIMEOUT_MS_MAX: u64 = 86_400_000;
+const DAY_MS: u64 = 86_400_000;
 
 /// What has been read of them so far.
 #[derive(Default)]
@@ -79,6 +129,17 @@ pub(super) struct RemoteParts<'a> {
     connect_timeout_ms: Option<u32>,
     stream_idle_ms: Option<u32>,
     response_bytes_max: Option<u32>,
+    idle_sockets_max: Option<u32>,
+    socket_idle_ms: Option<u32>,
+    breaker_failures: Option<u32>,
+    breaker_delay_ms: Option<u32>,
+    breaker_delay_max_ms: Option<u32>,
+    probe_timeout_ms: Option<u32>,
+    replica_urls: Option<Vec<&'a str>>,
+    read_from: Option<ReadFrom>,
+    fallback_reads: Option<FallbackReads<'a>>,
+    replica_wait_ms: Option<u32>,
+    measure_interval_ms: Option<u32>,
     first: Option<&'static str>,
 }
 
@@ -97,10 +158,19 @@ impl<'a> RemoteParts<'a> {
             "client_key_file" => self.client_key_file = Some(text(decoder, key)?),
             "roots" => self.roots = Some(choice(decoder, key, ROOTS)?),
             "proxy" => self.proxy = Some(text(decoder, key)?),
-            "connect_timeout_ms" => {
-                self.connect_timeout_ms = Some(integer(decoder, key, CONNECT_TIMEOUT_MS_MAX)? as u32)
-            }
+            "connect_timeout_ms" => self.connect_timeout_ms = Some(integer(decoder, key, DAY_MS)? as u32),
             "stream_idle_ms" => self.stream_idle_ms = Some(integer(decoder, key, STREAM_IDLE_MS_MAX)? as u32),
+            "idle_sockets_max" => self.idle_sockets_max = Some(integer(decoder, key, 10_000)? as u32),
+            "socket_idle_ms" => self.socket_idle_ms = Some(time(decoder, key)?),
+            "breaker_failures" => self.breaker_failures = Some(integer(decoder, key, 1_000_000)? as u32),
+            "breaker_delay_ms" => self.breaker_delay_ms = Some(time(decoder, key)?),
+            "breaker_delay_max_ms" => self.breaker_delay_max_ms = Some(time(decoder, key)?),
+            "probe_timeout_ms" => self.probe_timeout_ms = Some(time(decoder, key)?),
+            "replica_urls" => self.replica_urls = Some(texts(decoder, key, REPLICAS_MAX)?),
+            "read_from" => self.read_from = Some(choice(decoder, key, READ_FROM)?),
+            "fallback_reads" => self.fallback_reads = Some(fallback_reads(decoder, key)?),
+            "replica_wait_ms" => self.replica_wait_ms = Some(time(decoder, key)?),
+            "measure_interval_ms" => self.measure_interval_ms = Some(time(decoder, key)?),
             _ => self.response_bytes_max = Some(integer(decoder, key, u64::from(u32::MAX))? as u32),
         }
         Ok(())
@@ -120,6 +190,25 @@ impl<'a> RemoteParts<'a> {
         if self.client_cert_file.is_some() != self.client_key_file.is_some() {
             return Err(invalid("client_cert_file and client_key_file belong together"));
         }
+        let replica_urls: Vec<_> = self.replica_urls.unwrap_or_default().into_iter().map(Secret).collect();
+        let read_from = self.read_from.unwrap_or(ReadFrom::Primary);
+        let fallback_reads = self.fallback_reads.unwrap_or(FallbackReads::None);
+        if read_from != ReadFrom::Primary && replica_urls.is_empty() {
+            return Err(invalid("read_from names servers that follow; give replica_urls as well"));
+        }
+        let follows = |url: &Secret<'_>| replica_urls.contains(url);
+        match &fallback_reads {
+            FallbackReads::None => {}
+            _ if replica_urls.is_empty() => {
+                return Err(invalid("fallback_reads names servers that follow; give replica_urls as well"));
+            }
+            FallbackReads::These(urls) if !urls.iter().all(follows) => {
+                return Err(invalid(
+                    "fallback_reads must hold some of replica_urls, as they are written there",
+                ));
+            }
+            FallbackReads::All | FallbackReads::These(_) => {}
+        }
         Ok(Some(Box::new(RemoteOptions {
             url: Secret(url),
             auth_token: self.auth_token.map(Secret),
@@ -134,8 +223,42 @@ impl<'a> RemoteParts<'a> {
             connect_timeout_ms: self.connect_timeout_ms.unwrap_or(10_000),
             stream_idle_ms: self.stream_idle_ms.unwrap_or(2_000),
             response_bytes_max: self.response_bytes_max.unwrap_or(64 << 20),
+            idle_sockets_max: self.idle_sockets_max.unwrap_or(32),
+            socket_idle_ms: self.socket_idle_ms.unwrap_or(15_000),
+            breaker_failures: self.breaker_failures.unwrap_or(5),
+            breaker_delay_ms: self.breaker_delay_ms.unwrap_or(1_000),
+            breaker_delay_max_ms: self.breaker_delay_max_ms.unwrap_or(30_000),
+            probe_timeout_ms: self.probe_timeout_ms.unwrap_or(2_000),
+            replica_urls,
+            read_from,
+            fallback_reads,
+            replica_wait_ms: self.replica_wait_ms.unwrap_or(1_000),
+            measure_interval_ms: self.measure_interval_ms.unwrap_or(10_000),
         })))
     }
+}
+
+/// A time in ms, of a day at most. None is no time: all of these are for what would else go on for ever, or be done all the time.
+fn time(decoder: &mut Decoder<'_>, key: &str) -> Result<u32, Refusal> {
+    match integer(decoder, key, DAY_MS)? as u32 {
+        0 => Err(invalid(&format!("{key} must be at least 1 ms"))),
+        time => Ok(time),
+    }
+}
+
+/// `true`, `false`, or a list of URLs.
+fn fallback_reads<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<FallbackReads<'a>, Refusal> {
+    let mut ahead = decoder.clone();
+    Ok(match ahead.next()? {
+        Token::Atom(_) => match boolean(decoder, key)? {
+            true => FallbackReads::All,
+            false => FallbackReads::None,
+        },
+        _ => match texts(decoder, key, REPLICAS_MAX)? {
+            urls if urls.is_empty() => FallbackReads::None,
+            urls => FallbackReads::These(urls.into_iter().map(Secret).collect()),
+        },
+    })
 }
 
 /// A text that no error shows either.

@@ -135,6 +135,8 @@ tags! {
     POLICY_DENIED = 104;
     /// Event: how far a replica's sync has come.
     SYNC_EVENT = 107;
+    /// Event: requests to a server fail at once from now on, or are sent again.
+    BREAKER = 108;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -155,6 +157,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 39 + 8 + 12);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 39 + 8 + 13);
     }
 }

@@ -94,6 +94,7 @@ pub fn status(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
         statements: session.prepared.len(),
         cursors: session.cursors.len(),
         memory: [memory.page_cache_bytes, memory.schema_bytes, memory.statement_bytes],
+        servers: Vec::new(),
     };
     run.ok(|out| status.put(&session.counters, out));
     Ok(())

@@ -2,19 +2,21 @@
 
 use super::execute::column_names;
 use crate::error::{transaction_ended, Error, Result};
-use crate::remote::errors::{TIMED_OUT, TOO_LONG};
+use crate::remote::errors::TIMED_OUT;
 use crate::remote::hrana::answer::{Done, Outcome, ServerError};
 use crate::remote::hrana::stmt::{Step, Stmt, When};
 use crate::remote::machine::{Effect, Ran, State};
-use crate::remote::runs::Statement;
-use crate::remote::session::{About, Session};
+use crate::remote::runs::{needs_description, Statement};
+use crate::remote::session::{read_only, About, Session};
+use crate::result_writer::Ceiling;
 use crate::run::Run;
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 use port_driver::etf::encoder::{begin_list, end_list, put_integer, put_tuple, put_unsigned};
 use port_driver::frame::{begin_frame, end_frame};
+use port_driver::params::Params;
 use port_driver::reply::{put_error_item, Tail};
-use port_driver::request::{tag, Batch};
+use port_driver::request::{tag, Batch, ResultOptions};
 use std::result::Result as StdResult;
 use std::sync::atomic::Ordering;
 
@@ -25,21 +27,7 @@ const UNDO: &str = "ROLLBACK TO libsql_port_batch";
 /// Runs the statements of a batch, all or none of them if it is atomic.
 pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Result<()> {
     session.check_not_lost()?;
-    let mut statements = Vec::new();
-    for (index, item) in (0..).zip(batch.statements()) {
-        let (sql, params) = item?;
-        let statement = Statement::new(session, sql, &params);
-        let statement = statement.and_then(|statement| {
-            match batch.atomic && keyword::is_transaction(statement.keyword) {
-            true => Err(Error::new(
-                ErrorCode::InvalidRequest,
-                "an atomic batch is one transaction; it must not hold BEGIN, COMMIT, ROLLBACK or savepoints",
-            )),
-            false => Ok(statement),
-        }
-        });
-        statements.push(statement.map_err(|error| Error::InBatch(index, Box::new(error)))?);
-    }
+    let statements = statements(session, batch)?;
     if statements.is_empty() {
         return write(session, run, Vec::new());
     }
@@ -47,78 +35,219 @@ pub fn batch(session: &mut Session, run: &mut Run<'_>, batch: &Batch<'_>) -> Res
         session.begin_now(begin)?;
     }
     let nested = session.in_transaction();
+    let ceiling = Ceiling::new(&ResultOptions::default(), &session.limits, false);
     let items = match (batch.atomic, nested) {
-        (true, false) => run_alone(session, &statements)?,
-        (true, true) => run_nested(session, &statements)?,
-        (false, _) => run_each(session, &statements)?,
+        (true, false) => run_alone(session, &statements, &ceiling)?,
+        (true, true) => run_nested(session, &statements, &ceiling)?,
+        (false, _) => {
+            let items = run_each(session, &statements)?;
+            check(&items, &ceiling)?;
+            items
+        }
     };
     write(session, run, items)
+}
+
+/// The statements, each with what the server says of it where that is needed.
+fn statements<'b>(session: &mut Session, batch: &Batch<'b>) -> Result<Vec<Statement<'b>>> {
+    let in_batch = |index: u32, error: Error| Error::InBatch(index, Box::new(error));
+    let mut items = Vec::new();
+    for (index, item) in (0..).zip(batch.statements()) {
+        items.push(item.map_err(|error| in_batch(index, error.into()))?);
+    }
+    let needed = |sql: &str, params: &Params<'_>| needs_description(sql, params);
+    let unknown: Vec<&str> =
+        items.iter().filter(|(sql, params)| needed(sql, params)).map(|(sql, _)| *sql).collect();
+    let mut described = session.describe_all(&unknown)?.into_iter();
+    let mut statements = Vec::with_capacity(items.len());
+    for (index, (sql, params)) in (0..).zip(&items) {
+        let description = match needed(sql, params) {
+            true => described.next().flatten(),
+            false => session.descriptions.get(sql),
+        };
+        let statement = Statement::described(sql, params, description);
+        let statement = statement.and_then(|statement| match statement.keyword {
+            keyword if batch.atomic && keyword::is_transaction(keyword) => Err(Error::new(
+                ErrorCode::InvalidRequest,
+                "an atomic batch is one transaction; it must not hold BEGIN, COMMIT, ROLLBACK or savepoints",
+            )),
+            _ if batch.atomic && session.is_read_only() && statement.effect() == Effect::Writes => {
+                Err(read_only().into_error())
+            }
+            _ => Ok(statement),
+        });
+        statements.push(statement.map_err(|error| in_batch(index, error))?);
+    }
+    Ok(statements)
 }
 
 fn stmt<'s>(statement: &'s Statement<'_>) -> Stmt<'s> {
     Stmt { sql: statement.sql, args: Some(&statement.args), want_rows: true }
 }
 
+/// What all of them may do.
+fn effect<'s, 't: 's>(statements: impl IntoIterator<Item = &'s Statement<'t>>) -> Effect {
+    match statements.into_iter().all(|statement| statement.effect() == Effect::Reads) {
+        true => Effect::Reads,
+        false => Effect::Writes,
+    }
+}
+
+/// Whether the results have to be looked at before a batch that writes is kept: they may be more than the client takes.
+fn is_looked_at(session: &Session, statements: &[Statement<'_>], ceiling: &Ceiling) -> bool {
+    ceiling.is_below(session.link.bytes_max())
+        && effect(statements) == Effect::Writes
+        && statements.iter().any(Statement::may_yield_rows)
+}
+
 /// In a transaction of its own.
-fn run_alone(session: &mut Session, statements: &[Statement<'_>]) -> Result<Vec<Outcome>> {
+fn run_alone(session: &mut Session, statements: &[Statement<'_>], ceiling: &Ceiling) -> Result<Vec<Outcome>> {
+    let looked_at = is_looked_at(session, statements, ceiling);
     let mut steps = vec![Step { stmt: Stmt::plain("BEGIN IMMEDIATE"), when: When::Always }];
     for (before, statement) in (0..).zip(statements) {
         steps.push(Step { stmt: stmt(statement), when: When::Ok(before) });
     }
+    let effect = effect(statements);
+    if looked_at {
+        session.promise("BEGIN IMMEDIATE", false);
+        let outcomes = send(session, About::First(effect), &steps);
+        let items = outcomes.and_then(|outcomes| all_or_first_error(session, outcomes, statements));
+        let items = items.and_then(|items| check(&items, ceiling).map(|()| items));
+        return match items {
+            Ok(items) => session.run_own("COMMIT").map(|_| items),
+            Err(error) => {
+                session.roll_back();
+                Err(error)
+            }
+        };
+    }
     steps.push(Step { stmt: Stmt::plain("COMMIT"), when: When::Ok(last(&steps)) });
     steps.push(Step { stmt: Stmt::plain("ROLLBACK"), when: When::InTransaction });
-    let about = About::Alone { effect: Effect::Writes, opens: false };
-    let outcomes = send(session, about, &steps);
+    let outcomes = send(session, About::Alone { effect, opens: false }, &steps);
     if matches!(session.machine.state(), State::Open { .. }) {
         session.roll_back();
     }
-    all_or_first_error(session, outcomes?, statements.len())
+    let items = all_or_first_error(session, outcomes?, statements)?;
+    check(&items, ceiling)?;
+    Ok(items)
 }
 
 /// In a savepoint of the open transaction.
-fn run_nested(session: &mut Session, statements: &[Statement<'_>]) -> Result<Vec<Outcome>> {
+fn run_nested(
+    session: &mut Session,
+    statements: &[Statement<'_>],
+    ceiling: &Ceiling,
+) -> Result<Vec<Outcome>> {
+    let looked_at = is_looked_at(session, statements, ceiling);
     let mut steps = vec![Step { stmt: Stmt::plain(SAVEPOINT), when: When::InTransaction }];
     for (before, statement) in (0..).zip(statements) {
         steps.push(Step { stmt: stmt(statement), when: When::OkInTransaction(before) });
     }
-    let released = last(&steps) + 1;
-    steps.push(Step { stmt: Stmt::plain(RELEASE), when: When::OkInTransaction(released - 1) });
-    steps.push(Step { stmt: Stmt::plain(UNDO), when: When::NotOkInTransaction(released) });
-    steps.push(Step { stmt: Stmt::plain(RELEASE), when: When::NotOkInTransaction(released) });
-    let outcomes = send(session, About::Inside { effect: Effect::Writes, may_end: false }, &steps)?;
-    if outcomes.is_err() && matches!(session.machine.state(), State::Open { .. }) {
-        // The server has stopped halfway.
-        session.run_own(UNDO)?;
+    if !looked_at {
+        let released = last(&steps) + 1;
+        steps.push(Step { stmt: Stmt::plain(RELEASE), when: When::OkInTransaction(released - 1) });
+        steps.push(Step { stmt: Stmt::plain(UNDO), when: When::NotOkInTransaction(released) });
+        steps.push(Step { stmt: Stmt::plain(RELEASE), when: When::NotOkInTransaction(released) });
+    }
+    let outcomes = send(session, About::Inside { effect: effect(statements), may_end: false }, &steps)?;
+    let savepoint_is_left = match &outcomes {
+        Ok(_) => looked_at,
+        // It has stopped halfway, unless it has not begun.
+        Err(error) => !error.is_of_parser(),
+    };
+    let items = all_or_first_error(session, outcomes, statements);
+    let items = items.and_then(|items| check(&items, ceiling).map(|()| items));
+    if savepoint_is_left && matches!(session.machine.state(), State::Open { .. }) {
+        if items.is_err() {
+            session.run_own(UNDO)?;
+        }
         session.run_own(RELEASE)?;
     }
-    all_or_first_error(session, outcomes, statements.len())
+    items
 }
 
 /// Each by itself, or each in the open transaction: an error does not stop the next one.
 fn run_each(session: &mut Session, statements: &[Statement<'_>]) -> Result<Vec<Outcome>> {
+    let forbidden = session.is_read_only();
+    let writes = |statement: &Statement<'_>| statement.effect() == Effect::Writes;
+    let mut refused: Vec<Option<ServerError>> =
+        statements.iter().map(|statement| (forbidden && writes(statement)).then(read_only)).collect();
+    let outcomes = match send_each(session, statements, &refused)? {
+        Err(error) if error.is_of_parser() => {
+            for (known, found) in refused.iter_mut().zip(session.refusals(&texts(statements))?) {
+                *known = known.take().or(found);
+            }
+            send_each(session, statements, &refused)?
+        }
+        outcomes => outcomes,
+    };
+    let mut outcomes = match outcomes {
+        Ok(outcomes) => outcomes.into_iter(),
+        Err(error) => return Err(stopped_halfway(session, statements, error)),
+    };
+    let each = refused.into_iter().map(|refused| match refused {
+        Some(error) => Outcome::Failed(error),
+        None => outcomes.next().unwrap_or(Outcome::Skipped),
+    });
+    Ok(each.collect())
+}
+
+/// Sends those that are not refused.
+fn send_each(
+    session: &mut Session,
+    statements: &[Statement<'_>],
+    refused: &[Option<ServerError>],
+) -> Result<StdResult<Vec<Outcome>, ServerError>> {
     let nested = session.in_transaction();
     let when = if nested { When::InTransaction } else { When::Always };
-    let steps: Vec<_> = statements.iter().map(|statement| Step { stmt: stmt(statement), when }).collect();
-    let any = |keyword| statements.iter().any(|statement| statement.keyword == keyword);
+    let sent: Vec<_> = statements
+        .iter()
+        .zip(refused)
+        .filter(|(_, refused)| refused.is_none())
+        .map(|(sent, _)| sent)
+        .collect();
+    if sent.is_empty() {
+        return Ok(Ok(Vec::new()));
+    }
+    let steps: Vec<_> = sent.iter().map(|statement| Step { stmt: stmt(statement), when }).collect();
+    let any = |keyword| sent.iter().any(|statement| statement.keyword == keyword);
+    let effect = effect(sent.iter().copied());
     let about = match nested {
-        false => About::Alone { effect: Effect::Writes, opens: any(Keyword::Begin) },
+        false => About::Alone { effect, opens: any(Keyword::Begin) },
         true if any(Keyword::Commit) || any(Keyword::Rollback) => About::Commit,
-        true => About::Inside { effect: Effect::Writes, may_end: false },
+        true => About::Inside { effect, may_end: false },
     };
-    match send(session, about, &steps)? {
-        Ok(outcomes) => Ok(outcomes),
-        Err(error) if nested => {
-            session.roll_back();
-            session
-                .machine
-                .lose("a batch in it had more results than the server sends at once, so that it was undone");
-            Err(error.into_error())
-        }
-        Err(error) => Err(Error::new(
+    send(session, about, &steps)
+}
+
+/// The results are more than the server sends at once, so that it has stopped after some of the statements.
+fn stopped_halfway(session: &Session, statements: &[Statement<'_>], error: ServerError) -> Error {
+    // What has run in a transaction that is open is the client's to commit or not.
+    let nothing_in_doubt = session.in_transaction() || effect(statements) == Effect::Reads;
+    match nothing_in_doubt {
+        true => error.into_error(),
+        false => Error::new(
             ErrorCode::OutcomeUnknown,
             format!("{}; statements of the batch may have run", error.into_error()),
-        )),
+        ),
     }
+}
+
+fn texts<'s>(statements: &[Statement<'s>]) -> Vec<&'s str> {
+    statements.iter().map(|statement| statement.sql).collect()
+}
+
+/// Whether the results are no more than the client takes.
+fn check(items: &[Outcome], ceiling: &Ceiling) -> Result<()> {
+    let (mut rows, mut bytes) = (0, 0);
+    for (index, item) in (0..).zip(items) {
+        if let Outcome::Done(done) = item {
+            rows += done.rows.len() as u64;
+            bytes += done.rows.bytes().len() as u64;
+        }
+        ceiling.check(rows, bytes).map_err(|error| Error::InBatch(index, Box::new(error)))?;
+    }
+    Ok(())
 }
 
 fn last(steps: &[Step<'_>]) -> u32 {
@@ -135,6 +264,7 @@ fn send(
     session.exchange(about, &|pipeline| pipeline.batch(steps), &mut |results| {
         let outcomes = results.batch(steps.len())?;
         let ran = match &outcomes {
+            Err(error) if error.is_of_parser() => Ran::NotRun,
             Err(_) => Ran::Failed,
             Ok(outcomes) => all_in_all(outcomes, ends_itself),
         };
@@ -161,20 +291,27 @@ fn all_in_all(outcomes: &[Outcome], ends_itself: bool) -> Ran {
 fn all_or_first_error(
     session: &mut Session,
     outcomes: StdResult<Vec<Outcome>, ServerError>,
-    count: usize,
+    statements: &[Statement<'_>],
 ) -> Result<Vec<Outcome>> {
+    let in_batch =
+        |place: usize, error| Error::InBatch(u32::try_from(place).unwrap_or(u32::MAX), Box::new(error));
     let mut outcomes = match outcomes {
         Ok(outcomes) => outcomes,
+        Err(error) if error.is_of_parser() => {
+            let found = session.refusals(&texts(statements))?.into_iter().enumerate();
+            let mut found = found.filter_map(|(place, refused)| Some((place, refused?)));
+            return Err(match found.next() {
+                Some((place, refused)) => in_batch(place, refused.into_error()),
+                None => error.into_error(),
+            });
+        }
         Err(error) => {
-            let code = if error.is(TOO_LONG) {
-                ErrorCode::ResultTooLarge
-            } else {
-                error.clone().into_error().code()
-            };
-            return Err(Error::new(code, format!("{}; the batch was undone", error.into_error())));
+            let error = error.into_error();
+            return Err(Error::new(error.code(), format!("{error}; the batch was undone")));
         }
     };
     let failed = outcomes.iter().position(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let count = statements.len();
     let Some(place) = failed else {
         return Ok(outcomes.drain(1..).take(count).collect());
     };
@@ -183,9 +320,7 @@ fn all_or_first_error(
         _ => transaction_ended(),
     };
     Err(match place {
-        place if (1..=count).contains(&place) => {
-            Error::InBatch(u32::try_from(place - 1).unwrap_or(u32::MAX), Box::new(error))
-        }
+        place if (1..=count).contains(&place) => in_batch(place - 1, error),
         _ => error,
     })
 }

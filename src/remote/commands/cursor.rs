@@ -13,6 +13,7 @@ use crate::limits::CHUNK_BYTES;
 use crate::remote::cursors::{Cursor, Source};
 use crate::remote::errors::unsupported;
 use crate::remote::machine::{Effect, State};
+use crate::remote::places::Place;
 use crate::remote::runs::{Came, Statement};
 use crate::remote::session::Session;
 use crate::run::Run;
@@ -24,7 +25,7 @@ use port_driver::params::Params;
 use port_driver::request::{tag, Target};
 use std::sync::Arc;
 
-/// A server gives a stream up after 10 s without a request on it, whatever a cursor still sends.
+/// A server gives a stream up after 10 s without a request on it, whatever a cursor still sends. No option: those 10 s have none.
 const INSIDE_NS_MAX: u64 = 6_000_000_000;
 
 /// From a frame's start: the length, then the last byte of the header.
@@ -174,7 +175,7 @@ fn begin(session: &mut Session, id: u32) -> Result<()> {
             return Ok(());
         }
     }
-    cursor.rows = Source::Flow(Box::new(session.start(&cursor.sql, &cursor.args, effect)?));
+    cursor.rows = Source::Flow(Box::new(session.start(Place::Primary, &cursor.sql, &cursor.args, effect)?));
     session.cursors.by_id.insert(id, cursor);
     Ok(())
 }

@@ -51,7 +51,7 @@ fn run_statement(
 ) -> Result<()> {
     let statement = Statement::new(session, sql, params)?;
     let ceiling = Ceiling::new(options, &session.limits, false);
-    let bounded = one || options.rows_max.is_some() || options.bytes_max.is_some();
+    let bounded = one || ceiling.is_below(session.link.bytes_max());
     let wrote = statement.effect() == Effect::Writes;
     let came = match bounded && statement.writes_rows() {
         // Only what has been looked at is committed.
@@ -76,7 +76,7 @@ fn undone_unless(
     const RELEASE: &str = "RELEASE libsql_port_query_one";
     let alone = session.machine.state() == &State::Closed;
     if alone {
-        session.machine.promise("BEGIN IMMEDIATE");
+        session.promise("BEGIN IMMEDIATE", false);
     } else {
         session.run_own(SAVEPOINT)?;
     }
@@ -123,7 +123,7 @@ fn write(
         return Err(no_row());
     }
     let control = Arc::clone(&session.control);
-    let mut writer = RowWriter::new(run, &control, ceiling, one);
+    let mut writer = RowWriter::new(run, &control, ceiling, one).of(session.source_term());
     for row in done.rows.iter() {
         let written = writer.row(|out| {
             out.extend_from_slice(row);
@@ -155,8 +155,8 @@ fn write_flow(
     one: bool,
 ) -> Result<()> {
     let control = Arc::clone(&session.control);
-    let mut flow = session.start(statement.sql, &statement.args, Effect::Reads)?;
-    let mut writer = RowWriter::new(run, &control, ceiling, one);
+    let mut flow = session.start(session.place(), statement.sql, &statement.args, Effect::Reads)?;
+    let mut writer = RowWriter::new(run, &control, ceiling, one).of(session.source_term());
     loop {
         let written = match session.flow_row(&mut flow) {
             Ok(None) => break,

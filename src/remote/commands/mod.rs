@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 /// Runs one request; its reply, or its error's, is in `run.out` when this returns.
 pub fn run(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     let base = run.out.len();
+    session.source = None;
     session.counters.requests.fetch_add(1, Ordering::Relaxed);
     // A server may take its time.
     run.outlet.about_to_wait();

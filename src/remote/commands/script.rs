@@ -1,17 +1,19 @@
 //! A text of many statements, in as few round trips as its transactions allow.
 
 use crate::error::{transaction_ended, Error, Result};
-use crate::remote::hrana::answer::Outcome;
+use crate::remote::hrana::answer::{Outcome, ServerError};
 use crate::remote::hrana::stmt::{Args, Step, Stmt, When};
 use crate::remote::machine::{Effect, Ran, State};
-use crate::remote::runs::{check_attach, Came, Statement};
-use crate::remote::session::{ran, About, Session};
+use crate::remote::runs::{check_attach, needs_description, ran_of_batch, Came, Statement};
+use crate::remote::session::{ran, read_only, About, Session};
 use crate::run::Run;
 use crate::sql::keyword;
 use crate::sql::split::statements;
 use port_driver::etf::encoder::{put_integer, put_tuple, put_unsigned};
+use port_driver::params::Params;
 
-/// So many statements go in one request, and so many bytes of text, or one statement that is longer.
+/// So many statements go in one request, and so many bytes of text, or one statement that is longer. No options: what is beyond goes in
+/// the next request, so they change how often the server is asked and nothing else.
 const GROUP_MAX: usize = 128;
 const GROUP_BYTES_MAX: usize = 256 << 10;
 
@@ -22,6 +24,8 @@ pub fn script(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()>
     for (_, statement) in &statements {
         check_attach(keyword::first(statement))?;
     }
+    let texts: Vec<&str> = statements.iter().map(|(_, sql)| *sql).collect();
+    let readings = readings(session, &texts)?;
     let changes_before = session.changes;
     let mut left = statements.as_slice();
     while let Some(&(start, first)) = left.first() {
@@ -33,7 +37,9 @@ pub fn script(session: &mut Session, run: &mut Run<'_>, sql: &str) -> Result<()>
             run_one(session, first).map_err(|error| moved(error, start))?;
             1
         } else {
-            run_group(session, group(left))?
+            let group = group(left);
+            let reads = readings.get(statements.len() - left.len()..).unwrap_or_default();
+            run_group(session, group, reads)?
         };
         left = left.get(taken..).unwrap_or_default();
     }
@@ -68,8 +74,43 @@ fn group<'g, 's>(statements: &'g [(usize, &'s str)]) -> &'g [(usize, &'s str)] {
     &statements[..count]
 }
 
-/// Each of them runs if the one before has succeeded.
-fn run_group(session: &mut Session, group: &[(usize, &str)]) -> Result<usize> {
+/// Which of the statements only read. What needs another one of the script to compile may write.
+fn readings(session: &mut Session, texts: &[&str]) -> Result<Vec<bool>> {
+    let none = Params::empty();
+    let needed: Vec<&str> = texts.iter().copied().filter(|sql| needs_description(sql, &none)).collect();
+    let mut described = session.describe_all(&needed)?.into_iter();
+    let reads = texts.iter().map(|sql| {
+        let description = if needs_description(sql, &none) { described.next().flatten() } else { None };
+        let statement = Statement { sql, keyword: keyword::first(sql), args: Args::default(), description };
+        statement.effect() == Effect::Reads
+    });
+    Ok(reads.collect())
+}
+
+/// Runs those before the first one that is refused before it runs, and answers for that one.
+fn run_up_to(
+    session: &mut Session,
+    group: &[(usize, &str)],
+    reads: &[bool],
+    refused: (usize, ServerError),
+) -> Result<usize> {
+    let (place, error) = refused;
+    let before = group.get(..place).unwrap_or_default();
+    if !before.is_empty() {
+        run_group(session, before, reads)?;
+    }
+    let start = group.get(place).map_or(0, |(start, _)| *start);
+    Err(moved(error.into_error(), start))
+}
+
+/// Each of them runs if the one before has succeeded. `reads`: which of them, and of those behind them, only read.
+fn run_group(session: &mut Session, group: &[(usize, &str)], reads: &[bool]) -> Result<usize> {
+    let only_reads = |place: usize| reads.get(place).copied().unwrap_or(false);
+    if session.is_read_only() {
+        if let Some(place) = (0..group.len()).find(|&place| !only_reads(place)) {
+            return run_up_to(session, group, reads, (place, read_only()));
+        }
+    }
     if let State::Promised(begin) = *session.machine.state() {
         session.begin_now(begin)?;
     }
@@ -84,16 +125,31 @@ fn run_group(session: &mut Session, group: &[(usize, &str)]) -> Result<usize> {
         .zip(group)
         .map(|(index, (_, sql))| Step { stmt: Stmt::plain(sql), when: when(index) })
         .collect();
+    let effect = if (0..group.len()).all(only_reads) { Effect::Reads } else { Effect::Writes };
     let about = match inside {
-        true => About::Inside { effect: Effect::Writes, may_end: false },
-        false => About::Alone { effect: Effect::Writes, opens: false },
+        true => About::Inside { effect, may_end: false },
+        false => About::Alone { effect, opens: false },
     };
     let outcomes = session.exchange(about, &|pipeline| pipeline.batch(&steps), &mut |results| {
-        let outcomes = results.batch(steps.len())?.unwrap_or_else(|error| vec![Outcome::Failed(error)]);
+        let outcomes = match results.batch(steps.len())? {
+            Err(error) => {
+                let outcome = Outcome::Failed(error);
+                return Ok((ran_of_batch(&outcome), vec![outcome]));
+            }
+            Ok(outcomes) => outcomes,
+        };
         let failed = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Failed(_)));
         let all = failed.or(outcomes.first()).map_or(Ran::Done, ran);
         Ok((all, outcomes))
     })?;
+    if matches!(outcomes.as_slice(), [Outcome::Failed(error)] if error.is_of_parser()) {
+        let texts: Vec<&str> = group.iter().map(|(_, sql)| *sql).collect();
+        let found = session.refusals(&texts)?.into_iter().enumerate();
+        let mut found = found.filter_map(|(place, refused)| Some((place, refused?)));
+        if let Some(refused) = found.next() {
+            return run_up_to(session, group, reads, refused);
+        }
+    }
     for (outcome, (start, _)) in outcomes.into_iter().zip(group) {
         match outcome {
             Outcome::Done(done) => session.changes = session.changes.saturating_add(done.changes),

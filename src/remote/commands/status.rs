@@ -26,6 +26,7 @@ pub fn status(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
         statements: session.prepared.len(),
         cursors: session.cursors.len(),
         memory: [0; 3],
+        servers: session.server_status(),
     };
     run.ok(|out| status.put(&session.counters, out));
     Ok(())

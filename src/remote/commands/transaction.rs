@@ -19,12 +19,16 @@ pub fn begin(session: &mut Session, run: &mut Run<'_>, mode: BeginMode) -> Resul
             "a transaction is open already; nest with savepoints",
         ));
     }
-    session.machine.promise(match mode {
+    // It would fail with its first statement.
+    session.check_primary()?;
+    let begin = match mode {
         BeginMode::Deferred => "BEGIN",
         BeginMode::Immediate => "BEGIN IMMEDIATE",
         BeginMode::Exclusive => "BEGIN EXCLUSIVE",
+        // A server lets it write.
         BeginMode::ReadOnly => "BEGIN READONLY",
-    });
+    };
+    session.promise(begin, mode == BeginMode::ReadOnly);
     session.control.held.set(run.transaction.unwrap_or(ANY));
     answer(session, run)
 }

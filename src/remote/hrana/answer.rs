@@ -55,6 +55,7 @@ struct AnyResult {
     last_insert_rowid: Option<String>,
     step_results: Vec<Option<AnyResult>>,
     step_errors: Vec<Option<ServerError>>,
+    replication_index: Option<serde_json::Value>,
     params: Vec<Parameter>,
     is_explain: bool,
     is_readonly: bool,
@@ -102,7 +103,23 @@ pub struct Misshapen;
 /// The results of a pipeline, taken one by one in the order of its requests.
 pub struct Results(std::vec::IntoIter<Item>);
 
+impl AnyResult {
+    /// A number that servers write as a text; some have none.
+    fn replication_index(&self) -> Option<u64> {
+        match self.replication_index.as_ref()? {
+            serde_json::Value::String(text) => text.parse().ok(),
+            other => other.as_u64(),
+        }
+    }
+}
+
 impl Pipeline {
+    /// The place of its log at which the server was in the end, if it says so.
+    pub fn replication_index(&self) -> Option<u64> {
+        let results = self.results.iter().filter_map(|item| item.response.as_ref()?.result.as_ref());
+        results.filter_map(AnyResult::replication_index).last()
+    }
+
     /// The results.
     pub fn results(self) -> Results {
         Results(self.results.into_iter())
@@ -265,6 +282,23 @@ mod tests {
         assert_eq!(results.autocommit(), Ok(Some(true)));
         assert_eq!(results.autocommit(), Err(Misshapen), "that of close says nothing");
         assert_eq!(results.autocommit(), Err(Misshapen), "there is no more");
+    }
+
+    #[test]
+    fn the_place_of_the_log_is_the_last_one_that_is_said() {
+        let place = |json: &str| serde_json::from_str::<Pipeline>(json).unwrap().replication_index();
+        let of = |index: &str| {
+            format!(r#"{{"type":"ok","response":{{"result":{{"replication_index":{index}}}}}}}"#)
+        };
+        let all = |each: &[&str]| {
+            let items: Vec<_> = each.iter().map(|index| of(index)).collect();
+            place(&format!(r#"{{"results":[{},{{"type":"ok","response":{{}}}}]}}"#, items.join(",")))
+        };
+        assert_eq!(all(&[r#""7""#, r#""18446744073709551615""#, "null"]), Some(u64::MAX));
+        assert_eq!(
+            (all(&["9"]), all(&["null"]), all(&[r#""x""#]), all(&["{}"])),
+            (Some(9), None, None, None)
+        );
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl<'s> Stmt<'s> {
         Stmt { sql, args: None, want_rows: false }
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Vec<u8>, since: Option<u64>) {
         out.extend_from_slice(br#"{"sql":"#);
         put_text(out, self.sql);
         if let Some(args) = self.args.filter(|args| !args.json.is_empty()) {
@@ -95,6 +95,7 @@ impl<'s> Stmt<'s> {
             out.extend_from_slice(&args.json);
             out.push(b']');
         }
+        put_since(out, since);
         out.extend_from_slice(if self.want_rows {
             br#","want_rows":true}"#
         } else {
@@ -108,6 +109,8 @@ impl<'s> Stmt<'s> {
 pub enum When {
     /// In any case.
     Always,
+    /// In none: the server only says whether it would take it.
+    Never,
     /// While a transaction is open.
     InTransaction,
     /// If that step has succeeded.
@@ -123,6 +126,7 @@ impl When {
         const INSIDE: &str = r#"{"type":"not","cond":{"type":"is_autocommit"}}"#;
         let written = match self {
             When::Always => return,
+            When::Never => write!(out, r#""condition":{{"type":"or","conds":[]}},"#),
             When::InTransaction => write!(out, r#""condition":{INSIDE},"#),
             When::Ok(step) => write!(out, r#""condition":{{"type":"ok","step":{step}}},"#),
             When::OkInTransaction(step) => write!(
@@ -152,6 +156,7 @@ pub struct Step<'s> {
 pub struct Pipeline {
     out: Vec<u8>,
     requests: u32,
+    since: Option<u64>,
 }
 
 impl Pipeline {
@@ -161,20 +166,26 @@ impl Pipeline {
         out.push(b'{');
         put_baton(&mut out, baton);
         out.extend_from_slice(br#""requests":["#);
-        Pipeline { out, requests: 0 }
+        Pipeline { out, requests: 0, since: None }
+    }
+
+    /// What is added from here on waits until the server, which follows another one, has what that one had at this place of
+    /// its log.
+    pub fn since(&mut self, place: u64) {
+        self.since = Some(place);
     }
 
     /// Runs a statement.
     pub fn execute(&mut self, stmt: &Stmt<'_>) {
         self.next(br#"{"type":"execute","stmt":"#);
-        stmt.put(&mut self.out);
+        stmt.put(&mut self.out, self.since);
         self.out.push(b'}');
     }
 
     /// Runs steps.
     pub fn batch(&mut self, steps: &[Step<'_>]) {
         self.next(br#"{"type":"batch","batch":"#);
-        put_batch(&mut self.out, steps);
+        put_batch(&mut self.out, steps, self.since);
         self.out.push(b'}');
     }
 
@@ -215,7 +226,7 @@ pub fn cursor(baton: Option<&str>, steps: &[Step<'_>]) -> Vec<u8> {
     let mut out = vec![b'{'];
     put_baton(&mut out, baton);
     out.extend_from_slice(br#""batch":"#);
-    put_batch(&mut out, steps);
+    put_batch(&mut out, steps, None);
     out.push(b'}');
     out
 }
@@ -228,7 +239,14 @@ fn put_baton(out: &mut Vec<u8>, baton: Option<&str>) {
     }
 }
 
-fn put_batch(out: &mut Vec<u8>, steps: &[Step<'_>]) {
+fn put_since(out: &mut Vec<u8>, since: Option<u64>) {
+    if let Some(place) = since {
+        // A vector takes whatever is written.
+        let _ = write!(out, r#","replication_index":"{place}""#);
+    }
+}
+
+fn put_batch(out: &mut Vec<u8>, steps: &[Step<'_>], since: Option<u64>) {
     out.extend_from_slice(br#"{"steps":["#);
     for (index, step) in steps.iter().enumerate() {
         if index > 0 {
@@ -237,10 +255,12 @@ fn put_batch(out: &mut Vec<u8>, steps: &[Step<'_>]) {
         out.push(b'{');
         step.when.put(out);
         out.extend_from_slice(br#""stmt":"#);
-        step.stmt.put(out);
+        step.stmt.put(out, None);
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    put_since(out, since);
+    out.push(b'}');
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -308,11 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_a_place_of_the_log_names_it() {
+        let mut pipeline = Pipeline::new(None);
+        pipeline.since(u64::MAX);
+        pipeline.execute(&Stmt::plain("SELECT 1"));
+        pipeline.batch(&[Step { stmt: Stmt::plain("SELECT 1"), when: When::Never }]);
+        let body = parsed(&pipeline.finish());
+        let place = json!("18446744073709551615");
+        assert_eq!(body["requests"][0]["stmt"]["replication_index"], place);
+        assert_eq!(body["requests"][1]["batch"]["replication_index"], place);
+        assert_eq!(body["requests"][1]["batch"]["steps"][0]["stmt"].get("replication_index"), None);
+    }
+
+    #[test]
     fn steps_have_their_conditions() {
         let inside = json!({"type": "not", "cond": {"type": "is_autocommit"}});
         let ok = json!({"type": "ok", "step": 2});
         for (when, expected) in [
             (When::Always, Json::Null),
+            (When::Never, json!({"type": "or", "conds": []})),
             (When::InTransaction, inside.clone()),
             (When::Ok(2), ok.clone()),
             (When::OkInTransaction(2), json!({"type": "and", "conds": [ok, inside]})),

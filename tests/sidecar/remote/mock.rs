@@ -54,8 +54,13 @@ pub fn usual(asked: &Asked, autocommit: bool, baton: Option<&str>) -> Says {
                     let steps = request["batch"]["steps"].as_array().unwrap().len();
                     json!({"type": kind, "result": {"step_results": vec![done(); steps], "step_errors": vec![Value::Null; steps]}})
                 }
-                "describe" => json!({"type": kind, "result":
-                    {"params": [], "cols": [], "is_explain": false, "is_readonly": false}}),
+                "describe" => {
+                    let sql = request["sql"].as_str().unwrap().trim_start();
+                    let reads = ["SELECT", "WITH", "PRAGMA", "VALUES"].iter().any(|word| sql.starts_with(word));
+                    let columns = if reads { json!([{"name": "a", "decltype": null}]) } else { json!([]) };
+                    json!({"type": kind, "result":
+                        {"params": [], "cols": columns, "is_explain": false, "is_readonly": reads}})
+                }
                 "get_autocommit" => json!({"type": kind, "is_autocommit": autocommit}),
                 _ => json!({"type": kind}),
             };

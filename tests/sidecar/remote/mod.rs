@@ -1,11 +1,16 @@
 //! Databases on a server: what is promised of local ones holds, and what the network does to a request is told as it is.
 
+mod breaker;
 mod cursors;
+mod failover;
 mod faults;
+mod guards;
 mod ledger;
 mod mock;
 mod opening;
 mod statements;
+mod streams;
+mod texts;
 mod tls;
 mod transactions;
 

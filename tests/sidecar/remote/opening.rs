@@ -65,9 +65,6 @@ fn options_that_mean_nothing_to_a_server_are_refused_by_name() {
     }
     let failure = open_with(&sidecar, "http://127.0.0.1:1", &[("ca_file", "/no/such".into())]).err().unwrap();
     assert_eq!(failure.code, "invalid_option");
-    let with_path =
-        sidecar.open_with("a.db", crate::term::map([("url", "http://127.0.0.1:1")])).err().unwrap();
-    assert_eq!(with_path.code, "unsupported");
 }
 
 #[test]

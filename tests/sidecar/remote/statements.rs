@@ -114,7 +114,7 @@ fn errors_have_codes_places_and_constraints() {
         assert_eq!(failure.tx_status, Some(0));
     }
     for (sql, code, offset) in [
-        ("SELEC 1", "sql_error", None),
+        ("SELEC 1", "sql_error", Some(0)),
         ("SELECT nope", "sql_error", Some(7)),
         ("SELECT * FROM nope", "sql_error", None),
         ("SELECT 1; SELECT 2", "multiple_statements", None),
@@ -273,10 +273,7 @@ fn the_answer_of_a_server_has_a_limit() {
     let failure = conn.query(&sql, list![]).unwrap_err();
     assert_eq!(failure.code, "result_too_large");
     assert!(failure.message.contains("response_bytes_max"), "{}", failure.message);
-    // Of what may have written, nobody knows what became of it.
     let with = format!("WITH x AS ({sql}) SELECT * FROM x");
-    assert_eq!(conn.query(&with, list![]).unwrap_err().code, "outcome_unknown");
-    conn.call(tag::DESCRIBE, [with.clone().into()]).unwrap();
-    assert_eq!(conn.query(&with, list![]).unwrap_err().code, "result_too_large");
+    assert_eq!(conn.query(&with, list![]).unwrap_err().code, "result_too_large", "it only reads");
     assert_eq!(conn.value("SELECT 1"), 1.into());
 }

@@ -67,6 +67,18 @@ defmodule LibsqlPort.Life do
     Telemetry.event([:policy, :denied], %{count: 1, left_out: left_out}, metadata)
   end
 
+  @doc "Requests to a server fail at once from now on (`:open`), are about to be tried (`:half_open`), or are sent again (`:closed`)."
+  @spec breaker(map, String.t(), atom, map) :: :ok
+  def breaker(sidecar, url, state, %{failures: failures} = more) do
+    metadata = Map.merge(sidecar, %{url: url, state: state, reason: more.reason})
+
+    Telemetry.event(
+      [:breaker, :changed],
+      %{failures: failures, since: more.since, probe: more.probe},
+      metadata
+    )
+  end
+
   @doc "A program outlived its input and is killed."
   @spec overdue(pos_integer) :: :ok
   def overdue(os_pid) do

@@ -116,6 +116,24 @@ defmodule LibsqlPort.Options do
     * `:server_connect_timeout` – ms for DNS, TCP, proxy and TLS together, 0 for as long as the request may take; default 10000
     * `:stream_idle` – ms that a stream of the server is kept for the next statement, 0 for not at all; default 2000, up to 8000
     * `:response_bytes_max` – the longest answer of a server to one request, bytes, 0 for no limit; default 64 MiB
+    * `:idle_sockets_max`, `:socket_idle` – sockets to a server that are kept for the next request, and for how many ms; default 32 and 15000
+
+  Several servers:
+
+    * `:replica_urls` – up to 64 servers that follow the one of `:url`, the *primary*. Only statements that read, outside of a
+      transaction, go to them; the token and the way there are the primary's
+    * `:read_from` – `:primary` (default), `:replica`: the servers that follow, in turn, or `:nearest`: the one that answers soonest.
+      A read is sent to a server that follows once that has what this program has written. `LibsqlPort.Result` says which server it was
+    * `:fallback_reads` – `true`, or some of `:replica_urls`: they are read while the primary does not answer, and the result is marked
+      `stale`. Default `false`. Writes and transactions fail at once with `:remote_unavailable`
+    * `:replica_wait` – ms that a server is waited for until it has what this program has written, before the next one is asked; default 1000
+    * `:measure_interval` – ms between two measurements for `:nearest`; default 10000
+    * `:breaker_failures` – so many failures, one after the other (no connection, a broken one, no answer by the deadline), and a server is
+      asked nothing any more: requests fail with `:remote_unavailable` at once, until a probe is answered. Shared by the connections of a
+      sidecar that give the same options; 0 for never; default 5
+    * `:breaker_delay`, `:breaker_delay_max` – ms until the first probe, and what the doubled delay grows to; default 1000 and 30000. The
+      true delay is between half of it and all
+    * `:probe_timeout` – ms that a probe is waited for; default 2000
 
   ## Of a replica
 
@@ -568,7 +586,8 @@ defmodule LibsqlPort.Options do
   defp cast(value, :policy), do: Policy.dump(value)
 
   # Looked at together afterwards. A message must not show them.
-  defp cast(value, type) when type in [:server_url, :auth_token], do: {:ok, value}
+  defp cast(value, type) when type in [:server_url, :auth_token, :server_urls, :fallback_reads],
+    do: {:ok, value}
 
   defp cast(nil, type) when type in [:namespace, :proxy], do: {:ok, nil}
 

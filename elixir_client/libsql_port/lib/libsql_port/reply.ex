@@ -40,6 +40,20 @@ defmodule LibsqlPort.Reply do
     {:ok, result, {queue, lock, run}}
   end
 
+  defp value(
+         name,
+         @result,
+         {rows, columns, count, _, _, _, queue, lock, run, _server, _stale, _age} = result,
+         chunks
+       )
+       when name in [:execute, :query_one, :execute_prepared] and
+              is_integer(queue) and is_integer(lock) and is_integer(run) do
+    true = chunks == [] or rows == []
+    result = joined(Result.from_wire(result), chunks)
+    true = rows?(result.rows, count) and binaries?(columns)
+    {:ok, result, {queue, lock, run}}
+  end
+
   defp value(:batch, @batch, {items, status, queue, lock, run}, [])
        when is_integer(queue) and is_integer(lock) and is_integer(run) do
     status = Result.tx_status(status)

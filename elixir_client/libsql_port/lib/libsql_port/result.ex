@@ -10,6 +10,10 @@ defmodule LibsqlPort.Result do
     * `last_insert_rowid` – of the connection
     * `tx_status` – the connection's transaction after the statement: `:none` (autocommit), `:open` (nothing touched
       yet), `:read` or `:write`
+    * `server` – the URL of the server that answered, if that was one of `:replica_urls`; else `nil`
+    * `stale` – `true` if that server was asked because the primary does not answer: what others have written may be missing, and what
+      this program has written too
+    * `age` – of a stale result, ms since the primary has last answered this program; `nil` if it never has
     * `times` – microseconds: `queue_us` before the statement's turn on its connection, `lock_us` waiting for the
       writer turn and for locks, `run_us` the rest; `nil` for one statement of a batch
   """
@@ -20,6 +24,9 @@ defmodule LibsqlPort.Result do
             changes: 0,
             last_insert_rowid: 0,
             tx_status: :none,
+            server: nil,
+            stale: false,
+            age: nil,
             times: nil
 
   @type tx_status :: :none | :open | :read | :write
@@ -32,6 +39,9 @@ defmodule LibsqlPort.Result do
           changes: non_neg_integer,
           last_insert_rowid: integer,
           tx_status: tx_status,
+          server: String.t() | nil,
+          stale: boolean,
+          age: non_neg_integer | nil,
           times: times | nil
         }
 
@@ -48,6 +58,15 @@ defmodule LibsqlPort.Result do
       tx_status: tx_status(tx_status),
       times: %{queue_us: queue_us, lock_us: lock_us, run_us: run_us}
     }
+  end
+
+  # From a server that follows the one of the connection.
+  def from_wire(
+        {rows, columns, num_rows, changes, rowid, tx_status, queue_us, lock_us, run_us, server, stale, age}
+      )
+      when is_binary(server) and is_boolean(stale) and (is_integer(age) or age == nil) do
+    result = from_wire({rows, columns, num_rows, changes, rowid, tx_status, queue_us, lock_us, run_us})
+    %{result | server: server, stale: stale, age: age}
   end
 
   @doc false

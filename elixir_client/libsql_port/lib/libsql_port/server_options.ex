@@ -38,11 +38,24 @@ defmodule LibsqlPort.ServerOptions do
     {:proxy, :proxy, "proxy"},
     {:server_connect_timeout, {:integer, 0, 86_400_000}, "connect_timeout_ms"},
     {:stream_idle, {:integer, 0, 8_000}, "stream_idle_ms"},
-    {:response_bytes_max, {:integer, 0, 4_294_967_295}, "response_bytes_max"}
+    {:response_bytes_max, {:integer, 0, 4_294_967_295}, "response_bytes_max"},
+    {:idle_sockets_max, {:integer, 0, 10_000}, "idle_sockets_max"},
+    {:socket_idle, {:integer, 1, 86_400_000}, "socket_idle_ms"},
+    {:breaker_failures, {:integer, 0, 1_000_000}, "breaker_failures"},
+    {:breaker_delay, {:integer, 1, 86_400_000}, "breaker_delay_ms"},
+    {:breaker_delay_max, {:integer, 1, 86_400_000}, "breaker_delay_max_ms"},
+    {:probe_timeout, {:integer, 1, 86_400_000}, "probe_timeout_ms"},
+    {:replica_urls, :server_urls, nil},
+    {:read_from, {:one_of, [:primary, :replica, :nearest]}, "read_from"},
+    {:fallback_reads, :fallback_reads, nil},
+    {:replica_wait, {:integer, 1, 86_400_000}, "replica_wait_ms"},
+    {:measure_interval, {:integer, 1, 86_400_000}, "measure_interval_ms"}
   ]
 
   # Of use on an encrypted way alone.
   @of_tls [:ca_file, :client_cert_file, :client_key_file, :roots]
+
+  @replicas_max 64
 
   # Of replicas alone.
   @replica [
@@ -86,12 +99,64 @@ defmodule LibsqlPort.ServerOptions do
   defp on_server(values, given, address) do
     with :ok <- suits(values.database, given, address),
          :ok <- pair(values),
-         {:ok, url} <- url(values, address),
+         {:ok, url} <- url(address, values.url, values),
          :ok <- encrypted(url, values, address),
-         {:ok, token} <- token(url, values.auth_token, address) do
+         {:ok, token} <- token(url, values.auth_token, address),
+         {:ok, replicas} <- replicas(values) do
       {asked, wire} = if is_binary(token), do: {nil, %{"auth_token" => token}}, else: {token, %{}}
-      {:ok, %{path: values.database, wire: Map.put(wire, "url", url.url), token: asked}}
+      wire = wire |> Map.put("url", url.url) |> Map.merge(replicas)
+      {:ok, %{path: values.database, wire: wire, token: asked}}
     end
+  end
+
+  # The servers that follow the one of `:url`, and which of them are read while that one is not there.
+  defp replicas(%{replica_urls: none, read_from: from, fallback_reads: reads}) when none in [nil, []] do
+    cond do
+      from in [:replica, :nearest] ->
+        error("the option :read_from names servers that follow the one of :url: give them as :replica_urls")
+
+      reads in [nil, false, []] ->
+        {:ok, %{}}
+
+      true ->
+        error(
+          "the option :fallback_reads names servers that follow the one of :url: give them as :replica_urls"
+        )
+    end
+  end
+
+  defp replicas(%{replica_urls: urls} = values) when is_list(urls) and length(urls) <= @replicas_max do
+    with {:ok, replicas} <- addresses(":replica_urls", urls, values),
+         {:ok, reads} <- fallback_reads(values, replicas) do
+      {:ok, Map.put(reads, "replica_urls", replicas)}
+    end
+  end
+
+  defp replicas(_values),
+    do: error("the option :replica_urls takes a list of at most #{@replicas_max} addresses of servers")
+
+  defp fallback_reads(%{fallback_reads: none}, _replicas) when none in [nil, false, []], do: {:ok, %{}}
+  defp fallback_reads(%{fallback_reads: true}, _replicas), do: {:ok, %{"fallback_reads" => true}}
+
+  defp fallback_reads(%{fallback_reads: urls} = values, replicas) when is_list(urls) do
+    with {:ok, urls} <- addresses(":fallback_reads", urls, values) do
+      if urls -- replicas == [],
+        do: {:ok, %{"fallback_reads" => urls}},
+        else: error("the option :fallback_reads takes some of :replica_urls, or true for all of them")
+    end
+  end
+
+  defp fallback_reads(_values, _replicas),
+    do: error("the option :fallback_reads takes true, false, or some of :replica_urls")
+
+  defp addresses(option, urls, values) do
+    Enum.reduce_while(urls, {:ok, []}, fn text, {:ok, before} ->
+      case url(option, text, values) do
+        {:ok, %{auth_token: nil, url: url}} -> {:cont, {:ok, before ++ [url]}}
+        {:ok, _with_token} -> {:halt, error("the option #{option}: their token is the one of the primary")}
+        error -> {:halt, error}
+      end
+    end)
   end
 
   defp file(database, address) do
@@ -128,9 +193,9 @@ defmodule LibsqlPort.ServerOptions do
   defp pair(%{client_cert_file: cert, client_key_file: key}) when cert != nil and key != nil, do: :ok
   defp pair(_one), do: error("the options :client_cert_file and :client_key_file belong together")
 
-  defp url(values, address) do
-    with {:error, message} <- ServerUrl.parse(values.url, values.tls),
-         do: error("the option #{address}: " <> message)
+  defp url(option, text, values) do
+    with {:error, message} <- ServerUrl.parse(text, values.tls),
+         do: error("the option #{option}: " <> message)
   end
 
   # Whoever gives one means that the server is checked, or checks.

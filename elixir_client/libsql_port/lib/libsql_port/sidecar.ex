@@ -51,6 +51,7 @@ defmodule LibsqlPort.Sidecar do
   @abandoned Wire.tag(:abandoned)
   @changes Enum.map([:changes, :lagged, :hook, :busy, :progress, :sync_event], &Wire.tag/1)
   @policy_denied Wire.tag(:policy_denied)
+  @breaker Wire.tag(:breaker)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -367,7 +368,7 @@ defmodule LibsqlPort.Sidecar do
     state
   end
 
-  defp event(tag, frame, state) when tag in [@connection_lost, @log, @policy_denied] do
+  defp event(tag, frame, state) when tag in [@connection_lost, @log, @policy_denied, @breaker] do
     case {tag, Wire.read_payload(frame)} do
       {@log, {:ok, line}} ->
         Life.line(line)
@@ -376,6 +377,17 @@ defmodule LibsqlPort.Sidecar do
       {@policy_denied, {:ok, {connection, denial, left_out}}}
       when is_integer(connection) and tuple_size(denial) == 6 and is_integer(left_out) ->
         Life.policy_denied(state.about, connection, denial, left_out)
+        state
+
+      {@breaker, {:ok, {url, breaker, failures, reason, since, probe}}}
+      when is_binary(url) and breaker in [:closed, :open, :half_open] and is_integer(failures) ->
+        Life.breaker(state.about, url, breaker, %{
+          failures: failures,
+          reason: reason,
+          since: since,
+          probe: probe
+        })
+
         state
 
       {@connection_lost, {:ok, {connection, code, message}}}

@@ -43,6 +43,28 @@ defmodule LibsqlPort.Status do
     "cursors" => :cursors
   }
 
+  @server %{
+    "url" => :url,
+    "role" => :role,
+    "breaker" => :breaker,
+    "failures" => :failures,
+    "reason" => :reason,
+    "since_ms" => :since,
+    "probe_ms" => :probe,
+    "latency_us" => :latency,
+    "answered_ms" => :answered,
+    "replication_index" => :replication_index
+  }
+
+  # Of a newer program a word may be another one: it stays a text.
+  @words %{
+    "primary" => :primary,
+    "replica" => :replica,
+    "closed" => :closed,
+    "open" => :open,
+    "half_open" => :half_open
+  }
+
   @memory %{
     "page_cache_bytes" => :page_cache,
     "schema_bytes" => :schema,
@@ -79,7 +101,15 @@ defmodule LibsqlPort.Status do
     |> rename(@connection)
     |> Map.put(:tx_status, LibsqlPort.Result.tx_status(map["tx_status"]))
     |> Map.put(:memory, rename(map["memory"] || %{}, @memory))
+    |> Map.put(:servers, Enum.map(map["servers"] || [], &server/1))
   end
+
+  defp server(map) do
+    server = rename(map, @server)
+    Map.merge(server, Map.new([:role, :breaker], &{&1, word(server[&1])}))
+  end
+
+  defp word(word), do: Map.get(@words, word, word)
 
   defp rename(map, names) do
     for {key, value} <- map, name = names[key], into: %{}, do: {name, value}

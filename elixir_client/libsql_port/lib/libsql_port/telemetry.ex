@@ -22,6 +22,7 @@ defmodule LibsqlPort.Telemetry do
   | `[:libsql_port, :connection, :closed]` | | `connection`, `reason`: `:closed` by a call, `:owner_down`, `:lost` by a bug. After `[:sidecar, :lost]` there is none for each of its connections |
 
   | `[:libsql_port, :policy, :denied]` | `count` (1), `left_out`: denials since the last event that have none of their own (`:denials_per_second_max`) | `connection`, and of the denial `action`, `object`, `column`, `database`, `through`, `rule`; see `LibsqlPort.Policy` |
+  | `[:libsql_port, :breaker, :changed]` | `failures`, one after the other; `since`: ms for which the circuit breaker has not been closed, `probe`: ms until the next probe, both `nil` if it is closed | `url` of the server, `state` (`:open`, `:half_open` or `:closed`), `reason`: the last failure in words, or `nil` |
 
   Their measurements include `system_time` and `monotonic_time`. `attach_default_handler/0` logs them.
 
@@ -45,7 +46,8 @@ defmodule LibsqlPort.Telemetry do
     [:libsql_port, :sidecar, :lost],
     [:libsql_port, :connection, :opened],
     [:libsql_port, :connection, :closed],
-    [:libsql_port, :policy, :denied]
+    [:libsql_port, :policy, :denied],
+    [:libsql_port, :breaker, :changed]
   ]
 
   require Logger
@@ -86,7 +88,7 @@ defmodule LibsqlPort.Telemetry do
   defp attached?(event), do: :telemetry_handler_table.list_for_event(event) != []
 
   @doc """
-  Logs the life-cycle events: a lost sidecar and what a policy denies as a warning, a restarted one as information, the rest at level `:debug`.
+  Logs the life-cycle events: a lost sidecar, what a policy denies and a server that is given up for a while as a warning, a restarted one as information, the rest at level `:debug`.
 
   Returns `{:error, :already_exists}` if it is attached already. Raises if `:telemetry` is not there.
 
@@ -108,6 +110,8 @@ defmodule LibsqlPort.Telemetry do
 
   defp level(:sidecar, :lost, _metadata), do: :warning
   defp level(:policy, :denied, _metadata), do: :warning
+  defp level(:breaker, :changed, %{state: :open}), do: :warning
+  defp level(:breaker, :changed, %{state: :closed}), do: :info
   defp level(:sidecar, :started, %{restart: true}), do: :info
   defp level(_of, _what, _metadata), do: :debug
 

@@ -72,7 +72,8 @@ defmodule LibsqlPort.Wire do
     policy_denied: 104,
     busy: 105,
     progress: 106,
-    sync_event: 107
+    sync_event: 107,
+    breaker: 108
   ]
 
   @doc "The number of the protocol that this client speaks."

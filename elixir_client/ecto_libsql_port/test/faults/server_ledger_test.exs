@@ -261,8 +261,18 @@ defmodule EctoLibSql.ServerLedgerTest do
   defp chosen(number, [{name, weight} | _]) when number <= weight, do: name
   defp chosen(number, [{_name, weight} | rest]), do: chosen(number - weight, rest)
 
-  defp fault(:cut, world),
-    do: Proxy.plan(world.proxy, {:cut, Enum.random([:to_server, :to_client]), :rand.uniform(3_000)})
+  # An answer has some hundred bytes: of those that are cut off, some are to statements that have been committed.
+  defp fault(:cut, world) do
+    for _ <- 1..5 do
+      :ok =
+        Proxy.plan(
+          world.proxy,
+          {:cut, Enum.random([:to_server, :to_client, :to_client]), :rand.uniform(1_000)}
+        )
+
+      Process.sleep(20)
+    end
+  end
 
   defp fault(:refuse, world), do: for_a_while(world, :refuse)
   defp fault(:blackhole, world), do: for_a_while(world, :blackhole)

@@ -88,6 +88,8 @@ defmodule LibsqlPort.ServerOptionsTest do
     assert given!(url: "libsql://example.com?authToken=#{@token}").wire ==
              %{"url" => "libsql://example.com", "auth_token" => @token}
 
+    assert given!(url: "libsql://example.com?authToken=a+b%2Bc").wire["auth_token"] == "a+b+c"
+
     assert given!(url: "libsql://localhost:8080?tls=0&authToken=#{@token}").wire ==
              %{"url" => "libsql://localhost:8080?tls=0", "auth_token" => @token}
   end
@@ -217,6 +219,8 @@ defmodule LibsqlPort.ServerOptionsTest do
           {[url: "https://example.com:99999/#{secret}"], ["port is 99999", "65535"]},
           {[url: "http://127.0.0.1:0/#{secret}"], ["port is 0", "65535"]},
           {[url: "libsql://example.com:84430"], ["port is 84430", "65535"]},
+          {[url: "https://example.com?authToken=#{secret}&authToken=a"], ["twice"]},
+          {[url: "https://example.com?tls=1&tls=1"], ["twice"]},
           {[url: "http://127.0.0.1:"], ["without a port"]},
           {[url: "libsql://example.com:/#{secret}"], ["without a port"]},
           {[url: "https://example.com?tls=#{secret}"], ["tls is 0 or 1"]},

@@ -57,6 +57,11 @@ defmodule EctoLibSql.CallOptions do
   # What a slip may have been meant to be. Shorter names are one letter from too many words.
   @meant for name <- Keyword.keys(@takes) ++ @ours, byte_size(Atom.to_string(name)) > 4, do: name
 
+  # Of a connection, and of a Repo: a call that names a tenant would run on the Repo's own database. The owner of something may be the
+  # application's.
+  @of_connections [:uri | LibsqlPort.Options.connection_names()] --
+                    (Keyword.keys(@takes) ++ @ours ++ @internal ++ @others ++ [:owner])
+
   @elsewhere "An option of the application's own is passed over if :ignored_options of the Repo or of the call names it"
 
   # What none of a checkout's statements would be run with. No defaults of a Repo reach checkouts.
@@ -75,6 +80,15 @@ defmodule EctoLibSql.CallOptions do
         if name in ignored(options),
           do: rest |> unfit() |> told(options),
           else: error("unknown option #{inspect(name)}; did you mean #{inspect(meant)}? #{@elsewhere}")
+
+      {:of_connections, name, rest} ->
+        if name in ignored(options),
+          do: rest |> unfit() |> told(options),
+          else:
+            error(
+              "the option #{inspect(name)} is one of a connection, and has no effect on a call: give it to the Repo, or start another " <>
+                "one. #{@elsewhere}"
+            )
 
       {name, value} when is_atom(name) ->
         error("the option #{inspect(name)} takes #{@takes[name]}, not #{inspect(value)}")
@@ -126,6 +140,10 @@ defmodule EctoLibSql.CallOptions do
 
   for {name, _takes} <- Keyword.delete(@takes, :ignored_options) do
     defp unfit([{unquote(name), _value} = wrong | _rest]), do: wrong
+  end
+
+  for name <- @of_connections do
+    defp unfit([{unquote(name), _value} | rest]), do: {:of_connections, unquote(name), rest}
   end
 
   for name <- @ours ++ @internal ++ @others do

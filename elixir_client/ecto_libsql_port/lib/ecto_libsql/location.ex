@@ -4,7 +4,7 @@ defmodule EctoLibSql.Location do
   # SQLite (https://www.sqlite.org/uri.html). Used by `EctoLibSql.Options`, and through it by whatever needs the path:
   # connections, storage, structure.
   #
-  #   * A bare path is literal, whatever characters are in it.
+  #   * A bare path is literal, whatever characters are in it. What begins with another scheme and `://` is none.
   #   * `file:` is a URI: percent-encoded, with parameters behind a question mark. The authority is empty or `localhost`.
   #   * `sqlite:`, `sqlite3:`, `libsql:` and `ecto:`, as in a `DATABASE_URL`, are the same, but for `sqlite://app.db`,
   #     which is a relative path there.
@@ -36,7 +36,7 @@ defmodule EctoLibSql.Location do
   def parse(text) when is_binary(text) do
     cond do
       String.contains?(text, <<0>>) ->
-        {:error, "the option :database has a zero byte: #{inspect(text)}"}
+        {:error, "the option :database has a zero byte"}
 
       LibsqlPort.Options.remote?(text) ->
         {:error, "a database on a server is none that can be attached or opened as a file"}
@@ -44,12 +44,28 @@ defmodule EctoLibSql.Location do
       scheme = Enum.find(@schemes, &String.starts_with?(text, &1)) ->
         text |> binary_part(byte_size(scheme), byte_size(text) - byte_size(scheme)) |> uri(scheme)
 
+      scheme = foreign(text) ->
+        {:error, "the option :database #{scheme}. A file whose path begins so has ./ before it"}
+
       true ->
         located(text, nil, [])
     end
   end
 
   def parse(other), do: {:error, "the option :database takes a path or :memory, not #{inspect(other)}"}
+
+  # The address of a server that is misspelt would be a path with a token in it, which errors show, and a folder to be made. A drive has
+  # one letter.
+  defp foreign(text) do
+    with [_, scheme] <- Regex.run(~r"\A\s*([A-Za-z][A-Za-z0-9+.-]+)://", text) do
+      known = Enum.map(@schemes, &String.trim_trailing(&1, ":"))
+
+      if String.downcase(scheme, :ascii) in known or LibsqlPort.Options.remote?(String.trim_leading(text)),
+        do: "has white space before #{scheme}://, or capital letters in it",
+        else:
+          "begins with #{scheme}://, which is neither a file (#{Enum.join(known, ", ")}) nor a server (libsql, https, http, wss, ws)"
+    end
+  end
 
   defp uri(text, scheme) do
     [text | _fragment] = String.split(text, "#", parts: 2)

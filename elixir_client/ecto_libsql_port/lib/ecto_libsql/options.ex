@@ -18,7 +18,7 @@ defmodule EctoLibSql.Options do
       whatever `:pool_size` and `:pool_count` are. A bare path is literal, whatever characters are in it. One that starts
       with `file:` is a URI as [SQLite has it](https://www.sqlite.org/uri.html): percent-encoded, with parameters such as
       `?mode=ro` or `?immutable=1`. `sqlite:`, `sqlite3:`, `libsql:` and `ecto:`, as in a `DATABASE_URL`, are read the same
-      way, but `sqlite://app.db` is a relative path. A relative path starts from the directory that the VM has when the
+      way, but `sqlite://app.db` is a relative path. Another scheme before `://` is refused. A relative path starts from the directory that the VM has when the
       Repo starts
     * `:url` – the same, for `EctoLibSql.connect/1`. A Repo's `:url` is read by Ecto itself, which asks for a host: write
       `database: System.fetch_env!("DATABASE_URL")` there

@@ -9,6 +9,11 @@ defmodule EctoLibSql.CallOptionsTest do
     [timeout: nil],
     [timeout: 1.5],
     [timeout: :never],
+    [namespace: "tenant_b"],
+    [auth_token: "a"],
+    [uri: "http://localhost:8080"],
+    [journal_mode: :wal],
+    [busy_timeout: 5],
     [deadline: "soon"],
     [deadline: 1.5],
     [queue: 3],
@@ -39,6 +44,18 @@ defmodule EctoLibSql.CallOptionsTest do
 
   setup do
     %{db: start_supervised!({EctoLibSql, database: ":memory:", pool_size: 1})}
+  end
+
+  test "an option of a connection says where it belongs, and an application may have one of that name" do
+    assert {:error, %Error{code: :invalid_option, message: message}} = CallOptions.check(namespace: "b")
+    assert message =~ "the option :namespace is one of a connection"
+    assert CallOptions.check(namespace: "b", ignored_options: [:namespace]) == :ok
+
+    assert {:error, %Error{message: message}} =
+             CallOptions.check(namespace: "b", tls: true, ignored_options: [:namespace])
+
+    assert message =~ ":tls"
+    assert CallOptions.check(owner: self(), timeout: 5, policy: false, mode: :deferred) == :ok
   end
 
   # Of the pool, and in a transaction. The first ones return the error, the others raise it.

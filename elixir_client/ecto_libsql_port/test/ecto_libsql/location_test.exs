@@ -31,6 +31,26 @@ defmodule EctoLibSql.LocationTest do
     end
   end
 
+  test "what looks like the address of a server is no path, and an error shows no more than its scheme" do
+    for {text, words} <- [
+          {"turso://h?authToken=s3cr3t", "begins with turso://"},
+          {"htp://h/s3cr3t", "begins with htp://"},
+          {" http://h?authToken=s3cr3t", "white space before http://"},
+          {"\nlibsql://h?authToken=s3cr3t", "white space"},
+          {"SQLite://s3cr3t", "capital letters"},
+          {"a\0s3cr3t", "zero byte"}
+        ] do
+      assert {:error, message} = Location.parse(text)
+      assert message =~ ":database"
+      assert message =~ words
+      refute message =~ "s3cr3t"
+    end
+
+    for path <- ["./turso://h", "c://a.db", "a.db", "127.0.0.1:8080", "://a", "http:a.db"] do
+      assert {:ok, %Location{mode: nil}} = Location.parse(path)
+    end
+  end
+
   # What is given after the directory, and the file that it names.
   @bare [
     "what?.db",

@@ -138,9 +138,12 @@ defmodule LibsqlPort.ServerUrl do
   defp query(nil), do: {:ok, %{}}
 
   defp query(text) do
-    query = URI.decode_query(text)
+    # As the sidecar reads it: a plus is a plus.
+    pairs = text |> URI.query_decoder(:rfc3986) |> Enum.to_list()
+    query = Map.new(pairs)
 
-    case Enum.find(query, fn {name, value} -> not known?(name, value) end) do
+    case Enum.find(pairs, fn {name, value} -> not known?(name, value) end) do
+      nil when map_size(query) < length(pairs) -> {:error, "it has a parameter twice"}
       nil -> {:ok, query}
       {"tls", _value} -> {:error, "its tls is 0 or 1"}
       {_name, _value} -> {:error, "it has a parameter that is none; there are authToken and tls"}

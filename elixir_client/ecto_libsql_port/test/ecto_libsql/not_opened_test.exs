@@ -5,7 +5,7 @@ defmodule EctoLibSql.NotOpenedTest do
   alias DBConnection.ConnectionError
 
   @moduletag :capture_log
-  @start [uri: "http://127.0.0.1:1", pool_size: 1, retry: false, backoff_min: 5, backoff_max: 10]
+  @start [uri: "http://127.0.0.1:1", pool_size: 1, retry: false, backoff_min: 20, backoff_max: 50]
 
   defp eventually(fun), do: Enum.any?(1..2_000, fn _ -> fun.() or (Process.sleep(5) && false) end)
   defp told(db, options \\ [queue: false]), do: EctoLibSql.query(db, "SELECT 1", [], options)

@@ -58,6 +58,8 @@ pub struct Input {
     scratch: Vec<u8>,
     received_ns: u64,
     spin: Spin,
+    /// Why nothing more is to be read, if that was found in the midst of a statement.
+    ended: Option<Exit>,
 }
 
 impl Input {
@@ -73,6 +75,7 @@ impl Input {
             scratch: Vec::new(),
             received_ns: 0,
             spin: Spin::new(limits.spin()),
+            ended: None,
         })
     }
 
@@ -94,7 +97,7 @@ impl Input {
         self.read()
     }
 
-    /// The same, but no longer than for `time`: true too if nothing has come until then.
+    /// The same, but no longer than for `time`, or a millisecond: true too if nothing has come until then.
     fn read_within(&mut self, time: Duration) -> io::Result<bool> {
         self.look();
         // The system counts in milliseconds: with less it would look again and again.
@@ -278,7 +281,7 @@ impl Meanwhile<'_> {
             input.spin.answered();
         }
         while !ready() {
-            let Some(mut input) = self.input.take() else { return };
+            let Some(mut input) = self.input.take_if(|input| input.ended.is_none()) else { return };
             match input.next() {
                 Ok(Some(incoming)) => match route(input, incoming) {
                     Ok((input, None)) => self.input = Some(input),
@@ -305,8 +308,9 @@ impl Meanwhile<'_> {
         }
     }
 
-    /// The program ends. What runs here is stopped by that, and the leader finds the same end then.
-    fn end(&mut self, input: Box<Input>, exit: Exit) {
+    /// The program ends. What runs here is stopped by that; whoever has the input after it reads nothing more.
+    fn end(&mut self, mut input: Box<Input>, exit: Exit) {
+        input.ended = Some(exit);
         self.input = Some(input);
         self.reading.time.shut_down(exit);
     }
@@ -345,6 +349,9 @@ enum Handled {
 
 fn lead(reading: &Reading, mut input: Box<Input>) -> Led {
     loop {
+        if let Some(exit) = input.ended {
+            return Led::Ended(exit);
+        }
         match input.next() {
             Ok(Some(incoming)) => match handle(reading, input, incoming) {
                 Handled::Go(back) => input = back,

@@ -209,9 +209,21 @@ fn answers_for_other_calls_and_of_other_shapes_are_dropped() {
 
 #[test]
 fn a_call_that_is_waited_for_hears_every_reason_to_stop() {
+    hears_every_reason_to_stop(|_, _| {});
+    // A statement that has been quick runs on the thread that reads, which then waits for the answer by reading.
+    hears_every_reason_to_stop(run_some_times);
+}
+
+/// Runs `SELECT f()`, with quick answers.
+fn run_some_times(sidecar: &Sidecar, conn: &Conn<'_>) {
+    answering(sidecar, |_| ok(1), || (0..5).for_each(|_| assert_eq!(conn.value("SELECT f()"), 1.into())));
+}
+
+fn hears_every_reason_to_stop(before: impl Fn(&Sidecar, &Conn<'_>)) {
     let sidecar = Sidecar::start();
     let conn = sidecar.open(":memory:");
     create(&conn, 1, "f", "scalar", vec![("timeout", 0.into())]);
+    before(&sidecar, &conn);
     let call = |request| {
         let call = Call::of(&sidecar.receive(0).payload);
         assert_eq!(call.request, i64::from(request));
@@ -227,6 +239,7 @@ fn a_call_that_is_waited_for_hears_every_reason_to_stop() {
     assert_eq!(conn.outcome(request).unwrap_err().code, "cancelled");
     abandoned(&waiting);
 
+    before(&sidecar, &conn);
     let request = conn.within(100).start("SELECT f()");
     let waiting = call(request);
     assert!((1..=100).contains(&waiting.left_ms));
@@ -234,6 +247,7 @@ fn a_call_that_is_waited_for_hears_every_reason_to_stop() {
     abandoned(&waiting);
     answer(&sidecar, &waiting, &ok(1).unwrap());
 
+    before(&sidecar, &conn);
     let request = conn.start("SELECT f()");
     let waiting = call(request);
     let other = sidecar.open(":memory:");
@@ -243,11 +257,38 @@ fn a_call_that_is_waited_for_hears_every_reason_to_stop() {
     abandoned(&waiting);
 
     create(&other, 1, "f", "scalar", vec![("timeout", 0.into())]);
+    before(&sidecar, &other);
     let request = other.start("SELECT f()");
     call(request);
     sidecar.close_stdin();
     let (status, stderr) = sidecar.wait(BOUND);
     assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+/// The thread that reads finds it in the midst of a statement; whoever reads after it must not go on behind it.
+#[test]
+fn after_a_broken_frame_in_mid_call_nothing_runs() {
+    let improper = [131, 104, 3, 98, 0, 0, 1, 44, 97, tag::PING, 108, 0, 0, 0, 1, 97, 1, 97, 2];
+    for round in 0..40 {
+        let (_folder, path) = folder();
+        let sidecar = Sidecar::start();
+        let (conn, other) = (sidecar.open(":memory:"), sidecar.open(&path));
+        create(&conn, 1, "f", "scalar", vec![("timeout", 0.into())]);
+        run_some_times(&sidecar, &conn);
+        other.exec("CREATE TABLE t(a)");
+        let insert = || {
+            let payload = other.payload(["INSERT INTO t VALUES (1)".into(), list![]]);
+            frame(sidecar.new_id(), tag::EXECUTE, &payload)
+        };
+        let mut bytes = frame(sidecar.new_id(), tag::EXECUTE, &conn.payload(["SELECT f()".into(), list![]]));
+        bytes.extend(if round % 2 == 0 { frame(0, tag::PING, &nil()) } else { framed(&improper) });
+        (0..50).for_each(|_| bytes.extend(insert()));
+        sidecar.try_send(&bytes);
+        let (status, stderr) = sidecar.wait(BOUND);
+        assert_eq!(status.code(), Some(76), "{stderr}");
+        let sidecar = Sidecar::start();
+        assert_eq!(sidecar.open(&path).value("SELECT count(*) FROM t"), 0.into(), "round {round}");
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod placement;
 mod policy;
 mod policy_attack;
 mod policy_detours;
+mod policy_effects;
 mod policy_names;
 mod policy_shown;
 mod policy_temp;

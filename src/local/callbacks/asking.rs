@@ -1,7 +1,7 @@
 //! A call of a callback: out as an event, and the answer waited for, in the midst of a statement.
 //!
-//! Whoever reads requests is relieved first, since the answer is one of them. The wait hears a cancellation, the deadline and
-//! the end of input, as every wait does.
+//! The answer is a request: the thread that reads fetches it itself for a moment, and is relieved after that. The wait hears a
+//! cancellation, the deadline and the end of input, as every wait does.
 
 use crate::client_hooks::Callee;
 use crate::clock::{now_ns, NEVER};
@@ -84,7 +84,7 @@ impl Asking {
         // The connection's own thread alone counts.
         self.request.store(self.request().wrapping_add(1), Ordering::Relaxed);
         self.watch.forget_failure();
-        // What compiling has asked, and not running.
+        // What was asked while nothing ran, by a compilation.
         let _ = self.take_calls();
     }
 

@@ -305,7 +305,7 @@ fn a_rule_that_has_one_name_of_a_thing_has_all_of_them() {
     only("table", "sqlite_schema").exec("SELECT name FROM sqlite_master");
     assert_eq!(
         denied(&only("table", "sqlite_schema"), "SELECT 1 FROM sqlite_temp_schema"),
-        "read sqlite_temp_schema"
+        "read sqlite_temp_master"
     );
 }
 

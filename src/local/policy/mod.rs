@@ -191,7 +191,7 @@ mod tests {
             ("temp_schema", &[], Action::CreateVirtualTable, "temp"),
             ("temp_schema", &[], Action::DropVirtualTable, "temp"),
             ("temp_schema", temp, Action::AlterTable, "temp"),
-            ("temp_schema", &[], Action::Analyze, ""),
+            ("temp_schema", &[], Action::Analyze, "temp"),
             ("schema", &[], Action::AlterTable, "main temp o"),
             ("create_table", &[("database", &["main"])], Action::CreateTempTable, ""),
         ] {

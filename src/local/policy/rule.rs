@@ -86,7 +86,8 @@ const IN_TEMP: &[(Action, Action)] = &[
 ];
 
 /// Those that change a schema and are the same in each database.
-const IN_ANY: &[Action] = &[A::AlterTable, A::Reindex, A::CreateVirtualTable, A::DropVirtualTable];
+const IN_ANY: &[Action] =
+    &[A::AlterTable, A::Analyze, A::Reindex, A::CreateVirtualTable, A::DropVirtualTable];
 
 /// What SQLite leaves undone without an error, so that nothing is lost by it.
 const IGNORABLE: &[Action] = &[A::Read, A::Function, A::Update];

@@ -78,7 +78,7 @@ defmodule LibsqlPort.Policy do
   | `:write` | `:insert`, `:update`, `:delete`, `:references` |
   | `:pragma` | `:pragma_read`, `:pragma_write` |
   | `:schema` | those that create, alter, drop and reindex |
-  | `:temp_schema` | those with `temp_`, and of the database `temp` also `:alter_table`, `:reindex`, `:create_virtual_table`, `:drop_virtual_table` |
+  | `:temp_schema` | those with `temp_`, and of the database `temp` also `:alter_table`, `:analyze`, `:reindex`, `:create_virtual_table`, `:drop_virtual_table` |
 
   `:write` is about rows: who may not write a table may drop, alter or index it where that is allowed. `{:deny, :any, table: "users"}` denies
   all that is done with a table.
@@ -88,7 +88,8 @@ defmodule LibsqlPort.Policy do
   `format` is `printf` (and so `ceil`/`ceiling`, `coalesce`/`ifnull`, `group_concat`/`string_agg`, `log`/`log10`, `pow`/`power`,
   `substr`/`substring`, `vector`/`vector32`), `"END TRANSACTION"` is `"COMMIT"`, and what is denied of the column `oid` or `_rowid_` is denied of the
   `rowid`. The rowid of a table with an INTEGER PRIMARY KEY is that column, by the name of the column; `docid` of an FTS3/4 table asks for the
-  rowid too. A rule that can match nothing, such as `{:deny, :transaction, name: "BEGIN IMEDIATE"}` or `{:deny, :pragma_write, pragma: "table_info"}`,
+  rowid too, and the rowid of an R*Tree is its first column. `"ROLLBACK"` is also what may end the transaction by a conflict: `INSERT OR
+  ROLLBACK`, `ON CONFLICT ROLLBACK` in a table, `RAISE(ROLLBACK, …)`. ANALYZE of a whole database is `:analyze` of `sqlite_stat1` first. A rule that can match nothing, such as `{:deny, :transaction, name: "BEGIN IMEDIATE"}` or `{:deny, :pragma_write, pragma: "table_info"}`,
   which only reads, is an `:invalid_option` error when the policy is set. Further keys:
 
     * `:database` – `"main"`, `"temp"` or the name of an attached one; for actions that are done in a database. `:create_table` in `"temp"` is

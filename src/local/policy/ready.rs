@@ -74,7 +74,7 @@ const UNTRUSTED_SQL: &[Spec] = &[
     (Deny, &["read"], Some(("table", &["bytecode", "dbstat", "sqlite_stmt", "tables_used"]))),
     (Deny, &["write"], Some(("table", SCHEMA_TABLES))),
     (Deny, &["pragma_read"], Some(("pragma", &["database_list"]))),
-    (Deny, &["schema"], Some(("database", &["temp"]))),
+    (Deny, &["schema", "analyze"], Some(("database", &["temp"]))),
     (Allow, &["select", "read", "write", "recursive", "pragma_read"], None),
     // No views and triggers: they are run by whoever uses them or the table, with the rights of that one.
     (

@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn what_is_dropped_tells_nothing() {
         let gate = Arc::new(Gate::new("http://h", patience(1), Arc::default()));
-        drop(gate.enter().unwrap());
+        let _ = gate.enter().unwrap();
         assert_eq!((gate.view().failures, gate.answered_ago_ns()), (0, None));
         gate.enter().unwrap().answered();
         assert!(gate.answered_ago_ns().is_some());

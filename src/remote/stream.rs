@@ -123,8 +123,8 @@ impl Link {
             Err(NoAnswer::Stopped(Stop::Timeout)) => {
                 Some((Cause::Deadline, "it had not answered at the deadline of a request"))
             }
+            // That says nothing of the server.
             Err(NoAnswer::Stopped(_) | NoAnswer::Unsendable(_) | NoAnswer::Cut(Cut::Stopped, _)) => {
-                drop(pass);
                 return sent;
             }
         };
@@ -132,7 +132,7 @@ impl Link {
             (Some((cause, words)), Ok(runtime)) => {
                 pass.failed(cause, words, runtime, || self.prober(token));
             }
-            (Some(_), Err(_)) => drop(pass),
+            (Some(_), Err(_)) => {}
             (None, _) => pass.answered(),
         }
         sent

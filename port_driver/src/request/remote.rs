@@ -248,7 +248,7 @@ fn time(decoder: &mut Decoder<'_>, key: &str) -> Result<u32, Refusal> {
 
 /// `true`, `false`, or a list of URLs.
 fn fallback_reads<'a>(decoder: &mut Decoder<'a>, key: &str) -> Result<FallbackReads<'a>, Refusal> {
-    let mut ahead = decoder.clone();
+    let mut ahead = *decoder;
     Ok(match ahead.next()? {
         Token::Atom(_) => match boolean(decoder, key)? {
             true => FallbackReads::All,

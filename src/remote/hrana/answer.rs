@@ -117,7 +117,7 @@ impl Pipeline {
     /// The place of its log at which the server was in the end, if it says so.
     pub fn replication_index(&self) -> Option<u64> {
         let results = self.results.iter().filter_map(|item| item.response.as_ref()?.result.as_ref());
-        results.filter_map(AnyResult::replication_index).last()
+        results.rev().find_map(AnyResult::replication_index)
     }
 
     /// The results.

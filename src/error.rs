@@ -10,7 +10,7 @@ use crate::engine::constraint::ConstraintFailure;
 use crate::engine::open::OpenError;
 use crate::engine::{code, EngineError};
 use crate::remedy;
-use crate::replication::{Cause, Failure};
+use crate::replication::Failure;
 use port_driver::error_code::ErrorCode;
 use port_driver::reply::{self, Constraint, ConstraintKind, ErrorReply};
 use port_driver::request::{Refusal, RequestError};
@@ -58,19 +58,6 @@ pub enum Error {
     /// Statement `0` of a batch failed.
     #[error("statement {0} of the batch: {1}")]
     InBatch(u32, Box<Error>),
-}
-
-fn replication_code(cause: Cause) -> ErrorCode {
-    match cause {
-        Cause::Unauthorized => ErrorCode::Unauthorized,
-        Cause::Forbidden => ErrorCode::Forbidden,
-        Cause::Unavailable | Cause::SnapshotPending => ErrorCode::RemoteUnavailable,
-        Cause::Protocol => ErrorCode::RemoteProtocol,
-        Cause::OtherFile => ErrorCode::CannotOpen,
-        Cause::Owned => ErrorCode::Busy,
-        Cause::Disk => ErrorCode::IoError,
-        Cause::Bug => ErrorCode::Internal,
-    }
 }
 
 /// SQLite's words, and what to do if they tell of a limit or of a function.
@@ -134,7 +121,7 @@ impl Error {
             },
             Error::Displaced(_) => ErrorCode::FileReplaced,
             Error::ForeignWal(_) => ErrorCode::ForeignWal,
-            Error::Replication(failure) => replication_code(failure.cause),
+            Error::Replication(failure) => failure.cause.code(),
             Error::Open { .. } => ErrorCode::CannotOpen,
             Error::InBatch(_, error) => error.code(),
         }

@@ -160,6 +160,8 @@ error_codes! {
     RemoteUnavailable = 95, "remote_unavailable";
     /// The server answers with what is no answer.
     RemoteProtocol = 96, "remote_protocol";
+    /// What a replica's file has is older than the read allows.
+    TooStale = 97, "too_stale";
     /// Client only: the program is gone.
     SidecarDown = 100, "sidecar_down";
     /// A write was sent, and no answer came: it may have been committed or not.

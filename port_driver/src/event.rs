@@ -200,7 +200,16 @@ pub fn progress(
 /// Word of the sync of the replica `database`: so many frames have come, of so many that its server had at its beginning and it
 /// had not.
 pub fn sync(out: &mut Vec<u8>, subscription: u32, database: &str, done: u64, known: u64) {
-    let start = begin_frame(out, 0, tag::SYNC_EVENT);
+    counted(out, tag::SYNC_EVENT, subscription, database, done, known);
+}
+
+/// Word of the copy of the replica `database` into a database of its own: so many of its pages are copied.
+pub fn freeze(out: &mut Vec<u8>, subscription: u32, database: &str, done: u64, known: u64) {
+    counted(out, tag::FREEZE_EVENT, subscription, database, done, known);
+}
+
+fn counted(out: &mut Vec<u8>, tag: u8, subscription: u32, database: &str, done: u64, known: u64) {
+    let start = begin_frame(out, 0, tag);
     put_tuple(out, 4);
     put_fixed(out, subscription);
     put_binary(out, database.as_bytes());
@@ -238,6 +247,22 @@ pub fn breaker(out: &mut Vec<u8>, breaker: &Breaker<'_>) {
         match time {
             Some(ms) => put_unsigned(out, ms),
             None => put_nil(out),
+        }
+    }
+    end_frame(out, start, u32::MAX);
+}
+
+/// The replica `database` is not brought up to its server any more, for this reason; `None`: it is again.
+pub fn replica(out: &mut Vec<u8>, database: &str, failure: Option<(ErrorCode, &str)>) {
+    let start = begin_frame(out, 0, tag::REPLICA);
+    put_tuple(out, 2);
+    put_binary(out, database.as_bytes());
+    match failure {
+        None => put_nil(out),
+        Some((code, message)) => {
+            put_tuple(out, 2);
+            put_unsigned(out, u64::from(code.number()));
+            put_binary(out, message.as_bytes());
         }
     }
     end_frame(out, start, u32::MAX);

@@ -8,8 +8,8 @@ mod support;
 use bytes::BytesMut;
 use port_driver::etf::{encoder, Decoder, Token};
 use port_driver::event::{
-    abandoned, breaker, busy, call, changes, connection_lost, hook, lagged, log, policy_denied, progress,
-    sync, Breaker, Busy, Call, Hook,
+    abandoned, breaker, busy, call, changes, connection_lost, freeze, hook, lagged, log, policy_denied,
+    progress, replica, sync, Breaker, Busy, Call, Hook,
 };
 use port_driver::frame::{begin_frame, end_frame, FrameDecoder, Incoming, FRAME_BYTES_MAX_DEFAULT};
 use port_driver::handshake::Hello;
@@ -535,6 +535,11 @@ fn written(name: &str, id: u32, max: u32) -> Option<Vec<u8>> {
         "event_hook" => hook(out, 300, "/data/app.db", "main", 7, Hook::Wal(12)),
         "event_busy" => busy(out, 300, "/data/app.db", 7, 307, Busy::Got, 1_500_000),
         "event_progress" => progress(out, 300, "/data/app.db", 7, 307, 2000, 96_000),
+        "event_freeze" => freeze(out, 300, "/data/app.db", 256, 1500),
+        "event_replica_failing" => {
+            replica(out, "/data/app.db", Some((ErrorCode::RemoteUnavailable, "gone")));
+        }
+        "event_replica_synced" => replica(out, "/data/app.db", None),
         "event_sync" => sync(out, 300, "/data/app.db", 1200, 90_000),
         _ => return None,
     }
@@ -551,7 +556,7 @@ fn each_function_that_writes_a_message_writes_these_bytes() {
             count += 1;
         }
     }
-    assert_eq!(count, 28);
+    assert_eq!(count, 31);
 }
 
 #[test]

@@ -63,6 +63,9 @@ impl Backend {
             )?;
             return Ok((Backend::Remote(Box::new(session)), info));
         }
+        if request.options.promote {
+            replica::promote::promote(surroundings, control, request.path)?;
+        }
         let (session, info) =
             local::open::open(surroundings, id, control, questions, counters, files, request)?;
         Ok((Backend::Local(Box::new(session)), info))

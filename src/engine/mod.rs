@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod allowed;
+pub mod backup;
 pub mod callbacks;
 pub mod client_function;
 pub mod code;

@@ -146,6 +146,11 @@ impl Hub {
         subscription.tell_hook(database, schema, connection, self.sequence(), hook, &*self.out);
     }
 
+    /// Tells the client, whoever listens.
+    pub fn post(&self, frames: &mut Vec<u8>) {
+        self.out.post(frames);
+    }
+
     /// Tells `subscription` something of the moment: what `write` writes, or nothing if there is no room for it.
     pub fn tell_now(&self, subscription: &Subscription, write: impl FnOnce(&mut Vec<u8>)) {
         subscription.tell_now(write, &*self.out);

@@ -29,6 +29,14 @@ impl Waiting<'_> {
         self.synced(ticket)
     }
 
+    /// Waits until the file has what was committed before `ticket` was given: by its sync, or by a new one if that has failed.
+    pub fn caught_up(&mut self, ticket: Ticket) -> Result<()> {
+        match self.replica.has_ended(ticket) {
+            true => self.sync(),
+            false => self.synced(ticket),
+        }
+    }
+
     /// Waits until the sync of `ticket` has ended, or the request has to stop; the sync itself goes on in any case. One whose token was
     /// not accepted is asked for again, if there may be another token.
     pub fn synced(&mut self, ticket: Ticket) -> Result<()> {

@@ -4,8 +4,11 @@
 //! local database. What writes, and all of a transaction, goes to the server. Where a statement belongs is the engine's word.
 
 pub mod commands;
+mod files;
 mod freeze;
 mod fresh;
 pub mod open;
 mod place;
+pub mod promote;
 pub mod session;
+pub mod status;

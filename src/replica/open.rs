@@ -78,7 +78,7 @@ pub fn open(
         local::open::open(surroundings, id, control, questions, counters, files, &read_only)?;
     local.access.compile_for_elsewhere();
     let writes = request.options.mode != OpenMode::ReadOnly;
-    let session = Session::new(local, server, replica, options.consistency, writes);
+    let session = Session::new(local, server, replica, &options, writes, surroundings.runtime.clone());
     Ok((session, Info { read_only: !writes, mode: Mode::Replica, ..info }))
 }
 
@@ -105,7 +105,7 @@ fn check(options: &OpenOptions<'_>) -> Result<()> {
 }
 
 /// The file, with the links of its folder resolved, and its own if it is there.
-fn absolute(given: &str) -> Result<PathBuf> {
+pub fn absolute(given: &str) -> Result<PathBuf> {
     let path = Path::new(given);
     if let Ok(path) = path.canonicalize() {
         return Ok(path);

@@ -7,7 +7,8 @@ use crate::local::commands::writes;
 use crate::run::Run;
 use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
-use port_driver::request::{BeginMode, Request, Target};
+use port_driver::request::{BeginMode, Request, Target, WhenStale};
+use std::time::Duration;
 
 /// Where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Place {
     File,
     /// By the file's connection, whatever that has: its own affairs, and what goes on there.
     Here,
+    /// On the server, because what the file has is too old for it.
+    Stale,
     /// On the server.
     Server,
 }
@@ -116,4 +119,34 @@ fn refusal(session: &Session, request: &Request<'_>) -> Option<Error> {
 
 fn unsupported(what: &str, why: &str) -> Error {
     Error::new(ErrorCode::Unsupported, format!("{what} is not for a replica: {why}"))
+}
+
+/// The place of a read on the file, unless what that has is older than `max_lag_ms`.
+pub fn if_stale(session: &Session, max_lag_ms: Option<u32>) -> Result<Place> {
+    let Some(max) = max_lag_ms.map(|ms| Duration::from_millis(u64::from(ms))) else { return Ok(Place::File) };
+    let age = session.replica.age();
+    if age.is_some_and(|age| age <= max) {
+        return Ok(Place::File);
+    }
+    // It may become new enough for the next one.
+    if session.replica.running().is_none() {
+        session.replica.want_sync();
+    }
+    // The server does not know what a connection that only reads may not do.
+    match session.when_stale {
+        WhenStale::Server if session.writes => Ok(Place::Stale),
+        _ => Err(Error::new(ErrorCode::TooStale, stale(session, age, max))),
+    }
+}
+
+fn stale(session: &Session, age: Option<Duration>, max: Duration) -> String {
+    let age = match age {
+        Some(age) => format!("was last synced {} ms ago", age.as_millis()),
+        None => "was not synced by this program yet".to_owned(),
+    };
+    let why = match session.replica.outcome().failure {
+        Some(failure) => format!("; the last sync failed: {failure}"),
+        None => String::new(),
+    };
+    format!("the replica {age}, and the read allows for {} ms (max_lag_ms){why}", max.as_millis())
 }

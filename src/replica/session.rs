@@ -1,11 +1,12 @@
 //! What one connection to a replica has.
 
 use super::fresh::Waiting;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::local;
 use crate::remote;
-use crate::replication::{Replica, Ticket};
-use port_driver::request::Consistency;
+use crate::replication::{Failure, Replica};
+use port_driver::request::{Consistency, ReplicaOptions, WhenStale};
+use tokio::runtime::Handle as Runtime;
 
 /// One open connection.
 pub struct Session {
@@ -17,10 +18,14 @@ pub struct Session {
     pub replica: Replica,
     /// How new what is read has to be, unless a request says otherwise.
     pub consistency: Consistency,
+    /// How old it may be, unless a request says otherwise.
+    pub max_lag_ms: Option<u32>,
+    /// What becomes of a read for which it is older.
+    pub when_stale: WhenStale,
     /// It may write.
     pub writes: bool,
-    /// The sync that brings what this connection has written last, while nobody has waited for it to its end.
-    pub unseen: Option<Ticket>,
+    /// For libsql.
+    pub runtime: Runtime,
     /// As [`Replica::logs`] when the schema was read last.
     pub logs: u64,
 }
@@ -31,17 +36,20 @@ impl Session {
         local: local::session::Session,
         server: remote::session::Session,
         replica: Replica,
-        consistency: Consistency,
+        options: &ReplicaOptions,
         writes: bool,
+        runtime: Runtime,
     ) -> Self {
         let logs = replica.logs();
         Session {
             local: Box::new(local),
             server: Box::new(server),
             replica,
-            consistency,
+            consistency: options.consistency,
+            max_lag_ms: options.max_lag_ms,
+            when_stale: options.when_stale,
             writes,
-            unseen: None,
+            runtime,
             logs,
         }
     }
@@ -53,19 +61,16 @@ impl Session {
 
     /// Brings the file to where `consistency` wants it before a read.
     pub fn freshen(&mut self, consistency: Consistency, about_to_wait: impl FnOnce()) -> Result<()> {
-        match (consistency, self.unseen) {
-            (Consistency::ReadYourWrites, Some(ticket)) if !self.replica.is_synced(ticket) => {
+        match (consistency, self.replica.unseen()) {
+            (Consistency::ReadYourWrites, Some(ticket)) => {
                 about_to_wait();
-                self.waiting().synced(ticket)?;
+                self.waiting().caught_up(ticket).map_err(lacking)?;
             }
             (Consistency::Latest, _) => {
                 about_to_wait();
                 self.waiting().sync()?;
             }
             _ => {}
-        }
-        if consistency != Consistency::Local {
-            self.unseen = None;
         }
         self.take_over_log();
         Ok(())
@@ -85,5 +90,19 @@ impl Session {
             self.logs = logs;
             self.local.forget_schema();
         }
+    }
+}
+
+/// Why a read does not see what was written, and how it can do without.
+fn lacking(error: Error) -> Error {
+    match error {
+        Error::Replication(failure) => Error::Replication(Failure {
+            message: format!(
+                "{failure}. What was written last is on the server and not in the replica's file yet; reads with consistency local have what \
+                 the file has"
+            ),
+            ..failure
+        }),
+        error => error,
     }
 }

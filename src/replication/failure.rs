@@ -2,6 +2,7 @@
 
 use crate::network::transport::ConnectError;
 use libsql_replication::{injector, meta, replicator};
+use port_driver::error_code::ErrorCode;
 use std::error::Error as _;
 use tonic::{Code, Status};
 
@@ -26,6 +27,22 @@ pub enum Cause {
     Disk,
     /// A bug, here or in the crates that replicate.
     Bug,
+}
+
+impl Cause {
+    /// As clients know it.
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Cause::Unauthorized => ErrorCode::Unauthorized,
+            Cause::Forbidden => ErrorCode::Forbidden,
+            Cause::Unavailable | Cause::SnapshotPending => ErrorCode::RemoteUnavailable,
+            Cause::Protocol => ErrorCode::RemoteProtocol,
+            Cause::OtherFile => ErrorCode::CannotOpen,
+            Cause::Owned => ErrorCode::Busy,
+            Cause::Disk => ErrorCode::IoError,
+            Cause::Bug => ErrorCode::Internal,
+        }
+    }
 }
 
 /// Why, in words.

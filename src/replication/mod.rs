@@ -13,10 +13,10 @@ mod task;
 
 pub use failure::{Cause, Failure};
 pub use index::Index;
+pub use owner::Owner;
 pub use replica::{Shared, Source, Ticket};
 
 use crate::feed::Hub;
-use owner::Owner;
 use parking_lot::Mutex;
 use progress::Progress;
 use std::collections::HashMap;
@@ -36,6 +36,8 @@ pub struct Replicas {
     // With the right to replicate, which is given back as the replica is taken out.
     files: Mutex<HashMap<PathBuf, (Arc<Shared>, Owner)>>,
     runtime: Mutex<Option<Runtime>>,
+    // The same ones, under a lock that nobody holds while the disk is asked.
+    listed: Mutex<Vec<Arc<Shared>>>,
 }
 
 /// A replica as long as a connection has it.
@@ -76,8 +78,19 @@ impl Replicas {
         let replica = Replica::join(&shared, interval, runtime);
         // Not waited for: it ends when nobody uses the replica.
         drop(replica.runtime.spawn(task::run(Arc::clone(&shared), Arc::downgrade(self))));
+        self.listed.lock().push(Arc::clone(&shared));
         files.insert(path.to_owned(), (shared, owner));
         Ok(replica)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Shared>> {
+        self.listed.lock().clone()
+    }
+
+    /// Nobody uses the replica at `path` any more, and its task has not ended yet.
+    pub fn is_ending(&self, path: &Path) -> bool {
+        self.files.lock().get(path).is_some_and(|(shared, _)| shared.wishes.lock().users == 0)
     }
 
     /// Takes a replica that nobody uses out; false if somebody does again.
@@ -86,6 +99,7 @@ impl Replicas {
         let unused = shared.wishes.lock().users == 0;
         if unused {
             files.remove(&shared.path);
+            self.listed.lock().retain(|listed| !Arc::ptr_eq(listed, shared));
         }
         unused
     }

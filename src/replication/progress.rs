@@ -1,10 +1,11 @@
 //! How far a sync has come, and who is told of it.
 
+use super::failure::Failure;
 use crate::clock::now_ns;
 use crate::feed::Hub;
 use parking_lot::Mutex;
 use port_driver::event;
-use port_driver::request::EVENT_SYNC;
+use port_driver::request::{EVENT_FREEZE, EVENT_SYNC};
 use std::sync::Arc;
 
 /// How often listeners are told while a sync runs.
@@ -75,6 +76,22 @@ impl Progress {
     pub fn running(&self) -> Option<Frames> {
         let state = self.state.lock();
         state.running.then_some(state.frames)
+    }
+
+    /// Its syncs fail from now on, for this reason, or succeed again.
+    pub fn turned(&self, failure: Option<&Failure>) {
+        let failure = failure.map(|failure| (failure.cause.code(), failure.message.as_str()));
+        let mut frame = Vec::new();
+        event::replica(&mut frame, &self.database, failure);
+        self.hub.post(&mut frame);
+    }
+
+    /// So many pages of it are copied into a database of its own.
+    pub fn frozen(&self, done: u64, known: u64) {
+        let listeners = self.hub.listeners(&self.database, 0).0;
+        for listener in listeners.iter().filter(|listener| listener.wants(EVENT_FREEZE)) {
+            self.hub.tell_now(listener, |out| event::freeze(out, listener.id, &self.database, done, known));
+        }
     }
 
     fn tell(&self, state: &mut State) {

@@ -46,6 +46,10 @@ pub struct Outcome {
     pub fresh: Option<Instant>,
     /// The last frame that the server had at the last handshake.
     pub primary: Option<u64>,
+    /// Where the file was when it was looked at last: at the opening, or at the end of a sync.
+    pub index: Option<Index>,
+    /// A frame up to which the file has all that this program had committed on the server by then.
+    pub written: Option<Index>,
     /// Why the last one failed, if it did.
     pub failure: Option<Failure>,
 }
@@ -60,6 +64,9 @@ pub struct Shared {
     pub progress: Progress,
     token: Mutex<Option<Arc<str>>>,
     logs: AtomicU64,
+    // The same as in `outcome`, without its lock.
+    good: AtomicU64,
+    written: AtomicU64,
     pub(super) wishes: Mutex<Wishes>,
     pub(super) wished: Notify,
     outcome: watch::Sender<Outcome>,
@@ -73,6 +80,33 @@ pub(super) struct Wishes {
     pub interval: Duration,
 }
 
+/// How soon a sync that has failed is tried again while the file lacks what was written: doubled up to the second.
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The sync that has ended last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Last {
+    /// Up to this ticket all have ended.
+    pub ticket: u64,
+    /// When it did.
+    pub ended: Instant,
+    /// How many have failed since one has succeeded.
+    pub failures: u32,
+}
+
+impl Last {
+    /// How long after it the next one begins by itself, if it does.
+    fn pause(&self, interval: Duration, lacks: bool) -> Option<Duration> {
+        let of_interval = Some(interval).filter(|interval| !interval.is_zero());
+        let of_retry = (lacks && self.failures > 0).then(|| {
+            let doubled = 2_u32.saturating_pow(self.failures - 1);
+            RETRY_PAUSE_MIN.saturating_mul(doubled).min(RETRY_PAUSE_MAX)
+        });
+        of_interval.into_iter().chain(of_retry).min()
+    }
+}
+
 /// What its task has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -84,15 +118,18 @@ pub(super) enum Next {
 
 impl Shared {
     pub(super) fn new(path: PathBuf, source: Source, progress: Progress) -> Self {
+        let index = Index::read(&path);
         Shared {
             path,
             source,
             progress,
             token: Mutex::default(),
             logs: AtomicU64::new(0),
+            good: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             wishes: Mutex::default(),
             wished: Notify::new(),
-            outcome: watch::channel(Outcome::default()).0,
+            outcome: watch::channel(Outcome { index, ..Outcome::default() }).0,
         }
     }
 
@@ -137,9 +174,22 @@ impl Shared {
         }
     }
 
-    /// True once a sync that was asked for with `ticket`, or later, has brought the file up to its server.
-    pub fn is_synced(&self, ticket: Ticket) -> bool {
-        self.outcome.borrow().good >= ticket.0
+    /// Something was committed on the server before `ticket` was given: the file has it once that sync has succeeded.
+    pub fn written(&self, ticket: Ticket) {
+        self.written.fetch_max(ticket.0, Ordering::AcqRel);
+    }
+
+    /// The sync that brings what this program has committed on the server last, until it has succeeded. Of all connections, because what
+    /// one has written is read by another: whoever takes them from a pool does not know which one it has.
+    #[inline]
+    pub fn unseen(&self) -> Option<Ticket> {
+        let written = self.written.load(Ordering::Acquire);
+        (written > self.good.load(Ordering::Acquire)).then_some(Ticket(written))
+    }
+
+    /// The sync of `ticket`, or a later one, has ended, whichever way.
+    pub fn has_ended(&self, ticket: Ticket) -> bool {
+        self.outcome.borrow().served >= ticket.0
     }
 
     /// How the syncs have gone so far.
@@ -147,9 +197,14 @@ impl Shared {
         self.outcome.borrow().clone()
     }
 
-    /// Where the file is.
+    /// How long ago the last successful sync of this program began; `None` before that. The file may be behind by as much, and by no more.
+    pub fn age(&self) -> Option<Duration> {
+        self.outcome.borrow().fresh.map(|fresh| fresh.elapsed())
+    }
+
+    /// Where the file is, as of the last sync.
     pub fn index(&self) -> Option<Index> {
-        Index::read(&self.path)
+        self.outcome.borrow().index
     }
 
     /// What the sync that runs has done.
@@ -162,39 +217,59 @@ impl Shared {
         self.outcome.borrow().fresh.is_some() || self.index().is_some_and(|index| index.frame.is_some())
     }
 
-    /// What is to be done after everything up to `served`, the last of which ended at `ended`.
-    pub(super) async fn next(&self, served: u64, ended: Instant) -> Next {
+    /// What is to be done after `last`.
+    pub(super) async fn next(&self, last: Last) -> Next {
         loop {
             let wishes = *self.wishes.lock();
             if wishes.users == 0 {
                 return Next::End;
             }
-            if wishes.wanted > served {
+            if wishes.wanted > last.ticket {
                 return Next::Sync(wishes.wanted);
             }
-            if wishes.interval.is_zero() {
+            let Some(pause) = last.pause(wishes.interval, self.unseen().is_some()) else {
                 self.wished.notified().await;
                 continue;
-            }
+            };
             tokio::select! {
                 () = self.wished.notified() => {}
-                () = tokio::time::sleep_until(ended + wishes.interval) => {
+                () = tokio::time::sleep_until(last.ended + pause) => {
                     self.want_sync();
                 }
             }
         }
     }
 
-    pub(super) fn ended(&self, ticket: u64, began: Instant, primary: Option<u64>, failure: Option<Failure>) {
+    /// The syncs up to `ticket` have ended. True if the last one before has ended otherwise: by a failure, or without.
+    pub(super) fn ended(
+        &self,
+        ticket: u64,
+        began: Instant,
+        primary: Option<u64>,
+        failure: Option<Failure>,
+    ) -> bool {
+        let index = Index::read(&self.path);
+        let mut written = None;
+        if failure.is_none() {
+            if self.unseen().is_some_and(|unseen| unseen.0 <= ticket) {
+                written = index;
+            }
+            self.good.store(ticket, Ordering::Release);
+        }
+        let mut turned = false;
         self.outcome.send_modify(|outcome| {
+            turned = outcome.failure.is_some() != failure.is_some();
             outcome.served = ticket;
             if failure.is_none() {
                 outcome.good = ticket;
                 outcome.fresh = Some(began);
             }
             outcome.primary = primary.or(outcome.primary);
+            outcome.index = index;
+            outcome.written = written.or(outcome.written);
             outcome.failure = failure;
         });
+        turned
     }
 }
 
@@ -233,6 +308,10 @@ mod tests {
         Arc::new(shared)
     }
 
+    fn last(ticket: u64, ended: Instant) -> Last {
+        Last { ticket, ended, failures: 0 }
+    }
+
     fn failure() -> Option<Failure> {
         Some(Failure::new(Cause::Unavailable, "gone"))
     }
@@ -242,26 +321,31 @@ mod tests {
         let shared = shared();
         let (first, second) = (shared.want_sync(), shared.want_sync());
         let began = Instant::now();
-        let Next::Sync(upto) = shared.next(0, began).await else { panic!("nothing to do") };
+        let Next::Sync(upto) = shared.next(last(0, began)).await else { panic!("nothing to do") };
         let late = shared.want_sync();
         shared.ended(upto, began, Some(3), None);
         shared.synced(first).await.unwrap();
         shared.synced(second).await.unwrap();
-        assert!(!shared.is_synced(late));
+        shared.written(late);
+        assert_eq!(shared.unseen(), Some(late));
         let waiting = tokio::time::timeout(Duration::from_millis(10), shared.synced(late)).await;
         assert!(waiting.is_err(), "it has not begun yet");
-        assert_eq!(shared.next(upto, began).await, Next::Sync(late.0));
+        assert_eq!(shared.next(last(upto, began)).await, Next::Sync(late.0));
         shared.ended(late.0, began, None, failure());
         assert_eq!(shared.synced(late).await.unwrap_err().cause, Cause::Unavailable);
         shared.synced(first).await.unwrap();
         assert_eq!(shared.outcome().primary, Some(3));
+        assert_eq!(shared.unseen(), Some(late), "the sync that would have brought it has failed");
+        let again = shared.want_sync();
+        shared.ended(again.0, began, Some(4), None);
+        assert_eq!(shared.unseen(), None);
     }
 
     #[tokio::test]
     async fn a_replica_that_nobody_uses_ends_after_what_was_asked_for() {
         let shared = shared();
         shared.wishes.lock().users = 0;
-        assert_eq!(shared.next(0, Instant::now()).await, Next::End);
+        assert_eq!(shared.next(last(0, Instant::now())).await, Next::End);
     }
 
     #[tokio::test]
@@ -269,7 +353,22 @@ mod tests {
         let shared = shared();
         shared.wishes.lock().interval = Duration::from_millis(50);
         let began = Instant::now();
-        assert_eq!(shared.next(0, began).await, Next::Sync(1));
+        assert_eq!(shared.next(last(0, began)).await, Next::Sync(1));
         assert!(began.elapsed() >= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn what_the_file_lacks_is_tried_again_ever_more_seldom() {
+        let pause = |failures, interval, lacks| {
+            let last = Last { ticket: 1, ended: Instant::now(), failures };
+            last.pause(Duration::from_secs(interval), lacks).map(|pause| pause.as_secs())
+        };
+        assert_eq!(pause(0, 0, true), None);
+        assert_eq!(pause(3, 0, false), None);
+        assert_eq!(
+            [1, 2, 3, 5, 6, u32::MAX].map(|failures| pause(failures, 0, true)),
+            [1, 2, 4, 16, 30, 30].map(Some)
+        );
+        assert_eq!((pause(2, 5, true), pause(4, 5, true), pause(0, 5, false)), (Some(2), Some(5), Some(5)));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::client::Client;
 use super::failure::{Cause, Failure};
-use super::replica::{Next, Shared};
+use super::replica::{Last, Next, Shared};
 use super::Replicas;
 use libsql_replication::injector::SqliteInjector;
 use libsql_replication::meta;
@@ -29,9 +29,10 @@ type Link = Replicator<Client, SqliteInjector>;
 
 /// Replicates for as long as somebody uses the replica.
 pub async fn run(shared: Arc<Shared>, replicas: Weak<Replicas>) {
-    let (mut link, mut served, mut ended) = (None, 0, Instant::now());
+    let mut link = None;
+    let mut last = Last { ticket: 0, ended: Instant::now(), failures: 0 };
     loop {
-        match shared.next(served, ended).await {
+        match shared.next(last).await {
             Next::Sync(ticket) => {
                 let began = Instant::now();
                 shared.progress.begin();
@@ -40,15 +41,15 @@ pub async fn run(shared: Arc<Shared>, replicas: Weak<Replicas>) {
                 let (kept, outcome) = synced.unwrap_or_else(|_| (None, Err(panicked())));
                 link = kept;
                 shared.progress.end();
-                (served, ended) = (ticket, Instant::now());
                 let (primary, failure) = match outcome {
                     Ok(primary) => (primary, None),
                     Err(failure) => (None, Some(failure)),
                 };
-                if let Some(failure) = &failure {
-                    tracing::warn!("{} was not synced: {failure}", shared.path.display());
+                let failures = if failure.is_some() { last.failures.saturating_add(1) } else { 0 };
+                last = Last { ticket, ended: Instant::now(), failures };
+                if shared.ended(ticket, began, primary, failure) {
+                    tell_turn(&shared);
                 }
-                shared.ended(ticket, began, primary, failure);
             }
             Next::End => {
                 // Closing the connection that injects copies its log into the file.
@@ -60,6 +61,16 @@ pub async fn run(shared: Arc<Shared>, replicas: Weak<Replicas>) {
                 }
             }
         }
+    }
+}
+
+/// Syncs fail from now on, or succeed again.
+fn tell_turn(shared: &Shared) {
+    let failure = shared.outcome().failure;
+    shared.progress.turned(failure.as_ref());
+    match failure {
+        Some(failure) => tracing::warn!("{} is not synced: {failure}", shared.path.display()),
+        None => tracing::info!("{} is synced again", shared.path.display()),
     }
 }
 

@@ -140,6 +140,7 @@ impl Router {
         let status = status::Status {
             connections: &self.table.all(),
             files: &self.surroundings.files.all(),
+            replicas: &self.surroundings.replicas.all(),
             reading_threads: self.reading_threads.load(Ordering::Relaxed),
             requests: self.requests,
             bytes_in: self.bytes_in,

@@ -4,6 +4,8 @@ use crate::clock::now_ns;
 use crate::connection::Connection;
 use crate::database::DatabaseFile;
 use crate::engine::handle::memory_used;
+use crate::replica;
+use crate::replication::Shared;
 use port_driver::etf::encoder::{
     put_binary, put_empty_list, put_integer, put_key, put_list, put_map, put_nil, put_unsigned,
 };
@@ -15,6 +17,8 @@ pub struct Status<'s> {
     pub connections: &'s [Arc<Connection>],
     /// Open ones.
     pub files: &'s [Arc<DatabaseFile>],
+    /// Open ones.
+    pub replicas: &'s [Arc<Shared>],
     /// Threads that read requests or stand by.
     pub reading_threads: u32,
     /// Requests read.
@@ -46,7 +50,7 @@ impl Status<'_> {
             ("bytes_in", self.bytes_in),
             ("bytes_out", self.bytes_out),
         ];
-        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 2);
+        put_map(out, u32::try_from(numbers.len()).unwrap_or(0) + 3);
         for (key, number) in numbers {
             put_key(out, key);
             put_unsigned(out, number);
@@ -62,6 +66,14 @@ impl Status<'_> {
             put_file(out, file);
         }
         if !self.files.is_empty() {
+            put_empty_list(out);
+        }
+        put_key(out, "replicas");
+        put_list(out, u32::try_from(self.replicas.len()).unwrap_or(0));
+        for replica in self.replicas {
+            replica::status::put(replica, out);
+        }
+        if !self.replicas.is_empty() {
             put_empty_list(out);
         }
     }

@@ -28,6 +28,8 @@ defmodule EctoLibSql do
       all its statements, until it ends; streams in it are refused, because they run under the policy
     * `:defensive` – in place of that of the connections, in the same way
     * `:lock_timeout` – as in `EctoLibSql.Options`; of statements, and of the begin and the commit of a transaction
+    * `:consistency`, `:max_lag` – of a statement: how new what it reads of a replica has to be, as in `LibsqlPort.Options`. A file and a server
+      always are as new as they can be
     * `:ignored_options` – names of the application's own options that are taken for misspelt ones
 
   All other functions pass over those of `stream/4`, which change no rows.

@@ -20,7 +20,7 @@ defmodule EctoLibSql.GuidesTest do
   for guide <- @guides do
     @external_resource guide
     # Those about databases on a server have a server of their own.
-    @server? Path.basename(guide) in ["remote.md", "certainty.md"]
+    @server? Path.basename(guide) in ["remote.md", "replicas.md", "certainty.md"]
     if @server?, do: @tag(:sqld)
     @tag :tmp_dir
     @tag timeout: 180_000

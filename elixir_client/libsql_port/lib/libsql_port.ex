@@ -770,7 +770,8 @@ defmodule LibsqlPort do
   and `replication_index`. What is not known is `nil`.
 
   For a sidecar: `os_pid`, `uptime` (milliseconds), `connections`, `statements`, `cursors`, `threads`, `requests`,
-  `queued_requests`, `memory` (bytes used by the engine), `rss` (bytes, or `nil`), `bytes_in`, `bytes_out`, and `files`.
+  `queued_requests`, `memory` (bytes used by the engine), `rss` (bytes, or `nil`), `bytes_in`, `bytes_out`, `files`, and `replicas`, each as `LibsqlPort.Replica.status/2`
+  returns it.
 
   ## Examples
 

@@ -5,7 +5,7 @@ defmodule LibsqlPort.GoldenTest do
   alias LibsqlPort.Changes.Event
   alias LibsqlPort.{Description, Error, Reply, Result, Wire}
 
-  @subscribed [101, 102, 103, 105, 106, 107]
+  @subscribed [101, 102, 103, 105, 106, 107, 109]
 
   @directory Path.expand("../../../tests/fixtures/golden", __DIR__)
   @files @directory |> File.ls!() |> Enum.filter(&String.ends_with?(&1, ".hex")) |> Enum.sort()
@@ -58,7 +58,10 @@ defmodule LibsqlPort.GoldenTest do
 
   defp check("event", %{"term" => {0, tag, payload}} = golden) do
     known =
-      Enum.map([:hello, :connection_lost, :log, :call, :abandoned, :policy_denied, :breaker], &Wire.tag/1)
+      Enum.map(
+        [:hello, :connection_lost, :log, :call, :abandoned, :policy_denied, :breaker, :replica],
+        &Wire.tag/1
+      )
 
     assert tag in known or tag in @subscribed
     assert Wire.payload(golden.body) == payload
@@ -121,6 +124,10 @@ defmodule LibsqlPort.GoldenTest do
 
   defp subscribed(107, {_, database, done, known}, body) do
     assert Event.sync(body) == {:ok, %{database: database, frames_done: done, frames_known: known}}
+  end
+
+  defp subscribed(109, {_, database, done, known}, body) do
+    assert Event.freeze(body) == {:ok, %{database: database, pages_done: done, pages_known: known}}
   end
 
   # What a commit hook is asked about has the form of what subscribers are told.

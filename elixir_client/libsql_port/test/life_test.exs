@@ -4,7 +4,7 @@ defmodule LibsqlPort.LifeTest do
 
   import ExUnit.CaptureLog
 
-  alias LibsqlPort.{Telemetry, TelemetryDouble}
+  alias LibsqlPort.{Sqld, Telemetry, TelemetryDouble}
 
   @moduletag connect: false
 
@@ -50,6 +50,21 @@ defmodule LibsqlPort.LifeTest do
         end)
 
       refute log =~ "terminating"
+    end
+
+    @tag :sqld
+    test "tell when a replica is not synced any more, and when it is again", context do
+      server = Sqld.start!()
+      path = Path.join(context.tmp_dir, "r.db")
+      {:ok, conn} = LibsqlPort.connect(context.sidecar, database: path, url: server.url)
+      Sqld.kill(server)
+      for _ <- 1..2, do: {:error, _} = LibsqlPort.Replica.sync(conn)
+      assert_receive {:event, [:libsql_port, :replica, :failing], %{system_time: _}, metadata}
+      assert %{database: ^path, error: %Error{code: :remote_unavailable}, os_pid: _} = metadata
+      Sqld.restart(server)
+      {:ok, _} = LibsqlPort.Replica.sync(conn)
+      assert_receive {:event, [:libsql_port, :replica, :synced], _, %{database: ^path}}
+      refute_received {:event, [:libsql_port, :replica, _], _, _}
     end
 
     test "tell the beginning and the end of connections", %{sidecar: sidecar} do
@@ -126,7 +141,7 @@ defmodule LibsqlPort.LifeTest do
     test "are logged by the default handler" do
       assert :ok = Telemetry.attach_default_handler()
       assert_received {:attached, "libsql_port-default-handler", events, handler}
-      assert length(events) == 5
+      assert length(events) == 8
 
       log =
         capture_log(fn -> handler.([:libsql_port, :sidecar, :lost], %{}, %{name: A, reason: "ended"}, nil) end)

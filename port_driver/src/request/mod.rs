@@ -24,10 +24,11 @@ pub use hook::{Hook, HookKind};
 pub use options::{OpenMode, OpenOptions, PragmaValue, ResultOptions};
 pub use policy::{Effect, Policy, PolicyElement, PolicyRule};
 pub use remote::{FallbackReads, ReadFrom, RemoteOptions, Roots, Secret};
-pub use replica::{Consistency, ReplicaOptions, Until};
+pub use replica::{Consistency, ReplicaOptions, Until, WhenStale};
 pub use subscribe::{ChangeFilter, Scope, Subscribe, Values};
 pub use subscribe::{
-    EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_SYNC, EVENT_WAL,
+    EVENT_BUSY, EVENT_CHANGES, EVENT_COMMIT, EVENT_FREEZE, EVENT_PROGRESS, EVENT_ROLLBACK, EVENT_SYNC,
+    EVENT_WAL,
 };
 pub use subscribe::{OPERATION_DELETE, OPERATION_INSERT, OPERATION_UPDATE};
 
@@ -348,6 +349,14 @@ fn read_request(tag: u8, payload: &[u8]) -> Result<Request<'_>, Refusal> {
                 return Err(RequestError::new(
                     ErrorCode::InvalidOption,
                     "options: what is for a replica needs both the url of a server and the path of a file"
+                        .to_owned(),
+                )
+                .into());
+            }
+            if options.promote && options.remote.is_some() {
+                return Err(RequestError::new(
+                    ErrorCode::InvalidOption,
+                    "options: a replica that is promoted has no server any more; leave out the url"
                         .to_owned(),
                 )
                 .into());

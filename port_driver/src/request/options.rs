@@ -26,6 +26,8 @@ pub struct ResultOptions {
     pub defensive: Option<bool>,
     /// How new the data of a replica have to be; `None`: as its `open` says.
     pub consistency: Option<Consistency>,
+    /// How old they may be; `None`: as its `open` says.
+    pub max_lag_ms: Option<u32>,
     /// `Some(false)`: the connection's policy does not hold for this request, whose SQL is the application's own.
     pub policy: Option<bool>,
 }
@@ -76,6 +78,8 @@ pub struct OpenOptions<'a> {
     pub remote: Option<Box<RemoteOptions<'a>>>,
     /// How a replica is kept; `None`: as it is unless something else is said.
     pub replica: Option<ReplicaOptions>,
+    /// The file is a replica, and becomes a database of its own.
+    pub promote: bool,
 }
 
 /// A pragma's value, not yet checked.
@@ -109,7 +113,7 @@ const OPEN_MODES: &[(&str, OpenMode)] = &[
 const BOOLEANS: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 const RESULT_KEYS: &[&str] =
-    &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive", "policy", "consistency"];
+    &["credits", "chunk_bytes", "rows_max", "bytes_max", "defensive", "policy", "consistency", "max_lag_ms"];
 const CURSOR_KEYS: &[&str] = &["live"];
 const OPEN_KEYS: &[&str] = &[
     "mode",
@@ -155,6 +159,9 @@ const OPEN_KEYS: &[&str] = &[
     "fallback_reads",
     "replica_wait_ms",
     "measure_interval_ms",
+    "max_lag_ms",
+    "when_stale",
+    "promote",
 ];
 
 impl ResultOptions {
@@ -174,6 +181,7 @@ impl ResultOptions {
                 "defensive" => options.defensive = Some(choice(decoder, key, BOOLEANS)?),
                 "policy" => options.policy = Some(choice(decoder, key, BOOLEANS)?),
                 "consistency" => options.consistency = Some(choice(decoder, key, CONSISTENCIES)?),
+                "max_lag_ms" => options.max_lag_ms = Some(replica::time(decoder, key)?),
                 _ => options.bytes_max = Some(integer(decoder, key, i64::MAX as u64)?),
             }
             Ok(())
@@ -211,6 +219,7 @@ impl Default for OpenOptions<'_> {
             pragmas: Vec::new(),
             remote: None,
             replica: None,
+            promote: false,
         }
     }
 }
@@ -235,6 +244,7 @@ impl<'a> OpenOptions<'a> {
                     options.allowed_directories = Some(texts(decoder, key, DIRECTORIES_MAX)?)
                 }
                 "policy" => options.policy = policy::decode(decoder)?,
+                "promote" => options.promote = choice(decoder, key, BOOLEANS)?,
                 "limits" => options.limits = settings(decoder, "limits")?,
                 "pragmas" => options.pragmas = settings(decoder, "pragmas")?,
                 key if replica::KEYS.contains(&key) => {

@@ -16,6 +16,19 @@ pub struct ReplicaOptions {
     pub offline: bool,
     /// How long the server may be silent in the midst of a sync.
     pub sync_silence_ms: u32,
+    /// How old what is read may be, by the time of the last sync; `None`: as old as it is.
+    pub max_lag_ms: Option<u32>,
+    /// What becomes of a read for which the file is older.
+    pub when_stale: WhenStale,
+}
+
+/// What becomes of a read for which a replica's file is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// It runs on the server.
+    Server,
+    /// It is an error.
+    Error,
 }
 
 /// How old what is read of a replica may be.
@@ -44,6 +57,8 @@ pub(super) const CONSISTENCIES: &[(&str, Consistency)] = &[
     ("latest", Consistency::Latest),
 ];
 
+const WHEN_STALE: &[(&str, WhenStale)] = &[("server", WhenStale::Server), ("error", WhenStale::Error)];
+
 #[derive(Clone, Copy)]
 enum Protocol {
     V1,
@@ -59,8 +74,15 @@ const TIME_MS_MAX: u64 = 86_400_000;
 const SYNC_SILENCE_MS: u32 = 30_000;
 
 /// The keys of `open` that are for replicas alone.
-pub(super) const KEYS: &[&str] =
-    &["consistency", "sync_interval_ms", "offline", "sync_silence_ms", "sync_protocol"];
+pub(super) const KEYS: &[&str] = &[
+    "consistency",
+    "sync_interval_ms",
+    "offline",
+    "sync_silence_ms",
+    "sync_protocol",
+    "max_lag_ms",
+    "when_stale",
+];
 const SYNC_KEYS: &[&str] = &["until"];
 
 impl Default for ReplicaOptions {
@@ -70,6 +92,8 @@ impl Default for ReplicaOptions {
             consistency: Consistency::ReadYourWrites,
             offline: false,
             sync_silence_ms: SYNC_SILENCE_MS,
+            max_lag_ms: None,
+            when_stale: WhenStale::Server,
         }
     }
 }
@@ -81,14 +105,17 @@ impl ReplicaOptions {
             "sync_interval_ms" => self.sync_interval_ms = integer(decoder, key, TIME_MS_MAX)? as u32,
             "consistency" => self.consistency = choice(decoder, key, CONSISTENCIES)?,
             "offline" => self.offline = boolean(decoder, key)?,
-            "sync_silence_ms" => self.sync_silence_ms = silence(decoder, key)?,
+            "sync_silence_ms" => self.sync_silence_ms = time(decoder, key)?,
+            "max_lag_ms" => self.max_lag_ms = Some(time(decoder, key)?),
+            "when_stale" => self.when_stale = choice(decoder, key, WHEN_STALE)?,
             _ => protocol(choice(decoder, key, PROTOCOLS)?)?,
         }
         Ok(())
     }
 }
 
-fn silence(decoder: &mut Decoder<'_>, key: &str) -> Result<u32, Refusal> {
+/// Milliseconds, of which there is at least one.
+pub(super) fn time(decoder: &mut Decoder<'_>, key: &str) -> Result<u32, Refusal> {
     match decoder.next()? {
         Token::Integer(ms) if (1..=TIME_MS_MAX as i64).contains(&ms) => Ok(ms as u32),
         token => Err(wrong(key, token, format_args!("an integer from 1 to {TIME_MS_MAX}"))),

@@ -101,6 +101,8 @@ pub const EVENT_BUSY: u8 = 16;
 pub const EVENT_PROGRESS: u8 = 32;
 /// A bit of [`Subscribe::events`]: `sync`.
 pub const EVENT_SYNC: u8 = 64;
+/// A bit of [`Subscribe::events`]: `freeze`.
+pub const EVENT_FREEZE: u8 = 128;
 
 const KEYS: &[&str] = &[
     "tables",
@@ -124,6 +126,7 @@ const EVENTS: &[(&str, u8)] = &[
     ("busy", EVENT_BUSY),
     ("progress", EVENT_PROGRESS),
     ("sync", EVENT_SYNC),
+    ("freeze", EVENT_FREEZE),
 ];
 
 /// More would not be a filter but an attack.

@@ -137,6 +137,10 @@ tags! {
     SYNC_EVENT = 107;
     /// Event: requests to a server fail at once from now on, or are sent again.
     BREAKER = 108;
+    /// Event: how far the copy of a replica has come.
+    FREEZE_EVENT = 109;
+    /// Event: a replica is not synced any more, or is again.
+    REPLICA = 110;
 }
 
 /// Whether a reply of this tag ends its request. Parts say so themselves.
@@ -157,6 +161,6 @@ mod tests {
     #[test]
     fn names_are_known_for_known_tags_alone() {
         assert_eq!(name(ROLLBACK_TO), Some("ROLLBACK_TO"));
-        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 39 + 8 + 13);
+        assert_eq!((0..=u8::MAX).filter(|tag| name(*tag).is_some()).count(), 39 + 8 + 15);
     }
 }

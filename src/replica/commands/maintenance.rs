@@ -2,13 +2,12 @@
 
 use super::Session;
 use crate::error::{Error, Result};
-use crate::replica::freeze;
-use crate::replication::{Index, Replica};
+use crate::replica::freeze::Freezing;
+use crate::replica::status::{self, put_optional};
+use crate::replication::Index;
 use crate::run::Run;
 use port_driver::error_code::ErrorCode;
-use port_driver::etf::encoder::{
-    put_binary, put_bool, put_key, put_map, put_nil, put_optional_binary, put_tuple, put_unsigned,
-};
+use port_driver::etf::encoder::put_unsigned;
 use port_driver::request::Until;
 use std::time::Duration;
 
@@ -29,7 +28,6 @@ pub fn sync(session: &mut Session, run: &mut Run<'_>, until: Option<Until<'_>>) 
         session.waiting().pause(pause)?;
         pause = (pause * 2).min(UNTIL_PAUSE_MAX);
     }
-    session.unseen = None;
     session.take_over_log();
     status(session, run)
 }
@@ -38,7 +36,7 @@ pub fn sync(session: &mut Session, run: &mut Run<'_>, until: Option<Until<'_>>) 
 fn reaches(index: Option<Index>, until: Until<'_>) -> Result<bool> {
     let Some(index) = index else { return Ok(false) };
     match until.log {
-        Some(log) if log != name(index.log) => Err(Error::new(
+        Some(log) if log != status::log_name(index.log) => Err(Error::new(
             ErrorCode::InvalidOption,
             format!(
                 "frame {} is of the server's former log; a sync without until has all of the new one",
@@ -49,72 +47,26 @@ fn reaches(index: Option<Index>, until: Until<'_>) -> Result<bool> {
     }
 }
 
-/// A log as clients know it.
-fn name(log: u128) -> String {
-    format!("{log:032x}")
-}
-
 /// Where the replica is.
 pub fn status(session: &mut Session, run: &mut Run<'_>) -> Result<()> {
-    let status = Status::of(&session.replica);
-    run.ok(|out| status.put(out));
+    let replica = &session.replica;
+    run.ok(|out| status::put(replica, out));
     Ok(())
-}
-
-struct Status<'s> {
-    replica: &'s Replica,
-}
-
-impl<'s> Status<'s> {
-    fn of(replica: &'s Replica) -> Self {
-        Status { replica }
-    }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        let (outcome, index, running) =
-            (self.replica.outcome(), self.replica.index(), self.replica.running());
-        put_map(out, 9);
-        put_key(out, "path");
-        put_binary(out, self.replica.path.as_os_str().as_encoded_bytes());
-        put_key(out, "log");
-        put_optional_binary(out, index.map(|index| name(index.log)).as_ref().map(|log| log.as_bytes()));
-        put_key(out, "index");
-        put_optional(out, index.and_then(|index| index.frame));
-        put_key(out, "server_index");
-        put_optional(out, outcome.primary);
-        put_key(out, "age_ms");
-        let age = outcome.fresh.map(|fresh| fresh.elapsed().as_millis());
-        put_optional(out, age.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)));
-        put_key(out, "syncing");
-        put_bool(out, running.is_some());
-        put_key(out, "frames_done");
-        put_optional(out, running.map(|frames| frames.done));
-        put_key(out, "frames_known");
-        put_optional(out, running.map(|frames| frames.known));
-        put_key(out, "error");
-        match &outcome.failure {
-            None => put_nil(out),
-            Some(failure) => {
-                let error = Error::from(failure.clone());
-                put_tuple(out, 2);
-                put_unsigned(out, u64::from(error.code().number()));
-                put_binary(out, failure.message.as_bytes());
-            }
-        }
-    }
-}
-
-fn put_optional(out: &mut Vec<u8>, number: Option<u64>) {
-    match number {
-        Some(number) => put_unsigned(out, number),
-        None => put_nil(out),
-    }
 }
 
 /// Copies what the file has into a database of its own at `path`.
 pub fn freeze(session: &mut Session, run: &mut Run<'_>, path: &str) -> Result<()> {
-    session.take_over_log();
-    let bytes = freeze::into(&mut session.local.access, run.place, path)?;
+    if !session.local.access.handle.autocommit() || session.server.in_transaction() {
+        let message = "a replica is not frozen inside a transaction; commit or roll back";
+        return Err(Error::new(ErrorCode::TransactionOpen, message));
+    }
+    let freezing = Freezing {
+        replica: &session.replica,
+        control: &session.local.access.control,
+        runtime: &session.runtime,
+        id: session.local.access.id,
+    };
+    let bytes = freezing.make(path)?;
     run.ok(|out| put_unsigned(out, bytes));
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::error::{transaction_ended, Error, Result};
 use crate::held::ANY;
 use crate::run::Run;
 use crate::{local, remote};
-use port_driver::request::{Consistency, Execute, Request, Target};
+use port_driver::request::{Consistency, Execute, Request, ResultOptions, Target};
 use std::sync::atomic::Ordering;
 
 /// Runs one request; its reply, or its error's, is in `run.out` when this returns.
@@ -33,16 +33,35 @@ fn route(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     let place = place::of(session, run, request).and_then(|place| {
         // One that is addressed to a transaction which is over is refused.
         if place == Place::File && (run.transaction.is_none() || matches!(request, Request::Begin(_))) {
-            let consistency = consistency(session, request);
-            session.freshen(consistency, || run.outlet.about_to_wait())?;
+            before_read(session, run, request)
+        } else {
+            Ok(place)
         }
-        Ok(place)
     });
     match place {
         Ok(Place::File | Place::Here) => on_file(session, run, request),
-        Ok(Place::Server) => on_server(session, run, request),
+        Ok(Place::Stale) => {
+            send(session, run, request);
+        }
+        Ok(Place::Server) => {
+            let failed = send(session, run, request);
+            follow(session, request, failed);
+        }
         Err(error) => own(session, run, |_, _| Err(error)),
     }
+}
+
+/// Where a read of the file runs in the end, with the file as new as it has to be.
+fn before_read(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> Result<Place> {
+    let consistency = consistency(session, request);
+    if consistency != Consistency::Latest {
+        let place = place::if_stale(session, max_lag_ms(session, request))?;
+        if place != Place::File {
+            return Ok(place);
+        }
+    }
+    session.freshen(consistency, || run.outlet.about_to_wait())?;
+    Ok(Place::File)
 }
 
 /// By the file's connection, which knows nothing of a transaction on the server.
@@ -62,8 +81,8 @@ fn on_file(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
     session.server.control.held.set(held);
 }
 
-/// On the server. What a statement prepared here says is sent as its text.
-fn on_server(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
+/// On the server. What a statement prepared here says is sent as its text. True if it has failed.
+fn send(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) -> bool {
     let errors = session.local.counters.errors.load(Ordering::Relaxed);
     let text = |id: u32| session.local.prepared.sql(id).map(str::to_owned).ok();
     match request {
@@ -83,8 +102,7 @@ fn on_server(session: &mut Session, run: &mut Run<'_>, request: &Request<'_>) {
         },
         _ => remote::commands::run(&mut session.server, run, request),
     }
-    let failed = session.local.counters.errors.load(Ordering::Relaxed) != errors;
-    follow(session, request, failed);
+    session.local.counters.errors.load(Ordering::Relaxed) != errors
 }
 
 /// Has the file follow what the server may have committed, and waits for that where reads are to see it. The answer is the commit's
@@ -110,10 +128,11 @@ fn follow(session: &mut Session, request: &Request<'_>, failed: bool) {
     if failed && !matches!(request, Request::Script { .. }) {
         return;
     }
-    session.unseen = Some(ticket);
+    session.replica.written(ticket);
     let waits = consistency(session, request) != Consistency::Local;
-    if waits && !failed && session.waiting().synced(ticket).is_ok() {
-        session.unseen = None;
+    if waits && !failed {
+        // The commit is told in any case.
+        let _ = session.waiting().synced(ticket);
     }
 }
 
@@ -138,12 +157,20 @@ fn reset(session: &mut Session, run: &mut Run<'_>) {
 
 /// How new the data have to be that `request` reads.
 fn consistency(session: &Session, request: &Request<'_>) -> Consistency {
-    let said = match request {
-        Request::Execute(request) | Request::QueryOne(request) => request.options.consistency,
-        Request::ExecutePrepared(request) => request.options.consistency,
+    said(request).and_then(|options| options.consistency).unwrap_or(session.consistency)
+}
+
+/// How old they may be.
+fn max_lag_ms(session: &Session, request: &Request<'_>) -> Option<u32> {
+    said(request).and_then(|options| options.max_lag_ms).or(session.max_lag_ms)
+}
+
+fn said<'r>(request: &'r Request<'_>) -> Option<&'r ResultOptions> {
+    match request {
+        Request::Execute(request) | Request::QueryOne(request) => Some(&request.options),
+        Request::ExecutePrepared(request) => Some(&request.options),
         _ => None,
-    };
-    said.unwrap_or(session.consistency)
+    }
 }
 
 /// True if `request` can run on the thread that reads requests: it is short on the file, and waits for no sync.
@@ -158,10 +185,11 @@ pub fn is_short(session: &Session, request: &Request<'_>) -> bool {
         _ => false,
     };
     reads
-        && session.unseen.is_none()
+        && session.replica.unseen().is_none()
         && session.logs == session.replica.logs()
         && !session.server.in_transaction()
         && consistency(session, request) != Consistency::Latest
+        && max_lag_ms(session, request).is_none()
         && local::commands::is_short(&session.local, request)
 }
 

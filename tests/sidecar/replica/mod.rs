@@ -1,7 +1,11 @@
 //! Embedded replicas: a file that follows a real server, read by the connections of a sidecar.
 
+mod gate;
+mod lagging;
+mod ledger;
 mod opening;
 mod reading;
+mod standalone;
 mod syncing;
 mod writing;
 
@@ -25,7 +29,17 @@ fn open<'s>(
     path: &Path,
     options: &[(&str, Term)],
 ) -> Result<Conn<'s>, Failure> {
-    let url = ("url", Term::from(server.url()));
+    open_at(sidecar, &server.url(), path, options)
+}
+
+/// The same for whatever stands before it.
+fn open_at<'s>(
+    sidecar: &'s Sidecar,
+    url: &str,
+    path: &Path,
+    options: &[(&str, Term)],
+) -> Result<Conn<'s>, Failure> {
+    let url = ("url", Term::from(url));
     let pairs = std::iter::once(&url).chain(options).map(|(key, value)| (Term::from(*key), value.clone()));
     sidecar.open_with(path, Term::Map(pairs.collect()))
 }

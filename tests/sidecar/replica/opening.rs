@@ -12,9 +12,13 @@ fn the_first_opening_brings_all_that_the_server_has() {
     assert_eq!(conn.info.get("mode").text(), "replica");
     assert_eq!(conn.info.get("path").text(), path.canonicalize().unwrap().to_str().unwrap());
     assert_eq!(count(&conn), 1000);
-    let status = status(&conn);
-    assert_eq!(status.get("index"), status.get("server_index"));
-    assert!(status.get("error").is_nil() && status.get("age_ms").int() >= 0, "{status:?}");
+    let of_conn = status(&conn);
+    assert_eq!(of_conn.get("index"), of_conn.get("server_index"));
+    assert!(of_conn.get("error").is_nil() && of_conn.get("age_ms").int() >= 0, "{of_conn:?}");
+    let of_program = sidecar.status().get("replicas").items()[0].clone();
+    assert_eq!((of_program.get("path"), of_program.get("log")), (of_conn.get("path"), of_conn.get("log")));
+    conn.close();
+    eventually("it is forgotten", || sidecar.status().get("replicas").items().is_empty());
 }
 
 #[test]

@@ -9,7 +9,8 @@ defmodule EctoLibSql.CallOptions do
   #
   # Options that bound the chunks of a stream (`:max_rows`, `:chunk_bytes`, `:stream`, `:read_ahead`) change no rows, so all other calls pass
   # them over: a Repo's `default_options/1` gives them to every call. A checkout refuses what its calls would not be run with though they were
-  # told to be safer by it. `:policy` and `:defensive` of a transaction or a checkout hold for all their statements (`EctoLibSql.Privileges`).
+  # told to be safer by it. `:policy` and `:defensive` of a transaction or a checkout hold for all their statements (`EctoLibSql.Privileges`). `:consistency` and `:max_lag` say how
+  # new a replica has to be; a file and a server always are.
 
   alias EctoLibSql.{Error, OptionSlips}
   alias EctoLibSql.Lane.Slots
@@ -29,6 +30,8 @@ defmodule EctoLibSql.CallOptions do
     defensive: "true or false",
     lane: "false, in a call",
     retry: "false, in a call",
+    consistency: ":local, :read_your_writes or :latest",
+    max_lag: "milliseconds, 1 or more",
     ignored_options: "a list of names"
   ]
 
@@ -129,6 +132,11 @@ defmodule EctoLibSql.CallOptions do
   defp unfit([{:read_ahead, value} | rest]) when is_boolean(value), do: unfit(rest)
   defp unfit([{:policy, false} | rest]), do: unfit(rest)
   defp unfit([{:defensive, value} | rest]) when is_boolean(value), do: unfit(rest)
+
+  defp unfit([{:max_lag, value} | rest]) when is_integer(value) and value > 0, do: unfit(rest)
+
+  defp unfit([{:consistency, value} | rest]) when value in [:local, :read_your_writes, :latest],
+    do: unfit(rest)
 
   # What is no `false` is the lane itself. The adapter puts it in front of the Repo's own options, which were checked when that started.
   defp unfit([{:lane, false} | rest]), do: unfit(rest)

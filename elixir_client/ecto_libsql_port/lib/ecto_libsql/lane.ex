@@ -38,7 +38,7 @@ defmodule EctoLibSql.Lane do
     lane = Keyword.get(options, :lane, connections > 1)
     pool = Keyword.get(options, :pool, DBConnection.ConnectionPool)
 
-    if lane && pool == DBConnection.ConnectionPool && !options[:configure] && !ServerLocation.server?(options) do
+    if lane && pool == DBConnection.ConnectionPool && !options[:configure] && !ServerLocation.remote?(options) do
       given = if lane == true, do: [], else: lane
       Slots.new(given[:size] || max(connections, @size_min), given[:idle_timeout] || @idle_timeout)
     end

@@ -23,11 +23,10 @@ defmodule EctoLibSql.OptionPlaces do
        connection:
          "nothing is repeated on a connection that is opened by hand: start a pool by EctoLibSql.start_link/1, or repeat the call"},
     lane:
-      {[:repo], [:local],
+      {[:repo], [:local, :replica],
        pool: "only a Repo has a lane",
        connection: @no_pool,
-       remote: "a statement takes far longer on its way to a server than through the pool",
-       replica: "a statement takes far longer on its way to a server than through the pool"},
+       remote: "a statement takes far longer on its way to a server than through the pool"},
     pool_count:
       {[:repo], @places, pool: "only a Repo has several pools: start several of these", connection: @no_pool},
     pool_size_min: {@pooled, @places, connection: @no_pool},

@@ -27,6 +27,9 @@ defmodule EctoLibSql.Options do
       replica of that database. See the guide on remote databases
     * `:auth_token`, `:namespace`, `:tls`, `:ca_file`, `:client_cert_file`, `:client_key_file`, `:roots`, `:proxy`,
       `:server_connect_timeout`, `:stream_idle`, `:response_bytes_max` – who asks, and the way there: as in `LibsqlPort.Options`
+    * `:consistency`, `:max_lag`, `:when_stale`, `:sync_interval`, `:offline`, `:sync_silence`, `:sync_protocol` – of a replica, as in
+      `LibsqlPort.Options`. ecto_libsql's `sync: false` and `read_your_writes: false` are `consistency: :local`. `Repo.all(query,
+      consistency: :latest)` and `max_lag:` hold for one call. See the guide on replicas
     * `:admin_url`, `:admin_auth_key` – the address and the key of the server's admin API, with which `mix ecto.create` and
       `mix ecto.drop` make and remove the namespace. It is asked as the database is: `:tls`, `:ca_file`, `:client_cert_file`,
       `:client_key_file` and `:proxy` hold for it too. With `roots: :webpki` it trusts `:ca_file` alone
@@ -246,7 +249,8 @@ defmodule EctoLibSql.Options do
   end
 
   defp driver({:replica, address}, options) do
-    with {:ok, driver_options} <- driver(:local, options), do: {:ok, [{:url, address} | driver_options]}
+    with {:ok, driver_options} <- driver(:local, options),
+         do: {:ok, [{:url, address} | driver_options] |> consistent(options)}
   end
 
   defp driver(:local, options) do
@@ -261,6 +265,13 @@ defmodule EctoLibSql.Options do
          timeout(options[:timeout]) ++
          (options |> Keyword.take(@driver_options) |> with_uris(Enum.any?(names, &Location.uri?/1)))}
     end
+  end
+
+  # By ecto_libsql's names: writes do not wait for the file, and reads not for writes.
+  defp consistent(driver_options, options) do
+    if options[:sync] == false or options[:read_your_writes] == false,
+      do: Keyword.put_new(driver_options, :consistency, :local),
+      else: driver_options
   end
 
   # Said at the start: the sidecar would refuse each connection of the pool, again and again.

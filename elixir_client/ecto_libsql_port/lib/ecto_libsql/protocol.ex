@@ -397,8 +397,10 @@ defmodule EctoLibSql.Protocol do
 
   defp execute(%Query{operation: :execute, statement: sql} = query, params, options, state) do
     execute = fn params ->
-      with {:ok, given} <- given(options, state),
-           do: Connection.execute(state.conn, sql, params, Privileges.of(options, state) ++ given)
+      with {:ok, given} <- given(options, state) do
+        options = Privileges.of(options, state) ++ fresh(options, state) ++ given
+        Connection.execute(state.conn, sql, params, options)
+      end
     end
 
     case with_params(params, execute) do
@@ -573,6 +575,10 @@ defmodule EctoLibSql.Protocol do
       :overdue -> {:error, LibsqlPort.Error.new(:timeout, "the time was up before the request was sent")}
     end
   end
+
+  # How new what is read has to be, which only a replica may not be.
+  defp fresh(options, %State{mode: :remote_replica}), do: Keyword.take(options, [:consistency, :max_lag])
+  defp fresh(_options, _state), do: []
 
   defp locks(options, left) do
     case :lists.keyfind(:lock_timeout, 1, options) do

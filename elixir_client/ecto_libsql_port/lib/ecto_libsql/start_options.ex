@@ -50,6 +50,9 @@ defmodule EctoLibSql.StartOptions do
     migration_lock_lease: {:integer, 1},
     admin_url: :text,
     admin_auth_key: :secret,
+    # ecto_libsql's. A file and a server are always in step.
+    sync: :boolean,
+    read_your_writes: :boolean,
     ignored_options: :names
   ]
 
@@ -66,7 +69,7 @@ defmodule EctoLibSql.StartOptions do
             [:scheme, :hostname, :username, :password, :port, :ssl, :ssl_opts, :parameters, :query] ++
             [:socket_options, :socket_dir, :socket, :charset, :collation, :encoding, :template] ++
             [:maintenance_database, :database_url, :show_sensitive_data_on_errors] ++
-            [:sync, :read_your_writes, :sync_interval, :chunk_size, :progress_handler_steps]
+            [:chunk_size, :progress_handler_steps]
 
   # Those of `EctoLibSql.Options` that are set for the whole application.
   @of_application Settings.names()

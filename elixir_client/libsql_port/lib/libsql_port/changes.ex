@@ -54,8 +54,8 @@ defmodule LibsqlPort.Changes do
   With the option `hooks:` the subscriber is also told of commits, rollbacks and the growth of the WAL, as SQLite's hooks of
   these names tell of them: `%LibsqlPort.Changes.Hook{kind: :commit | :rollback | :wal}`. `:busy` tells of waits for locks of other
   programs (`%LibsqlPort.Changes.Busy{}`), `:progress` how far statements have come that run for long
-  (`%LibsqlPort.Changes.Progress{}`), `:sync` how far the sync of a replica has (`%LibsqlPort.Changes.Sync{}`). Messages of these
-  three are left out if the subscriber does not keep up. A hook that decides
+  (`%LibsqlPort.Changes.Progress{}`), `:sync` how far the sync of a replica has (`%LibsqlPort.Changes.Sync{}`), and `:freeze` its copy
+  (`%LibsqlPort.Changes.Freeze{}`). Messages of these four are left out if the subscriber does not keep up. A hook that decides
   about commits is set by `LibsqlPort.set_commit_hook/3`.
   """
 
@@ -139,7 +139,7 @@ defmodule LibsqlPort.Changes do
     * `:changed_columns` – a list of columns: an update is told only if it gives one of them another value. Values are the same if they
       have one type and the same bytes: `1` and `1.0` are different, and so are text and a blob of the same bytes, and `0.0` and `-0.0`.
       Generated columns that are computed when they are read (VIRTUAL) are neither told nor compared: name those that they are computed of
-    * `:hooks` – a list of `:commit`, `:rollback`, `:wal`, `:busy`, `:progress` and `:sync`; by default none
+    * `:hooks` – a list of `:commit`, `:rollback`, `:wal`, `:busy`, `:progress`, `:sync` and `:freeze`; by default none
     * `:progress_interval` – how often `:progress` tells of a statement, in ms from 10 on; default 1000
     * `:changes` – `false` if the subscriber wants to hear of hooks alone; default `true`
     * `:subscriber` – the process to subscribe; default `self()`

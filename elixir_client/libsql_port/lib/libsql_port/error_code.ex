@@ -13,6 +13,7 @@ defmodule LibsqlPort.ErrorCode do
   | `:callback_failed`, `:callback_timeout`, `:callback_reentered`, `:unknown_function` | functions written in Elixir |
   | `:commit_vetoed`, `:commit_hook_failed` | a commit hook written in Elixir (`LibsqlPort.set_commit_hook/3`) |
   | `:transaction_lost`, `:unauthorized`, `:forbidden`, `:remote_unavailable`, `:remote_protocol` | databases on a server |
+  | `:too_stale` | a replica (`LibsqlPort.Replica`) that is older than a read allows |
   | `:outcome_unknown` | a write whose answer was lost, with the sidecar or on the way to a server |
   | `:sidecar_down`, `:protocol_mismatch`, `:executable_not_found`, `:not_sent` | seen by this client alone |
   | `:unknown` | a number that this client does not know; the error keeps it |
@@ -80,6 +81,7 @@ defmodule LibsqlPort.ErrorCode do
     forbidden: 94,
     remote_unavailable: 95,
     remote_protocol: 96,
+    too_stale: 97,
     sidecar_down: 100,
     outcome_unknown: 101,
     protocol_mismatch: 102,

@@ -5,7 +5,7 @@ defmodule LibsqlPort.Life do
 
   require Logger
 
-  alias LibsqlPort.{Policy, Telemetry}
+  alias LibsqlPort.{Error, Policy, Telemetry}
 
   # `Logger` puts `:elixir` in front of a domain that is given with the message, and in place of a process's own.
   @domain [domain: [:libsql_port]]
@@ -78,6 +78,14 @@ defmodule LibsqlPort.Life do
       metadata
     )
   end
+
+  @doc "A replica is not synced any more, for this reason, or is again (`nil`)."
+  @spec replica(map, String.t(), Error.t() | nil) :: :ok
+  def replica(sidecar, database, nil),
+    do: Telemetry.event([:replica, :synced], %{}, Map.put(sidecar, :database, database))
+
+  def replica(sidecar, database, error),
+    do: Telemetry.event([:replica, :failing], %{}, Map.merge(sidecar, %{database: database, error: error}))
 
   @doc "A program outlived its input and is killed."
   @spec overdue(pos_integer) :: :ok

@@ -140,14 +140,20 @@ defmodule LibsqlPort.Options do
   `:url` and `:database`: a file that follows a database on a server (see `LibsqlPort.Replica`). It takes the options of both above, but for
   what runs on the server: no commit hook and no authorizer, and `:policy` and `:untrusted_sql` with `mode: :read_only` alone.
 
-    * `:consistency` – what reads have to have: `:local`, whatever the file has; `:read_your_writes` (default), also what this connection has
-      written; `:latest`, also what the server has as the read begins, by a sync before each. `LibsqlPort.query/4` and its like take it too
-    * `:sync_interval` – ms from the end of a sync to the next one, 0 (default) for none but those that are asked for and those that
-      follow commits. The newest connection's wish counts for the file
+    * `:consistency` – what reads have to have: `:local`, whatever the file has; `:read_your_writes` (default), also all that was
+      written through connections of this sidecar; `:latest`, also what the server has as the read begins, by a sync before each.
+      `LibsqlPort.query/4` and its like take it too
+    * `:max_lag` – how old what is read may be, in ms since the last successful sync of this sidecar began; default: as old as it is. Older than
+      that, a read goes to the server. `LibsqlPort.query/4` and its like take it too
+    * `:when_stale` – `:server` (default), or `:error`: such a read returns an error of code `:too_stale`, and so do all of them with
+      `mode: :read_only`
+    * `:sync_interval` – ms from the end of a sync to the next one, 0 (default) for none but those that are asked for, those that
+      follow commits and, while what was written is missing, retries (after 1 s, doubled up to 30 s). The newest connection's wish counts for the file
     * `:offline` – `true`: the server is not asked while the connection is opened. Default `false`: a file without data waits for its
       first sync, within `:connect_timeout`; another one is opened at once, and a sync begins
     * `:sync_silence` – ms that the server may be silent in the midst of a sync; default 30000
     * `:sync_protocol` – `:v1` (default). `:v2` and `:auto` are refused, with the reason
+    * `:promote` – without `:url`: `true` makes the replica a database of its own before it is opened (see `LibsqlPort.Replica.promote/3`)
 
   ## Limits of statements
 
@@ -255,6 +261,7 @@ defmodule LibsqlPort.Options do
     {:functions, [], :functions, nil},
     {:commit_hook, nil, :hook, nil},
     {:authorizer, nil, :hook, nil},
+    {:promote, nil, :boolean, "promote"},
     {:pragmas, [], :pragmas, nil}
   ]
   @connection @local ++ ServerOptions.table()
@@ -279,7 +286,8 @@ defmodule LibsqlPort.Options do
                [
                  rows_max: {:integer, 0, @int_max},
                  bytes_max: {:integer, 0, 1_099_511_627_776},
-                 consistency: {:one_of, [:local, :read_your_writes, :latest]}
+                 consistency: {:one_of, [:local, :read_your_writes, :latest]},
+                 max_lag: {:integer, 1, 86_400_000}
                ]
   @of_execute @of_result ++ [defensive: :boolean, policy: {:one_of, [false]}]
   @of_fetch @of_request ++ [chunk_rows: {:integer, 0, @int_max}, chunk_bytes: {:integer, 0, @int_max}]

@@ -29,6 +29,8 @@ defmodule LibsqlPort.Replica do
     * `path` – its file
     * `log` – which log of the server it follows, a string; `nil` before the first sync
     * `index` – the last frame of it that was committed here; `nil` if there is none
+    * `write_index` – a frame of `log` up to which the file has all that this sidecar had committed on the server when it was synced
+      last; `nil` if it has committed nothing, or in another log
     * `server_index` – the last frame that the server had when it was asked last; `nil` before, and of an empty database
     * `age` – ms since the last successful sync of this sidecar began, so that what is read is not older than that; `nil` without one
     * `syncing` – whether a sync runs, `frames_done` and `frames_known` how far it has come: frames that have come, and frames that were
@@ -40,6 +42,7 @@ defmodule LibsqlPort.Replica do
           log: String.t() | nil,
           index: non_neg_integer | nil,
           server_index: non_neg_integer | nil,
+          write_index: non_neg_integer | nil,
           age: non_neg_integer | nil,
           syncing: boolean,
           frames_done: non_neg_integer | nil,
@@ -88,7 +91,8 @@ defmodule LibsqlPort.Replica do
   Copies what the replica has into a database of its own at `path`, which no server is behind any more. Returns its size in bytes.
 
   The copy is made beside its place and gets its name when it is whole, so `path` is never half of a database. Where there is a file
-  already the error is `:cannot_open`. Writers and syncs go on meanwhile; the copy is of one state.
+  already the error is `:cannot_open`. Writers and syncs go on meanwhile; the copy is of one state. Who subscribes with `hooks: [:freeze]`
+  is told how far it is (`LibsqlPort.Changes.Freeze`). Inside a transaction the error is `:transaction_open`.
 
   ## Options
 
@@ -100,6 +104,34 @@ defmodule LibsqlPort.Replica do
   """
   @spec freeze(Connection.t(), Path.t(), keyword) :: {:ok, non_neg_integer} | {:error, Error.t()}
   def freeze(%Connection{} = conn, path, options \\ []), do: Connection.freeze(conn, path, options)
+
+  @doc """
+  Makes the replica in the file `path` a database of its own, which is written here from now on. No server is asked.
+
+  Returns an error of code `:busy` while anybody has the file open, of this sidecar or of another program, and `:cannot_open` if it is no
+  replica. What the server has and the file has not got is not in it: `sync/2` before, if the server is there. The file cannot be a
+  replica again; where it is opened with a `:url`, the error is `:cannot_open`.
+
+  ## Options
+
+    * `:timeout` - milliseconds for it all; default 15000
+
+  ## Examples
+
+      :ok = LibsqlPort.close(conn)
+      :ok = LibsqlPort.Replica.promote(MyApp.Sidecar, "replica.db")
+      {:ok, conn} = LibsqlPort.connect(MyApp.Sidecar, database: "replica.db")
+  """
+  @spec promote(LibsqlPort.sidecar(), Path.t(), keyword) :: :ok | {:error, Error.t()}
+  def promote(sidecar, path, options \\ []) do
+    limit =
+      Enum.map(options, fn {name, value} ->
+        {if(name == :timeout, do: :connect_timeout, else: name), value}
+      end)
+
+    with {:ok, conn} <- LibsqlPort.connect(sidecar, [database: path, promote: true] ++ limit),
+         do: LibsqlPort.close(conn)
+  end
 
   @doc """
   Returns the index of the last frame that was committed to the file, `nil` if there is none.

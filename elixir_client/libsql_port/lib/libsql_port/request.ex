@@ -285,6 +285,9 @@ defmodule LibsqlPort.Request do
     limits(rest, Map.put_new(limits || %{}, name, value))
   end
 
+  defp limits([{:max_lag, value} | rest], limits),
+    do: limits(rest, Map.put_new(limits || %{}, :max_lag_ms, value))
+
   defp limits([_ | rest], limits), do: limits(rest, limits)
   defp limits([], limits), do: limits
 

@@ -22,6 +22,7 @@ defmodule LibsqlPort.ServerOptions do
     functions: "SQL functions run where the engine is, which is the server",
     commit_hook: "hooks run where the engine is, which is the server",
     authorizer: "hooks run where the engine is, which is the server",
+    promote: "a replica that is promoted has no server any more",
     pragmas: "the server has its own pragmas"
   }
 
@@ -63,7 +64,9 @@ defmodule LibsqlPort.ServerOptions do
     {:sync_interval, {:integer, 0, 86_400_000}, "sync_interval_ms"},
     {:offline, :boolean, "offline"},
     {:sync_silence, {:integer, 1, 86_400_000}, "sync_silence_ms"},
-    {:sync_protocol, {:one_of, [:v1, :v2, :auto]}, "sync_protocol"}
+    {:sync_protocol, {:one_of, [:v1, :v2, :auto]}, "sync_protocol"},
+    {:max_lag, {:integer, 1, 86_400_000}, "max_lag_ms"},
+    {:when_stale, {:one_of, [:server, :error]}, "when_stale"}
   ]
 
   @replica_names Enum.map(@replica, &elem(&1, 0))
@@ -181,12 +184,18 @@ defmodule LibsqlPort.ServerOptions do
   end
 
   defp suits(database, given, address) do
-    if database == ":memory:" or Keyword.has_key?(given, :memory),
-      do:
+    cond do
+      database == ":memory:" or Keyword.has_key?(given, :memory) ->
         error(
           "with #{address} a replica is meant, which is a file, and :database names one in memory: leave :database out, or give a path"
-        ),
-      else: :ok
+        )
+
+      Keyword.has_key?(given, :promote) ->
+        error("the option :promote makes a replica a database without a server: leave #{address} out")
+
+      true ->
+        :ok
+    end
   end
 
   defp pair(%{client_cert_file: nil, client_key_file: nil}), do: :ok

@@ -29,6 +29,7 @@ defmodule LibsqlPort.Sidecar do
     Restart,
     Run,
     Runners,
+    Status,
     Wire
   }
 
@@ -49,9 +50,10 @@ defmodule LibsqlPort.Sidecar do
   @log Wire.tag(:log)
   @call Wire.tag(:call)
   @abandoned Wire.tag(:abandoned)
-  @changes Enum.map([:changes, :lagged, :hook, :busy, :progress, :sync_event], &Wire.tag/1)
+  @changes Enum.map([:changes, :lagged, :hook, :busy, :progress, :sync_event, :freeze_event], &Wire.tag/1)
   @policy_denied Wire.tag(:policy_denied)
   @breaker Wire.tag(:breaker)
+  @replica Wire.tag(:replica)
 
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
@@ -368,7 +370,8 @@ defmodule LibsqlPort.Sidecar do
     state
   end
 
-  defp event(tag, frame, state) when tag in [@connection_lost, @log, @policy_denied, @breaker] do
+  defp event(tag, frame, state)
+       when tag in [@connection_lost, @log, @policy_denied, @breaker, @replica] do
     case {tag, Wire.read_payload(frame)} do
       {@log, {:ok, line}} ->
         Life.line(line)
@@ -388,6 +391,10 @@ defmodule LibsqlPort.Sidecar do
           probe: probe
         })
 
+        state
+
+      {@replica, {:ok, {database, failure}}} when is_binary(database) ->
+        Life.replica(state.about, database, Status.failure(failure))
         state
 
       {@connection_lost, {:ok, {connection, code, message}}}

@@ -76,6 +76,7 @@ defmodule LibsqlPort.Status do
     "log" => :log,
     "index" => :index,
     "server_index" => :server_index,
+    "write_index" => :write_index,
     "age_ms" => :age,
     "syncing" => :syncing,
     "frames_done" => :frames_done,
@@ -85,14 +86,19 @@ defmodule LibsqlPort.Status do
   @spec replica(map) :: map
   def replica(map), do: map |> rename(@replica) |> Map.put(:error, failure(map["error"]))
 
-  defp failure(nil), do: nil
+  @doc "Why a replica is not synced."
+  @spec failure(nil | {integer, String.t()}) :: Error.t() | nil
+  def failure(nil), do: nil
 
-  defp failure({code, message}) when is_integer(code) and is_binary(message),
+  def failure({code, message}) when is_integer(code) and is_binary(message),
     do: Error.from_wire({code, message, nil, nil, nil, nil, nil})
 
   @spec sidecar(map) :: map
   def sidecar(map) do
-    map |> rename(@sidecar) |> Map.put(:files, Enum.map(map["files"] || [], &rename(&1, @file_keys)))
+    map
+    |> rename(@sidecar)
+    |> Map.put(:files, Enum.map(map["files"] || [], &rename(&1, @file_keys)))
+    |> Map.put(:replicas, Enum.map(map["replicas"] || [], &replica/1))
   end
 
   @spec connection(map) :: map

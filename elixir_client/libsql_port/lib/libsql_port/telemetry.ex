@@ -24,6 +24,9 @@ defmodule LibsqlPort.Telemetry do
   | `[:libsql_port, :policy, :denied]` | `count` (1), `left_out`: denials since the last event that have none of their own (`:denials_per_second_max`) | `connection`, and of the denial `action`, `object`, `column`, `database`, `through`, `rule`; see `LibsqlPort.Policy` |
   | `[:libsql_port, :breaker, :changed]` | `failures`, one after the other; `since`: ms for which the circuit breaker has not been closed, `probe`: ms until the next probe, both `nil` if it is closed | `url` of the server, `state` (`:open`, `:half_open` or `:closed`), `reason`: the last failure in words, or `nil` |
 
+  | `[:libsql_port, :replica, :failing]` | | `database` (the replica's file), `error`: why it is not synced from now on; see `LibsqlPort.Replica` |
+  | `[:libsql_port, :replica, :synced]` | | `database`: it is synced again |
+
   Their measurements include `system_time` and `monotonic_time`. `attach_default_handler/0` logs them.
 
   A function written in Elixir (see `LibsqlPort.Function`) that raises, throws or exits is an event
@@ -47,7 +50,9 @@ defmodule LibsqlPort.Telemetry do
     [:libsql_port, :connection, :opened],
     [:libsql_port, :connection, :closed],
     [:libsql_port, :policy, :denied],
-    [:libsql_port, :breaker, :changed]
+    [:libsql_port, :breaker, :changed],
+    [:libsql_port, :replica, :failing],
+    [:libsql_port, :replica, :synced]
   ]
 
   require Logger
@@ -88,7 +93,8 @@ defmodule LibsqlPort.Telemetry do
   defp attached?(event), do: :telemetry_handler_table.list_for_event(event) != []
 
   @doc """
-  Logs the life-cycle events: a lost sidecar, what a policy denies and a server that is given up for a while as a warning, a restarted one as information, the rest at level `:debug`.
+  Logs the life-cycle events: a lost sidecar, what a policy denies, a server that is given up for a while and a replica that is not synced as
+  a warning, a restarted sidecar and a replica that is synced again as information, the rest at level `:debug`.
 
   Returns `{:error, :already_exists}` if it is attached already. Raises if `:telemetry` is not there.
 
@@ -112,6 +118,8 @@ defmodule LibsqlPort.Telemetry do
   defp level(:policy, :denied, _metadata), do: :warning
   defp level(:breaker, :changed, %{state: :open}), do: :warning
   defp level(:breaker, :changed, %{state: :closed}), do: :info
+  defp level(:replica, :failing, _metadata), do: :warning
+  defp level(:replica, :synced, _metadata), do: :info
   defp level(:sidecar, :started, %{restart: true}), do: :info
   defp level(_of, _what, _metadata), do: :debug
 

@@ -73,7 +73,9 @@ defmodule LibsqlPort.Wire do
     busy: 105,
     progress: 106,
     sync_event: 107,
-    breaker: 108
+    breaker: 108,
+    freeze_event: 109,
+    replica: 110
   ]
 
   @doc "The number of the protocol that this client speaks."

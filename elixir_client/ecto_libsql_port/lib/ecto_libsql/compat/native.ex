@@ -8,7 +8,7 @@ defmodule EctoLibSql.Native do
       {:ok, %EctoLibSql.Result{rows: [["Ada"]]}} = EctoLibSql.Native.query_stmt(state, statement, [1])
 
   New code has more of all this in `LibsqlPort`, typed: here errors are `{:error, text}`, as ecto_libsql had them.
-  What is not built yet answers `{:error, :unsupported}`: replicas, extensions, remote databases.
+  What is not built yet answers `{:error, :unsupported}`: extensions.
 
   ## What differs from ecto_libsql
 
@@ -293,10 +293,10 @@ defmodule EctoLibSql.Native do
 
   # --- not built yet --------------------------------------------------------------------------------------------
 
-  @doc "Nothing is to be synchronised for a local database."
-  @spec sync(State.t()) :: {:ok, String.t()} | {:error, :unsupported}
+  @doc "Brings a replica up to its server. Nothing is to be synchronised for a local database."
+  @spec sync(State.t()) :: {:ok, String.t()} | {:error, String.t() | :unsupported}
   def sync(%State{mode: mode}) when mode in [:local, nil], do: {:ok, "nothing to synchronise"}
-  def sync(%State{}), do: {:error, :unsupported}
+  def sync(%State{} = state), do: with(:ok <- Connections.sync(state, []), do: {:ok, "success sync"})
 
   @doc """
   Has a process told which rows the connection changes: a message `{action, database, table, rowid}` for each, with an action of
@@ -398,25 +398,25 @@ defmodule EctoLibSql.Native do
   @spec freeze_replica(term) :: {:error, :unsupported}
   def freeze_replica(_state), do: {:error, :unsupported}
 
-  @doc "The replication frame of a connection: 0, as long as all databases are local."
+  @doc "The replication frame of a connection: the last one that the file of a replica has, 0 for other databases."
   @spec get_frame_number_for_replica(State.t() | id) :: answer(non_neg_integer)
-  def get_frame_number_for_replica(state_or_id), do: frame(state_or_id)
+  def get_frame_number_for_replica(state_or_id), do: frame(Connections.frame_number(state_or_id))
 
-  @doc "The replication frame of a connection's last write: 0, as long as all databases are local."
+  @doc "A frame up to which a replica has what was written through it: 0 for other databases, or if nothing was."
   @spec get_max_write_frame(State.t() | id) :: answer(non_neg_integer)
-  def get_max_write_frame(state_or_id), do: frame(state_or_id)
+  def get_max_write_frame(state_or_id), do: frame(Connections.max_write_frame(state_or_id))
 
-  @doc "The replication frame after all writes were sent: 0, as long as all databases are local."
+  @doc "The replication frame after all writes were sent, which they are at once: as `get_frame_number_for_replica/1`."
   @spec flush_and_get_frame(State.t() | id) :: answer(non_neg_integer)
-  def flush_and_get_frame(state_or_id), do: frame(state_or_id)
+  def flush_and_get_frame(state_or_id), do: frame(Connections.frame_number(state_or_id))
 
-  @doc "Not built yet."
-  @spec sync_until_frame(State.t() | id, non_neg_integer) :: {:error, :unsupported}
-  def sync_until_frame(_state_or_id, frame) when is_integer(frame), do: {:error, :unsupported}
+  @doc "Brings a replica up to a frame of the log that it follows."
+  @spec sync_until_frame(State.t() | id, non_neg_integer) :: :ok | {:error, String.t() | :unsupported}
+  def sync_until_frame(state_or_id, frame) when is_integer(frame),
+    do: Connections.sync(state_or_id, until: frame)
 
-  defp frame(state_or_id) do
-    with 0 <- Connections.frame_number(state_or_id), do: {:ok, 0}
-  end
+  defp frame(number) when is_integer(number), do: {:ok, number}
+  defp frame(error), do: error
 
   # --- by ids ---------------------------------------------------------------------------------------------------
   # The names of ecto_libsql's native functions. Mode and synchronisation say nothing: all databases are local.
@@ -558,16 +558,18 @@ defmodule EctoLibSql.Native do
   defdelegate fetch_cursor(conn_id, cursor_id, rows_max), to: Cursors, as: :fetch
 
   @doc false
-  def do_sync(_conn_id, mode), do: sync(%State{conn_id: "", mode: mode})
+  def do_sync(conn_id, mode), do: sync(%State{conn_id: conn_id, mode: mode})
   @doc false
   defdelegate get_frame_number(conn_id), to: Connections, as: :frame_number
   @doc false
-  defdelegate max_write_replication_index(conn_id), to: Connections, as: :frame_number
+  defdelegate max_write_replication_index(conn_id), to: Connections, as: :max_write_frame
   @doc false
   defdelegate flush_replicator(conn_id), to: Connections, as: :frame_number
 
+  @doc false
+  def sync_until(conn_id, frame), do: Connections.sync(conn_id, until: frame)
+
   @unsupported [
-    sync_until: 2,
     set_authorizer: 2,
     enable_load_extension: 2,
     load_extension: 3,

@@ -143,9 +143,21 @@ defmodule LibsqlPort.Changes.Event do
   @doc "How far the sync of a replica has come."
   @spec sync(binary) :: {:ok, map} | :unreadable
   def sync(frame) do
+    with {:ok, database, done, known} <- counted(frame),
+         do: {:ok, %{database: database, frames_done: done, frames_known: known}}
+  end
+
+  @doc "How far the copy of a replica has come."
+  @spec freeze(binary) :: {:ok, map} | :unreadable
+  def freeze(frame) do
+    with {:ok, database, done, known} <- counted(frame),
+         do: {:ok, %{database: database, pages_done: done, pages_known: known}}
+  end
+
+  defp counted(frame) do
     case Wire.read_payload(frame) do
       {:ok, {_, database, done, known}} when is_binary(database) and is_integer(done) and is_integer(known) ->
-        {:ok, %{database: database, frames_done: done, frames_known: known}}
+        {:ok, database, done, known}
 
       _other ->
         :unreadable

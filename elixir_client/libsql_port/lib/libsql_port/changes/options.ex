@@ -71,7 +71,7 @@ defmodule LibsqlPort.Changes.Options do
   end
 
   def valid(:operations, value), do: some_of(value, [:insert, :update, :delete])
-  def valid(:hooks, value), do: some_of(value, [:commit, :rollback, :wal, :busy, :progress, :sync])
+  def valid(:hooks, value), do: some_of(value, [:commit, :rollback, :wal, :busy, :progress, :sync, :freeze])
   def valid(:progress_interval, value), do: between(value, 10, 2_147_483_647)
 
   def valid(:values, value),

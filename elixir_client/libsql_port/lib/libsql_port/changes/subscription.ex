@@ -10,7 +10,7 @@ defmodule LibsqlPort.Changes.Subscription do
   use GenServer, restart: :temporary
 
   alias LibsqlPort.{Changes, Error, Exchange, Handle, Outcome, Remote, Reply, Request, Sidecar, Wire}
-  alias LibsqlPort.Changes.{Busy, Ended, Event, Hook, Options, Outbox, Progress, Sync, Witness}
+  alias LibsqlPort.Changes.{Busy, Ended, Event, Freeze, Hook, Options, Outbox, Progress, Sync, Witness}
 
   # What a hook's event takes of the bytes that may be under way.
   @hook_bytes 100
@@ -24,6 +24,7 @@ defmodule LibsqlPort.Changes.Subscription do
   @busy Wire.tag(:busy)
   @progress Wire.tag(:progress)
   @sync Wire.tag(:sync_event)
+  @freeze Wire.tag(:freeze_event)
 
   @type source :: {:connection, Handle.t(), integer} | {:sidecar, LibsqlPort.sidecar(), String.t() | nil}
 
@@ -338,6 +339,10 @@ defmodule LibsqlPort.Changes.Subscription do
 
   defp event(@sync, frame, state) do
     with {:ok, fields} <- Event.sync(frame), do: queue(reported(Sync, fields), @hook_bytes, state)
+  end
+
+  defp event(@freeze, frame, state) do
+    with {:ok, fields} <- Event.freeze(frame), do: queue(reported(Freeze, fields), @hook_bytes, state)
   end
 
   defp reported(module, fields), do: struct!(module, Map.put(fields, :subscription, self()))

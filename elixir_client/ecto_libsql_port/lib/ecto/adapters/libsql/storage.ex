@@ -34,14 +34,15 @@ defmodule Ecto.Adapters.LibSql.Storage do
 
   defp create(path, options) do
     with :ok <- path |> Path.dirname() |> File.mkdir_p() do
-      # A database of SQLite is an empty file until something is in it; the version makes it one.
-      options
-      |> Keyword.drop([:attach])
-      |> Direct.with_connection(fn conn ->
-        with {:ok, _} <- LibsqlPort.query(conn, "PRAGMA user_version = 0"), do: :ok
-      end)
+      options |> Keyword.drop([:attach]) |> Direct.with_connection(&written/1)
     end
   end
+
+  # The first sync has written it.
+  defp written(%{mode: :replica}), do: :ok
+
+  # A database of SQLite is an empty file until something is in it; the version makes it one.
+  defp written(conn), do: with({:ok, _} <- LibsqlPort.query(conn, "PRAGMA user_version = 0"), do: :ok)
 
   # Without an admin API there is nothing to make: the server has the database, or its operator makes it.
   defp create_namespace(options) do
@@ -128,13 +129,16 @@ defmodule Ecto.Adapters.LibSql.Storage do
     result
   end
 
-  # The log and its index, the rollback journal, and the files by which writers and migrators take turns.
+  # The log and its index, the rollback journal, the files by which writers and migrators take turns, and those of a replica.
   defp beside(path) do
     lock = MigrationLock.path(path)
 
-    for file <- [path, lock], suffix <- ["-wal", "-shm", "-journal", "-turn", ""], file <> suffix != path do
-      file <> suffix
-    end
+    of_both =
+      for file <- [path, lock], suffix <- ["-wal", "-shm", "-journal", "-turn", ""], file <> suffix != path do
+        file <> suffix
+      end
+
+    [path <> "-client_wal_index", path <> "-replica" | of_both]
   end
 
   @doc "Whether there is a database."

@@ -4,6 +4,7 @@ defmodule EctoLibSql.Native.Connections do
 
   alias EctoLibSql.{Arguments, ByHand, Handles, State}
   alias EctoLibSql.Native.{Answer, Cursors, Hooks, Transactions}
+  alias LibsqlPort.Replica
 
   def connect(options, mode) when mode in [:local, :remote, :remote_replica, :unknown, nil] do
     case ByHand.connect(options) do
@@ -123,10 +124,27 @@ defmodule EctoLibSql.Native.Connections do
 
   # --- replicas -------------------------------------------------------------------------------------------------
 
-  # A local database has no frames of a primary: its number is 0, if there is such a connection at all.
-  def frame_number(conn_or_id) do
-    with {:ok, _conn} <- Handles.connection(conn_or_id) do
-      0
+  def sync(conn_or_id, options) do
+    with {:ok, conn} <- Handles.connection(conn_or_id),
+         {:ok, _status} <- Replica.sync(conn, options) do
+      :ok
+    else
+      {:error, %{code: :unsupported}} -> {:error, :unsupported}
+      error -> Answer.text(error)
+    end
+  end
+
+  # A database that is no replica has no frames of a primary: its number is 0, if there is such a connection at all.
+  def frame_number(conn_or_id), do: frame(conn_or_id, :index)
+  def max_write_frame(conn_or_id), do: frame(conn_or_id, :write_index)
+
+  defp frame(conn_or_id, name) do
+    with {:ok, %{mode: :replica} = conn} <- Handles.connection(conn_or_id),
+         {:ok, status} <- Replica.status(conn) do
+      status[name] || 0
+    else
+      {:ok, _no_replica} -> 0
+      error -> error
     end
     |> Answer.text()
   end

@@ -40,16 +40,8 @@ impl Backend {
     ) -> Result<(Self, Info)> {
         if let Some(options) = &request.options.remote {
             if !request.path.is_empty() {
-                let (session, info) = replica::open::open(
-                    surroundings,
-                    id,
-                    control,
-                    questions,
-                    counters,
-                    files,
-                    request,
-                    options,
-                )?;
+                let (session, info) =
+                    replica::open::open(surroundings, id, control, questions, counters, files, request)?;
                 return Ok((Backend::Replica(Box::new(session)), info));
             }
             let (session, info) = remote::open::open(

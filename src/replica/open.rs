@@ -35,9 +35,8 @@ pub fn open(
     counters: &Arc<Counters>,
     files: &Arc<OpenFiles>,
     request: &Open<'_>,
-    remote: &RemoteOptions<'_>,
 ) -> Result<(Session, Info)> {
-    check(&request.options)?;
+    let remote = check(&request.options)?;
     let options = request.options.replica.unwrap_or_default();
     let path = absolute(request.path)?;
     let (mut server, address) =
@@ -83,7 +82,7 @@ pub fn open(
 }
 
 /// What a replica's connection cannot have.
-fn check(options: &OpenOptions<'_>) -> Result<()> {
+fn check<'o, 'b>(options: &'o OpenOptions<'b>) -> Result<&'o RemoteOptions<'b>> {
     let refused = |what: &str, why: &str| {
         let message = format!("{what} is not for a replica: {why}");
         Err(Error::new(ErrorCode::Unsupported, message))
@@ -101,7 +100,10 @@ fn check(options: &OpenOptions<'_>) -> Result<()> {
             "the server knows nothing of it, and runs what writes; open the replica with mode read_only",
         );
     }
-    Ok(())
+    match options.remote.as_deref() {
+        Some(remote) => Ok(remote),
+        None => refused("no url", "it is a copy of a database on a server"),
+    }
 }
 
 /// The file, with the links of its folder resolved, and its own if it is there.

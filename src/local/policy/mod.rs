@@ -10,6 +10,7 @@ mod memo;
 mod names;
 mod ready;
 mod rule;
+mod transactions;
 
 use crate::denial::By;
 use crate::engine::action::{Ask, Decision};

@@ -1,6 +1,6 @@
 //! One rule of a policy: what it says, checked.
 
-use super::names;
+use super::transactions::{self, transaction};
 use crate::engine::action::{self, Action, Key};
 use port_driver::request::{Effect, PolicyRule};
 
@@ -214,7 +214,7 @@ impl Rule {
     /// What is wrong with such a name.
     fn unknown(&self, key: Key, name: &[u8]) -> Option<String> {
         let is_known = |action: &Action| match (action, key) {
-            (A::Transaction, Key::Name) => names::transaction(name).is_some(),
+            (A::Transaction, Key::Name) => transaction(name).is_some(),
             (A::PragmaRead | A::PragmaWrite, Key::Pragma) => action::can_be(*action, name),
             _ => true,
         };
@@ -223,8 +223,11 @@ impl Rule {
         }
         let shown = String::from_utf8_lossy(name).chars().take(64).collect::<String>();
         Some(if key == Key::Name {
-            let hint = hint(&shown.to_ascii_uppercase(), names::TRANSACTIONS.iter().copied());
-            format!("there is no transaction {shown:?}{hint}; there are {}", names::TRANSACTIONS.join(", "))
+            let hint = hint(&shown.to_ascii_uppercase(), transactions::TRANSACTIONS.iter().copied());
+            format!(
+                "there is no transaction {shown:?}{hint}; there are {}",
+                transactions::TRANSACTIONS.join(", ")
+            )
         } else if self.actions.contains(&A::PragmaRead) {
             let hint = hint(&shown, action::pragmas_that_read());
             format!("no pragma {shown:?} is known to only read{hint}; what may do more is pragma_write")

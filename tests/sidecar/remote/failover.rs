@@ -11,11 +11,13 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// Texts of statements, and the place of the log that was waited for.
+type Statements = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// What a server of these tests has been asked, and how it is.
 struct Server {
     mock: Mock,
-    /// Texts of statements, and the place of the log that was waited for.
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Statements,
     gone: Arc<AtomicBool>,
     /// It answers nothing that waits for a place of the log.
     behind: Arc<AtomicBool>,
@@ -24,7 +26,7 @@ struct Server {
 }
 
 fn server() -> Server {
-    let asked: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+    let asked: Statements = Arc::default();
     let (gone, behind) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let index = Arc::new(AtomicU64::new(1));
     let mock = {

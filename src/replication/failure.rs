@@ -80,6 +80,10 @@ impl Failure {
             Code::Unknown | Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => {
                 Failure::new(Cause::Unavailable, unreached(status))
             }
+            // Said by tonic-web, of an answer that ended halfway.
+            Code::Internal if said.starts_with("tonic-web: ") => {
+                Failure::new(Cause::Unavailable, format!("the server's answer broke off: {said}"))
+            }
             Code::Unimplemented | Code::NotFound => Failure::new(
                 Cause::Protocol,
                 format!("the server does not serve replicas (sync protocol V1): {said}"),
@@ -172,6 +176,8 @@ mod tests {
             (Status::unknown("reset"), Cause::Unavailable),
             (Status::unimplemented(""), Cause::Protocol),
             (Status::invalid_argument("what"), Cause::Protocol),
+            (Status::internal("tonic-web: error reading a body"), Cause::Unavailable),
+            (Status::internal("no"), Cause::Protocol),
         ] {
             assert_eq!(Failure::of(&status).cause, cause, "{status:?}");
         }

@@ -159,8 +159,9 @@ fn a_server_that_was_killed_has_lost_the_transaction() {
     conn.begin("immediate").unwrap();
     conn.exec("INSERT INTO t VALUES (1)");
     server.kill();
-    // Nothing is sent, so nothing is known.
-    assert_eq!(conn.query("INSERT INTO t VALUES (2)", list![]).unwrap_err().code, "remote_unavailable");
+    // Whether it is sent depends on who is quicker, the end of the socket or the statement: if not, nothing is known yet.
+    let code = conn.query("INSERT INTO t VALUES (2)", list![]).unwrap_err().code;
+    assert!(["remote_unavailable", "transaction_lost"].contains(&&*code), "{code}");
     server.go();
     let failure = conn.query("INSERT INTO t VALUES (3)", list![]).unwrap_err();
     assert_eq!(failure.code, "transaction_lost", "{}", failure.message);

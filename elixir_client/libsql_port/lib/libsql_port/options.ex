@@ -123,7 +123,8 @@ defmodule LibsqlPort.Options do
     * `:replica_urls` – up to 64 servers that follow the one of `:url`, the *primary*. Only statements that read, outside of a
       transaction, go to them; the token and the way there are the primary's
     * `:read_from` – `:primary` (default), `:replica`: the servers that follow, in turn, or `:nearest`: the one that answers soonest.
-      A read is sent to a server that follows once that has what this program has written. `LibsqlPort.Result` says which server it was
+      A read is sent to a server that follows once that says that it has what this program has written. `LibsqlPort.Result` says which
+      server it was
     * `:fallback_reads` – `true`, or some of `:replica_urls`: they are read while the primary does not answer, and the result is marked
       `stale`. Default `false`. Writes and transactions fail at once with `:remote_unavailable`
     * `:replica_wait` – ms that a server is waited for until it has what this program has written, before the next one is asked; default 1000

@@ -30,6 +30,7 @@ defmodule LibsqlPort.FailoverTest do
 
     for n <- 1..5 do
       {:ok, _} = LibsqlPort.query(conn, "INSERT INTO t VALUES (1)")
+
       # Mostly at once. On a busy machine sqld has said once that it had come so far, and then shown what was before.
       eventually(fn ->
         {:ok, read} = LibsqlPort.query(conn, "SELECT count(*) FROM t")

@@ -35,7 +35,7 @@ impl Proxy {
     pub fn parse(url: &str) -> Result<Proxy, String> {
         let rest = match url.split_once("://") {
             None => url,
-            Some(("http", rest)) => rest,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some((scheme, _)) => return Err(format!("a proxy is reached over http://, not {scheme}://")),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -46,7 +46,8 @@ impl Proxy {
         let (host, port) = split_port(address);
         let port = match port {
             None => 80,
-            Some(port) => port.parse().map_err(|_| format!("the proxy's port is no number: {port:?}"))?,
+            // It may be a password.
+            Some(port) => port_of(port).ok_or("the proxy's port is no number from 1 to 65535")?,
         };
         if host.is_empty() {
             return Err("the proxy has no host".to_owned());
@@ -56,8 +57,14 @@ impl Proxy {
     }
 }
 
+/// A port, which is a number from 1 to 65535.
+pub fn port_of(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&port| is_number && port > 0)
+}
+
 /// `host`, `host:port`, `[v6]`, `[v6]:port`.
-fn split_port(address: &str) -> (&str, Option<&str>) {
+pub fn split_port(address: &str) -> (&str, Option<&str>) {
     if let Some((host, rest)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (host, rest.strip_prefix(':'));
     }
@@ -131,10 +138,19 @@ impl Proxies {
     }
 }
 
-/// True of the names and addresses of this machine.
+/// True of the names and addresses of this machine, and of the names below `localhost`, which are of this machine as well (RFC 6761).
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
+        || is_below_localhost(host)
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// `db.localhost` and the like. No resolver is asked about them: one that does not know them would ask others.
+pub fn is_below_localhost(host: &str) -> bool {
+    let (front, name) = host.rsplit_once('.').unwrap_or(("", host));
+    name.eq_ignore_ascii_case("localhost")
+        && !front.is_empty()
+        && front.split('.').all(|label| !label.is_empty())
 }
 
 /// Whether `name` of `NO_PROXY` means `host`: the host itself, a domain above it, `*`; each with or without a port.
@@ -152,6 +168,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn which_hosts_are_of_this_machine() {
+        let hosts = include_str!("../../tests/fixtures/loopback_hosts.txt");
+        let mut counts = (0, 0);
+        for line in hosts.lines().filter(|line| !line.starts_with('#')) {
+            let (expected, host) = line.split_once(' ').unwrap();
+            assert_eq!(is_loopback(host), expected == "yes", "{host}");
+            *if expected == "yes" { &mut counts.0 } else { &mut counts.1 } += 1;
+        }
+        assert!(counts.0 > 5 && counts.1 > 10, "{counts:?}");
+    }
+
+    #[test]
     fn urls_of_proxies() {
         let parsed = |url: &str| Proxy::parse(url).map(|proxy| (proxy.host, proxy.port, proxy.authorization));
         let of = |host: &str, port, authorization: Option<&str>| {
@@ -159,11 +187,19 @@ mod tests {
         };
         assert_eq!(parsed("http://proxy:3128"), of("proxy", 3128, None));
         assert_eq!(parsed("proxy"), of("proxy", 80, None));
+        assert_eq!(parsed("HTTP://proxy:65535"), of("proxy", 65535, None));
         assert_eq!(parsed("http://[::1]:8080/"), of("::1", 8080, None));
         assert_eq!(parsed("http://u%40x:p@proxy:1"), of("proxy", 1, Some("dUB4OnA=")));
-        for (url, words) in
-            [("socks5://p", "not socks5://"), ("http://p:x", "no number"), ("http://", "no host")]
-        {
+        for (url, words) in [
+            ("socks5://p", "not socks5://"),
+            ("http://p:x", "no number"),
+            ("http://", "no host"),
+            ("http://p:0", "no number"),
+            ("p:65536", "no number"),
+            ("http://me:secret", "no number"),
+            ("http://p:+1", "no number"),
+        ] {
+            assert!(!parsed(url).unwrap_err().contains("secret"), "{url}");
             assert!(parsed(url).unwrap_err().contains(words), "{url}");
         }
         assert!(!format!("{:?}", Proxy::parse("http://me:secret@proxy").unwrap()).contains("secret"));

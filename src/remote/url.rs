@@ -1,7 +1,7 @@
 //! Where a server is, from the URL that names it.
 
 use crate::error::{Error, Result};
-use crate::network::proxy::{is_loopback, percent_decoded};
+use crate::network::proxy::{is_loopback, percent_decoded, port_of, split_port};
 use hyper::Uri;
 use port_driver::error_code::ErrorCode;
 
@@ -33,10 +33,10 @@ pub fn parse(url: &str, plain_allowed: bool) -> Result<Server> {
         match pair.split_once('=').unwrap_or((pair, "")) {
             ("tls", "0") => tls = Some(false),
             ("tls", "1") => tls = Some(true),
+            ("authToken", _) if token.is_some() => return Err(invalid("it bears two tokens")),
             ("authToken", text) => token = Some(token_of(text)?),
-            (key, _) => {
-                return Err(invalid(format!("its query may be tls=0, tls=1 and authToken=…, not {key:?}")))
-            }
+            // It may be a token without its key.
+            _ => return Err(invalid("its query may be tls=0, tls=1 and authToken=…, and nothing else")),
         }
     }
     let encrypted = match (scheme.to_ascii_lowercase().as_str(), tls) {
@@ -54,6 +54,9 @@ pub fn parse(url: &str, plain_allowed: bool) -> Result<Server> {
     if authority.contains('@') {
         return Err(invalid("a user in it means nothing; give auth_token"));
     }
+    if split_port(authority).1.is_some_and(|port| port_of(port).is_none()) {
+        return Err(invalid("its port is no number from 1 to 65535"));
+    }
     let base = format!("{scheme_used}://{authority}{}", path.trim_end_matches('/'));
     let uri: Uri = base.parse().map_err(|error| invalid(format!("it cannot be read: {error}")))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -66,6 +69,16 @@ pub fn parse(url: &str, plain_allowed: bool) -> Result<Server> {
         )));
     }
     Ok(Server { base, shown: format!("{scheme}://{authority}{}", path.trim_end_matches('/')), token })
+}
+
+/// Where a stream of the server of `own` goes on, if that names `base` for it: on the same host, and never unencrypted where the way
+/// to the server is encrypted. The rest of the address is read as any other. `None` if nothing may go there.
+pub fn followed(own: &str, base: &str) -> Option<String> {
+    let server = parse(base, true).ok().filter(|_| !base.contains(['?', '#']))?;
+    let host = |url: &str| url.parse::<Uri>().ok()?.host().map(str::to_ascii_lowercase);
+    let is_encrypted = |url: &str| url.starts_with("https://");
+    let may = host(own)? == host(&server.base)? && (is_encrypted(&server.base) || !is_encrypted(own));
+    may.then_some(server.base)
 }
 
 fn token_of(text: &str) -> Result<String> {
@@ -101,6 +114,30 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_stays_on_the_host_of_its_server() {
+        for (own, base, expected) in [
+            ("http://127.0.0.1:1", "http://127.0.0.1:2/p/", Some("http://127.0.0.1:2/p")),
+            ("http://127.0.0.1:1", "https://127.0.0.1:2", Some("https://127.0.0.1:2")),
+            ("https://db.example.com", "https://DB.example.com:8443", Some("https://DB.example.com:8443")),
+            ("https://db.example.com", "libsql://db.example.com", Some("https://db.example.com")),
+            // Somebody else would have the token and the statements.
+            ("http://127.0.0.1:1", "http://10.0.0.1:1", None),
+            ("http://127.0.0.1:1", "http://127.0.0.2:1", None),
+            ("https://db.example.com", "https://example.com", None),
+            ("https://db.example.com", "https://evil.db.example.com", None),
+            ("https://db.example.com", "http://db.example.com", None),
+            ("https://db.example.com", "https://me@db.example.com", None),
+            ("https://db.example.com", "https://db.example.com:99999", None),
+            ("https://db.example.com", "https://db.example.com?authToken=a", None),
+            ("https://db.example.com", "https://db.example.com#a", None),
+            ("https://db.example.com", "//db.example.com", None),
+            ("https://db.example.com", "", None),
+        ] {
+            assert_eq!(followed(own, base).as_deref(), expected, "{own} {base}");
+        }
+    }
+
+    #[test]
     fn a_token_in_it_is_taken_out() {
         let server = parse("libsql://h/p?authToken=a%2Eb&tls=1", false).unwrap();
         assert_eq!(server.token.as_deref(), Some("a.b"));
@@ -116,7 +153,15 @@ mod tests {
             ("https://h?tls=0", "contradict"),
             ("http://10.0.0.1?authToken=secret", "say tls: false"),
             ("libsql://h?tls=0", "say tls: false"),
-            ("libsql://h?x=secret", "not \"x\""),
+            ("libsql://h?x=secret", "nothing else"),
+            ("libsql://h?secret", "nothing else"),
+            ("libsql://h?authToken=a&authToken=secret", "two tokens"),
+            ("https://h:0", "from 1 to 65535"),
+            ("https://h:65536/p", "from 1 to 65535"),
+            ("http://127.0.0.1:99999", "from 1 to 65535"),
+            ("http://127.0.0.1:", "from 1 to 65535"),
+            ("https://[::1]:x", "from 1 to 65535"),
+            ("https://h:+1", "from 1 to 65535"),
             ("libsql://h?authToken=%00secret", "visible ASCII"),
             ("libsql://me:secret@h", "give auth_token"),
             ("libsql://", "it"),

@@ -1,6 +1,6 @@
 //! A socket to a server: DNS, TCP, a proxy's tunnel, TLS. What fails says at which of these steps.
 
-use super::proxy::{Proxies, Proxy};
+use super::proxy::{is_below_localhost, Proxies, Proxy};
 use super::tls;
 use super::transport::{ConnectError, Step, Transport};
 use hyper::client::connect::{Connected, Connection};
@@ -9,18 +9,24 @@ use hyper::Uri;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{lookup_host, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 /// The longest answer of a proxy. No option: it is read a byte at a time, and says yes or no.
 const PROXY_ANSWER_BYTES: usize = 8 << 10;
+
+/// How long an address of a name may take before the next one is tried beside it, as RFC 8305 recommends. No option: it ends nothing,
+/// and `connect_timeout_ms` bounds all of it.
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Makes sockets. A clone is the same connector.
 #[derive(Clone)]
@@ -113,27 +119,55 @@ fn shown(uri: &Uri) -> String {
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let addresses = lookup_host((host, port)).await.map_err(|error| {
+    let name = if is_below_localhost(host) { "localhost" } else { host };
+    let addresses = lookup_host((name, port)).await.map_err(|error| {
         ConnectError::new(Step::Dns, format!("cannot connect to {host}: its name is not found ({error})"))
     })?;
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                // Requests are written whole; a socket that refuses this works all the same.
-                let _ = socket.set_nodelay(true);
-                return Ok(socket);
-            }
-            Err(error) => last = Some((address, error)),
+    match first_of(addresses).await {
+        Ok(socket) => {
+            // Requests are written whole; a socket that refuses this works all the same.
+            let _ = socket.set_nodelay(true);
+            Ok(socket)
         }
-    }
-    Err(match last {
-        Some((address, error)) => ConnectError::new(
+        Err(Some((address, error))) => Err(ConnectError::new(
             Step::Tcp,
             format!("cannot connect to {host}:{port} ({address}): {error}; is the server running, and is it there?"),
-        ),
-        None => ConnectError::new(Step::Dns, format!("cannot connect to {host}: its name has no address")),
-    })
+        )),
+        Err(None) => {
+            Err(ConnectError::new(Step::Dns, format!("cannot connect to {host}: its name has no address")))
+        }
+    }
+}
+
+/// The first socket that comes about to one of the addresses of a name (RFC 8305): the next one is tried as soon as one has failed, or
+/// has not answered for a while, and none of them is given up before that. Else the last error.
+async fn first_of(
+    addresses: impl Iterator<Item = SocketAddr>,
+) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
+    let mut addresses = addresses.fuse();
+    let mut tries = JoinSet::new();
+    let mut last = None;
+    loop {
+        let next = addresses.next();
+        let is_over = next.is_none();
+        if let Some(address) = next {
+            tries.spawn(async move { (address, TcpStream::connect(address).await) });
+        }
+        let tried = match is_over {
+            true => tries.join_next().await,
+            false => match tokio::time::timeout(NEXT_ADDRESS, tries.join_next()).await {
+                Ok(tried) => tried,
+                Err(_) => continue,
+            },
+        };
+        match tried {
+            Some(Ok((_, Ok(socket)))) => return Ok(socket),
+            Some(Ok((address, Err(error)))) => last = Some((address, error)),
+            // Nobody else ends it.
+            Some(Err(_)) => {}
+            None => return Err(last),
+        }
+    }
 }
 
 /// A socket through `proxy`, by CONNECT.
@@ -243,5 +277,38 @@ impl AsyncWrite for Stream {
             Stream::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_keeps_nobody_from_the_next_one() {
+        // A queue that is full drops what knocks.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = socket.listen(1).unwrap();
+        let silent = (silent.local_addr().unwrap(), silent);
+        let mut knocking = JoinSet::new();
+        (0..8).for_each(|_| {
+            knocking.spawn(TcpStream::connect(silent.0));
+        });
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = (there.local_addr().unwrap(), there);
+        let refused: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let connected = first_of([silent.0, refused, there.0].into_iter()).await.unwrap();
+        assert!([silent.0, there.0].contains(&connected.peer_addr().unwrap()));
+        // Once its queue is full.
+        while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(100), knocking.join_next()).await {
+        }
+        assert!(!knocking.is_empty(), "it does not answer");
+        let connected = first_of([silent.0, refused, there.0].into_iter()).await.unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), there.0);
+        let failed = first_of([refused].into_iter()).await.unwrap_err();
+        assert_eq!(failed.map(|(address, _)| address), Some(refused));
+        assert!(first_of(std::iter::empty()).await.unwrap_err().is_none());
     }
 }

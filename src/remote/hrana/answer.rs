@@ -2,19 +2,60 @@
 
 use super::describe::{Column, Description, Parameter};
 use super::rows::{Row, Rows};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// An error of the server's, about a statement or a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ServerError {
-    /// For people.
+    /// For people, of a bounded length.
+    #[serde(deserialize_with = "words")]
     pub message: String,
     /// For programs, as far as the server has one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "code")]
     pub code: Option<String>,
     /// SQLite's extended code, from servers that send it.
     #[serde(default)]
     pub extended_code: Option<i32>,
+}
+
+/// The most of a server's words about a statement that travels on: what is longer loses its middle, as SQLite says the place of an
+/// error at the end. No option, as no words of this program's have one.
+const WORDS_BYTES_MAX: usize = 4 << 10;
+const LAST_WORDS_BYTES: usize = 100;
+
+/// The most of a code; those that are known are shorter.
+const CODE_BYTES_MAX: usize = 64;
+
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(bounded)
+}
+
+fn bounded(mut words: String) -> String {
+    if words.len() <= WORDS_BYTES_MAX {
+        return words;
+    }
+    let start =
+        (words.len() - LAST_WORDS_BYTES..).find(|&at| words.is_char_boundary(at)).unwrap_or(words.len());
+    let last = words.split_off(start);
+    cut(&mut words, WORDS_BYTES_MAX - LAST_WORDS_BYTES - '…'.len_utf8());
+    words.push('…');
+    words.push_str(&last);
+    words.shrink_to_fit();
+    words
+}
+
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let mut code = Option::<String>::deserialize(deserializer)?;
+    if let Some(code) = &mut code {
+        cut(code, CODE_BYTES_MAX);
+        code.shrink_to_fit();
+    }
+    Ok(code)
+}
+
+fn cut(text: &mut String, most: usize) {
+    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text.truncate(end);
 }
 
 /// The answer to a pipeline.
@@ -282,6 +323,23 @@ mod tests {
         assert_eq!(results.autocommit(), Ok(Some(true)));
         assert_eq!(results.autocommit(), Err(Misshapen), "that of close says nothing");
         assert_eq!(results.autocommit(), Err(Misshapen), "there is no more");
+    }
+
+    #[test]
+    fn the_words_of_a_server_have_a_bound() {
+        let read = |message: &str| {
+            let json = serde_json::json!({"message": message, "code": message}).to_string();
+            serde_json::from_str::<ServerError>(&json).unwrap()
+        };
+        let short = read("no such column: é (at offset 3)");
+        assert_eq!(short.message, "no such column: é (at offset 3)");
+        for letter in ["x", "é", "\u{1f600}"] {
+            let long = read(&format!("SQLite error: {} (at offset 77)", letter.repeat(30_000)));
+            assert!(long.message.len() <= WORDS_BYTES_MAX && long.message.len() > WORDS_BYTES_MAX - 8);
+            assert!(long.message.starts_with("SQLite error: ") && long.message.ends_with("(at offset 77)"));
+            assert!(long.code.unwrap().len() <= CODE_BYTES_MAX);
+        }
+        assert_eq!(read(&"x".repeat(WORDS_BYTES_MAX)).message.len(), WORDS_BYTES_MAX);
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub struct RowWriter<'w, 'r> {
     one: bool,
     source: Vec<u8>,
     spill: Vec<u8>,
+    /// Chunks wait for credits.
+    waits: bool,
 }
 
 impl<'w, 'r> RowWriter<'w, 'r> {
@@ -117,7 +119,13 @@ impl<'w, 'r> RowWriter<'w, 'r> {
             one,
             source: Vec::new(),
             spill: Vec::new(),
+            waits: true,
         }
+    }
+
+    /// The rows are of what has been committed, and must not be answered with an error any more: no chunk waits for a credit.
+    pub fn without_credits(&mut self) {
+        self.waits = false;
     }
 
     /// The rows come from where the result would not be expected to: three encoded terms that say whence, behind the others.
@@ -172,7 +180,7 @@ impl<'w, 'r> RowWriter<'w, 'r> {
     /// with an error any more: its last chunk does not wait for a credit.
     pub fn finish(mut self, columns: &[u8], mut tail: Tail, wrote: bool) -> Result<()> {
         if self.in_chunks {
-            if !wrote {
+            if !wrote && self.waits {
                 self.run.wait_for_credit()?;
             }
             self.send_chunk();
@@ -213,7 +221,9 @@ impl<'w, 'r> RowWriter<'w, 'r> {
         if !self.in_chunks {
             self.turn_into_chunk();
         }
-        self.run.wait_for_credit()?;
+        if self.waits {
+            self.run.wait_for_credit()?;
+        }
         self.send_chunk();
         self.begin_chunk();
         self.run.out.extend_from_slice(&self.spill);

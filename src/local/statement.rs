@@ -139,7 +139,7 @@ impl Statement {
 
     /// What cursors of the same connection have yet to read may change by it.
     pub fn changes_rows(&self) -> bool {
-        !self.read_only || self.keyword == Keyword::Rollback
+        !self.read_only || keyword::rolls_back(self.keyword)
     }
 
     /// It writes no database file.

@@ -2,6 +2,7 @@
 //! became of it is told here, so that nobody waits for a server that others have found to be gone.
 
 use super::breaker::{Breaker, Cause, Patience, State, Ticket, View};
+use super::slots::Slots;
 use super::transport::{ConnectError, Step};
 use crate::clock::{now_ns, sleep_until};
 use parking_lot::Mutex;
@@ -39,6 +40,7 @@ pub struct Gate {
     latency_ns: AtomicU64,
     measured: AtomicBool,
     marks: Mutex<HashMap<Box<str>, Weak<Mark>>>,
+    slots: Slots,
     listener: Arc<OnceLock<Listener>>,
 }
 
@@ -83,6 +85,7 @@ impl Gate {
             latency_ns: AtomicU64::new(0),
             measured: AtomicBool::new(false),
             marks: Mutex::default(),
+            slots: Slots::default(),
             listener,
         }
     }
@@ -90,6 +93,11 @@ impl Gate {
     /// Where the server is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Room for what is kept there.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// Leave to send a request, unless the breaker is open.

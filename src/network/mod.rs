@@ -8,6 +8,7 @@ pub mod client;
 pub mod connector;
 pub mod gate;
 pub mod proxy;
+pub mod slots;
 mod tls;
 pub mod transport;
 

@@ -20,24 +20,27 @@ impl Session {
         }
         let inside = matches!(self.machine.state(), State::Open { .. });
         let place = if inside { Place::Primary } else { place };
-        let mut stream = match self.machine.state() {
-            State::Open { baton, .. } => Some(baton.clone()),
-            _ => self.server(place).1.take(),
-        };
         if !inside && keyword::is_transaction(keyword::first(sql)) {
             return unsupported("a cursor of a statement that begins or ends a transaction");
         }
         if inside && effect == Effect::Writes && self.is_read_only() {
             return Err(read_only().into_error());
         }
+        let mut stream = match self.machine.state() {
+            State::Open { baton, .. } => Some(baton.clone()),
+            _ => self.server(place).1.take(),
+        };
         let when = if inside { When::InTransaction } else { When::Always };
         let steps = [Step { stmt: Stmt { sql, args: Some(args), want_rows: true }, when }];
         let mut tries = Tries { again: true, token: true };
         loop {
-            let token = self.token.get()?;
-            if let Some(stop) = self.control.stop() {
-                return Err(stop.into());
-            }
+            let token = match self.may_send() {
+                Ok(token) => token,
+                Err(error) => {
+                    self.let_go(place, stream.take());
+                    return Err(error);
+                }
+            };
             let body = cursor(stream.as_ref().map(|baton| baton.text.as_str()), &steps);
             let base = stream.as_ref().and_then(|baton| baton.base.as_deref());
             let to = Where { base, token: token.as_deref() };
@@ -63,17 +66,22 @@ impl Session {
             }
             let exchange = match inside {
                 true => Exchange::Inside { effect, may_end: false },
-                false => Exchange::Alone { effect, kept: stream.is_some() },
+                false => Exchange::Alone { effect, kept: stream.is_some(), opens: false },
             };
             let verdict = self.machine.settle(exchange, &event, tries);
-            self.look_after(place, event, stream.as_ref(), token);
+            self.look_after(place, &event, stream.as_ref(), token);
             match verdict {
                 Verdict::Again => {
                     tries.again = false;
                     stream = None;
                 }
                 Verdict::AnotherToken => tries.token = false,
-                Verdict::Fault(fault) => return Err(self.fault(fault, detail)),
+                Verdict::Fault(fault) => {
+                    if matches!(event, Event::NotSent | Event::Refused(Refusal::Unauthorized)) {
+                        self.let_go(place, stream.take());
+                    }
+                    return Err(self.fault(fault, detail));
+                }
                 Verdict::Answer => return Err(self.fault(Fault::Protocol, detail)),
             }
         }
@@ -126,7 +134,7 @@ impl Session {
                 let (event, detail) = missing(no_answer);
                 let exchange = match flow.inside {
                     true => Exchange::Inside { effect: Effect::Reads, may_end: false },
-                    false => Exchange::Alone { effect: Effect::Reads, kept: false },
+                    false => Exchange::Alone { effect: Effect::Reads, kept: false, opens: false },
                 };
                 // Rows have been seen already.
                 let unused = match self.machine.state() {

@@ -1,6 +1,7 @@
 //! A stream that is kept on the server for the next statement of a busy caller, and closed when that does not come.
 
 use super::machine::Baton;
+use crate::network::slots::Slot;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::Arc;
@@ -8,13 +9,17 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
+/// So many streams are kept on one server by all connections of this program; further ones end with their statements. A server has
+/// room for 128 streams of all its clients (sqld's default). No option: `stream_idle_ms` is one, and 0 keeps none.
+pub const KEPT_MAX: usize = 32;
+
 /// The kept stream of one connection.
 #[derive(Clone, Default)]
 pub struct Kept(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    baton: Option<Baton>,
+    baton: Option<(Baton, Slot)>,
     until: Option<Instant>,
     /// A task looks after it.
     watched: bool,
@@ -23,7 +28,7 @@ struct Inner {
 impl Kept {
     /// Takes it, for a request.
     pub fn take(&self) -> Option<Baton> {
-        self.0.lock().baton.take()
+        self.0.lock().baton.take().map(|(baton, _)| baton)
     }
 
     /// Keeps `baton` for `time`, after which `close` ends its stream. Gives back the one that was kept before, of which only
@@ -32,7 +37,7 @@ impl Kept {
     pub fn put<F>(
         &self,
         runtime: &Runtime,
-        baton: Baton,
+        (baton, slot): (Baton, Slot),
         time: Duration,
         close: impl FnOnce(Baton) -> F + Send + 'static,
     ) -> Option<Baton>
@@ -40,7 +45,7 @@ impl Kept {
         F: Future<Output = ()> + Send,
     {
         let mut inner = self.0.lock();
-        let displaced = inner.baton.replace(baton);
+        let displaced = inner.baton.replace((baton, slot)).map(|(baton, _)| baton);
         inner.until = Some(Instant::now() + time);
         if std::mem::replace(&mut inner.watched, true) {
             return displaced;
@@ -65,7 +70,7 @@ impl Kept {
                     Some(until) if until > Instant::now() => until,
                     _ => {
                         inner.watched = false;
-                        return inner.baton.take();
+                        return inner.baton.take().map(|(baton, _)| baton);
                     }
                 }
             };
@@ -77,6 +82,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::slots::Slots;
     use std::sync::mpsc;
 
     fn baton(text: &str) -> Baton {
@@ -88,12 +94,18 @@ mod tests {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let kept = Kept::default();
+        let slots = Slots::default();
         let (closed, heard) = mpsc::channel();
         let put = |text: &str| {
             let closed = closed.clone();
-            kept.put(&runtime, baton(text), Duration::from_millis(20), move |baton| async move {
-                closed.send(baton.text).unwrap();
-            })
+            kept.put(
+                &runtime,
+                (baton(text), slots.take(2).unwrap()),
+                Duration::from_millis(20),
+                move |baton| async move {
+                    closed.send(baton.text).unwrap();
+                },
+            )
         };
         assert_eq!(put("a"), None);
         assert_eq!(kept.take(), Some(baton("a")));

@@ -4,9 +4,10 @@
 //! ```text
 //! Closed ── statement ──▶ Closed        by itself, in one request, on a stream that is kept for a while or not
 //! Closed ── begin ─────▶ Promised       the server hears of it with the first statement
-//! Promised ─ statement ─▶ Open          BEGIN goes along; if that fails, Closed
+//! Promised ─ statement ─▶ Open          BEGIN goes along; if that fails, Lost: its client was told that it had begun
 //! Open ──── statement ──▶ Open          each under the condition that a transaction is open, or it would run by itself
 //! Open ──── commit ─────▶ Closed        done · the engine's no: Open · not run: Lost · no answer: Closed, and unknown
+//! Open ──── release ────▶ Closed        of the savepoint that began it · no answer: Lost, and unknown · else as a statement
 //! Open ──── statement ──▶ Closed        the engine has rolled back with it, of which its error tells
 //! Open ──── whatever else ends it ────▶ Lost
 //! Lost ──── rollback ───▶ Closed        everything else is answered with the loss
@@ -38,6 +39,8 @@ pub enum State {
         baton: Baton,
         /// It may have written.
         wrote: bool,
+        /// It may have been begun by a savepoint, whose release commits it.
+        savepoint: bool,
     },
     /// The server has ended the transaction.
     Lost {
@@ -45,6 +48,8 @@ pub enum State {
         reason: String,
         /// The transaction status before it.
         status: u8,
+        /// It may have been committed.
+        in_doubt: bool,
     },
 }
 
@@ -66,6 +71,8 @@ pub enum Exchange {
         effect: Effect,
         /// On a stream that was kept from the last request.
         kept: bool,
+        /// They may begin a transaction.
+        opens: bool,
     },
     /// BEGIN, and the first statements after it.
     First {
@@ -81,8 +88,15 @@ pub enum Exchange {
         /// They may end it by rolling it back.
         may_end: bool,
     },
-    /// What may commit it.
+    /// What commits it.
     Commit,
+    /// The release of a savepoint, which commits a transaction that was begun by it.
+    Release,
+    /// Statements of the client's that may commit the open transaction, roll it back and begin another one.
+    Mixed {
+        /// What they may do.
+        effect: Effect,
+    },
     /// Its end.
     Rollback,
 }
@@ -111,17 +125,24 @@ pub enum Refusal {
     Unauthorized,
     /// 403.
     Forbidden,
-    /// 404.
+    /// There is no such database, by the words of a server that looks for it first.
     NotFound,
-    /// 400, of a baton that is no good.
+    /// The baton is no good, by the words of a server: the stream has expired, or is of another process.
     StreamGone,
+    /// The baton was used before. This program uses each once, so somebody has sent the request again, and the first one may have
+    /// run.
+    BatonUsed,
+    /// 404, which may say anything.
+    Missing,
     /// 429: come again later.
     Busy,
     /// 502, 503, 504: what stands before the server cannot reach it.
     Gateway,
     /// Any other 5xx.
     Server,
-    /// Any other status.
+    /// A status that says that the request was not taken: see `stream::refusal`.
+    Declined,
+    /// Any other status, which says nothing of the request.
     Other,
 }
 
@@ -231,6 +252,13 @@ impl Machine {
         }
     }
 
+    /// The open transaction was begun by BEGIN, so that no release commits it.
+    pub fn begun_by_begin(&mut self) {
+        if let State::Open { savepoint, .. } = &mut self.state {
+            *savepoint = false;
+        }
+    }
+
     /// A transaction is to be begun by `sql`.
     pub fn promise(&mut self, sql: &'static str) {
         self.state = State::Promised(sql);
@@ -246,7 +274,7 @@ impl Machine {
     #[must_use = "a server keeps a stream that nobody ends for 10 seconds, and the locks on it"]
     pub fn lose(&mut self, reason: impl Into<String>) -> Option<Baton> {
         let status = self.status().max(1);
-        self.leave_for(State::Lost { reason: reason.into(), status })
+        self.leave_for(State::Lost { reason: reason.into(), status, in_doubt: false })
     }
 
     /// True if `baton` leads to the stream of the open transaction.
@@ -284,10 +312,13 @@ impl Machine {
             return self.unauthorized(exchange, tries);
         }
         match exchange {
-            Exchange::Alone { effect, kept } => self.settle_alone(effect, kept, event, tries),
+            Exchange::Alone { effect, kept, opens } => self.settle_alone(effect, kept, opens, event, tries),
             Exchange::First { effect, kept } => self.settle_first(effect, kept, event, tries),
             Exchange::Inside { effect, may_end } => self.settle_inside(effect, may_end, event),
             Exchange::Commit => self.settle_commit(event),
+            Exchange::Release if !self.is_by_savepoint() => self.settle_inside(Effect::Reads, false, event),
+            Exchange::Release => self.settle_mixed(Effect::Reads, event),
+            Exchange::Mixed { effect } => self.settle_mixed(effect, event),
             Exchange::Rollback => {
                 // Nobody has the baton any more, so nothing of it can be committed.
                 self.state = State::Closed;
@@ -308,13 +339,28 @@ impl Machine {
         Verdict::Fault(Fault::Unauthorized)
     }
 
-    fn settle_alone(&mut self, effect: Effect, kept: bool, event: &Event, tries: Tries) -> Verdict {
+    fn is_by_savepoint(&self) -> bool {
+        matches!(self.state, State::Open { savepoint: true, .. })
+    }
+
+    fn settle_alone(
+        &mut self,
+        effect: Effect,
+        kept: bool,
+        opens: bool,
+        event: &Event,
+        tries: Tries,
+    ) -> Verdict {
         let reads = effect == Effect::Reads;
         match event {
             Event::Answered { autocommit: Some(false), baton: Some(baton), .. } => {
                 // BEGIN or SAVEPOINT as a statement.
-                self.state = State::Open { baton: baton.clone(), wrote: !reads };
+                self.state = State::Open { baton: baton.clone(), wrote: !reads, savepoint: true };
                 Verdict::Answer
+            }
+            // What comes next would run by itself.
+            Event::Answered { ran: Ran::Done, autocommit: Some(false) | None, .. } if opens => {
+                self.lost("the server has not kept the stream on which it was begun", Fault::Lost)
             }
             Event::Answered { .. } => Verdict::Answer,
             Event::NotSent => Verdict::Fault(Fault::Unavailable),
@@ -323,8 +369,10 @@ impl Machine {
             Event::Refused(Refusal::NotFound) => Verdict::Fault(Fault::NotFound),
             Event::Refused(Refusal::Forbidden) => Verdict::Fault(Fault::Forbidden),
             Event::Refused(Refusal::Busy) => Verdict::Fault(Fault::Unavailable),
-            Event::Refused(Refusal::StreamGone | Refusal::Other) => Verdict::Fault(Fault::Protocol),
+            Event::Refused(Refusal::StreamGone | Refusal::Declined) => Verdict::Fault(Fault::Protocol),
             Event::Refused(_) | Event::Cut(_) if !reads => Verdict::Fault(Fault::Unknown),
+            Event::Refused(Refusal::Missing | Refusal::BatonUsed) if kept && tries.again => Verdict::Again,
+            Event::Refused(Refusal::Missing) => Verdict::Fault(Fault::NotFound),
             Event::Refused(Refusal::Gateway) | Event::Cut(Cut::Broken) if tries.again => Verdict::Again,
             Event::Refused(Refusal::Gateway) | Event::Cut(Cut::Broken) => Verdict::Fault(Fault::Unavailable),
             Event::Refused(_) | Event::Cut(Cut::Garbage) => Verdict::Fault(Fault::Protocol),
@@ -335,14 +383,15 @@ impl Machine {
 
     fn settle_first(&mut self, effect: Effect, kept: bool, event: &Event, tries: Tries) -> Verdict {
         match event {
+            // Its client was told that a transaction had begun, and is to end it.
             Event::Answered { ran: Ran::NotBegun, .. } => {
-                self.state = State::Closed;
+                drop(self.lose("it has not begun, of which the error of its first statement tells"));
                 Verdict::Answer
             }
             // Neither has BEGIN, which comes with the next one.
             Event::Answered { ran: Ran::NotRun, .. } => Verdict::Answer,
             Event::Refused(Refusal::StreamGone | Refusal::NotFound) if kept && tries.again => Verdict::Again,
-            Event::Refused(Refusal::NotFound) => {
+            Event::Refused(Refusal::NotFound | Refusal::Missing) => {
                 self.lost("the server does not know the database", Fault::NotFound)
             }
             other => self.settle_inside(effect, false, other),
@@ -359,8 +408,12 @@ impl Machine {
                 "the token does not allow what was asked, upon which the server rolls back",
                 Fault::Forbidden,
             ),
-            Event::Refused(Refusal::StreamGone | Refusal::NotFound) => self.lost(
+            Event::Refused(Refusal::StreamGone | Refusal::NotFound | Refusal::Missing) => self.lost(
                 "the server does not know it any more: it was restarted, or nothing was asked for 10 seconds",
+                Fault::Lost,
+            ),
+            Event::Refused(Refusal::BatonUsed) => self.lost(
+                "a request in it has reached the server twice, and the answer to the first one is missing",
                 Fault::Lost,
             ),
             Event::Refused(_) => self.lost("the server has failed", Fault::Lost),
@@ -391,7 +444,8 @@ impl Machine {
             (Ran::Done | Ran::Failed | Ran::NotRun, Some(false), Some(baton)) => {
                 let writes = effect == Effect::Writes && *ran != Ran::NotRun;
                 let wrote = matches!(self.state, State::Open { wrote: true, .. }) || writes;
-                self.state = State::Open { baton: baton.clone(), wrote };
+                let savepoint = self.is_by_savepoint();
+                self.state = State::Open { baton: baton.clone(), wrote, savepoint };
                 Verdict::Answer
             }
             (Ran::Done, Some(true), _) if may_end => {
@@ -418,19 +472,48 @@ impl Machine {
                 self.state = State::Closed;
                 Verdict::Answer
             }
-            // Of a transaction that has written nothing, nothing is unknown.
-            Event::Cut(_) | Event::Refused(Refusal::Server | Refusal::Gateway) => {
-                self.state = State::Closed;
-                Verdict::Fault(match event {
-                    _ if wrote => Fault::Unknown,
-                    Event::Cut(Cut::Stopped) => Fault::Stopped,
-                    Event::Cut(Cut::Broken) | Event::Refused(Refusal::Gateway) => Fault::Unavailable,
-                    _ => Fault::Protocol,
-                })
-            }
-            // The others say that it did not run, or what became of it.
-            other => self.settle_inside(Effect::Reads, false, other),
+            // Open after its end: the server contradicts itself.
+            Event::Answered { ran: Ran::Done, autocommit: Some(false), .. } => self.in_doubt(),
+            _ => match without_answer(wrote, event) {
+                Some(fault) => {
+                    self.state = State::Closed;
+                    Verdict::Fault(fault)
+                }
+                // The others say that it did not run, or what became of it.
+                None => self.settle_inside(Effect::Reads, false, event),
+            },
         }
+    }
+
+    /// Of what may commit the transaction and what may not nobody knows which, unless the server answers.
+    fn settle_mixed(&mut self, effect: Effect, event: &Event) -> Verdict {
+        let wrote = effect == Effect::Writes || matches!(self.state, State::Open { wrote: true, .. });
+        match event {
+            Event::Answered { ran: Ran::Done | Ran::Failed, autocommit: Some(true), .. } => {
+                self.state = State::Closed;
+                Verdict::Answer
+            }
+            Event::Answered { ran: Ran::Done | Ran::Failed, autocommit: Some(false), baton: Some(baton) } => {
+                // The open one may be another one.
+                self.state = State::Open { baton: baton.clone(), wrote, savepoint: true };
+                Verdict::Answer
+            }
+            Event::Answered { ran: Ran::Done | Ran::Failed, .. } => self.in_doubt(),
+            _ => match without_answer(wrote, event) {
+                Some(Fault::Unknown) => self.in_doubt(),
+                Some(fault) => self.lost("the end of it has no answer", fault),
+                None => self.settle_inside(effect, false, event),
+            },
+        }
+    }
+
+    /// The transaction is over, and may have been committed.
+    fn in_doubt(&mut self) -> Verdict {
+        drop(self.lose("its end has no answer"));
+        if let State::Lost { in_doubt, .. } = &mut self.state {
+            *in_doubt = true;
+        }
+        Verdict::Fault(Fault::Unknown)
     }
 
     /// The request has used the baton up, or nobody knows: whoever sent it ends the stream.
@@ -438,6 +521,30 @@ impl Machine {
         drop(self.lose(reason));
         Verdict::Fault(fault)
     }
+}
+
+/// What is said of a request that may have committed, if `event` does not say what became of it. Of a transaction that has
+/// written nothing, nothing is unknown.
+fn without_answer(wrote: bool, event: &Event) -> Option<Fault> {
+    let fault = match event {
+        Event::Cut(Cut::Stopped) => Fault::Stopped,
+        Event::Cut(Cut::Broken) | Event::Refused(Refusal::Gateway) => Fault::Unavailable,
+        Event::Cut(Cut::Garbage | Cut::TooLong)
+        | Event::Refused(Refusal::Server | Refusal::Missing | Refusal::BatonUsed | Refusal::Other) => {
+            Fault::Protocol
+        }
+        Event::Answered { .. }
+        | Event::NotSent
+        | Event::Refused(
+            Refusal::Unauthorized
+            | Refusal::Forbidden
+            | Refusal::NotFound
+            | Refusal::StreamGone
+            | Refusal::Busy
+            | Refusal::Declined,
+        ) => return None,
+    };
+    Some(if wrote { Fault::Unknown } else { fault })
 }
 
 #[cfg(test)]
@@ -454,14 +561,15 @@ mod tests {
     }
 
     fn open(wrote: bool) -> State {
-        State::Open { baton: Baton { text: "b0".to_owned(), base: None }, wrote }
+        State::Open { baton: Baton { text: "b0".to_owned(), base: None }, wrote, savepoint: false }
     }
 
     const ALL: Tries = Tries { again: true, token: true };
     const NONE: Tries = Tries { again: false, token: false };
-    const READ: Exchange = Exchange::Alone { effect: Effect::Reads, kept: false };
-    const WRITE: Exchange = Exchange::Alone { effect: Effect::Writes, kept: false };
-    const KEPT: Exchange = Exchange::Alone { effect: Effect::Writes, kept: true };
+    const READ: Exchange = Exchange::Alone { effect: Effect::Reads, kept: false, opens: false };
+    const WRITE: Exchange = Exchange::Alone { effect: Effect::Writes, kept: false, opens: false };
+    const KEPT: Exchange = Exchange::Alone { effect: Effect::Writes, kept: true, opens: false };
+    const OPENS: Exchange = Exchange::Alone { effect: Effect::Reads, kept: false, opens: true };
     const INSIDE: Exchange = Exchange::Inside { effect: Effect::Writes, may_end: false };
     const READ_INSIDE: Exchange = Exchange::Inside { effect: Effect::Reads, may_end: false };
     const ENDS: Exchange = Exchange::Inside { effect: Effect::Reads, may_end: true };
@@ -510,7 +618,21 @@ mod tests {
         assert_eq!(row(WRITE, &Event::Refused(Refusal::Forbidden), ALL), (fault(Fault::Forbidden), "closed"));
         assert_eq!(row(WRITE, &Event::Refused(Refusal::NotFound), ALL), (fault(Fault::NotFound), "closed"));
         assert_eq!(row(WRITE, &Event::Refused(Refusal::Busy), ALL), (fault(Fault::Unavailable), "closed"));
-        assert_eq!(row(WRITE, &Event::Refused(Refusal::Other), ALL), (fault(Fault::Protocol), "closed"));
+        assert_eq!(row(WRITE, &Event::Refused(Refusal::Declined), ALL), (fault(Fault::Protocol), "closed"));
+        // What says nothing of the request.
+        for refusal in [Refusal::Other, Refusal::Missing, Refusal::BatonUsed] {
+            assert_eq!(row(WRITE, &Event::Refused(refusal), ALL), (fault(Fault::Unknown), "closed"));
+            assert_eq!(row(KEPT, &Event::Refused(refusal), ALL), (fault(Fault::Unknown), "closed"));
+        }
+        assert_eq!(row(READ, &Event::Refused(Refusal::Missing), ALL), (fault(Fault::NotFound), "closed"));
+        assert_eq!(row(READ, &Event::Refused(Refusal::Other), ALL), (fault(Fault::Protocol), "closed"));
+        // A begin whose stream is not kept is none.
+        for autocommit in [Some(false), None] {
+            let event = answered(Ran::Done, autocommit, None);
+            assert_eq!(row(OPENS, &event, NONE), (fault(Fault::Lost), "lost"));
+            assert_eq!(row(WRITE, &event, NONE), (Verdict::Answer, "closed"));
+        }
+        assert_eq!(row(OPENS, &answered(Ran::Failed, None, None), NONE), (Verdict::Answer, "closed"));
     }
 
     #[test]
@@ -544,7 +666,7 @@ mod tests {
         );
         assert_eq!(
             row(FIRST, &answered(Ran::NotBegun, Some(true), Some("b")), ALL),
-            (Verdict::Answer, "closed")
+            (Verdict::Answer, "lost")
         );
         assert_eq!(
             row(FIRST, &answered(Ran::NotRun, Some(true), Some("b")), ALL),
@@ -586,9 +708,14 @@ mod tests {
         for ran in [Ran::TimedOut, Ran::Skipped] {
             assert_eq!(row(INSIDE, &answered(ran, Some(true), Some("b"))), (fault(Fault::Lost), "lost"));
         }
-        for refusal in
-            [Refusal::StreamGone, Refusal::NotFound, Refusal::Gateway, Refusal::Server, Refusal::Other]
-        {
+        for refusal in [
+            Refusal::StreamGone,
+            Refusal::NotFound,
+            Refusal::Gateway,
+            Refusal::Server,
+            Refusal::Other,
+            Refusal::BatonUsed,
+        ] {
             assert_eq!(row(READ_INSIDE, &Event::Refused(refusal)), (fault(Fault::Lost), "lost"));
         }
         assert_eq!(row(INSIDE, &Event::Refused(Refusal::Forbidden)), (fault(Fault::Forbidden), "lost"));
@@ -609,7 +736,7 @@ mod tests {
         let row = |wrote, event: &Event| settled(open(wrote), Exchange::Commit, event, NONE);
         assert_eq!(row(true, &answered(Ran::Done, Some(true), Some("b"))), (Verdict::Answer, "closed"));
         assert_eq!(row(true, &answered(Ran::Done, Some(true), None)), (Verdict::Answer, "closed"));
-        assert_eq!(row(true, &answered(Ran::Done, Some(false), Some("b"))), (Verdict::Answer, "wrote"));
+        assert_eq!(row(true, &answered(Ran::Done, Some(false), Some("b"))), (fault(Fault::Unknown), "lost"));
         assert_eq!(row(true, &answered(Ran::Failed, Some(false), Some("b"))), (Verdict::Answer, "wrote"));
         assert_eq!(row(true, &answered(Ran::Failed, Some(true), Some("b"))), (Verdict::Answer, "closed"));
         for ran in [Ran::Skipped, Ran::TimedOut] {
@@ -622,16 +749,56 @@ mod tests {
             Event::Cut(Cut::TooLong),
             Event::Refused(Refusal::Server),
             Event::Refused(Refusal::Gateway),
+            Event::Refused(Refusal::Other),
+            Event::Refused(Refusal::Missing),
+            Event::Refused(Refusal::BatonUsed),
         ] {
             assert_eq!(row(true, &event), (fault(Fault::Unknown), "closed"), "{event:?}");
         }
         assert_eq!(row(false, &Event::Cut(Cut::Broken)), (fault(Fault::Unavailable), "closed"));
         assert_eq!(row(false, &Event::Cut(Cut::Stopped)), (fault(Fault::Stopped), "closed"));
-        for refusal in [Refusal::StreamGone, Refusal::NotFound, Refusal::Other] {
+        for refusal in [Refusal::StreamGone, Refusal::NotFound, Refusal::Declined] {
             assert_eq!(row(true, &Event::Refused(refusal)), (fault(Fault::Lost), "lost"));
         }
         assert_eq!(row(true, &Event::Refused(Refusal::Unauthorized)), (fault(Fault::Unauthorized), "wrote"));
         assert_eq!(row(true, &Event::NotSent), (fault(Fault::Unavailable), "wrote"));
+    }
+
+    #[test]
+    fn what_may_commit_and_may_not_is_in_doubt_without_an_answer() {
+        let by_savepoint = |wrote| State::Open {
+            baton: Baton { text: "b0".to_owned(), base: None },
+            wrote,
+            savepoint: true,
+        };
+        let mixed = |effect| Exchange::Mixed { effect };
+        let cut = Event::Cut(Cut::Broken);
+        let row = |state, exchange, event: &Event| settled(state, exchange, event, NONE);
+        // The release of a savepoint within the transaction commits nothing.
+        assert_eq!(row(open(true), Exchange::Release, &cut), (fault(Fault::Lost), "lost"));
+        assert_eq!(row(by_savepoint(true), Exchange::Release, &cut), (fault(Fault::Unknown), "lost"));
+        assert_eq!(row(by_savepoint(false), Exchange::Release, &cut), (fault(Fault::Unavailable), "lost"));
+        let done = |autocommit| answered(Ran::Done, autocommit, Some("b"));
+        assert_eq!(
+            row(by_savepoint(true), Exchange::Release, &done(Some(true))),
+            (Verdict::Answer, "closed")
+        );
+        assert_eq!(
+            row(by_savepoint(true), Exchange::Release, &done(Some(false))),
+            (Verdict::Answer, "wrote")
+        );
+        assert_eq!(row(by_savepoint(true), Exchange::Release, &done(None)), (fault(Fault::Unknown), "lost"));
+        assert_eq!(row(open(true), Exchange::Release, &done(Some(true))), (fault(Fault::Lost), "lost"));
+        // A write beside it is as much in doubt as one before it.
+        assert_eq!(row(open(false), mixed(Effect::Writes), &cut), (fault(Fault::Unknown), "lost"));
+        assert_eq!(row(open(true), mixed(Effect::Reads), &cut), (fault(Fault::Unknown), "lost"));
+        assert_eq!(row(open(false), mixed(Effect::Reads), &cut), (fault(Fault::Unavailable), "lost"));
+        assert_eq!(row(open(true), mixed(Effect::Writes), &done(Some(true))), (Verdict::Answer, "closed"));
+        let gone = Event::Refused(Refusal::StreamGone);
+        assert_eq!(row(open(true), mixed(Effect::Writes), &gone), (fault(Fault::Lost), "lost"));
+        let mut machine = Machine { state: by_savepoint(true) };
+        machine.begun_by_begin();
+        assert_eq!(machine.settle(Exchange::Release, &cut, NONE), fault(Fault::Lost));
     }
 
     #[test]
@@ -683,6 +850,9 @@ mod tests {
             Refusal::Gateway,
             Refusal::Server,
             Refusal::Other,
+            Refusal::Missing,
+            Refusal::BatonUsed,
+            Refusal::Declined,
         ]);
         let cut = prop::sample::select(vec![Cut::Broken, Cut::Stopped, Cut::Garbage, Cut::TooLong]);
         prop_oneof![
@@ -700,7 +870,7 @@ mod tests {
         /// be open takes no statement, and a write whose answer is missing is never called harmless.
         #[test]
         fn no_history_tells_a_lie(
-            events in prop::collection::vec((any_event(), 0..5u8, any::<bool>(), any::<bool>()), 1..40)
+            events in prop::collection::vec((any_event(), 0..8u8, any::<bool>(), any::<bool>()), 1..40)
         ) {
             let mut machine = Machine::new();
             for (event, kind, writes, again) in events {
@@ -715,28 +885,67 @@ mod tests {
                         machine.promise("BEGIN");
                         continue;
                     }
-                    (State::Closed, _) => Exchange::Alone { effect, kept: again },
+                    (State::Closed, _) => Exchange::Alone { effect, kept: again, opens: kind % 2 == 0 },
                     (State::Promised(_), _) => Exchange::First { effect, kept: again },
                     (State::Open { .. }, 0 | 1) => Exchange::Commit,
                     (State::Open { .. }, 2) => Exchange::Rollback,
+                    (State::Open { .. }, 3) => Exchange::Release,
+                    (State::Open { .. }, 4) => Exchange::Mixed { effect },
                     (State::Open { .. }, _) => Exchange::Inside { effect, may_end: false },
                 };
                 let verdict = machine.settle(exchange, &event, Tries { again, token: false });
-                let sent_in_vain = matches!(event, Event::Cut(_));
+                let says_nothing = matches!(
+                    event,
+                    Event::Refused(
+                        Refusal::Other | Refusal::Missing | Refusal::BatonUsed | Refusal::Server | Refusal::Gateway
+                    )
+                );
+                let sent_in_vain = matches!(event, Event::Cut(_)) || says_nothing;
+                let wrote = matches!(before, State::Open { wrote: true, .. });
                 match exchange {
                     Exchange::Commit => {
                         if machine.state() == &State::Closed && verdict == Verdict::Answer {
-                            let done = matches!(event, Event::Answered { ran: Ran::Done, .. });
-                            // The error is told, and that the transaction is over.
-                            let undone = matches!(
-                                &event,
-                                Event::Answered { ran: Ran::Failed, autocommit: Some(true), .. }
-                            );
-                            prop_assert!(done || undone, "{event:?}");
+                            // The answer of one that has failed is its error.
+                            let answered =
+                                matches!(event, Event::Answered { ran: Ran::Done | Ran::Failed, .. });
+                            prop_assert!(answered);
                         }
-                        let wrote = matches!(before, State::Open { wrote: true, .. });
                         if sent_in_vain && wrote {
                             prop_assert_eq!(verdict, Verdict::Fault(Fault::Unknown));
+                        }
+                        let is_open = matches!(machine.state(), State::Open { .. });
+                        let still_open = is_open && matches!(event, Event::Answered { ran: Ran::Done, .. });
+                        prop_assert!(!still_open);
+                    }
+                    Exchange::Mixed { effect } => {
+                        if sent_in_vain && (wrote || effect == Effect::Writes) {
+                            prop_assert_eq!(verdict, Verdict::Fault(Fault::Unknown));
+                        }
+                        if sent_in_vain {
+                            let is_lost = matches!(machine.state(), State::Lost { .. });
+                            prop_assert!(is_lost);
+                        }
+                    }
+                    Exchange::Release => {
+                        if sent_in_vain {
+                            let is_lost = matches!(machine.state(), State::Lost { .. });
+                            prop_assert!(is_lost);
+                            let by_savepoint = matches!(before, State::Open { savepoint: true, .. });
+                            prop_assert_eq!(
+                                verdict == Verdict::Fault(Fault::Unknown),
+                                wrote && by_savepoint
+                            );
+                        }
+                    }
+                    // A begin that is answered as done has begun.
+                    Exchange::Alone { opens: true, .. } if verdict == Verdict::Answer => {
+                        let open = matches!(
+                            event,
+                            Event::Answered { ran: Ran::Done, autocommit: Some(false) | None, .. }
+                        );
+                        if open {
+                            let is_open = matches!(machine.state(), State::Open { .. });
+                            prop_assert!(is_open);
                         }
                     }
                     Exchange::Alone { effect: Effect::Writes, .. } if sent_in_vain => {

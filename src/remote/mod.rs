@@ -17,6 +17,7 @@ mod hrana;
 mod kept;
 mod machine;
 pub mod open;
+mod own;
 mod places;
 mod reads;
 mod runs;

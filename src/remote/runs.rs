@@ -127,17 +127,12 @@ fn may_return(sql: &str) -> bool {
     sql.as_bytes().windows(WORD.len()).any(|window| window.eq_ignore_ascii_case(WORD))
 }
 
-/// ROLLBACK of a whole transaction, not to a savepoint.
-fn ends_by_rolling_back(sql: &str, keyword: Keyword) -> bool {
-    keyword == Keyword::Rollback && !sql.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("to"))
-}
-
 impl Session {
     /// An error if the transaction is lost, unless `sql` ends it.
     fn check_not_lost_for(&self, sql: &str) -> Result<()> {
-        match ends_by_rolling_back(sql, keyword::first(sql)) {
-            true => Ok(()),
-            false => self.check_not_lost(),
+        match keyword::first(sql) {
+            Keyword::Rollback => Ok(()),
+            _ => self.check_not_lost(),
         }
     }
 
@@ -154,9 +149,7 @@ impl Session {
             State::Closed if statement.writes_rows() => self.run_guarded(statement)?,
             State::Closed => self.run_by_itself(statement)?,
             // The server has heard of neither.
-            State::Promised(_)
-                if keyword == Keyword::Commit || ends_by_rolling_back(statement.sql, keyword) =>
-            {
+            State::Promised(_) if matches!(keyword, Keyword::Commit | Keyword::Rollback) => {
                 self.forget();
                 return Ok(Came::Done(Done::default()));
             }
@@ -164,13 +157,14 @@ impl Session {
             State::Open { .. } => {
                 let about = match keyword {
                     Keyword::Commit => About::Commit,
+                    Keyword::Release => About::Release,
                     Keyword::Rollback => About::Inside { effect: Effect::Reads, may_end: true },
                     _ => About::Inside { effect: statement.effect(), may_end: false },
                 };
                 self.run_inside(about, statement)?
             }
         };
-        let rolled_back = ends_by_rolling_back(statement.sql, keyword) || matches!(came, Outcome::Failed(_));
+        let rolled_back = keyword == Keyword::Rollback || matches!(came, Outcome::Failed(_));
         if was_open && self.machine.state() == &State::Closed && rolled_back {
             self.cursors.drop_inside();
         }
@@ -218,7 +212,7 @@ impl Session {
     /// At `place`, which is the primary for all but what only reads.
     pub fn run_alone(&mut self, place: Place, statement: &Statement<'_>) -> Result<Outcome> {
         let describes = statement.describes_along();
-        let opens = statement.keyword == Keyword::Begin;
+        let opens = keyword::begins(statement.keyword);
         // A transaction that begins by itself and is not heard of again is rolled back.
         let effect = if opens { Effect::Reads } else { statement.effect() };
         let (outcome, description) = self.exchange_at(
@@ -237,6 +231,9 @@ impl Session {
             },
         )?;
         self.learn(statement.sql, description);
+        if statement.keyword == Keyword::Begin {
+            self.machine.begun_by_begin();
+        }
         Ok(outcome)
     }
 
@@ -261,9 +258,7 @@ impl Session {
             },
         )?;
         // One that has stopped halfway.
-        if matches!(self.machine.state(), State::Open { .. }) {
-            self.roll_back();
-        }
+        self.end_own();
         Ok(outcome)
     }
 

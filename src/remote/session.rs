@@ -7,7 +7,7 @@ use super::errors::{lost, TIMED_OUT};
 use super::hrana::answer::{Misshapen, Outcome, Pipeline as Answered, Results, ServerError};
 use super::hrana::describe::Description;
 use super::hrana::stmt::{Args, Pipeline, Step, Stmt, When};
-use super::kept::Kept;
+use super::kept::{Kept, KEPT_MAX};
 use super::machine::{
     Baton, Cut, Effect, Event, Exchange, Fault, Machine, Ran, Refusal, State, Tries, Verdict,
 };
@@ -92,8 +92,12 @@ pub enum About {
         /// It may roll it back.
         may_end: bool,
     },
-    /// What may commit it.
+    /// What commits it.
     Commit,
+    /// The release of a savepoint.
+    Release,
+    /// Statements of the client's that may commit it, roll it back and begin another one.
+    Mixed(Effect),
     /// Its end.
     Rollback,
 }
@@ -128,10 +132,13 @@ impl Session {
             _ => None,
         };
         loop {
-            let token = self.token.get()?;
-            if let Some(stop) = self.control.stop() {
-                return Err(stop.into());
-            }
+            let token = match self.may_send() {
+                Ok(token) => token,
+                Err(error) => {
+                    self.let_go(place, stream.take());
+                    return Err(error);
+                }
+            };
             let closes = self.closes(about, stream.is_some());
             let mut pipeline = Pipeline::new(stream.as_ref().map(|baton| baton.text.as_str()));
             build(&mut pipeline);
@@ -157,7 +164,7 @@ impl Session {
             if let About::Alone { .. } = about {
                 self.last_alone_ns = now_ns();
             }
-            self.look_after(place, event, stream.as_ref(), token);
+            self.look_after(place, &event, stream.as_ref(), token);
             match verdict {
                 Verdict::Answer => {
                     // Only a rollback is answered without results.
@@ -169,24 +176,48 @@ impl Session {
                     stream = None;
                 }
                 Verdict::AnotherToken => tries.token = false,
-                Verdict::Fault(fault) => return Err(self.fault(fault, detail)),
+                Verdict::Fault(fault) => {
+                    // Its stream has not been touched.
+                    if matches!(event, Event::NotSent | Event::Refused(Refusal::Unauthorized)) {
+                        self.let_go(place, stream.take());
+                    }
+                    return Err(self.fault(fault, detail));
+                }
             }
+        }
+    }
+
+    /// The token to send, unless the request has to stop.
+    pub fn may_send(&mut self) -> Result<Option<String>> {
+        let token = self.token.get()?;
+        match self.control.stop() {
+            Some(stop) => Err(stop.into()),
+            None => Ok(token),
+        }
+    }
+
+    /// Ends the stream of a request that is not sent, unless the open transaction has it.
+    pub fn let_go(&self, place: Place, unused: Option<Baton>) {
+        if let Some(baton) = unused.filter(|baton| !self.machine.holds(baton)) {
+            self.server(place).0.end(baton, self.token.known());
         }
     }
 
     /// What becomes of the stream of a request, unless the open transaction has it: it is kept for the next statement, or ended.
     /// A server keeps what nobody ends for ten seconds, and it has room for some hundred.
-    pub fn look_after(&self, place: Place, event: Event, used: Option<&Baton>, token: Option<String>) {
+    pub fn look_after(&self, place: Place, event: &Event, used: Option<&Baton>, token: Option<String>) {
         let (link, _) = self.server(place);
         match event {
-            Event::Answered { baton: Some(baton), .. } if self.machine.holds(&baton) => {}
+            Event::Answered { baton: Some(baton), .. } if self.machine.holds(baton) => {}
             Event::Answered { baton: Some(baton), autocommit: Some(true), .. } => {
-                self.keep(place, baton, token)
+                self.keep(place, baton.clone(), token)
             }
-            Event::Answered { baton: Some(baton), .. } => link.end(baton, token),
+            Event::Answered { baton: Some(baton), .. } => link.end(baton.clone(), token),
             // The request may not have arrived; if it has, the baton is used up and this ends nothing.
             Event::Cut(_)
-            | Event::Refused(Refusal::Busy | Refusal::Gateway | Refusal::Server | Refusal::Other) => {
+            | Event::Refused(
+                Refusal::Busy | Refusal::Gateway | Refusal::Server | Refusal::Declined | Refusal::Other,
+            ) => {
                 if let Some(baton) = used.filter(|baton| !self.machine.holds(baton)) {
                     link.end(baton.clone(), token);
                 }
@@ -244,20 +275,23 @@ impl Session {
     /// Keeps a stream for the next statement, or ends it.
     pub fn keep(&self, place: Place, baton: Baton, token: Option<String>) {
         let (link, kept) = self.server(place);
-        if self.stream_idle.is_zero() {
+        let Some(slot) = link.slots().take(KEPT_MAX).filter(|_| !self.stream_idle.is_zero()) else {
             return link.end(baton, token);
-        }
+        };
         let Ok(runtime) = link.runtime() else { return };
         let (closing, closes_with) = (link.clone(), token.clone());
         let close = move |baton| closing.close(baton, closes_with);
-        if let Some(displaced) = kept.put(runtime, baton, self.stream_idle, close) {
+        if let Some(displaced) = kept.put(runtime, (baton, slot), self.stream_idle, close) {
             link.end(displaced, token);
         }
     }
 
     /// The error of a request that has failed.
     pub fn fault(&self, fault: Fault, detail: Detail) -> Error {
-        let Detail { message, stop } = detail;
+        let Detail { mut message, stop } = detail;
+        if message.is_empty() {
+            message.push_str("the server's answer contradicts itself");
+        }
         let (code, message) = match fault {
             Fault::Lost => return self.lost_error(),
             Fault::Stopped => match stop {
@@ -280,6 +314,10 @@ impl Session {
 
     fn lost_error(&self) -> Error {
         match self.machine.state() {
+            State::Lost { in_doubt: true, .. } => Error::new(
+                ErrorCode::OutcomeUnknown,
+                "the transaction is over, and may have been committed or not; roll back, look into the database, then decide",
+            ),
             State::Lost { reason, .. } => lost(reason),
             _ => lost("the server has ended it"),
         }
@@ -392,6 +430,13 @@ impl Session {
 
     /// Rolls an open transaction back; what becomes of the request is no matter.
     pub fn roll_back(&mut self) {
+        self.send_rollback();
+        self.forget();
+        self.cursors.drop_inside();
+    }
+
+    /// Has the server roll an open transaction back. One whose request is not sent is left to be forgotten.
+    pub fn send_rollback(&mut self) {
         if matches!(self.machine.state(), State::Open { .. }) {
             let outcome = self.exchange(
                 About::Rollback,
@@ -402,8 +447,6 @@ impl Session {
                 tracing::debug!("a rollback was not answered: {error}");
             }
         }
-        self.forget();
-        self.cursors.drop_inside();
     }
 
     /// Ends everything, without waiting for the server.
@@ -437,10 +480,12 @@ pub fn read_only() -> ServerError {
 impl About {
     fn on(self, kept: bool) -> Exchange {
         match self {
-            About::Alone { effect, .. } => Exchange::Alone { effect, kept },
+            About::Alone { effect, opens } => Exchange::Alone { effect, kept, opens },
             About::First(effect) => Exchange::First { effect, kept },
             About::Inside { effect, may_end } => Exchange::Inside { effect, may_end },
             About::Commit => Exchange::Commit,
+            About::Release => Exchange::Release,
+            About::Mixed(effect) => Exchange::Mixed { effect },
             About::Rollback => Exchange::Rollback,
         }
     }

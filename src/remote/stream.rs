@@ -4,10 +4,12 @@
 use super::hrana::answer::{CursorHead, Pipeline};
 use super::hrana::stmt;
 use super::machine::{Baton, Cut, Refusal};
+use super::url;
 use crate::control::{Control, Stop};
 use crate::network::breaker::Cause;
 use crate::network::client::{Answer, Failure, HttpClient};
 use crate::network::gate::{Gate, Leave, Pass, Prober};
+use crate::network::slots::Slots;
 use crate::network::transport::{ConnectError, Step};
 use crate::network::Network;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -96,6 +98,11 @@ impl Link {
         &self.gate
     }
 
+    /// Room for the streams that are kept on the server.
+    pub fn slots(&self) -> &Slots {
+        self.gate.slots()
+    }
+
     /// An error if nothing is sent to the server for a while.
     pub fn check(&self) -> Result<(), NoAnswer> {
         self.gate.check().map_err(|error| no_answer(Failure::NotSent(error)))
@@ -143,10 +150,9 @@ impl Link {
         self.bytes_max
     }
 
-    /// Where a stream goes on, if its server names another place: never unencrypted if the connection is encrypted.
+    /// Where a stream goes on, if its server names another place, and that is one to go to.
     pub fn followed(&self, base: Option<String>) -> Option<String> {
-        let is_encrypted = |url: &str| url.starts_with("https://");
-        base.filter(|base| is_encrypted(base) || !is_encrypted(&self.base) && base.starts_with("http://"))
+        base.and_then(|base| url::followed(&self.base, &base))
     }
 
     /// What carries requests.
@@ -391,16 +397,7 @@ fn refused(answer: &Answer, body: &[u8]) -> NoAnswer {
     let is_text = answer.header("content-type").is_none_or(|kind| !kind.contains("html"));
     let plain = std::str::from_utf8(body).ok().filter(|text| is_text && !text.trim_start().starts_with('<'));
     let said = words.error.or(words.message).or_else(|| plain.map(str::to_owned)).unwrap_or_default();
-    let refusal = match answer.status {
-        401 => Refusal::Unauthorized,
-        403 => Refusal::Forbidden,
-        404 => Refusal::NotFound,
-        400 if words.code.as_deref() == Some("STREAM_EXPIRED") || is_of_stream(&said) => Refusal::StreamGone,
-        429 => Refusal::Busy,
-        502..=504 => Refusal::Gateway,
-        500..=599 => Refusal::Server,
-        _ => Refusal::Other,
-    };
+    let refusal = refusal(answer.status, words.code.as_deref(), &said);
     let said: String = said.chars().take(WORDS_MAX).collect();
     let place = answer.header("location").filter(|_| (300..400).contains(&answer.status));
     let message = match (place, said.is_empty()) {
@@ -416,8 +413,62 @@ fn refused(answer: &Answer, body: &[u8]) -> NoAnswer {
     NoAnswer::Refused(refusal, message)
 }
 
-/// True of what sqld says of a baton that is no good; it has no code for it.
-fn is_of_stream(said: &str) -> bool {
+/// What a status says of the request. Those of which it is certain that nothing of it has run are listed; whatever is not listed says
+/// nothing of it: a gateway may have invented it after the server has run the request.
+fn refusal(status: u16, code: Option<&str>, said: &str) -> Refusal {
     let said = said.to_ascii_lowercase();
-    said.contains("baton") || said.contains("stream_expired") || said.contains("stream has expired")
+    let says = |words: &[&str]| words.iter().all(|words| said.contains(words));
+    // sqld has no code for batons.
+    let is_gone = code == Some("STREAM_EXPIRED")
+        || says(&["stream_expired"])
+        || says(&["stream has expired"])
+        || says(&["invalid baton"]);
+    match status {
+        401 => Refusal::Unauthorized,
+        403 => Refusal::Forbidden,
+        400 | 404 if is_gone => Refusal::StreamGone,
+        400 if says(&["baton", "already been used"]) => Refusal::BatonUsed,
+        404 if says(&["namespace", "doesn't exist"]) => Refusal::NotFound,
+        404 => Refusal::Missing,
+        300..=302 | 305 | 307 | 308 | 405 | 411 | 413..=415 | 417 | 421 | 426 | 431 => Refusal::Declined,
+        429 => Refusal::Busy,
+        502..=504 => Refusal::Gateway,
+        500..=599 => Refusal::Server,
+        _ => Refusal::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_have_run_nothing_is_in_doubt() {
+        let certain = [
+            Refusal::Unauthorized,
+            Refusal::Forbidden,
+            Refusal::NotFound,
+            Refusal::StreamGone,
+            Refusal::Declined,
+            Refusal::Busy,
+        ];
+        let listed =
+            [300, 301, 302, 305, 307, 308, 401, 403, 405, 411, 413, 414, 415, 417, 421, 426, 429, 431];
+        for status in 100..=999 {
+            let is_certain = certain.contains(&refusal(status, None, "any words"));
+            assert_eq!(is_certain, listed.contains(&status), "{status}");
+        }
+        for (status, code, said, expected) in [
+            (400, None, "Received an invalid baton", Refusal::StreamGone),
+            (400, Some("STREAM_EXPIRED"), "", Refusal::StreamGone),
+            (400, None, "The stream has expired due to inactivity", Refusal::StreamGone),
+            (404, Some("STREAM_EXPIRED"), "", Refusal::StreamGone),
+            (400, None, "Received a baton that has already been used", Refusal::BatonUsed),
+            (400, None, "Stream for this baton was closed", Refusal::Other),
+            (404, None, "Namespace `x` doesn't exist", Refusal::NotFound),
+            (404, None, "nope", Refusal::Missing),
+        ] {
+            assert_eq!(refusal(status, code, said), expected, "{status} {said}");
+        }
+    }
 }

@@ -61,7 +61,7 @@ impl Token {
             Source::Given(token) => Ok(Some(token.clone())),
             Source::Asked(asking) => {
                 if self.current.is_none() || now_ns() >= self.good_until_ns {
-                    self.current = None;
+                    // The one before it is still the one that a stream is ended with, if there is no other.
                     let (token, lifetime_ms) = asking.ask()?;
                     self.current = Some(token);
                     self.good_until_ns =

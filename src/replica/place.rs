@@ -87,7 +87,7 @@ fn of_text(session: &mut Session, run: &Run<'_>, sql: &str) -> Result<Place> {
     match keyword::first(sql) {
         Keyword::Attach => Err(unsupported("ATTACH", "a transaction would be in two places")),
         _ if !session.writes => Ok(Place::File),
-        Keyword::Begin | Keyword::Commit | Keyword::Rollback => Ok(Place::Server),
+        word if keyword::is_transaction(word) => Ok(Place::Server),
         _ => Ok(match writes::text(&mut session.local, run, sql)? {
             Some(false) => Place::File,
             Some(true) | None => Place::Server,

@@ -10,12 +10,18 @@ pub enum Keyword {
     Explain,
     /// ATTACH or DETACH.
     Attach,
-    /// BEGIN, SAVEPOINT: outside of a transaction they begin one.
+    /// BEGIN.
     Begin,
-    /// COMMIT, END, RELEASE.
+    /// SAVEPOINT: outside of a transaction it begins one.
+    Savepoint,
+    /// COMMIT, END.
     Commit,
-    /// ROLLBACK, of a transaction or to a savepoint. To the engine it only reads, but it changes rows.
+    /// RELEASE: of the savepoint that has begun the transaction, it commits.
+    Release,
+    /// ROLLBACK of a whole transaction. To the engine it only reads, but it changes rows.
     Rollback,
+    /// ROLLBACK TO a savepoint, of which the same is true.
+    RollbackTo,
     /// ALTER, CREATE, DROP, REINDEX. With IF EXISTS or an outdated schema they may be compiled into something that only
     /// reads, and be compiled anew, into a write, when they run.
     Schema,
@@ -23,6 +29,41 @@ pub enum Keyword {
     Vacuum,
     /// Anything else.
     Other,
+}
+
+/// A keyword that says more than its first word is read on: ROLLBACK \[TRANSACTION \[name\]\] \[TO …\].
+fn rollback(sql: &[u8]) -> Keyword {
+    let rest = skip_blank(sql).get(b"ROLLBACK".len()..).unwrap_or_default();
+    let (mut word, mut rest) = next_name(rest);
+    let is = |word: &[u8], keyword: &[u8]| word.eq_ignore_ascii_case(keyword);
+    if is(word, b"TRANSACTION") {
+        (word, rest) = next_name(rest);
+        if !is(word, b"TO") {
+            (word, _) = next_name(rest);
+        }
+    }
+    if is(word, b"TO") {
+        Keyword::RollbackTo
+    } else {
+        Keyword::Rollback
+    }
+}
+
+/// The next word or name, quoted as it may be, in the same statement; what is behind it.
+fn next_name(sql: &[u8]) -> (&[u8], &[u8]) {
+    let rest = skip_space(sql);
+    let end = match rest.first() {
+        Some(&quote @ (b'"' | b'\'' | b'`' | b'[')) => {
+            let close = if quote == b'[' { b']' } else { quote };
+            rest[1..].iter().position(|&byte| byte == close).map_or(rest.len(), |at| at + 2)
+        }
+        _ => {
+            let is_word =
+                |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || matches!(byte, b'_' | b'$');
+            rest.iter().position(|byte| !is_word(byte)).unwrap_or(rest.len())
+        }
+    };
+    rest.split_at(end)
 }
 
 /// Reads the first word, past white space, comments and semicolons.
@@ -35,12 +76,16 @@ pub fn first(sql: &str) -> Keyword {
         Keyword::Explain
     } else if is("ATTACH") || is("DETACH") {
         Keyword::Attach
-    } else if is("BEGIN") || is("SAVEPOINT") {
+    } else if is("BEGIN") {
         Keyword::Begin
-    } else if ["COMMIT", "END", "RELEASE"].into_iter().any(is) {
+    } else if is("SAVEPOINT") {
+        Keyword::Savepoint
+    } else if is("COMMIT") || is("END") {
         Keyword::Commit
+    } else if is("RELEASE") {
+        Keyword::Release
     } else if is("ROLLBACK") {
-        Keyword::Rollback
+        rollback(sql.as_bytes())
     } else if ["ALTER", "CREATE", "DROP", "REINDEX"].into_iter().any(is) {
         Keyword::Schema
     } else if is("VACUUM") {
@@ -52,7 +97,17 @@ pub fn first(sql: &str) -> Keyword {
 
 /// True if a statement begins or ends a transaction or savepoint.
 pub fn is_transaction(keyword: Keyword) -> bool {
-    matches!(keyword, Keyword::Begin | Keyword::Commit | Keyword::Rollback)
+    begins(keyword) || rolls_back(keyword) || matches!(keyword, Keyword::Commit | Keyword::Release)
+}
+
+/// True if a statement begins a transaction outside of one.
+pub fn begins(keyword: Keyword) -> bool {
+    matches!(keyword, Keyword::Begin | Keyword::Savepoint)
+}
+
+/// True if a statement takes changes of rows back.
+pub fn rolls_back(keyword: Keyword) -> bool {
+    matches!(keyword, Keyword::Rollback | Keyword::RollbackTo)
 }
 
 /// True if a statement may write although the engine says that it only reads: see [`Keyword::Schema`].
@@ -83,13 +138,23 @@ fn first_word(sql: &[u8]) -> &[u8] {
     &rest[..end]
 }
 
+/// White space and comments, and semicolons in front of a statement.
 fn skip_blank(mut sql: &[u8]) -> &[u8] {
+    loop {
+        sql = match skip_space(sql) {
+            [b';', rest @ ..] => rest,
+            other => return other,
+        }
+    }
+}
+
+fn skip_space(mut sql: &[u8]) -> &[u8] {
     loop {
         sql = match sql {
             // A byte order mark is white space to SQLite's tokenizer.
             [0xef, 0xbb, 0xbf, rest @ ..] => rest,
             // A vertical tab is white space there behind another one; in front it is an error.
-            [b' ' | b'\t' | b'\n' | b'\x0b' | b'\x0c' | b'\r' | b';', rest @ ..] => rest,
+            [b' ' | b'\t' | b'\n' | b'\x0b' | b'\x0c' | b'\r', rest @ ..] => rest,
             [b'-', b'-', rest @ ..] => after(rest, b"\n"),
             [b'/', b'*', rest @ ..] => after(rest, b"*/"),
             _ => return sql,
@@ -116,11 +181,41 @@ mod tests {
         assert_eq!(first("Explain query plan select 1"), Keyword::Explain);
         assert_eq!(first("ATTACH 'a' AS b"), Keyword::Attach);
         assert_eq!(first("rollback;"), Keyword::Rollback);
-        assert_eq!(first("savepoint a"), Keyword::Begin);
+        assert_eq!(first("savepoint a"), Keyword::Savepoint);
+        assert_eq!(first("BEGIN"), Keyword::Begin);
         assert_eq!(first("END"), Keyword::Commit);
+        assert_eq!(first("release a"), Keyword::Release);
         assert_eq!(first("drop trigger if exists r"), Keyword::Schema);
         assert_eq!(first("SELECT 1"), Keyword::Other);
         assert_eq!(first("pragmatic"), Keyword::Other);
+    }
+
+    #[test]
+    fn a_rollback_to_a_savepoint_is_known_past_comments_and_names() {
+        for sql in [
+            "ROLLBACK TO x",
+            ";rollback/**/to x",
+            "ROLLBACK -- to the\n TO SAVEPOINT x",
+            "ROLLBACK TRANSACTION TO x",
+            "ROLLBACK TRANSACTION t TO x",
+            "ROLLBACK TRANSACTION \"a to b\" TO x",
+            "ROLLBACK TRANSACTION [t]TO x",
+        ] {
+            assert_eq!(first(sql), Keyword::RollbackTo, "{sql}");
+        }
+        for sql in [
+            "ROLLBACK",
+            "ROLLBACK /* to the start */",
+            "ROLLBACK -- to x",
+            "ROLLBACK; TO x",
+            "ROLLBACK TRANSACTION",
+            "ROLLBACK TRANSACTION \"to\"",
+            "ROLLBACK TRANSACTION 'x' -- TO",
+            "ROLLBACK total",
+            "ROLLBACK \"",
+        ] {
+            assert_eq!(first(sql), Keyword::Rollback, "{sql}");
+        }
     }
 
     #[test]

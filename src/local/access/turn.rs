@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::local::errors::{cursor_writes, read_only_transaction, transaction_ended};
 use crate::local::statement::Kind;
 use crate::run::Place;
-use crate::sql::keyword::Keyword;
+use crate::sql::keyword::{self, Keyword};
 use port_driver::error_code::ErrorCode;
 
 impl Access {
@@ -24,7 +24,7 @@ impl Access {
             self.look_for_listeners();
         }
         let autocommit = self.handle.autocommit();
-        let writes_or_begins = !kind.read_only || kind.keyword == Keyword::Begin;
+        let writes_or_begins = !kind.read_only || keyword::begins(kind.keyword);
         if self.writing_cursors > 0 && autocommit && writes_or_begins && !kind.cursor {
             return Err(cursor_writes());
         }

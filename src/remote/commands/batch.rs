@@ -20,6 +20,7 @@ use port_driver::request::{tag, Batch, ResultOptions};
 use std::result::Result as StdResult;
 use std::sync::atomic::Ordering;
 
+const NAME: &str = "libsql_port_batch";
 const SAVEPOINT: &str = "SAVEPOINT libsql_port_batch";
 const RELEASE: &str = "RELEASE libsql_port_batch";
 const UNDO: &str = "ROLLBACK TO libsql_port_batch";
@@ -109,24 +110,16 @@ fn run_alone(session: &mut Session, statements: &[Statement<'_>], ceiling: &Ceil
     }
     let effect = effect(statements);
     if looked_at {
-        session.promise("BEGIN IMMEDIATE", false);
-        let outcomes = send(session, About::First(effect), &steps);
-        let items = outcomes.and_then(|outcomes| all_or_first_error(session, outcomes, statements));
-        let items = items.and_then(|items| check(&items, ceiling).map(|()| items));
-        return match items {
-            Ok(items) => session.run_own("COMMIT").map(|_| items),
-            Err(error) => {
-                session.roll_back();
-                Err(error)
-            }
-        };
+        return session.in_own_transaction(|session| {
+            let outcomes = send(session, About::First(effect), &steps)?;
+            let items = all_or_first_error(session, outcomes, statements)?;
+            check(&items, ceiling).map(|()| items)
+        });
     }
     steps.push(Step { stmt: Stmt::plain("COMMIT"), when: When::Ok(last(&steps)) });
     steps.push(Step { stmt: Stmt::plain("ROLLBACK"), when: When::InTransaction });
     let outcomes = send(session, About::Alone { effect, opens: false }, &steps);
-    if matches!(session.machine.state(), State::Open { .. }) {
-        session.roll_back();
-    }
+    session.end_own();
     let items = all_or_first_error(session, outcomes?, statements)?;
     check(&items, ceiling)?;
     Ok(items)
@@ -157,13 +150,10 @@ fn run_nested(
     };
     let items = all_or_first_error(session, outcomes, statements);
     let items = items.and_then(|items| check(&items, ceiling).map(|()| items));
-    if savepoint_is_left && matches!(session.machine.state(), State::Open { .. }) {
-        if items.is_err() {
-            session.run_own(UNDO)?;
-        }
-        session.run_own(RELEASE)?;
+    match savepoint_is_left && matches!(session.machine.state(), State::Open { .. }) {
+        true => session.end_own_savepoint(NAME, items),
+        false => items,
     }
-    items
 }
 
 /// Each by itself, or each in the open transaction: an error does not stop the next one.
@@ -210,20 +200,26 @@ fn send_each(
         return Ok(Ok(Vec::new()));
     }
     let steps: Vec<_> = sent.iter().map(|statement| Step { stmt: stmt(statement), when }).collect();
-    let any = |keyword| sent.iter().any(|statement| statement.keyword == keyword);
+    let any = |is: fn(Keyword) -> bool| sent.iter().any(|statement| is(statement.keyword));
     let effect = effect(sent.iter().copied());
     let about = match nested {
-        false => About::Alone { effect, opens: any(Keyword::Begin) },
-        true if any(Keyword::Commit) || any(Keyword::Rollback) => About::Commit,
+        false => About::Alone { effect, opens: any(keyword::begins) },
+        true if any(may_end) => About::Mixed(effect),
         true => About::Inside { effect, may_end: false },
     };
     send(session, about, &steps)
 }
 
+/// True of what may end the open transaction, one way or the other.
+fn may_end(keyword: Keyword) -> bool {
+    matches!(keyword, Keyword::Commit | Keyword::Release | Keyword::Rollback | Keyword::Begin)
+}
+
 /// The results are more than the server sends at once, so that it has stopped after some of the statements.
 fn stopped_halfway(session: &Session, statements: &[Statement<'_>], error: ServerError) -> Error {
     // What has run in a transaction that is open is the client's to commit or not.
-    let nothing_in_doubt = session.in_transaction() || effect(statements) == Effect::Reads;
+    let is_open = matches!(session.machine.state(), State::Open { .. });
+    let nothing_in_doubt = is_open || effect(statements) == Effect::Reads;
     match nothing_in_doubt {
         true => error.into_error(),
         false => Error::new(
@@ -260,23 +256,28 @@ fn send(
     about: About,
     steps: &[Step<'_>],
 ) -> Result<StdResult<Vec<Outcome>, ServerError>> {
-    let ends_itself = about == About::Commit;
+    let ends_itself = matches!(about, About::Mixed(_));
     session.exchange(about, &|pipeline| pipeline.batch(steps), &mut |results| {
         let outcomes = results.batch(steps.len())?;
         let ran = match &outcomes {
             Err(error) if error.is_of_parser() => Ran::NotRun,
             Err(_) => Ran::Failed,
-            Ok(outcomes) => all_in_all(outcomes, ends_itself),
+            Ok(outcomes) => all_in_all(outcomes, steps, ends_itself),
         };
         Ok((ran, outcomes))
     })
 }
 
 /// What became of the steps. `ends_itself`: a step of the client's ends the transaction, whatever becomes of others.
-fn all_in_all(outcomes: &[Outcome], ends_itself: bool) -> Ran {
+fn all_in_all(outcomes: &[Outcome], steps: &[Step<'_>], ends_itself: bool) -> Ran {
     let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
     let timed_out = |outcome: &Outcome| matches!(outcome, Outcome::Failed(error) if error.is(TIMED_OUT));
-    if outcomes.iter().any(timed_out) {
+    // What has ended before is not lost with the lock of the next one.
+    let ended = |(outcome, step): (&Outcome, &Step<'_>)| {
+        matches!(outcome, Outcome::Done(_)) && may_end(keyword::first(step.stmt.sql))
+    };
+    let has_ended = ends_itself && outcomes.iter().zip(steps).any(ended);
+    if outcomes.iter().any(timed_out) && !has_ended {
         Ran::TimedOut
     } else if outcomes.first() == Some(&Outcome::Skipped) {
         Ran::Skipped

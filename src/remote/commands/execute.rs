@@ -71,30 +71,14 @@ fn undone_unless(
     statement: &Statement<'_>,
     check: impl FnOnce(&Done) -> Result<()>,
 ) -> Result<Done> {
-    const SAVEPOINT: &str = "SAVEPOINT libsql_port_query_one";
-    const UNDO: &str = "ROLLBACK TO libsql_port_query_one";
-    const RELEASE: &str = "RELEASE libsql_port_query_one";
-    let alone = session.machine.state() == &State::Closed;
-    if alone {
-        session.promise("BEGIN IMMEDIATE", false);
-    } else {
-        session.run_own(SAVEPOINT)?;
-    }
-    let outcome = session.run(statement).and_then(|came| match came {
+    let run = |session: &mut Session| match session.run(statement)? {
         Came::Done(done) => check(&done).map(|()| done),
         Came::TooLong => Err(Error::new(ErrorCode::ResultTooLarge, "the server's answer is too long")),
-    });
-    match (&outcome, alone) {
-        (Ok(_), true) => session.run_own("COMMIT").map(|_| ())?,
-        (Ok(_), false) => session.run_own(RELEASE).map(|_| ())?,
-        (Err(_), true) => session.roll_back(),
-        (Err(_), false) if matches!(session.machine.state(), State::Open { .. }) => {
-            session.run_own(UNDO)?;
-            session.run_own(RELEASE)?;
-        }
-        (Err(_), false) => {}
+    };
+    match session.machine.state() {
+        State::Closed => session.in_own_transaction(run),
+        _ => session.in_own_savepoint("libsql_port_query_one", run),
     }
-    outcome
 }
 
 fn check(done: &Done, ceiling: &Ceiling, one: bool) -> Result<()> {
@@ -124,6 +108,9 @@ fn write(
     }
     let control = Arc::clone(&session.control);
     let mut writer = RowWriter::new(run, &control, ceiling, one).of(session.source_term());
+    if wrote {
+        writer.without_credits();
+    }
     for row in done.rows.iter() {
         let written = writer.row(|out| {
             out.extend_from_slice(row);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A server that answers as usual until `step` says something else of the request with this number, the opening being 0. Its
 /// streams are called t… in a transaction and k… without one.
-fn mock(mut step: impl FnMut(usize, &Asked) -> Option<Says> + Send + 'static) -> Mock {
+pub fn mock(mut step: impl FnMut(usize, &Asked) -> Option<Says> + Send + 'static) -> Mock {
     let mut number = 0;
     Mock::start(move |asked| {
         let said = step(number, asked);

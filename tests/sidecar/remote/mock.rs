@@ -231,3 +231,47 @@ fn pass(mut from: TcpStream, mut to: TcpStream, left: &AtomicU64) {
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
 }
+
+/// What a relay does with a request besides passing it on.
+pub enum Mischief {
+    /// The server never hears of it, and this is said.
+    Before(Says),
+    /// The server does it, and this is said.
+    After(Says),
+    /// The server hears of it twice, and its second answer is passed on.
+    Twice,
+}
+
+/// A proxy before a server that passes requests on, but for what `step` says of them.
+pub fn relay(server: SocketAddr, mut step: impl FnMut(&Asked) -> Option<Mischief> + Send + 'static) -> Mock {
+    Mock::start(move |asked| match step(asked) {
+        None => pass_on(server, asked),
+        Some(Mischief::Before(says)) => says,
+        Some(Mischief::After(says)) => {
+            pass_on(server, asked);
+            says
+        }
+        Some(Mischief::Twice) => {
+            pass_on(server, asked);
+            pass_on(server, asked)
+        }
+    })
+}
+
+/// The answer of a server to this request.
+fn pass_on(server: SocketAddr, asked: &Asked) -> Says {
+    let body = asked.body.to_string();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: {server}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        asked.path,
+        body.len()
+    );
+    let mut socket = TcpStream::connect(server).unwrap();
+    socket.write_all((head + &body).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    Says::Json(status, serde_json::from_str(body).unwrap_or_else(|_| json!({"error": body})))
+}

@@ -13,6 +13,7 @@ mod streams;
 mod texts;
 mod tls;
 mod transactions;
+mod truth;
 
 use crate::support::{tag, Conn, Failure, Sidecar};
 use crate::term::Term;

@@ -926,16 +926,11 @@ mod tests {
                             prop_assert!(is_lost);
                         }
                     }
-                    Exchange::Release => {
-                        if sent_in_vain {
-                            let is_lost = matches!(machine.state(), State::Lost { .. });
-                            prop_assert!(is_lost);
-                            let by_savepoint = matches!(before, State::Open { savepoint: true, .. });
-                            prop_assert_eq!(
-                                verdict == Verdict::Fault(Fault::Unknown),
-                                wrote && by_savepoint
-                            );
-                        }
+                    Exchange::Release if sent_in_vain => {
+                        let is_lost = matches!(machine.state(), State::Lost { .. });
+                        prop_assert!(is_lost);
+                        let by_savepoint = matches!(before, State::Open { savepoint: true, .. });
+                        prop_assert_eq!(verdict == Verdict::Fault(Fault::Unknown), wrote && by_savepoint);
                     }
                     // A begin that is answered as done has begun.
                     Exchange::Alone { opens: true, .. } if verdict == Verdict::Answer => {

@@ -32,13 +32,8 @@ defmodule LibsqlPort.Reply do
   defp value(_name, @error, error, _chunks), do: {:error, Error.from_wire(error)}
 
   defp value(name, @result, {rows, columns, count, _, _, _, queue, lock, run} = result, chunks)
-       when name in [:execute, :query_one, :execute_prepared] and
-              is_integer(queue) and is_integer(lock) and is_integer(run) do
-    true = chunks == [] or rows == []
-    result = joined(Result.from_wire(result), chunks)
-    true = rows?(result.rows, count) and binaries?(columns)
-    {:ok, result, {queue, lock, run}}
-  end
+       when name in [:execute, :query_one, :execute_prepared],
+       do: result(result, chunks, rows, columns, count, {queue, lock, run})
 
   defp value(
          name,
@@ -46,13 +41,8 @@ defmodule LibsqlPort.Reply do
          {rows, columns, count, _, _, _, queue, lock, run, _server, _stale, _age} = result,
          chunks
        )
-       when name in [:execute, :query_one, :execute_prepared] and
-              is_integer(queue) and is_integer(lock) and is_integer(run) do
-    true = chunks == [] or rows == []
-    result = joined(Result.from_wire(result), chunks)
-    true = rows?(result.rows, count) and binaries?(columns)
-    {:ok, result, {queue, lock, run}}
-  end
+       when name in [:execute, :query_one, :execute_prepared],
+       do: result(result, chunks, rows, columns, count, {queue, lock, run})
 
   defp value(:batch, @batch, {items, status, queue, lock, run}, [])
        when is_integer(queue) and is_integer(lock) and is_integer(run) do
@@ -63,6 +53,14 @@ defmodule LibsqlPort.Reply do
   defp value(:fetch, @more_rows, rows, []), do: {:ok, {:more, checked(rows)}, nil}
   defp value(:fetch, @last_rows, rows, []), do: {:ok, {:done, checked(rows)}, nil}
   defp value(name, @ok, value, []), do: {:ok, answer(name, value), nil}
+
+  defp result(result, chunks, rows, columns, count, {queue, lock, run} = times)
+       when is_integer(queue) and is_integer(lock) and is_integer(run) do
+    true = chunks == [] or rows == []
+    result = joined(Result.from_wire(result), chunks)
+    true = rows?(result.rows, count) and binaries?(columns)
+    {:ok, result, times}
+  end
 
   defp answer(:open, {id, info}) when is_integer(id) and is_map(info), do: {id, info}
   defp answer(:prepare, {id, map}) when is_integer(id), do: {id, Description.from_wire(map)}
